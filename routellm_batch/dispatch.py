@@ -1,0 +1,176 @@
+"""The driver's loops: which shard is sent out next, with what to spend, and when to stop."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from routellm_batch.config import Config
+from routellm_batch.errors import RoutellmBatchError
+from routellm_batch.events import RowsScored, Sink
+from routellm_batch.halt import Halt
+from routellm_batch.protocols import Runner
+from routellm_batch.stages.call import CallReceipt, CallTask, call_shard
+from routellm_batch.stages.job import CallJob
+from routellm_batch.stages.plan import Plan
+from routellm_batch.stages.score import STAGE as SCORE
+from routellm_batch.stages.score import ScoreTask, score_shards
+from routellm_batch.storage.ledger import ShardLedger
+from routellm_batch.storage.progress import ShardStatus, call_statuses
+from routellm_batch.storage.run import Run
+from routellm_batch.types import Done, Shard
+
+POLL_S = 0.2
+MAX_GROUP = 16
+"""Shards in one score task, at most."""
+WINDOW = 2
+"""Tasks submitted, per slot."""
+
+
+def raise_error(done: Done) -> None:
+    """Raise what a task raised."""
+    if done.error is not None:
+        raise done.error
+
+
+def run_score_stage(config: Config, run: Run, runner: Runner, sink: Sink, halt: Halt) -> None:
+    """Score every shard that is not scored yet."""
+    finished = run.committed(SCORE)
+    missing = [shard for shard in run.shards if shard.name not in finished]
+    waiting = deque(_groups(missing, runner.slots))
+    running = 0
+    while waiting or running:
+        halt.check_deadline(time.monotonic())
+        while waiting and running < WINDOW * runner.slots and not halt.stopped:
+            runner.submit(score_shards, ScoreTask(config, run, waiting.popleft()))
+            running += 1
+        if halt.stopped and not running:
+            return
+        for done in runner.wait(POLL_S):
+            running -= 1
+            raise_error(done)
+            sink(RowsScored(done.receipt.rows))
+
+
+def _groups(shards: Sequence[Shard], slots: int) -> list[list[Shard]]:
+    size = max(1, min(MAX_GROUP, len(shards) // (slots * WINDOW)))
+    return [list(shards[start : start + size]) for start in range(0, len(shards), size)]
+
+
+def grant_for(left_nano: int, tasks: int, slots: int) -> int:
+    """Return what the next task may spend: an even part of what is left over the tasks that may run beside it."""
+    return left_nano // max(1, min(tasks, WINDOW * slots))
+
+
+@dataclass
+class CallStage:
+    """The call stage of one start of a run."""
+
+    job: CallJob
+    plan: Plan
+    runner: Runner
+    halt: Halt
+    retry_failed: bool = False
+    _waiting: deque[CallTask] = field(default_factory=deque)
+    _again: list[CallTask] = field(default_factory=list)
+    """Tasks that ran out of their grant."""
+    _finish: list[CallTask] = field(default_factory=list)
+    """Shards to be written once all calls are done."""
+    _running: dict[int, CallTask] = field(default_factory=dict)
+    _spent: dict[int, int] = field(default_factory=dict)
+    """Shard → settled and presumed, in nano-dollars, as its ledger last said."""
+    _drained: bool = False
+    _unfunded: bool = False
+
+    def run(self) -> None:
+        """Call what is missing; returns when all is done or nothing more can be."""
+        self._load()
+        self._loop()
+        if self._unfunded:
+            self.halt.stop("budget", "what is left of budget.hard_cap_usd pays for no further call")
+        if self.halt.state in {"finished", "budget"}:
+            self._waiting = deque(replace(task, mode="finish", grant_nano=None) for task in self._finish)
+            self._loop(finishing=True)
+
+    def _load(self) -> None:
+        statuses = call_statuses(self.job.run, details=self.plan.cap_nano is not None or self.retry_failed)
+        revision = 1 + max((status.revision for status in statuses.values()), default=0)
+        copies = set(self.plan.copy_shards)
+        for shard in self.job.run.shards:
+            status = statuses.get(shard.name)
+            if status is not None:
+                self._spent[shard.index] = status.spent_nano
+            if status is None or self._reopened(status):
+                number = 0 if status is None else revision
+                task = CallTask(
+                    self.job, shard, has_copies=shard.index in copies, revision=number, retry_failed=self.retry_failed
+                )
+                self._waiting.append(task)
+            if status is None and self.plan.cap_nano is not None:
+                self._spent[shard.index] = ShardLedger(self.job.run.store, shard.name).load().spent_nano
+
+    def _reopened(self, status: ShardStatus) -> bool:
+        return status.unfunded > 0 or (self.retry_failed and status.failed > 0)
+
+    def _loop(self, *, finishing: bool = False) -> None:
+        while self._waiting or self._running or self._again:
+            self.halt.check_deadline(time.monotonic())
+            if self.halt.stopped and not finishing:
+                self._drain()
+                if not self._running:
+                    return
+            else:
+                self._submit()
+            for done in self.runner.wait(POLL_S):
+                self._take(done)
+
+    def _drain(self) -> None:
+        self._waiting.clear()
+        self._again.clear()
+        if not self._drained:
+            self._drained = True
+            self.runner.drain()
+
+    def _submit(self) -> None:
+        alone = not self._waiting and not self._running
+        if alone and self._again:  # nobody else may give anything back: one at a time, with all that is left
+            self._start(self._again.pop(0), 1)
+        while self._waiting and len(self._running) < WINDOW * self.runner.slots:
+            tasks = len(self._waiting) + len(self._running)
+            self._start(self._waiting.popleft(), tasks)
+
+    def _start(self, task: CallTask, tasks: int) -> None:
+        if self.plan.cap_nano is not None and task.mode == "call":
+            granted = sum(running.grant_nano or 0 for running in self._running.values())
+            left = max(0, self.plan.cap_nano - sum(self._spent.values()) - granted)
+            known = self._spent.get(task.shard.index, 0)
+            task = replace(task, grant_nano=grant_for(left, tasks, self.runner.slots), known_nano=known)
+        self._running[task.shard.index] = task
+        self.runner.submit(call_shard, task)
+
+    def _take(self, done: Done) -> None:
+        task: CallTask = done.task
+        last = self._running.pop(task.shard.index)
+        if done.error is not None:
+            self._drain()
+            if isinstance(done.error, RoutellmBatchError):
+                raise done.error
+            self.halt.stop("interrupted", f"shard {task.shard.name} failed ({type(done.error).__name__})")
+            raise done.error
+        receipt: CallReceipt = done.receipt
+        self._spent[receipt.shard] = receipt.total_nano
+        if receipt.stop is not None:
+            self.halt.stop("errors", receipt.stop)
+        if receipt.committed:
+            return
+        alone = not self._running and not self._waiting
+        if receipt.unsent and not self.halt.stopped:
+            if alone and receipt.total_nano == last.known_nano:
+                self._unfunded = True  # all that is left was offered, and paid for nothing
+                self._finish.append(last)
+            else:
+                self._again.append(last)
+        elif not receipt.unsent:
+            self._finish.append(last)

@@ -1,0 +1,32 @@
+"""API keys: references in the config, the keys themselves only where a call is made."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from routellm_batch.errors import ConfigError
+
+
+def resolve_key(reference: str | None, config_key: str = "api_key") -> str:
+    """Return the key that ``env:NAME`` or ``file:/path`` stands for; a dummy where the endpoint needs none.
+
+    Raises:
+        ConfigError: the variable or the file is absent or empty. The text names the reference, never the key.
+
+    """
+    if reference is None:
+        return "none"
+    kind, _, name = reference.partition(":")
+    if kind == "env":
+        key = os.environ.get(name, "")
+        problem = f"environment variable {name} is not set"
+    else:
+        try:
+            key = Path(name).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            key = ""
+        problem = f"key file {name} is absent, unreadable or empty"
+    if not key.strip():
+        raise ConfigError(config_key, problem)
+    return key.strip()

@@ -1,0 +1,157 @@
+"""The exception tree. An error carries what was being done; its text says what to do next.
+
+    RoutellmBatchError
+    ├── InputError                     exit 2: bad config or input, nothing spent
+    │   ├── ConfigError                key, problem
+    │   ├── DataError                  file, column, row, problem
+    │   ├── RunMismatchError           field-level differences to the run on storage
+    │   ├── BudgetError                the sums that don't fit
+    │   ├── StoreError                 a store that can't keep the promises
+    │   ├── CheckpointError            router weights that can't be used
+    │   └── MissingExtraError          a feature whose packages are not installed
+    ├── StopError                      the run stopped early; the same command resumes it
+    │   ├── BudgetStopError            exit 4
+    │   ├── EndpointStopError          exit 5
+    │   └── InterruptedRunError        exit 75
+    └── CallError                      one failed attempt at one endpoint: kind, verdict, status
+
+No message ever holds a prompt, an answer or a key: only ids, names, kinds and numbers.
+"""
+
+from __future__ import annotations
+
+from routellm_batch.types import ErrorKind, Verdict
+
+
+class RoutellmBatchError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+    exit_code = 1
+
+
+class InputError(RoutellmBatchError):
+    """Bad config or input; found before anything was spent."""
+
+    exit_code = 2
+
+
+class ConfigError(InputError):
+    """A config key that can't be used."""
+
+    def __init__(self, key: str, problem: str, *, source: str = "") -> None:
+        self.key = key
+        self.problem = problem
+        self.source = source
+        where = f"{source}: " if source else ""
+        super().__init__(f"{where}{key}: {problem}" if key else f"{where}{problem}")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle by fields: Dask carries errors between processes."""
+        return (_config_error, (self.key, self.problem, self.source))
+
+
+def _config_error(key: str, problem: str, source: str) -> ConfigError:
+    return ConfigError(key, problem, source=source)
+
+
+class DataError(InputError):
+    """An input file, column or row that can't be used."""
+
+    def __init__(
+        self, problem: str, *, file: str = "", column: str | None = None, row: int | None = None
+    ) -> None:
+        self.problem = problem
+        self.file = file
+        self.column = column
+        self.row = row
+        parts = [file] if file else []
+        if column is not None:
+            parts.append(f"column {column!r}")
+        if row is not None:
+            parts.append(f"row {row}")
+        super().__init__(f"{', '.join(parts)}: {problem}" if parts else problem)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle by fields: Dask carries errors between processes."""
+        return (_data_error, (self.problem, self.file, self.column, self.row))
+
+
+def _data_error(problem: str, file: str, column: str | None, row: int | None) -> DataError:
+    return DataError(problem, file=file, column=column, row=row)
+
+
+class RunMismatchError(InputError):
+    """The run on storage was begun with another config or another input."""
+
+
+class BudgetError(InputError):
+    """The budget can't pay for the job; both sums are in the text."""
+
+
+class StoreError(InputError):
+    """A store that can't keep the promises (no exclusive create, not writable)."""
+
+
+class CheckpointError(InputError):
+    """Router or embedder weights that are absent, damaged, or made for something else."""
+
+
+class MissingExtraError(InputError):
+    """A feature whose packages are not installed; the text names the extra."""
+
+
+class StopError(RoutellmBatchError):
+    """The run stopped before its end; the same command resumes it."""
+
+    exit_code = 75
+
+
+class BudgetStopError(StopError):
+    """What is left of the budget pays for no further call."""
+
+    exit_code = 4
+
+
+class EndpointStopError(StopError):
+    """Too many errors, or one that no retry can mend."""
+
+    exit_code = 5
+
+
+class InterruptedRunError(StopError):
+    """A signal or the deadline."""
+
+    exit_code = 75
+
+
+class CallError(RoutellmBatchError):
+    """One failed attempt. Carries no text of the request or of the reply."""
+
+    def __init__(
+        self,
+        kind: ErrorKind,
+        verdict: Verdict,
+        *,
+        status: int | None = None,
+        retry_after_s: float | None = None,
+        maybe_billed: bool = False,
+    ) -> None:
+        self.kind = kind
+        self.verdict = verdict
+        self.status = status
+        self.retry_after_s = retry_after_s
+        self.maybe_billed = maybe_billed
+        super().__init__(f"{kind}" + (f" (HTTP {status})" if status is not None else ""))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle by fields."""
+        fields = (self.kind, self.verdict, self.status, self.retry_after_s, self.maybe_billed)
+        return (_call_error, fields)
+
+
+def _call_error(
+    kind: ErrorKind, verdict: Verdict, status: int | None, retry_after_s: float | None, maybe_billed: bool
+) -> CallError:
+    return CallError(
+        kind, verdict, status=status, retry_after_s=retry_after_s, maybe_billed=maybe_billed
+    )

@@ -1,0 +1,60 @@
+"""What happens during a run, as frozen events; progress displays and logs subscribe to them.
+
+Events carry numbers, names and kinds: never a prompt, an answer or a key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class StageStarted:
+    """A stage begins."""
+
+    stage: str
+    """score | plan | call | report."""
+    total_rows: int
+    done_rows: int
+    """Rows that an earlier start of this run has done already."""
+    planned_nano: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RowsScored:
+    """A score task has finished."""
+
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class CallProgress:
+    """How one call shard stands; each event replaces the shard's one before."""
+
+    shard: int
+    answered: int
+    """Rows with an answer or a final failure, from this start of the run."""
+    failed: int
+    in_flight: int
+    spent_nano: int
+    """Settled by this start of the run."""
+
+
+@dataclass(frozen=True, slots=True)
+class StageFinished:
+    """A stage has ended, whole or not."""
+
+    stage: str
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something the user should read."""
+
+    text: str
+    warning: bool = False
+
+
+Event = StageStarted | RowsScored | CallProgress | StageFinished | Notice
+Sink = Callable[[Event], None]

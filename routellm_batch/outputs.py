@@ -1,0 +1,107 @@
+"""What a command leaves behind: the report folder, ``_SUCCESS``, and the last lines on the terminal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from routellm_batch.config import Config
+from routellm_batch.reporting.cost import RunFacts, State, cost_json, run_facts
+from routellm_batch.reporting.html import render_report
+from routellm_batch.reporting.plan_html import frontier_table, plan_facts, render_plan
+from routellm_batch.reporting.summary_lines import closing_lines, plan_lines
+from routellm_batch.stages.plan import Plan
+from routellm_batch.stages.respond import summarise
+from routellm_batch.storage.ledger import ShardLedger
+from routellm_batch.storage.progress import newest_markers, summaries
+from routellm_batch.storage.run import SUCCESS, Run, to_json
+from routellm_batch.summary import CallSummary, add_all
+from routellm_batch.tables import from_parquet, to_parquet
+
+COST = "report/cost.json"
+HTML = "report/report.html"
+PLAN_HTML = "report/plan.html"
+FRONTIER = "report/frontier.parquet"
+FINISHED_CODES = frozenset({0, 3})
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """What a command tells at its end."""
+
+    exit_code: int = 0
+    lines: Sequence[str] = field(default_factory=list)
+    plan: Plan | None = None
+    """A plan to show as a table."""
+
+
+def finished_exit(run: Run) -> int | None:
+    """Return the exit code of a finished run, or None if it is not finished."""
+    newest = _newest_success(run)
+    return None if newest is None else int((run.read_json(newest) or {})["exit_code"])
+
+
+def _newest_success(run: Run) -> str | None:
+    names = [name for name in (SUCCESS, *(f"{SUCCESS}.r{n}" for n in range(1, 1000))) if run.store.exists(name)]
+    return names[-1] if names else None
+
+
+def write_run_outputs(config: Config, run: Run, plan: Plan, state: State, reason: str | None, wall_s: float) -> Outputs:
+    """Write cost.json and report.html, and ``_SUCCESS`` where the run is finished."""
+    facts = _facts(config, run, plan, state, reason, wall_s)
+    run.store.replace(COST, to_json(cost_json(facts)))
+    run.store.replace(HTML, render_report(facts).encode("utf-8"))
+    if facts.exit_code in FINISHED_CODES:
+        _write_success(run, facts)
+    return Outputs(facts.exit_code, closing_lines(facts, run.store.uri(HTML)))
+
+
+def rewrite_run_outputs(config: Config, run: Run, plan: Plan) -> Outputs:
+    """Write the report of an earlier start anew, from what storage holds."""
+    earlier: dict[str, Any] = run.read_json(COST) or {}
+    state: State = earlier.get("state", "interrupted")
+    reason = earlier.get("stop_reason", "the run has not ended")
+    facts = _facts(config, run, plan, state, reason, float(earlier.get("wall_s", 0)))
+    run.store.replace(COST, to_json(cost_json(facts)))
+    run.store.replace(HTML, render_report(facts).encode("utf-8"))
+    return Outputs(facts.exit_code, closing_lines(facts, run.store.uri(HTML)))
+
+
+def write_plan_outputs(config: Config, run: Run, plan: Plan) -> Outputs:
+    """Write the frontier as a page and as Parquet."""
+    facts = plan_facts(config, run_id=run.id, run_uri=run.uri, plan=plan)
+    run.store.replace(PLAN_HTML, render_plan(facts).encode("utf-8"))
+    run.store.replace(FRONTIER, to_parquet(frontier_table(plan)))
+    return Outputs(0, plan_lines(facts, run.store.uri(PLAN_HTML)), plan)
+
+
+def _facts(config: Config, run: Run, plan: Plan, state: State, reason: str | None, wall_s: float) -> RunFacts:
+    calls = run_summary(run)
+    left = plan.valid - calls.ok - calls.failed
+    calls = replace(calls, unfunded=left if state == "budget" else 0)
+    return run_facts(
+        config, run_id=run.id, run_uri=run.uri, plan=plan, calls=calls, wall_s=wall_s, state=state, stop_reason=reason
+    )
+
+
+def run_summary(run: Run) -> CallSummary:
+    """Return what all calls of a run did: from the markers, and from the ledgers of shards that have none."""
+    committed = newest_markers(run)
+    begun = [name for name in run.store.folders("call") if name not in committed]
+    return add_all(summary for _, summary in summaries(run)) + add_all(_unfinished(run, name) for name in begun)
+
+
+def _unfinished(run: Run, shard: str) -> CallSummary:
+    scores = from_parquet(run.store.read(f"score/{shard}.parquet"))
+    state = ShardLedger(run.store, shard).load()
+    return summarise(scores, state.records, {}, state)
+
+
+def _write_success(run: Run, facts: RunFacts) -> None:
+    newest = _newest_success(run)
+    number = 0 if newest is None else int(newest.removeprefix(SUCCESS).removeprefix(".r") or 0) + 1
+    rows = cost_json(facts)["rows"]
+    body = json.dumps({"exit_code": facts.exit_code, "run_id": run.id, "rows": rows}, sort_keys=True)
+    run.store.create(SUCCESS if number == 0 else f"{SUCCESS}.r{number}", f"{body}\n".encode())

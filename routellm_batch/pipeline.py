@@ -1,0 +1,176 @@
+"""Composition: score → plan → call → report, each stage resumed from what storage holds."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from routellm_batch.config import Config, check_config
+from routellm_batch.dispatch import CallStage, run_score_stage
+from routellm_batch.errors import ConfigError, DataError, StopError
+from routellm_batch.events import Notice, Sink, StageFinished, StageStarted
+from routellm_batch.halt import Halt, stop_words, stopping_on_signals
+from routellm_batch.outputs import (
+    Outputs,
+    finished_exit,
+    rewrite_run_outputs,
+    write_plan_outputs,
+    write_run_outputs,
+)
+from routellm_batch.pricing import usd_to_nano
+from routellm_batch.protocols import Runner
+from routellm_batch.runtime import open_runner
+from routellm_batch.servers import base_urls, check_keys, check_reachable
+from routellm_batch.stages.job import CallJob, close_pool
+from routellm_batch.stages.plan import Plan, load_plan, make_plan
+from routellm_batch.stages.score import STAGE as SCORE
+from routellm_batch.storage.progress import newest_markers
+from routellm_batch.storage.run import Run, open_existing, open_run
+from routellm_batch.tables import RESPONSE_COLUMNS
+
+SOME_FAILED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """How a command ended."""
+
+    exit_code: int
+    run_uri: str
+    outputs: Outputs
+
+
+def run_job(config: Config, sink: Sink, *, retry_failed: bool = False) -> RunResult:
+    """Run the whole job, or resume it.
+
+    Raises:
+        InputError: bad config or input; nothing was spent.
+        EndpointStopError: an endpoint can't be reached; nothing was sent.
+
+    """
+    check_columns(config)
+    check_keys(config)
+    run = open_run(config, today=_today())
+    ended, plan = finished_exit(run), load_plan(run)
+    if plan is not None and ended is not None and not (retry_failed and ended == SOME_FAILED):
+        sink(Notice(f"{run.uri} is finished already; nothing is called"))
+        return RunResult(ended, run.uri, rewrite_run_outputs(config, run, plan))
+    begun = time.monotonic()
+    halt = Halt(None if config.run.deadline_s is None else begun + config.run.deadline_s)
+    with stopping_on_signals(halt), _runner(config, sink) as (runner, token):
+        plan = _score_and_plan(config, run, runner, sink, halt)
+        if plan is None:
+            return _interrupted(run, halt)
+        with base_urls(config) as urls:
+            if config.cluster.kind != "address":
+                check_reachable(urls)
+            calls = sum(totals.calls for totals in plan.endpoints.values())
+            job = CallJob(config, run, plan.cut, urls, runner.workers, calls, token)
+            _call(job, plan, runner, sink, halt, retry_failed=retry_failed)
+    reason = stop_words(halt.reason, config)
+    outputs = write_run_outputs(config, run, plan, halt.state, reason, time.monotonic() - begun)
+    return RunResult(outputs.exit_code, run.uri, outputs)
+
+
+def _call(job: CallJob, plan: Plan, runner: Runner, sink: Sink, halt: Halt, *, retry_failed: bool) -> None:
+    done = sum(job.run.shards[int(name)].rows for name in newest_markers(job.run))
+    sink(StageStarted("call", plan.valid, 0 if retry_failed else min(done, plan.valid), plan.planned_nano))
+    try:
+        CallStage(job, plan, runner, halt, retry_failed=retry_failed).run()
+    finally:
+        close_pool(job.token)
+    sink(StageFinished("call"))
+
+
+def plan_job(config: Config, sink: Sink) -> RunResult:
+    """Score and plan; call nothing.
+
+    Raises:
+        InputError: bad config or input.
+
+    """
+    check_columns(config)
+    run = open_run(config, today=_today())
+    halt = Halt()
+    with stopping_on_signals(halt), _runner(config, sink) as (runner, _):
+        plan = _score_and_plan(config, run, runner, sink, halt)
+    if plan is None:
+        return _interrupted(run, halt)
+    return RunResult(0, run.uri, write_plan_outputs(config, run, plan))
+
+
+def report_job(run_uri: str) -> RunResult:
+    """Write the report of a run anew from what its storage holds.
+
+    Raises:
+        DataError: no run is there, or it has no plan yet.
+
+    """
+    run, manifest = open_existing(run_uri)
+    plan = load_plan(run)
+    if plan is None:
+        raise DataError("this run has no plan yet, so there is nothing to report", file=run_uri)
+    config = check_config(manifest["job"], source=run.store.uri("run.json"))
+    return RunResult(0, run.uri, rewrite_run_outputs(config, run, plan))
+
+
+def check_columns(config: Config) -> None:
+    """Refuse output columns that would share a name.
+
+    Raises:
+        ConfigError: naming the key and the column.
+
+    """
+    label = config.label.column if config.label else None
+    if label in RESPONSE_COLUMNS:
+        raise ConfigError("label.column", f"{label!r} is a column of responses/ already; choose another name")
+    for name in config.input.keep:
+        if name in RESPONSE_COLUMNS or name == label:
+            raise ConfigError("input.keep", f"{name!r} is a column of responses/ already; rename it in the input")
+
+
+def _score_and_plan(config: Config, run: Run, runner: Runner, sink: Sink, halt: Halt) -> Plan | None:
+    """Return the run's plan, making what is missing; None if interrupted before it stands."""
+    known = load_plan(run)
+    if known is not None:
+        return _under_todays_cap(known, config)
+    rows = sum(shard.rows for shard in run.shards)
+    done = sum(run.shards[int(name)].rows for name in run.committed(SCORE))
+    sink(StageStarted("score", rows, done))
+    run_score_stage(config, run, runner, sink, halt)
+    sink(StageFinished("score"))
+    if halt.stopped:
+        return None
+    sink(StageStarted("plan", rows, 0))
+    plan = make_plan(config, run)
+    sink(StageFinished("plan"))
+    return plan
+
+
+def _under_todays_cap(plan: Plan, config: Config) -> Plan:
+    """Return the plan with the cap that the config has now: it may be raised between starts."""
+    cap = config.budget.hard_cap_usd
+    return replace(plan, cap_nano=None if cap is None else usd_to_nano(cap))
+
+
+@contextmanager
+def _runner(config: Config, sink: Sink) -> Iterator[tuple[Runner, str]]:
+    token = secrets.token_hex(6)
+    runner = open_runner(config.cluster, sink, token)
+    try:
+        yield runner, token
+    finally:
+        runner.close()
+
+
+def _interrupted(run: Run, halt: Halt) -> RunResult:
+    lines = [f"Stopped while scoring: {halt.reason}. Nothing was spent.", "Run the same command again to go on."]
+    return RunResult(StopError.exit_code, run.uri, Outputs(StopError.exit_code, lines))
+
+
+def _today() -> str:
+    return datetime.now(UTC).date().isoformat()

@@ -1,0 +1,58 @@
+"""What belongs to a process, not to a task: one private event loop, the drain flags, the event sink.
+
+Calls run on a loop of our own in a thread of its own, whatever runs the tasks: a scheduler's loop that is
+stalled by our work would miss its heartbeats, and connections stay warm from one task to the next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from routellm_batch.events import Event
+
+T = TypeVar("T")
+
+_lock = threading.Lock()
+_loops: list[asyncio.AbstractEventLoop] = []
+_drained: set[str] = set()
+_sinks: list[Callable[[Event], None]] = []
+
+
+def event_loop() -> asyncio.AbstractEventLoop:
+    """Return the process's own event loop, started on first use."""
+    with _lock:
+        if not _loops:
+            loop = asyncio.new_event_loop()
+            threading.Thread(target=loop.run_forever, name="routellm-calls", daemon=True).start()
+            _loops.append(loop)
+        return _loops[0]
+
+
+def run_on_loop(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine on the process's loop and wait for it."""
+    return asyncio.run_coroutine_threadsafe(coroutine, event_loop()).result()
+
+
+def drain(token: str) -> None:
+    """Ask the tasks of one start of a run to begin nothing new."""
+    _drained.add(token)
+
+
+def draining(token: str) -> bool:
+    """Say whether the tasks of one start of a run should begin nothing new."""
+    return token in _drained
+
+
+def subscribe(sink: Callable[[Event], None]) -> Callable[[], None]:
+    """Send this process's events to a sink; returns what ends it."""
+    _sinks.append(sink)
+    return lambda: _sinks.remove(sink)
+
+
+def emit(event: Event) -> None:
+    """Hand an event to whoever subscribed."""
+    for sink in tuple(_sinks):
+        sink(event)

@@ -1,0 +1,43 @@
+"""Names to classes: a table row is ``name: "module:Class"`` and is imported when first asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+from routellm_batch.errors import ConfigError, MissingExtraError
+
+EXTRAS = {"torch": "torch", "transformers": "torch", "s3fs": "s3", "adlfs": "azure", "gcsfs": "gcs"}
+"""Missing package → the extra that brings it."""
+
+
+def resolve(table: Mapping[str, str], name: str, *, key: str) -> Any:
+    """Import and return what ``name`` stands for in ``table``.
+
+    Args:
+        table: name → ``module:Class``.
+        name: what the config asks for.
+        key: the config key, for the error.
+
+    Raises:
+        ConfigError: no such name; the text lists those there are.
+        MissingExtraError: its packages are not installed; the text names the extra.
+
+    """
+    if name not in table:
+        raise ConfigError(key, f"no such name {name!r}; there are: {', '.join(sorted(table))}")
+    module, _, attribute = table[name].partition(":")
+    try:
+        return getattr(import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        raise missing_extra(error, what=f"{key}: {name}") from error
+
+
+def missing_extra(error: ModuleNotFoundError, *, what: str) -> Exception:
+    """Say which extra a failed import asks for; the error itself where none is known."""
+    package = (error.name or "").partition(".")[0]
+    extra = EXTRAS.get(package)
+    if extra is None:
+        return error
+    return MissingExtraError(f'{what} needs {package}: pip install "routellm-batch[{extra}]"')

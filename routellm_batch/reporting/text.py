@@ -1,0 +1,98 @@
+"""Numbers as people read them: dollars, counts, shares, seconds. Pure."""
+
+from __future__ import annotations
+
+import re
+
+from routellm_batch.pricing import NANO, nano_to_usd
+
+CREDENTIALS = re.compile(r"(?<=://)[^/@]*@")
+LONGEST_ID = 120
+
+
+def usd(nano: int) -> str:
+    """Return dollars, e.g. ``$1,234,567.00``, ``$0.1234``, ``$0.00000125``.
+
+    Two decimals from a hundred dollars, four from a cent, below that three significant digits.
+    """
+    size = abs(nano)
+    if size == 0:
+        return "$0"
+    if size >= 100 * NANO:
+        places = 2
+    elif size >= NANO // 100:
+        places = 4
+    else:
+        places = min(9, 12 - len(str(size)))
+    text = f"{nano_to_usd(size):,.{places}f}"
+    if size < NANO // 100:
+        text = text.rstrip("0")
+    return f"−${text}" if nano < 0 else f"${text}"
+
+
+def count(number: int) -> str:
+    """Return a whole number with thousands separators."""
+    return f"{number:,}"
+
+
+def rows(number: int) -> str:
+    """Return ``1 row`` or ``1,024 rows``."""
+    return "1 row" if number == 1 else f"{number:,} rows"
+
+
+def percent(share: float) -> str:
+    """Return a share as a percentage with at most two decimals; a share that is neither 0 nor 1 never reads so."""
+    if 0 < share < 0.0001:
+        return "under 0.01%"
+    if 0.9999 < share < 1:
+        return "over 99.99%"
+    text = f"{100 * share:,.2f}"
+    return f"{text.rstrip('0').rstrip('.')}%"
+
+
+def seconds(value: float) -> str:
+    """Return a latency or a short time, e.g. ``850 ms``, ``1.23 s``, ``2m10s``."""
+    if value <= 0:
+        return "0 s"
+    if value < 0.001:
+        return "under 1 ms"
+    if value < 0.9995:
+        return f"{value * 1000:.3g} ms"
+    return f"{value:.3g} s" if value < 59.95 else duration(value)
+
+
+def duration(value: float) -> str:
+    """Return a span of time in whole seconds, two units at most, e.g. ``8s``, ``2m10s``, ``1h02m``, ``3d04h``."""
+    whole = max(0, round(value))
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02}s"
+    if whole < 86_400:
+        return f"{whole // 3600}h{whole % 3600 // 60:02}m"
+    return f"{whole // 86_400:,}d{whole % 86_400 // 3600:02}h"
+
+
+def rate(per_second: float) -> str:
+    """Return rows per second with three significant digits or all whole ones."""
+    return f"{per_second:,.0f} rows/s" if per_second >= 100 else f"{per_second:.3g} rows/s"
+
+
+def compact(number: float) -> str:
+    """Return a number for an axis, e.g. ``250``, ``1.5k``, ``2M``."""
+    for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if abs(number) >= size:
+            return f"{number / size:g}{unit}"
+    return f"{number:g}"
+
+
+def shown_id(row_id: object) -> str:
+    """Return a row id that is safe to look at: unprintable characters replaced, a very long one shortened."""
+    text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(row_id))
+    return text if len(text) <= LONGEST_ID else f"{text[: LONGEST_ID - 1]}…"
+
+
+def public_uri(uri: str) -> str:
+    """Return a URI without the user, the password and, on the web, the query that it may carry."""
+    bare = CREDENTIALS.sub("", uri)
+    return bare.partition("?")[0] if bare.startswith(("http://", "https://")) else bare

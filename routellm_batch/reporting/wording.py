@@ -1,0 +1,140 @@
+"""A run's outcome in plain sentences, the same in the terminal and on the page. Pure."""
+
+from __future__ import annotations
+
+from routellm_batch.pricing import nano_to_usd, usd_to_nano
+from routellm_batch.reporting.cost import RunFacts, counterfactual_nano
+from routellm_batch.reporting.text import count, percent, rate, rows, seconds, usd
+from routellm_batch.types import ErrorKind
+
+KIND_TEXTS: dict[str, str] = {
+    ErrorKind.TIMEOUT: "no whole reply within timeout_s",
+    ErrorKind.CONNECTION: "the connection broke",
+    ErrorKind.UNREACHABLE: "no connection could be made",
+    ErrorKind.RATE_LIMITED: "still rate limited at the deadline",
+    ErrorKind.SERVER_ERROR: "the endpoint failed (HTTP 5xx)",
+    ErrorKind.BAD_REQUEST: "the endpoint refused the request",
+    ErrorKind.CONTEXT_LENGTH: "prompt and answer don't fit the model's context",
+    ErrorKind.CONTENT_FILTER: "the provider's content filter refused it",
+    ErrorKind.AUTH: "the key was not accepted",
+    ErrorKind.QUOTA: "no credit or quota left",
+    ErrorKind.NOT_FOUND: "no such model or path",
+    ErrorKind.REDIRECT: "the endpoint redirected, which is never followed",
+    ErrorKind.BAD_REPLY: "the reply was not a chat completion",
+    ErrorKind.EMPTY_ANSWER: "the model answered nothing",
+    ErrorKind.INVALID_LABEL: "the answer was not a valid label",
+    ErrorKind.DEADLINE: "the row's retry deadline passed",
+}
+"""Error kind → what it means."""
+
+
+def headline(facts: RunFacts) -> str:
+    """Say how the run ended."""
+    if facts.state == "budget":
+        return "Stopped by the budget"
+    if facts.state == "errors":
+        return "Stopped by endpoint errors"
+    if facts.state == "interrupted":
+        return "Interrupted"
+    return f"Finished, {rows(facts.calls.failed)} failed" if facts.calls.failed else "Finished"
+
+
+def next_step(facts: RunFacts) -> str | None:
+    """Say what to do next; None where nothing is left to do."""
+    if facts.state == "budget":
+        return "Raise budget.hard_cap_usd and run the same command: it goes on from here, paying for nothing twice."
+    if facts.state == "errors":
+        return "Mend the endpoint and run the same command: it goes on from here, paying for nothing twice."
+    if facts.state == "interrupted":
+        return "Run the same command again: it goes on from here, paying for nothing twice."
+    if facts.calls.failed:
+        return "Run the same command with --retry-failed to call the failed rows again."
+    return None
+
+
+def asked_text(facts: RunFacts) -> str:
+    """Say what budget was asked for."""
+    share = facts.asked_share
+    if share is None:
+        return f"the best routing for {usd_asked(facts.plan.asked['value'])}"
+    return f"{percent(share)} of the rows strong"
+
+
+def usd_asked(value: str) -> str:
+    """Return a sum of dollars as configured, in the form of the other sums."""
+    return usd(usd_to_nano(nano_to_usd(0) + _decimal(value)))
+
+
+def rows_text(facts: RunFacts) -> str:
+    """Say what became of the rows."""
+    calls = facts.calls
+    parts = [f"{count(calls.ok)} of {rows(facts.plan.valid)} answered"]
+    for number, word in (
+        (calls.failed, "failed"),
+        (calls.unfunded, "left out by the budget"),
+        (facts.pending, "still to do"),
+        (facts.plan.invalid, "invalid"),
+    ):
+        if number:
+            parts.append(f"{count(number)} {word}")
+    return ", ".join(parts)
+
+
+def share_text(facts: RunFacts) -> str:
+    """Say which share of the rows went strong."""
+    achieved = facts.achieved_share
+    if achieved is None:
+        return f"No row called yet; asked for {asked_text(facts)}"
+    done = f"{count(facts.calls.strong_rows)} of {count(facts.done)}"
+    return f"{percent(achieved)} strong ({done}); asked for {asked_text(facts)}"
+
+
+def saving_text(facts: RunFacts) -> str:
+    """Compare what was spent with what all strong and all weak would have cost."""
+    spent = facts.calls.spent_nano
+    if not facts.done:
+        return "Nothing was called, so there is nothing to compare."
+    strong, weak = counterfactual_nano(facts, "strong"), counterfactual_nano(facts, "weak")
+    if facts.calls.strong_rows == 0:
+        return f"Every row went to the weak model; all strong would have cost about {usd(strong)}."
+    if facts.calls.strong_rows == facts.done:
+        return f"Every row went to the strong model; all weak would have cost about {usd(weak)}."
+    share = f" ({percent(abs(strong - spent) / strong)})" if strong else ""
+    return (
+        f"This run cost {_difference(spent, strong)}{share} than sending every row to the strong model, "
+        f"and {_difference(spent, weak)} than sending every row to the weak one."
+    )
+
+
+def _difference(spent: int, other: int) -> str:
+    return f"about {usd(abs(other - spent))} {'less' if other >= spent else 'more'}"
+
+
+def presumed_text(facts: RunFacts) -> str | None:
+    """Explain presumed spend in one sentence; None where there is none."""
+    presumed = facts.calls.presumed_nano
+    if not presumed:
+        return None
+    return (
+        f"Up to {usd(presumed)} more may have been billed: requests were sent whose reply never arrived, "
+        "and each counts against a cap at its worst case until the provider's bill says otherwise."
+    )
+
+
+def degraded_text(facts: RunFacts) -> str | None:
+    """Say what the hard cap took away from the plan; None where it took nothing."""
+    lowered, cap = facts.plan.degraded, facts.plan.cap_nano
+    if lowered is None or cap is None:
+        return None
+    before = int(lowered["strong_rows"])
+    return (
+        f"The plan was lowered to fit the hard cap of {usd(cap)}: {count(before)} strong rows, as asked, were "
+        f"expected to cost {usd_asked(lowered['planned_usd'])}; {count(facts.plan.strong)} fit."
+    )
+
+
+def rate_text(facts: RunFacts) -> str:
+    """Say how long the run took and how fast it was."""
+    if facts.wall_s <= 0 or not facts.done:
+        return seconds(facts.wall_s)
+    return f"{seconds(facts.wall_s)} ({rate(facts.done / facts.wall_s)})"

@@ -1,0 +1,27 @@
+"""Runners: where the tasks run. A row of the table is ``kind: "module:Class"``."""
+
+from __future__ import annotations
+
+from routellm_batch.config import ClusterConfig
+from routellm_batch.events import Sink
+from routellm_batch.protocols import Runner
+from routellm_batch.registry import resolve
+from routellm_batch.runtime.serial import SerialRunner
+
+RUNNERS = {
+    "local": "routellm_batch.runtime.dask:DaskRunner",
+    "address": "routellm_batch.runtime.dask:DaskRunner",
+}
+
+
+def open_runner(config: ClusterConfig, sink: Sink, token: str) -> Runner:
+    """Start a runner.
+
+    Raises:
+        ConfigError: no scheduler answers at the address.
+
+    """
+    if config.kind == "serial":
+        return SerialRunner(sink, token)
+    runner: Runner = resolve(RUNNERS, config.kind, key="cluster.kind")(config, sink, token)
+    return runner

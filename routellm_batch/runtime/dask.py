@@ -1,0 +1,147 @@
+"""The one door to Dask: the same tasks on worker processes, here or behind a scheduler's address.
+
+Shard descriptors go out and small receipts come back, each under a fresh key; data and truth stay on storage. A
+task that dies with its worker is submitted again a few times, then its death is the task's error.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import dask
+from distributed import Client, Future, LocalCluster, get_worker
+from distributed.scheduler import KilledWorker
+from distributed.security import Security
+
+from routellm_batch.config import ClusterConfig
+from routellm_batch.errors import ConfigError
+from routellm_batch.events import Event, Sink
+from routellm_batch.process import drain, subscribe
+from routellm_batch.types import Done
+
+THREADS = 2
+"""Tasks at once in a worker process: one's calls fill the gap while the other's last reply is awaited."""
+RESUBMITS = 3
+TOPIC = "routellm-events"
+SETTINGS = {
+    "distributed.worker.daemon": True,
+    "distributed.scheduler.allowed-failures": 10,
+    "distributed.scheduler.work-stealing": False,
+    "distributed.admin.low-level-log-length": 0,
+    "distributed.comm.timeouts.connect": "30s",
+}
+CONNECT_S = 60
+
+log = logging.getLogger(__name__)
+
+
+class DaskRunner:
+    """A ``Runner`` on a Dask cluster."""
+
+    def __init__(self, config: ClusterConfig, sink: Sink, token: str) -> None:
+        self._token = token
+        self._sink = sink
+        self._finished: queue.Queue[Future] = queue.Queue()
+        self._tasks: dict[str, tuple[Future, Callable[..., Any], object, int]] = {}
+        self._number = 0
+        dask.config.set(SETTINGS)
+        self._cluster = _local_cluster(config) if config.kind == "local" else None
+        self._client = _connect(config, self._cluster)
+        self._client.subscribe_topic(f"{TOPIC}-{token}", self._on_event)
+        self._client.wait_for_workers(1, timeout=CONNECT_S)
+        info = self._client.scheduler_info(n_workers=-1)["workers"]
+        self.workers = max(1, len(info))
+        self.slots = max(1, sum(int(worker["nthreads"]) for worker in info.values()))
+
+    def submit(self, function: Callable[..., Any], task: object) -> None:
+        """Start ``function(task)`` on some worker."""
+        self._submit(function, task, 0)
+
+    def wait(self, timeout_s: float) -> Sequence[Done]:
+        """Return what has finished."""
+        try:
+            futures = [self._finished.get(timeout=timeout_s)]
+        except queue.Empty:
+            return []
+        while not self._finished.empty():
+            futures.append(self._finished.get_nowait())
+        return [done for future in futures if (done := self._done(future)) is not None]
+
+    def drain(self) -> None:
+        """Tell running tasks on every worker to begin nothing new."""
+        self._client.run(drain, self._token)
+
+    def close(self) -> None:
+        """Leave the cluster; end it if it is ours."""
+        self._client.unsubscribe_topic(f"{TOPIC}-{self._token}")
+        self._client.close()
+        if self._cluster is not None:
+            self._cluster.close()
+
+    def _submit(self, function: Callable[..., Any], task: object, deaths: int) -> None:
+        self._number += 1
+        key = f"{function.__name__}-{self._token}-{self._number}"
+        future = self._client.submit(_on_worker, function, task, self._token, key=key, pure=False)
+        self._tasks[key] = (future, function, task, deaths)
+        future.add_done_callback(self._finished.put)
+
+    def _done(self, future: Future) -> Done | None:
+        known = self._tasks.pop(future.key, None)
+        if known is None:
+            return None
+        _, function, task, deaths = known
+        if future.status == "finished":
+            receipt = future.result()
+            future.release()
+            return Done(task, receipt=receipt)
+        error = future.exception() if future.status == "error" else ConnectionError("the Dask scheduler is gone")
+        future.release()
+        if isinstance(error, KilledWorker) and deaths < RESUBMITS:
+            log.warning("a worker died; its shard is started again")
+            self._submit(function, task, deaths + 1)
+            return None
+        return Done(task, error=error)
+
+    def _on_event(self, event: tuple[float, Event]) -> None:
+        self._sink(event[1])
+
+
+def _on_worker(function: Callable[..., Any], task: object, token: str) -> Any:
+    """Run a task in a worker's thread, with its events sent home."""
+    worker = get_worker()
+    unsubscribe = subscribe(lambda event: worker.log_event(f"{TOPIC}-{token}", event))
+    try:
+        return function(task)
+    finally:
+        unsubscribe()
+
+
+def _local_cluster(config: ClusterConfig) -> LocalCluster:
+    return LocalCluster(
+        n_workers=config.workers,
+        threads_per_worker=THREADS,
+        processes=True,
+        host="127.0.0.1",
+        dashboard_address=None,
+        silence_logs=logging.ERROR,
+        memory_limit=0,
+    )
+
+
+def _connect(config: ClusterConfig, cluster: LocalCluster | None) -> Client:
+    if cluster is not None:
+        return Client(cluster, set_as_default=False)
+    address = config.address or ""
+    security = None
+    if config.tls is not None:
+        tls = config.tls
+        security = Security(
+            tls_ca_file=tls.ca, tls_client_cert=tls.cert, tls_client_key=tls.key, require_encryption=True
+        )
+    try:
+        return Client(address, security=security, timeout=CONNECT_S, set_as_default=False)
+    except (OSError, ValueError, TypeError) as error:
+        raise ConfigError("cluster.address", f"no Dask scheduler answers at {address} ({type(error).__name__})") from None

@@ -1,0 +1,50 @@
+"""The same tasks in this process: for quickstarts, tests and small jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import Any
+
+from routellm_batch.events import Sink
+from routellm_batch.process import drain, subscribe
+from routellm_batch.types import Done
+
+SLOTS = 2
+"""Two shards at once: one's calls fill the gap while the other's last reply is awaited."""
+
+
+class SerialRunner:
+    """A ``Runner`` of one process."""
+
+    workers = 1
+    slots = SLOTS
+
+    def __init__(self, sink: Sink, token: str) -> None:
+        self._token = token
+        self._threads = ThreadPoolExecutor(SLOTS, thread_name_prefix="routellm-task")
+        self._futures: dict[Future[Any], object] = {}
+        self._unsubscribe = subscribe(sink)
+
+    def submit(self, function: Callable[..., Any], task: object) -> None:
+        """Start ``function(task)``."""
+        self._futures[self._threads.submit(function, task)] = task
+
+    def wait(self, timeout_s: float) -> Sequence[Done]:
+        """Return what has finished."""
+        finished, _ = wait(self._futures, timeout_s, FIRST_COMPLETED)
+        return [_done(self._futures.pop(future), future) for future in finished]
+
+    def drain(self) -> None:
+        """Tell running tasks to begin nothing new."""
+        drain(self._token)
+
+    def close(self) -> None:
+        """End the threads."""
+        self._threads.shutdown(cancel_futures=True)
+        self._unsubscribe()
+
+
+def _done(task: object, future: Future[Any]) -> Done:
+    error = future.exception()
+    return Done(task, error=error) if error is not None else Done(task, receipt=future.result())

@@ -1,0 +1,225 @@
+"""Stage 3, call: one shard in; its ledger, responses and marker out.
+
+Two modes. *call* makes the calls that are missing; *finish* makes none and writes what the ledgers hold, for
+shards whose rows wait for another shard's answer, and for those that the budget left unfinished.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+import pyarrow as pa
+
+from routellm_batch.planning import score_key
+from routellm_batch.process import emit, run_on_loop
+from routellm_batch.stages.fanout import FanOut
+from routellm_batch.stages.job import CallJob, endpoint_pool
+from routellm_batch.stages.plan import copies_path
+from routellm_batch.stages.requests import Call, build_call
+from routellm_batch.stages.respond import (
+    FINAL,
+    copy_of,
+    failed_table,
+    read_shard_responses,
+    response_table,
+    summarise,
+    write_outputs,
+)
+from routellm_batch.stages.rows import Prompt, decode_prompts, input_columns
+from routellm_batch.storage.inputs import read_rows
+from routellm_batch.storage.ledger import CallRecord, LedgerState, ShardLedger
+from routellm_batch.storage.store import FsStore
+from routellm_batch.tables import from_parquet
+from routellm_batch.types import ErrorKind, Route, Shard
+from routellm_batch.wallet import Wallet
+
+STAGE = "call"
+PERMANENT = frozenset(
+    str(kind)
+    for kind in (
+        ErrorKind.BAD_REQUEST,
+        ErrorKind.CONTEXT_LENGTH,
+        ErrorKind.CONTENT_FILTER,
+        ErrorKind.EMPTY_ANSWER,
+        ErrorKind.INVALID_LABEL,
+    )
+)
+"""Failures that a resume does not try again; ``--retry-failed`` does."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallTask:
+    """One shard to call, or to finish."""
+
+    job: CallJob
+    shard: Shard
+    mode: Literal["call", "finish"] = "call"
+    grant_nano: int | None = None
+    """What this task may spend; None without a cap."""
+    known_nano: int = 0
+    """What the grant's giver knew of this shard's spending; whatever the ledger holds beyond it comes off the grant."""
+    has_copies: bool = False
+    revision: int = 0
+    """0, or the number of this pass over rows that an earlier one left failed or unfunded."""
+    retry_failed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CallReceipt:
+    """What a call task did; small, as it travels through the scheduler."""
+
+    shard: int
+    committed: bool
+    unsent: int
+    """Rows that still need a call."""
+    total_nano: int
+    """Settled and presumed for this shard, by all tasks there ever were."""
+    stop: str | None
+    """Why this process calls no more, if so."""
+
+
+@dataclass
+class _Open:
+    """A shard being worked on."""
+
+    scores: pa.Table
+    routes: list[Route]
+    copies: Mapping[int, tuple[int, int]]
+    """Row → its owner's (shard, row)."""
+    ledger: ShardLedger
+    state: LedgerState
+
+
+def call_shard(task: CallTask) -> CallReceipt:
+    """Do one shard (see the module).
+
+    Raises:
+        DataError: the input changed or was damaged since it was scored.
+        ConfigError: a key reference stands for nothing on this worker.
+
+    """
+    shard = _open(task)
+    before, stop = shard.state.spent_nano, None
+    wallet = Wallet(None if task.grant_nano is None else task.grant_nano - max(0, before - task.known_nano))
+    records = dict(shard.state.records)
+    calls = _missing(task, shard, records) if task.mode == "call" else []
+    unsent = 0
+    if calls:
+        pool = endpoint_pool(task.job)
+        fan_out = FanOut(task.shard.index, pool, shard.ledger, wallet, emit)
+        _run(fan_out, calls)
+        stop = pool.stop
+        for row, record in fan_out.records.items():
+            records[row] = record.after(records[row]) if row in records else record
+        unsent = sum(call.row not in fan_out.records or records[call.row].status == "unsent" for call in calls)
+    waits = any(owner != task.shard.index for owner, _ in shard.copies.values())
+    # A process that stopped calling for errors leaves its shards open: their failures may be mended by a resume.
+    committed = task.mode == "finish" or (unsent == 0 and not waits and stop is None)
+    if committed:
+        _commit(task, shard, records)
+    total = before + wallet.settled_nano + wallet.presumed_nano
+    return CallReceipt(task.shard.index, committed, unsent, total, stop)
+
+
+def _open(task: CallTask) -> _Open:
+    job, shard = task.job, task.shard
+    scores = from_parquet(job.run.store.read(f"score/{shard.name}.parquet"))
+    strong = job.cut.strong(score_key(scores.column("score").to_numpy()), scores.column("tie").fill_null(0).to_numpy())
+    copies: dict[int, tuple[int, int]] = {}
+    if task.has_copies:
+        rows = from_parquet(job.run.store.read(copies_path(job.cut, shard))).to_pylist()
+        copies = {row["row"]: (row["owner_shard"], row["owner_row"]) for row in rows}
+    ledger = ShardLedger(job.run.store, shard.name)
+    return _Open(scores, ["strong" if s else "weak" for s in strong], copies, ledger, ledger.load())
+
+
+def _pending(record: CallRecord | None, *, retry: bool) -> bool:
+    """Say whether a row still needs a call."""
+    if record is None or record.status == "unsent":
+        return True
+    return record.status == "failed" and (retry or record.error_kind not in PERMANENT)
+
+
+def _wanted(task: CallTask, record: CallRecord | None) -> bool:
+    """Say whether this task is to call a row: a committed shard keeps its failures, unless they are asked for."""
+    if task.revision and not task.retry_failed:
+        return record is None or record.status == "unsent"
+    return _pending(record, retry=task.retry_failed)
+
+
+def _missing(task: CallTask, shard: _Open, records: Mapping[int, CallRecord]) -> list[Call]:
+    """Return the calls that are to be made, in row order."""
+    kinds = shard.scores.column("kind").to_pylist()
+    wanted = [
+        row
+        for row, kind in enumerate(kinds)
+        if kind is None and row not in shard.copies and _wanted(task, records.get(row))
+    ]
+    if not wanted:
+        return []
+    config, run = task.job.config, task.job.run
+    table = read_rows(run.files[task.shard.file], task.shard.start, task.shard.rows, _columns(task))
+    prompts = decode_prompts(table.take(wanted), config.input, config.label)
+    return [
+        build_call(row, shard.routes[row], getattr(config.endpoints, shard.routes[row]), prompt)
+        for row, prompt in zip(wanted, prompts, strict=True)
+        if isinstance(prompt, Prompt)
+    ]
+
+
+def _columns(task: CallTask) -> list[str]:
+    return input_columns(task.job.config.input.columns, task.job.config.input.keep)
+
+
+def _run(fan_out: FanOut, calls: list[Call]) -> None:
+    try:
+        run_on_loop(fan_out.run(calls))
+    except ExceptionGroup as group:
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        raise error from None
+
+
+def _commit(task: CallTask, shard: _Open, records: dict[int, CallRecord]) -> None:
+    """Write the shard's responses, then its marker."""
+    job = task.job
+    state = shard.ledger.load()
+    copies = {row: copy_of(owner, row) for row in shard.copies if (owner := _owner(task, shard, row, records)) is not None}
+    final = {row: r for row, r in [*records.items(), *copies.items()] if r.status in FINAL}
+    rows = sorted(final)
+    if task.revision:
+        rows = _changed(task, shard.scores, final)
+    if rows or task.revision == 0:
+        file = job.run.files[task.shard.file]
+        kept_names = list(dict.fromkeys(job.config.input.keep))
+        whole = read_rows(file, task.shard.start, task.shard.rows, _columns(task))
+        table = response_table(job.config, shard.scores, whole.select(kept_names), final, rows)
+        write_outputs(job.run, task.shard, task.revision, table, failed_table(shard.scores, job.run, task.shard))
+    summary = summarise(shard.scores, records, copies, LedgerState(orphans=state.orphans))
+    name = task.shard.name if task.revision == 0 else f"{task.shard.name}.r{task.revision}"
+    job.run.commit(STAGE, name, {"rows": shard.scores.num_rows, "summary": summary.to_dict()})
+
+
+def _owner(task: CallTask, shard: _Open, row: int, records: Mapping[int, CallRecord]) -> CallRecord | None:
+    index, owner_row = shard.copies[row]
+    if index == task.shard.index:
+        return records.get(owner_row)
+    return _other_ledger(task.job.run.uri, task.job.run.shards[index].name, task.job.token).records.get(owner_row)
+
+
+@lru_cache(maxsize=256)
+def _other_ledger(run_uri: str, shard: str, token: str) -> LedgerState:  # noqa: ARG001 - a new start reads anew
+    """Read another shard's ledger; all calls are done by the time this is asked."""
+    return ShardLedger(FsStore(run_uri), shard).load()
+
+
+def _changed(task: CallTask, scores: pa.Table, final: Mapping[int, CallRecord]) -> list[int]:
+    """Return the rows whose outcome is not what ``responses/`` holds."""
+    written = read_shard_responses(task.job.run, task.shard.name, ["status"])
+    known = {} if written is None else dict(zip(*(written.column(c).to_pylist() for c in ("id", "status")), strict=True))
+    ids = scores.column("id").to_pylist()
+    return [row for row in sorted(final) if known.get(ids[row]) != final[row].status]

@@ -1,0 +1,115 @@
+"""What every call task of one start of a run shares, and the endpoints of a process."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from routellm_batch.config import Config
+from routellm_batch.config_endpoints import EndpointConfig
+from routellm_batch.endpoints.caller import Caller, RetryPolicy
+from routellm_batch.endpoints.client import OpenAIEndpoint
+from routellm_batch.endpoints.gate import ErrorWindow, Gate, RetryBudget
+from routellm_batch.planning import Cut
+from routellm_batch.process import draining, run_on_loop
+from routellm_batch.storage.run import Run
+from routellm_batch.types import ROUTES, ErrorKind, Route
+
+ERROR_WINDOW = 100
+LEAST_OUTCOMES = 20
+"""The error rate is not judged on fewer rows, unless the run has fewer."""
+
+
+@dataclass(frozen=True)
+class CallJob:
+    """One start of a run's call stage; goes to every worker."""
+
+    config: Config
+    run: Run
+    cut: Cut
+    base_urls: Mapping[Route, str]
+    """Where each endpoint listens; for a simulated one, where this start's server does."""
+    workers: int
+    """Processes that call; limits are split over them."""
+    calls: int
+    """Distinct requests of the plan."""
+    token: str
+    """Names this start of the run."""
+
+
+@dataclass
+class EndpointPool:
+    """A process's callers, and why it stopped calling, if it did."""
+
+    job: CallJob
+    callers: Mapping[Route, Caller]
+    stop: str | None = None
+    """fatal kind, ``error_rate`` or ``over_reserve``."""
+    windows: Mapping[Route, ErrorWindow] = field(
+        default_factory=lambda: {route: ErrorWindow(ERROR_WINDOW) for route in ROUTES}
+    )
+
+    def stopping(self) -> bool:
+        """Say whether nothing more should be sent."""
+        return self.stop is not None or draining(self.job.token)
+
+    def count(self, route: Route, *, failed: bool) -> None:
+        """Count a row that ended; stop calling if too many failed."""
+        window = self.windows[route]
+        window.add(failed=failed)
+        if window.rate(min(LEAST_OUTCOMES, self.job.calls)) > self.job.config.retry.max_error_rate:
+            self.stop = self.stop or "error_rate"
+
+    def fatal(self, kind: ErrorKind) -> None:
+        """Stop calling: no retry mends this."""
+        self.stop = self.stop or str(kind)
+
+
+_lock = threading.Lock()
+_pools: dict[str, EndpointPool] = {}
+
+
+def endpoint_pool(job: CallJob) -> EndpointPool:
+    """Return this process's endpoints for a start of a run, opened on first use.
+
+    Raises:
+        ConfigError: a key reference stands for nothing here.
+
+    """
+    with _lock:
+        if job.token not in _pools:
+            _pools[job.token] = run_on_loop(_open(job))
+        return _pools[job.token]
+
+
+def close_pool(token: str) -> None:
+    """Close this process's connections for a start of a run."""
+    with _lock:
+        pool = _pools.pop(token, None)
+    for caller in pool.callers.values() if pool else ():
+        run_on_loop(caller.endpoint.close())
+
+
+async def _open(job: CallJob) -> EndpointPool:
+    ends: dict[Route, EndpointConfig] = {route: getattr(job.config.endpoints, route) for route in ROUTES}
+    return EndpointPool(job, {route: _caller(job, route, end) for route, end in ends.items()})
+
+
+def _caller(job: CallJob, route: Route, end: EndpointConfig) -> Caller:
+    limits, retry = end.limits, job.config.retry
+    concurrency = max(1, limits.concurrency // job.workers)
+    gate = Gate(
+        concurrency=concurrency,
+        rpm=None if limits.rpm is None else limits.rpm / job.workers,
+        tpm=None if limits.tpm is None else limits.tpm / job.workers,
+    )
+    return Caller(
+        OpenAIEndpoint(job.base_urls[route], end.api_key, connections=concurrency),
+        gate,
+        RetryPolicy(retry.attempts, retry.deadline_s),
+        RetryBudget(retry.budget),
+        end.nano_price,
+        end.timeout_s,
+        end.presume_5xx,
+    )

@@ -1,0 +1,56 @@
+"""Label jobs: is an answer a label, and how to ask again if it is not. Pure."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+
+import jsonschema
+
+from routellm_batch.config import LabelConfig
+
+_FENCE = re.compile(r"^```[a-zA-Z]*\s*\n(.*)\n```$", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A label, or what is wrong with the answer (for the model to read; it is not logged)."""
+
+    label: str | None
+    problem: str | None = None
+
+
+def judge(config: LabelConfig, answer: str) -> Verdict:
+    """Return the label that an answer gives.
+
+    A value may come with other case, in quotes or with a final full stop; JSON may come in a code fence.
+    """
+    text = answer.strip()
+    return _value(config.values, text) if config.values else _schema(config, text)
+
+
+def ask_again(config: LabelConfig, problem: str) -> str:
+    """Return the user turn that asks again."""
+    wanted = f"exactly one of: {', '.join(config.values)}" if config.values else "JSON that holds to the schema"
+    return f"That answer can't be used: {problem} Answer again with {wanted}, and nothing else."
+
+
+def _value(values: tuple[str, ...], text: str) -> Verdict:
+    plain = text.strip("\"'`*").rstrip(".").strip().casefold()
+    for value in values:
+        if plain == value.casefold():
+            return Verdict(value)
+    return Verdict(None, "it is not one of the labels.")
+
+
+def _schema(config: LabelConfig, text: str) -> Verdict:
+    fenced = _FENCE.match(text)
+    try:
+        value = json.loads(fenced[1] if fenced else text)
+    except (ValueError, RecursionError):
+        return Verdict(None, "it is not JSON.")
+    errors = sorted(jsonschema.Draft202012Validator(config.schema_ or {}).iter_errors(value), key=lambda e: e.json_path)
+    if errors:
+        return Verdict(None, f"at {errors[0].json_path}: {errors[0].message[:500]}")
+    return Verdict(json.dumps(value, ensure_ascii=False, sort_keys=True))

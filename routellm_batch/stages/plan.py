@@ -1,0 +1,252 @@
+"""Stage 2, plan: all score shards in, one cut out, in bounded memory (see ``planning`` for the selection).
+
+The score shards are read once and spilled to a local folder in buckets by the content of the prompt, so that
+identical prompts meet; whatever follows is done bucket by bucket. Nothing is spent here.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from decimal import Decimal
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from routellm_batch.config import Config
+from routellm_batch.errors import BudgetError, DataError
+from routellm_batch.planning import (
+    Cut,
+    FrontierPoint,
+    cut_by_count,
+    cut_by_spend,
+    frontier,
+    strong_rows,
+)
+from routellm_batch.pricing import nano_to_usd, usd_to_nano
+from routellm_batch.stages.costing import Prices, Totals, costs_of, settle_routes
+from routellm_batch.stages.ids import check_ids, check_nulls
+from routellm_batch.stages.spill import BucketSpill, RankedSpill, bucket_count
+from routellm_batch.storage.run import Run, to_json
+from routellm_batch.tables import from_parquet, to_parquet
+from routellm_batch.types import ROUTES, Shard
+
+PLAN = "plan.json"
+READ_THREADS = 8
+BATCH_ROWS = 65_536
+HISTOGRAM_BINS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run will do, and what it should cost; ``plan.json``."""
+
+    cut: Cut
+    valid: int
+    invalid: int
+    strong: int
+    """Rows that go to the strong model, K."""
+    asked: dict[str, str]
+    """The budget as asked: mode and value."""
+    endpoints: dict[str, Totals]
+    """Route → distinct requests and their expected tokens and cost."""
+    all_strong_nano: int
+    all_weak_nano: int
+    cap_nano: int | None
+    degraded: dict[str, str] | None
+    """What the hard cap took away from the plan, if it did."""
+    frontier: list[FrontierPoint]
+    histogram: list[int]
+    """Valid rows in equal steps of the score."""
+    copy_shards: list[int]
+    """Shards with rows that take their answer from another row."""
+    copies: int
+    """Rows that take their answer from another row."""
+
+    @property
+    def planned_nano(self) -> int:
+        """Expected cost of the run."""
+        return sum(self.endpoints[route].planned_nano for route in ROUTES)
+
+    def to_json(self) -> bytes:
+        """Return ``plan.json``."""
+        fields = asdict(self)
+        fields["cut"] = {"key": self.cut.key, "tie": f"{self.cut.tie:016x}", "threshold": self.cut.threshold}
+        return to_json({"format": 1, "planned_nano": self.planned_nano, **fields})
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> Plan:
+        """Read ``plan.json``."""
+        known = {k: v for k, v in fields.items() if k not in {"format", "planned_nano"}}
+        known["cut"] = Cut(fields["cut"]["key"], int(fields["cut"]["tie"], 16))
+        known["endpoints"] = {route: Totals(**totals) for route, totals in fields["endpoints"].items()}
+        known["frontier"] = [FrontierPoint(**point) for point in fields["frontier"]]
+        return cls(**known)
+
+
+def load_plan(run: Run) -> Plan | None:
+    """Return the run's plan, or None if it has none yet."""
+    fields = run.read_json(PLAN)
+    return None if fields is None else Plan.from_json(fields)
+
+
+def make_plan(config: Config, run: Run) -> Plan:
+    """Make the plan and write it.
+
+    Raises:
+        DataError: null or duplicate ids, or no valid row.
+        BudgetError: not even all-weak fits the budget, or the plan is above the cap and may not be degraded.
+
+    """
+    with tempfile.TemporaryDirectory(prefix="routellm-plan-") as scratch:
+        spilled = _spill(config, run, Path(scratch))
+        prices = Prices.of(config)
+        ranked = RankedSpill(Path(scratch) / "ranked")
+        base, dearest, histogram = 0, 0, np.zeros(HISTOGRAM_BINS, dtype=np.int64)
+        for table in spilled.content.tables():
+            part, weak_nano, strong_nano = costs_of(table, prices)
+            ranked.add(part)
+            base, dearest = base + weak_nano, dearest + strong_nano
+            histogram += np.histogram(part.key.view(np.float32), HISTOGRAM_BINS, (0, 1))[0]
+        cut = _choose(config, ranked, spilled.valid, base)
+        plan = _settle(cut, config, run, spilled, prices)
+        plan = replace(
+            plan,
+            all_weak_nano=base,
+            all_strong_nano=dearest,
+            frontier=frontier(ranked.passes, base),
+            histogram=histogram.tolist(),
+        )
+        plan = _fit_cap(plan, config, run, spilled, prices, ranked)
+    run.store.create(PLAN, plan.to_json())
+    return load_plan(run) or plan
+
+
+@dataclass(frozen=True)
+class _Spilled:
+    content: BucketSpill
+    valid: int
+    invalid: int
+
+
+def _spill(config: Config, run: Run, scratch: Path) -> _Spilled:
+    """Read every score shard once; refuse null and duplicate ids on the way."""
+    rows, valid, nulls = sum(shard.rows for shard in run.shards), 0, list[tuple[int, int]]()
+    buckets = bucket_count(rows)
+    content, ids = BucketSpill(scratch / "content", buckets), BucketSpill(scratch / "ids", buckets)
+    stream = read_ahead(run, run.shards)
+    while batch := list(islice(stream, max(1, BATCH_ROWS // config.input.shard_rows))):
+        merged = pa.concat_tables(batch)
+        bare = merged.filter(merged.column("id").is_null())
+        nulls += zip(bare["shard"].to_pylist(), bare["row"].to_pylist(), strict=True)
+        named = merged.filter(merged.column("id").is_valid())
+        ids.add(named, named.column("tie").to_numpy())
+        good = named.filter(named.column("kind").is_null())
+        content.add(good, _first_word(good.column("content")))
+        valid += good.num_rows
+    check_nulls(nulls, run, config.input.columns.id)
+    check_ids(ids.tables(), run, config.input.columns.id)
+    if valid == 0:
+        problem = f"none of the {rows} rows is a valid prompt (null, empty, oversized or not UTF-8)"
+        raise DataError(problem, file=config.input.uri)
+    return _Spilled(content, valid, rows - valid)
+
+
+def _first_word(digests: pa.ChunkedArray) -> np.ndarray:
+    """Return the first 8 bytes of each 16-byte digest, uint64 [B]."""
+    return np.frombuffer(b"".join(digests.to_pylist()), dtype="<u8")[::2]
+
+
+def read_ahead(run: Run, shards: Iterable[Shard]) -> Iterator[pa.Table]:
+    """Yield the score tables of some shards in order, with the shard's index as a column; a few are read ahead."""
+    with ThreadPoolExecutor(READ_THREADS) as pool:
+        waiting: deque[Future[pa.Table]] = deque()
+        for shard in shards:
+            waiting.append(pool.submit(_read, run, shard))
+            if len(waiting) > 2 * READ_THREADS:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _read(run: Run, shard: Shard) -> pa.Table:
+    table = from_parquet(run.store.read(f"score/{shard.name}.parquet"))
+    return table.append_column("shard", pa.array(np.full(table.num_rows, shard.index, dtype=np.int32)))
+
+
+def _choose(config: Config, ranked: RankedSpill, valid: int, base: int) -> Cut:
+    budget = config.budget
+    if budget.strong_share is not None:
+        return cut_by_count(ranked.passes, strong_rows(budget.strong_share, valid))
+    nano = usd_to_nano(budget.usd or Decimal(0))
+    _refuse_below(base, nano, "budget.usd")
+    return cut_by_spend(ranked.passes, nano - base)
+
+
+def _refuse_below(base: int, nano: int, key: str) -> None:
+    if base > nano:
+        needed, given = nano_to_usd(base), nano_to_usd(nano)
+        message = (
+            f"{key} is {given:.4f} USD, but sending every row to the weak model is expected to cost {needed:.4f} USD; "
+            "raise the budget, shorten the answers (params.max_completion_tokens) or give fewer rows"
+        )
+        raise BudgetError(message)
+
+
+def _settle(cut: Cut, config: Config, run: Run, spilled: _Spilled, prices: Prices) -> Plan:
+    """Follow a cut through all rows: what is sent where, and which rows share an answer."""
+    strong, totals, copies = settle_routes(spilled.content.tables(), cut, prices)
+    for index, rows in copies.by_shard():
+        run.store.create(copies_path(cut, run.shards[index]), to_parquet(rows))
+    mode = next(name for name in ("strong_share", "usd") if getattr(config.budget, name) is not None)
+    cap = config.budget.hard_cap_usd
+    return Plan(
+        cut=cut,
+        valid=spilled.valid,
+        invalid=spilled.invalid,
+        strong=strong,
+        asked={"mode": mode, "value": str(getattr(config.budget, mode))},
+        endpoints=totals,
+        all_strong_nano=0,
+        all_weak_nano=0,
+        cap_nano=None if cap is None else usd_to_nano(cap),
+        degraded=None,
+        frontier=[],
+        histogram=[],
+        copy_shards=copies.shards(),
+        copies=copies.count,
+    )
+
+
+def _fit_cap(plan: Plan, config: Config, run: Run, spilled: _Spilled, prices: Prices, ranked: RankedSpill) -> Plan:
+    """Lower the share until the plan fits the hard cap, or refuse."""
+    if plan.cap_nano is None or plan.planned_nano <= plan.cap_nano:
+        return plan
+    cap, planned = nano_to_usd(plan.cap_nano), nano_to_usd(plan.planned_nano)
+    if config.budget.on_overrun == "stop":
+        message = (
+            f"the plan is expected to cost {planned:.4f} USD, above budget.hard_cap_usd of {cap:.4f} USD; "
+            "raise the cap, ask for less, or set budget.on_overrun=degrade"
+        )
+        raise BudgetError(message)
+    _refuse_below(plan.all_weak_nano, plan.cap_nano, "budget.hard_cap_usd")
+    cut = cut_by_spend(ranked.passes, plan.cap_nano - plan.all_weak_nano)
+    lower = _settle(cut, config, run, spilled, prices)
+    degraded = {
+        "reason": "planned cost was above hard_cap_usd",
+        "planned_usd": f"{planned:.9f}",
+        "strong_rows": str(plan.strong),
+    }
+    kept = {name: getattr(plan, name) for name in ("all_weak_nano", "all_strong_nano", "frontier", "histogram")}
+    return replace(lower, degraded=degraded, **kept)
+
+
+def copies_path(cut: Cut, shard: Shard) -> str:
+    """Path of a shard's table of rows that take their answer from another row."""
+    return f"copies/{cut.key:09x}-{cut.tie:016x}/{shard.name}.parquet"

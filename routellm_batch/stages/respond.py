@@ -1,0 +1,158 @@
+"""From the ledger to ``responses/`` and ``failed/``: what the user reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from routellm_batch.config import Config
+from routellm_batch.pricing import nano_to_usd
+from routellm_batch.storage.ledger import CallRecord, LedgerState
+from routellm_batch.storage.run import Run
+from routellm_batch.summary import CallSummary, FailedRow, RouteTotals, SlowRow, latency_bin
+from routellm_batch.tables import failed_schema, from_parquet, response_schema, to_parquet
+from routellm_batch.types import ROUTES, Route, Shard, Usage
+
+FINAL = frozenset({"ok", "failed"})
+KEPT = 10
+
+
+def copy_of(record: CallRecord, row: int) -> CallRecord:
+    """Return an owner's record as a copy's: the same answer, nothing sent, nothing paid."""
+    return replace(record, row=row, attempts=0, usage=Usage(), cost_nano=0, presumed_nano=0, latency_s=None)
+
+
+def response_table(
+    config: Config, scores: pa.Table, kept: pa.Table, records: Mapping[int, CallRecord], rows: Iterable[int]
+) -> pa.Table:
+    """Return some rows of a shard as ``responses/`` holds them.
+
+    Args:
+        config: the job.
+        scores: the shard's score table.
+        kept: the shard's kept input columns, row for row.
+        records: row → final record.
+        rows: rows to put in, in order.
+
+    """
+    chosen = list(rows)
+    found = [records[row] for row in chosen]
+    label = config.label.column if config.label else None
+    columns: dict[str, object] = {
+        "id": scores.column("id").take(chosen),
+        "route": [r.route for r in found],
+        "score": scores.column("score").take(chosen),
+        "model": [r.model for r in found],
+        "answer": [r.answer for r in found],
+        "finish_reason": [r.finish_reason for r in found],
+        "status": [r.status for r in found],
+        "error_kind": [r.error_kind for r in found],
+        "attempts": [r.attempts for r in found],
+        "input_tokens": [r.usage.input_tokens for r in found],
+        "cached_input_tokens": [r.usage.cached_input_tokens for r in found],
+        "output_tokens": [r.usage.output_tokens for r in found],
+        "reasoning_tokens": [r.usage.reasoning_tokens for r in found],
+        "cost_usd": [nano_to_usd(r.cost_nano) for r in found],
+        "latency_s": [r.latency_s for r in found],
+        "request_key": [r.request_key for r in found],
+    }
+    if label is not None:
+        columns[label] = [r.label for r in found]
+    kept_rows = kept.take(chosen)
+    columns |= {name: kept_rows.column(name) for name in kept.column_names}
+    schema = response_schema(scores.schema.field("id").type, list(kept.schema), label)
+    return pa.Table.from_pydict(columns, schema=schema)
+
+
+def failed_table(scores: pa.Table, run: Run, shard: Shard) -> pa.Table | None:
+    """Return the shard's invalid rows, or None if there are none."""
+    invalid = scores.filter(pc.is_valid(scores.column("kind")))
+    if not invalid.num_rows:
+        return None
+    columns = {
+        "id": invalid.column("id"),
+        "file": [run.files[shard.file].uri] * invalid.num_rows,
+        "row": [shard.start + row for row in invalid.column("row").to_pylist()],
+        "kind": invalid.column("kind"),
+    }
+    return pa.Table.from_pydict(columns, schema=failed_schema(scores.schema.field("id").type))
+
+
+def response_path(shard: str, revision: int) -> str:
+    """Path of a shard's responses; a revision holds only the rows that it changes."""
+    return f"responses/{shard}.parquet" if revision == 0 else f"responses/{shard}.r{revision}.parquet"
+
+
+def read_shard_responses(run: Run, shard: str, columns: list[str] | None = None) -> pa.Table | None:
+    """Return a shard's responses, the newest row of each id; None if nothing was written yet."""
+    wanted = None if columns is None else list(dict.fromkeys(["id", *columns]))
+    paths = [o.path for o in run.store.list("responses") if o.path.startswith(f"responses/{shard}.")]
+    if not paths:
+        return None
+    newest: dict[object, tuple[int, int]] = {}
+    tables = []
+    for path in sorted(paths, key=_revision):
+        table = from_parquet(run.store.read(path), wanted)
+        newest.update({row_id: (len(tables), n) for n, row_id in enumerate(table.column("id").to_pylist())})
+        tables.append(table)
+    parts = [t.take([n for at, n in newest.values() if at == number]) for number, t in enumerate(tables)]
+    return pa.concat_tables(parts)
+
+
+def _revision(path: str) -> int:
+    stem = path.removesuffix(".parquet").rpartition(".r")
+    return int(stem[2]) if stem[1] else 0
+
+
+def summarise(
+    scores: pa.Table, records: Mapping[int, CallRecord], copies: Mapping[int, CallRecord], state: LedgerState
+) -> CallSummary:
+    """Return what a shard's calls did; ``records`` are its own, ``copies`` those taken from other rows."""
+    final = {row: r for row, r in [*records.items(), *copies.items()] if r.status in FINAL}
+    ids = scores.column("id").to_pylist()
+    failed = sorted(row for row, r in final.items() if r.status == "failed")
+    timed = sorted((r for r in final.values() if r.latency_s is not None), key=lambda r: -(r.latency_s or 0))
+    errors: dict[str, int] = {}
+    for row in failed:
+        kind = final[row].error_kind or "unknown"
+        errors[kind] = errors.get(kind, 0) + 1
+    valid = scores.num_rows - scores.column("kind").drop_null().length()
+    return CallSummary(
+        ok=len(final) - len(failed),
+        failed=len(failed),
+        strong_rows=sum(r.route == "strong" for r in final.values()),
+        unfunded=valid - len(final),
+        copies=len([row for row in copies if row in final]),
+        routes={route: _totals(route, records.values(), state) for route in ROUTES},
+        errors=errors,
+        slowest=[SlowRow(str(ids[r.row]), r.route, r.latency_s or 0) for r in timed[:KEPT]],
+        failures=[FailedRow(str(ids[row]), final[row].route, final[row].error_kind or "unknown") for row in failed[:KEPT]],
+    )
+
+
+def _totals(route: Route, records: Iterable[CallRecord], state: LedgerState) -> RouteTotals:
+    mine = [r for r in records if r.route == route]
+    usage, bins = Usage(), dict[int, int]()
+    for record in mine:
+        usage = usage + record.usage
+        if record.latency_s is not None:
+            number = latency_bin(record.latency_s)
+            bins[number] = bins.get(number, 0) + 1
+    return RouteTotals(
+        calls=sum(r.status in FINAL for r in mine),
+        attempts=sum(r.attempts for r in mine),
+        usage=usage,
+        spent_nano=sum(r.cost_nano for r in mine),
+        presumed_nano=sum(r.presumed_nano for r in mine) + state.orphans.get(route, (0, 0))[1],
+        latency_bins=bins,
+    )
+
+
+def write_outputs(run: Run, shard: Shard, revision: int, table: pa.Table, failed: pa.Table | None) -> None:
+    """Put a shard's responses, and on the first time its invalid rows."""
+    if revision == 0 and failed is not None:
+        run.store.create(f"failed/{shard.name}.parquet", to_parquet(failed))
+    run.store.create(response_path(shard.name, revision), to_parquet(table))

@@ -1,0 +1,98 @@
+"""Stage 1, score: shards in, ``score/<shard>.parquet`` out. A score never changes once it is written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from routellm_batch.config import Config
+from routellm_batch.pricing import estimate_tokens
+from routellm_batch.routers import get_router
+from routellm_batch.stages.rows import Prompt, decode_ids, decode_prompts, input_columns, tie_hash
+from routellm_batch.storage.inputs import read_rows
+from routellm_batch.storage.run import Run
+from routellm_batch.tables import ID_INTEGER, ID_TEXT, score_schema, to_parquet
+from routellm_batch.types import InvalidKind, PromptBatch, Shard
+
+STAGE = "score"
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreTask:
+    """Some consecutive shards to score."""
+
+    config: Config
+    run: Run
+    shards: Sequence[Shard]
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreReceipt:
+    """What a score task did; small, as it travels through the scheduler."""
+
+    shards: int
+    rows: int
+
+
+def score_shards(task: ScoreTask) -> ScoreReceipt:
+    """Score every shard of a task and mark each as done.
+
+    Raises:
+        DataError: an input row can't even be named.
+        CheckpointError: the router's weights are unusable.
+
+    """
+    for shard in task.shards:
+        table = score_shard(task.config, task.run, shard)
+        task.run.store.create(f"{STAGE}/{shard.name}.parquet", to_parquet(table))
+        task.run.commit(STAGE, shard.name, {"rows": table.num_rows})
+    return ScoreReceipt(len(task.shards), sum(shard.rows for shard in task.shards))
+
+
+def score_shard(config: Config, run: Run, shard: Shard) -> pa.Table:
+    """Read, check and score one shard; its rows are one batch, so a score depends on the shard alone."""
+    file = run.files[shard.file]
+    table = read_rows(file, shard.start, shard.rows, input_columns(config.input.columns))
+    ids = decode_ids(table.column(config.input.columns.id), file, shard, config.input.columns.id)
+    prompts: list[Prompt | InvalidKind] = decode_prompts(table, config.input, config.label)
+    valid = [n for n, prompt in enumerate(prompts) if isinstance(prompt, Prompt) and ids[n] is not None]
+    scores = np.full(len(prompts), np.nan, dtype=np.float32)
+    if valid:
+        batch = PromptBatch([ids[n] or 0 for n in valid], [p.text for n in valid if isinstance(p := prompts[n], Prompt)])
+        router = get_router(
+            config.router.name,
+            checkpoint=config.router.checkpoint,
+            embedder=config.router.embedder.name,
+            seed=config.run.seed,
+            options=config.router.options,
+        )
+        scores[valid] = router.score(batch)
+    return _table(prompts, ids, scores, run.seed)
+
+
+def _table(
+    prompts: Sequence[Prompt | InvalidKind], ids: Sequence[str | int | None], scores: np.ndarray, seed: int
+) -> pa.Table:
+    finite = np.isfinite(scores)
+    kinds = [
+        (None if finite[n] or ids[n] is None else str(InvalidKind.BAD_SCORE)) if isinstance(p, Prompt) else str(p)
+        for n, p in enumerate(prompts)
+    ]
+    good = [p if isinstance(p, Prompt) else None for p in prompts]
+    schema = score_schema(ID_INTEGER if any(isinstance(i, int) for i in ids) else ID_TEXT)
+    columns = [
+        range(len(prompts)),
+        ids,
+        kinds,
+        pa.array(scores + np.float32(0), mask=~finite),  # +0 turns -0 into 0
+        [None if i is None else tie_hash(i, seed) for i in ids],
+        [None if p is None else p.content for p in good],
+        [None if p is None else estimate_tokens(p.chars, len(p.chat)) for p in good],
+        [None if p is None else p.bytes for p in good],
+        [None if p is None else len(p.chat) for p in good],
+    ]
+    arrays = [pa.array(c, type=f.type) if not isinstance(c, pa.Array) else c for c, f in zip(columns, schema, strict=True)]
+    return pa.Table.from_arrays(arrays, schema=schema)

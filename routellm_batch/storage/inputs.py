@@ -1,0 +1,178 @@
+"""Finding, pinning, checking and reading the input files: Parquet on any fsspec store."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from routellm_batch.config import InputConfig
+from routellm_batch.errors import DataError
+from routellm_batch.storage.store import open_filesystem
+from routellm_batch.types import InputFile, Shard
+
+FOOTER_THREADS = 16
+HASH_CHUNK_BYTES = 1 << 22
+
+
+def find_files(uri: str) -> list[str]:
+    """Return the full URIs that an input URI stands for (a file, a glob or a folder), sorted.
+
+    In a folder, names that begin with ``_`` or ``.`` are skipped, and so is all below such a folder.
+
+    Raises:
+        DataError: nothing is there.
+
+    """
+    fs, path = open_filesystem(uri)
+    try:
+        if any(mark in path for mark in "*?["):
+            paths = [p for p in fs.glob(path) if fs.isfile(p)]
+        elif fs.isfile(path):
+            paths = [path]
+        else:
+            base = path.rstrip("/")
+            paths = [p for p in fs.find(base) if not _hidden(p[len(base) :])]
+    except PermissionError:
+        raise DataError("may not be read; check the credentials", file=uri) from None
+    except FileNotFoundError:
+        paths = []
+    if not paths:
+        raise DataError("no such file, and no Parquet file is found there", file=uri)
+    return sorted(fs.unstrip_protocol(p) for p in paths)
+
+
+def _hidden(relative: str) -> bool:
+    return any(part.startswith(("_", ".")) for part in relative.split("/") if part)
+
+
+def pin_files(uris: Sequence[str], config: InputConfig) -> list[InputFile]:
+    """Read every footer, check the columns, and pin each file by size and ETag (sha256 where there is none).
+
+    Raises:
+        DataError: not Parquet, truncated, a column missing or of a wrong type, or no rows at all.
+
+    """
+    with ThreadPoolExecutor(min(FOOTER_THREADS, len(uris))) as pool:
+        pinned = list(pool.map(lambda uri: _pin(uri, config), uris))
+    kinds = {kind for _, kind in pinned}
+    if len(kinds) > 1:
+        other = next(file.uri for file, kind in pinned if kind != pinned[0][1])
+        problem = f"holds {' and '.join(sorted(kinds))} ids; all files must have the same kind"
+        raise DataError(problem, file=other, column=config.columns.id)
+    if not any(sum(file.row_groups) for file, _ in pinned):
+        raise DataError("holds no rows", file=config.uri)
+    return [file for file, _ in pinned]
+
+
+def _pin(uri: str, config: InputConfig) -> tuple[InputFile, str]:
+    fs, path = open_filesystem(uri)
+    try:
+        info = fs.info(path)
+        with fs.open(path, "rb") as handle:
+            parquet = pq.ParquetFile(handle)
+            schema = parquet.schema_arrow
+            groups = tuple(parquet.metadata.row_group(i).num_rows for i in range(parquet.num_row_groups))
+    except FileNotFoundError:
+        raise DataError("no such file", file=uri) from None
+    except (pa.ArrowInvalid, pa.ArrowException):
+        raise DataError("not a Parquet file, or a truncated one; write it again", file=uri) from None
+    except OSError as error:
+        raise DataError(f"can't be read ({type(error).__name__})", file=uri) from None
+    kind = _check_columns(schema, config, uri)
+    etag = info.get("ETag") or info.get("etag")
+    pin = f"etag:{str(etag).strip(chr(34))}" if etag else f"sha256:{_sha256(fs, path)}"
+    return InputFile(uri, int(info["size"]), pin, groups), kind
+
+
+def _sha256(fs: Any, path: str) -> str:
+    digest = hashlib.sha256()
+    with fs.open(path, "rb") as handle:
+        while chunk := handle.read(HASH_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    t = pa.types
+    return bool(t.is_string(kind) or t.is_large_string(kind) or t.is_string_view(kind) or t.is_binary(kind) or t.is_large_binary(kind))
+
+
+def _check_columns(schema: pa.Schema, config: InputConfig, uri: str) -> str:
+    """Check presence and type of the columns; return the kind of the ids, text or integer."""
+    columns = config.columns
+    wanted = [columns.id, columns.prompt or columns.messages, columns.system, *config.keep]
+    for name in filter(None, wanted):
+        if name not in schema.names:
+            raise DataError(f"no such column; there are: {', '.join(schema.names)}", file=uri, column=name)
+    id_type = _plain(schema.field(columns.id).type)
+    if not (_is_text(id_type) or pa.types.is_integer(id_type)):
+        raise DataError(f"is {id_type}; ids must be text or integers", file=uri, column=columns.id)
+    for name in filter(None, (columns.prompt, columns.system)):
+        kind = _plain(schema.field(name).type)
+        if not _is_text(kind):
+            raise DataError(f"is {kind}; it must be text", file=uri, column=name)
+    if columns.messages is not None:
+        kind = _plain(schema.field(columns.messages).type)
+        if not (_is_text(kind) or _is_chat(kind)):
+            problem = f"is {kind}; it must be a list of {{role, content}}, or the same as JSON text"
+            raise DataError(problem, file=uri, column=columns.messages)
+    return "integer" if pa.types.is_integer(id_type) else "text"
+
+
+def _is_chat(kind: pa.DataType) -> bool:
+    if not (pa.types.is_list(kind) or pa.types.is_large_list(kind)):
+        return False
+    item = kind.value_type
+    names = {item.field(i).name for i in range(item.num_fields)} if pa.types.is_struct(item) else set()
+    return {"role", "content"} <= names
+
+
+def shards_of(files: Sequence[InputFile], shard_rows: int) -> list[Shard]:
+    """Cut every file into shards of at most ``shard_rows`` consecutive rows; row groups are split or merged."""
+    shards: list[Shard] = []
+    for number, file in enumerate(files):
+        total = sum(file.row_groups)
+        for start in range(0, total, shard_rows):
+            shards.append(Shard(len(shards), number, start, min(shard_rows, total - start)))
+    return shards
+
+
+def read_rows(file: InputFile, start: int, rows: int, columns: Sequence[str]) -> pa.Table:
+    """Read some columns of ``rows`` consecutive rows of one file, touching only the row groups they lie in.
+
+    Raises:
+        DataError: the file changed or was damaged since it was pinned.
+
+    """
+    parts: list[pa.Table] = []
+    offset = 0
+    for group, count in enumerate(file.row_groups):
+        low, high = max(start, offset), min(start + rows, offset + count)
+        if low < high:
+            table = _row_group(file, group, tuple(columns))
+            parts.append(table.slice(low - offset, high - low))
+        offset += count
+    return pa.concat_tables(parts)
+
+
+@lru_cache(maxsize=2)
+def _row_group(file: InputFile, group: int, columns: tuple[str, ...]) -> pa.Table:
+    """Decode one row group; kept, as consecutive shards often lie in the same one."""
+    fs, path = open_filesystem(file.uri)
+    try:
+        with fs.open(path, "rb") as handle:
+            return pq.ParquetFile(handle).read_row_group(group, columns=list(columns))
+    except (pa.ArrowInvalid, pa.ArrowException, IndexError):
+        raise DataError(f"row group {group} can't be decoded; the file is damaged or has changed", file=file.uri) from None
+    except FileNotFoundError:
+        raise DataError("was there when the run began and is gone", file=file.uri) from None

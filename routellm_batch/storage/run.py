@@ -1,0 +1,207 @@
+"""A run on storage: its folder, its manifest ``run.json``, its markers (design §4)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from functools import cached_property, lru_cache
+from typing import Any
+
+from routellm_batch.config import Config, identity
+from routellm_batch.errors import DataError, RunMismatchError, StoreError
+from routellm_batch.storage.inputs import find_files, pin_files, shards_of
+from routellm_batch.storage.store import FsStore, absolute
+from routellm_batch.types import InputFile, Shard
+
+MANIFEST = "run.json"
+SUCCESS = "_SUCCESS"
+
+
+def to_json(value: Any) -> bytes:
+    """Return readable JSON bytes."""
+    return (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode("utf-8")
+
+
+def digest_of(fields: Mapping[str, Any]) -> str:
+    """Return the digest of a run's identity."""
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run folder, opened."""
+
+    store: FsStore
+    """Rooted at the run folder."""
+    id: str
+    files: tuple[InputFile, ...]
+    shard_rows: int
+    seed: int
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Travel by address; the other process reads the manifest itself, once."""
+        return (_reopen, (self.store.root, self.store.single_writer))
+
+    @cached_property
+    def shards(self) -> Sequence[Shard]:
+        """Every shard, in order; a fixed function of the manifest."""
+        return shards_of(self.files, self.shard_rows)
+
+    @property
+    def uri(self) -> str:
+        """Full URI of the run folder."""
+        return self.store.root
+
+    def committed(self, stage: str) -> set[str]:
+        """Names of the shards whose marker is there."""
+        folder = f"commit/{stage}"
+        return {o.path.removeprefix(f"{folder}/").removesuffix(".json") for o in self.store.list(folder)}
+
+    def commit(self, stage: str, name: str, receipt: Mapping[str, Any]) -> None:
+        """Write a shard's marker, after its output."""
+        self.store.create(f"commit/{stage}/{name}.json", to_json(receipt))
+
+    def marker(self, stage: str, name: str) -> dict[str, Any]:
+        """Read a shard's marker."""
+        return dict(json.loads(self.store.read(f"commit/{stage}/{name}.json")))
+
+    def read_json(self, path: str) -> dict[str, Any] | None:
+        """Read a JSON object of the run, or None if it is absent."""
+        try:
+            return dict(json.loads(self.store.read(path)))
+        except FileNotFoundError:
+            return None
+
+
+def open_run(config: Config, *, today: str) -> Run:
+    """Begin a run, or find the one that the same command began before.
+
+    ``{date}`` in the id stands for ``run.date`` or else for ``today`` (UTC), unless the newest run of this id
+    template and config is unfinished: then that one is resumed.
+
+    Raises:
+        RunMismatchError: the run there was begun with another config; the text lists the differing fields.
+        DataError: the input is unusable, or changed since the run began.
+        StoreError: the store can't be written, or doesn't honour exclusive creates.
+
+    """
+    fields = identity(config)
+    root = FsStore(config.run.root, single_writer=config.run.single_writer)
+    run_id = _choose_id(root, config, digest_of(fields), today)
+    store = FsStore(f"{root.root.rstrip('/')}/runs/{run_id}", single_writer=config.run.single_writer)
+    manifest = _read_manifest(store)
+    files = tuple(pin_files(find_files(config.input.uri), config.input))
+    if manifest is None:
+        _check_store(store, single_writer=config.run.single_writer)
+        fresh = {
+            "format": 1,
+            "id": run_id,
+            "template": config.run.id,
+            "digest": digest_of(fields),
+            "config": fields,
+            "job": config.model_dump(mode="json", by_alias=True, exclude_none=True),
+            "files": [asdict(file) for file in files],
+            "begun": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        if not store.create(MANIFEST, to_json(fresh)):
+            manifest = _read_manifest(store)
+    if manifest is not None:
+        _check_config(manifest, fields, store.root)
+        _check_files(manifest, files)
+    return Run(store, run_id, files, config.input.shard_rows, config.run.seed)
+
+
+def open_existing(uri: str) -> tuple[Run, dict[str, Any]]:
+    """Open a run folder by its URI, with its manifest; its input is neither read nor checked.
+
+    Raises:
+        DataError: no run is there.
+
+    """
+    store = FsStore(absolute(uri).rstrip("/"))
+    manifest = _read_manifest(store)
+    if manifest is None:
+        raise DataError("no run is there (no run.json)", file=uri)
+    return _from_manifest(store, manifest), manifest
+
+
+def _from_manifest(store: FsStore, manifest: Mapping[str, Any]) -> Run:
+    files = tuple(InputFile(**{**f, "row_groups": tuple(f["row_groups"])}) for f in manifest["files"])
+    config = manifest["config"]
+    return Run(store, manifest["id"], files, config["input.shard_rows"], config["run.seed"])
+
+
+@lru_cache(maxsize=8)
+def _reopen(root: str, single_writer: bool) -> Run:
+    store = FsStore(root, single_writer=single_writer)
+    return _from_manifest(store, json.loads(store.read(MANIFEST)))
+
+
+def _read_manifest(store: FsStore) -> dict[str, Any] | None:
+    try:
+        return dict(json.loads(store.read(MANIFEST)))
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        reason = type(error).__name__
+        raise StoreError(f"{store.root}: can't be read ({reason}); check the path and the credentials") from None
+
+
+def _choose_id(root: FsStore, config: Config, digest: str, today: str) -> str:
+    template = config.run.id
+    fresh = template.replace("{date}", config.run.date or today)
+    if "{date}" not in template or config.run.date is not None:
+        return fresh
+    before, _, after = template.partition("{date}")
+    same = [
+        manifest
+        for name in root.folders("runs")
+        if name.startswith(before) and name.endswith(after)
+        if (manifest := _read_manifest(FsStore(f"{root.root}/runs/{name}"))) is not None
+        if manifest["template"] == template and manifest["digest"] == digest
+    ]
+    newest = max(same, key=lambda manifest: str(manifest["id"]), default=None)
+    if newest is None or root.exists(f"runs/{newest['id']}/{SUCCESS}"):
+        return fresh
+    return str(newest["id"])
+
+
+def _check_store(store: FsStore, *, single_writer: bool) -> None:
+    if single_writer or store.probe():
+        return
+    message = (
+        f"{store.root}: this store lets a second writer overwrite an object that was to be created exclusively, so a "
+        "crash or a second job could lose paid answers. Use a store that honours If-None-Match, or set "
+        "run.single_writer=true if you make sure that only one job at a time writes this run"
+    )
+    raise StoreError(message)
+
+
+def _check_config(manifest: Mapping[str, Any], fields: Mapping[str, Any], where: str) -> None:
+    was = manifest["config"]
+    lines = [
+        f"  {key}: was {json.dumps(was.get(key))}, is {json.dumps(fields.get(key))}"
+        for key in sorted(was.keys() | fields.keys())
+        if was.get(key) != fields.get(key)
+    ]
+    if lines:
+        listed = "\n".join(lines)
+        message = f"{where} was begun with another config:\n{listed}\nPut it back, or choose another run.id"
+        raise RunMismatchError(message)
+
+
+def _check_files(manifest: Mapping[str, Any], files: Sequence[InputFile]) -> None:
+    was = {f["uri"]: f for f in manifest["files"]}
+    now = {f.uri: f for f in files}
+    advice = "the input changed since the run began; put it back, or choose another run.id"
+    for uri in sorted(was.keys() | now.keys()):
+        if uri not in now:
+            raise DataError(f"is gone: {advice}", file=uri)
+        if uri not in was:
+            raise DataError(f"is new: {advice}", file=uri)
+        if (was[uri]["size"], was[uri]["pin"]) != (now[uri].size, now[uri].pin):
+            problem = f"was {was[uri]['size']} bytes ({was[uri]['pin'][:24]}…), is {now[uri].size} ({now[uri].pin[:24]}…): {advice}"
+            raise DataError(problem, file=uri)

@@ -1,0 +1,197 @@
+"""The one door to fsspec: whole objects under a root, created exclusively.
+
+Exclusive creation is what keeps two writers apart, so the store is probed before a run trusts it. Three facts
+found by trying real stores shape this file:
+
+* ``LocalFileSystem`` looks and then writes, so two writers can both win; a temp file and ``os.link`` can't.
+* s3fs turns a refused conditional PUT into FileExistsError only if the server's XML names the condition;
+  others give a bare OSError whose cause carries HTTP 409 or 412.
+* a PUT whose reply was lost is tried again and then reports our own object as a stranger's: compare the bytes.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
+
+from routellm_batch.errors import StoreError
+from routellm_batch.registry import missing_extra
+from routellm_batch.types import StoredObject
+
+STORE_ATTEMPTS = 6
+REFUSED = frozenset({409, 412})
+"""HTTP answers of a conditional PUT that met an object."""
+FINAL = (FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError, NotADirectoryError)
+
+
+def absolute(uri: str) -> str:
+    """Return a URI that means the same from any working directory; a bare path is local."""
+    return uri if "://" in uri else os.path.abspath(uri)  # noqa: PTH100 - a glob is no Path
+
+
+def open_filesystem(uri: str) -> tuple[Any, str]:
+    """Return (filesystem, path within it) for a URI, with listings never cached.
+
+    Raises:
+        StoreError: no such protocol, or its package is not installed.
+
+    """
+    try:
+        fs, path = fsspec.url_to_fs(absolute(uri), use_listings_cache=False)
+    except ModuleNotFoundError as error:
+        raise missing_extra(error, what=uri) from error
+    except ImportError as error:
+        raise StoreError(f"{uri}: {error}") from None
+    except ValueError:
+        raise StoreError(f"{uri}: no such storage protocol; use a path, file://, s3://, gs://, az://, …") from None
+    return fs, str(path)
+
+
+def _passing(error: BaseException) -> bool:
+    """Say whether a storage error may pass by itself (a throttled or dropped request)."""
+    return isinstance(error, (OSError, TimeoutError)) and not isinstance(error, FINAL) and not _refused(error)
+
+
+def _refused(error: BaseException) -> bool:
+    response = getattr(error.__cause__, "response", None)
+    if not isinstance(response, dict):
+        return False
+    return response.get("ResponseMetadata", {}).get("HTTPStatusCode") in REFUSED
+
+
+class FsStore:
+    """A ``Store`` on any fsspec filesystem."""
+
+    def __init__(self, root: str, *, single_writer: bool = False) -> None:
+        self.root = absolute(root)
+        self.single_writer = single_writer
+        self._fs, self._base = open_filesystem(self.root)
+        self._base = self._base.rstrip("/")
+        self._local = isinstance(self._fs, LocalFileSystem)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Travel by address; the other process opens its own filesystem."""
+        return (_reopen, (self.root, self.single_writer))
+
+    def uri(self, path: str) -> str:
+        """Return the full URI of an object, for messages."""
+        return f"{self.root}/{path}"
+
+    def create(self, path: str, data: bytes) -> bool:
+        """Put a new object; True also if the object there holds these very bytes (our own lost reply).
+
+        Raises:
+            StoreError: the store can't be written.
+
+        """
+        if not data:
+            message = f"{path}: an empty object is never written, as stores don't create it exclusively"
+            raise StoreError(message)
+        made = self._attempt(path, self._create_local if self._local else self._create_remote, path, data)
+        return made or self.read(path) == data
+
+    def replace(self, path: str, data: bytes) -> None:
+        """Put an object that may be overwritten, whole."""
+        if self._local:
+            temporary = self._temporary(path, data)
+            os.replace(temporary, f"{self._base}/{path}")  # noqa: PTH105 - paths here are strings
+        else:
+            self._attempt(path, self._fs.pipe_file, f"{self._base}/{path}", data)
+
+    def read(self, path: str) -> bytes:
+        """Return an object's bytes; FileNotFoundError if it is absent."""
+        return bytes(self._attempt(path, self._fs.cat_file, f"{self._base}/{path}"))
+
+    def exists(self, path: str) -> bool:
+        """Say whether an object is there."""
+        return bool(self._attempt(path, self._fs.exists, f"{self._base}/{path}"))
+
+    def list(self, folder: str) -> Sequence[StoredObject]:
+        """Every object below a folder, uncached, sorted by path; names that begin with a dot are left out."""
+        self._fs.invalidate_cache()
+        found = self._attempt(folder, self._fs.find, f"{self._base}/{folder}".rstrip("/"), detail=True)
+        start = len(self._base) + 1
+        objects = (StoredObject(path[start:], int(info["size"] or 0)) for path, info in found.items())
+        return sorted((o for o in objects if not Path(o.path).name.startswith(".")), key=lambda o: o.path)
+
+    def folders(self, folder: str) -> list[str]:
+        """Names of the folders directly below a folder, sorted."""
+        self._fs.invalidate_cache()
+        try:
+            found = self._attempt(folder, self._fs.ls, f"{self._base}/{folder}", detail=True)
+        except FileNotFoundError:
+            return []
+        return sorted(info["name"].rstrip("/").rpartition("/")[2] for info in found if info["type"] == "directory")
+
+    def probe(self) -> bool:
+        """Say whether the second of two creates of one key is refused, as it must be.
+
+        Raises:
+            StoreError: nothing can be written at all.
+
+        """
+        path = f"_probe/{secrets.token_hex(8)}"
+        try:
+            self.create(path, b"first")
+            exclusive = not self.create(path, b"other")
+        except OSError as error:
+            reason = type(error).__name__
+            raise StoreError(f"{self.root}: can't be written ({reason}); check the path and the credentials") from None
+        with suppress(OSError):
+            self._fs.rm_file(f"{self._base}/{path}")
+        return exclusive
+
+    def _attempt(self, path: str, function: Any, *args: Any, **kwargs: Any) -> Any:
+        attempts = Retrying(
+            retry=retry_if_exception(_passing),
+            stop=stop_after_attempt(STORE_ATTEMPTS),
+            wait=wait_random_exponential(multiplier=0.2, max=10),
+            reraise=True,
+        )
+        return attempts(function, *args, **kwargs)
+
+    def _create_remote(self, path: str, data: bytes) -> bool:
+        full = f"{self._base}/{path}"
+        if self.single_writer and self._fs.exists(full):
+            return False
+        try:
+            self._fs.pipe_file(full, data, mode="overwrite" if self.single_writer else "create")
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if _refused(error):
+                return False
+            raise
+        return True
+
+    def _create_local(self, path: str, data: bytes) -> bool:
+        temporary = self._temporary(path, data)
+        try:
+            os.link(temporary, f"{self._base}/{path}")  # noqa: PTH200 - paths here are strings
+        except FileExistsError:
+            return False
+        finally:
+            os.unlink(temporary)  # noqa: PTH108 - paths here are strings
+        return True
+
+    def _temporary(self, path: str, data: bytes) -> str:
+        folder, _, name = f"{self._base}/{path}".rpartition("/")
+        os.makedirs(folder, exist_ok=True)  # noqa: PTH103 - paths here are strings
+        temporary = f"{folder}/.{name}.{secrets.token_hex(6)}"
+        with open(temporary, "xb") as file:  # noqa: PTH123 - paths here are strings
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        return temporary
+
+
+def _reopen(root: str, single_writer: bool) -> FsStore:
+    return FsStore(root, single_writer=single_writer)

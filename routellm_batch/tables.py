@@ -1,0 +1,71 @@
+"""Arrow schemas of what a run writes, and the one way to Parquet bytes and back."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+ID_TEXT = pa.string()
+ID_INTEGER = pa.int64()
+
+
+def score_schema(id_type: pa.DataType) -> pa.Schema:
+    """``score/<shard>.parquet``: one row for each input row, in input order."""
+    return pa.schema(
+        [
+            ("row", pa.int32()),  # in the shard
+            ("id", id_type),
+            ("kind", pa.string()),  # why it is invalid; null for a valid row
+            ("score", pa.float32()),  # null for an invalid row
+            ("tie", pa.uint64()),  # keyed hash of the id
+            ("content", pa.binary(16)),  # digest of the chat
+            ("tokens", pa.int32()),  # expected input tokens
+            ("bytes", pa.int32()),  # UTF-8 bytes of all turns
+            ("turns", pa.int32()),
+        ]
+    )
+
+
+def failed_schema(id_type: pa.DataType) -> pa.Schema:
+    """``failed/<shard>.parquet``: the rows that are not valid rows."""
+    return pa.schema([("id", id_type), ("file", pa.string()), ("row", pa.int64()), ("kind", pa.string())])
+
+
+def response_schema(id_type: pa.DataType, kept: list[pa.Field], label: str | None) -> pa.Schema:
+    """``responses/<shard>.parquet``: every valid row once (design §4)."""
+    fields = [
+        ("id", id_type),
+        ("route", pa.string()),
+        ("score", pa.float32()),
+        ("model", pa.string()),
+        ("answer", pa.string()),
+        ("finish_reason", pa.string()),
+        ("status", pa.string()),
+        ("error_kind", pa.string()),
+        ("attempts", pa.int32()),
+        ("input_tokens", pa.int64()),
+        ("cached_input_tokens", pa.int64()),
+        ("output_tokens", pa.int64()),
+        ("reasoning_tokens", pa.int64()),
+        ("cost_usd", pa.decimal128(18, 9)),
+        ("latency_s", pa.float64()),
+        ("request_key", pa.string()),
+    ]
+    extra = [(label, pa.string())] if label is not None else []
+    return pa.schema([*map(lambda f: pa.field(*f), [*fields, *extra]), *kept])
+
+
+RESPONSE_COLUMNS = frozenset(response_schema(ID_TEXT, [], None).names)
+"""Names that a kept input column or a label column can't have."""
+
+
+def to_parquet(table: pa.Table) -> bytes:
+    """Return a table as one Parquet file; the same table gives the same bytes."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd", version="2.6")
+    return bytes(sink.getvalue())
+
+
+def from_parquet(data: bytes, columns: list[str] | None = None) -> pa.Table:
+    """Read a table back."""
+    return pq.read_table(pa.BufferReader(data), columns=columns)

@@ -1,0 +1,160 @@
+"""Frozen values that the stages pass to each other. Plain data: no I/O, no outside library."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Literal
+
+Route = Literal["strong", "weak"]
+ROUTES: tuple[Route, Route] = ("strong", "weak")
+
+RowId = str | int
+
+
+class InvalidKind(StrEnum):
+    """Why a row is not a valid row; such rows go to ``failed/`` and nowhere else."""
+
+    NULL_PROMPT = "null_prompt"
+    EMPTY_PROMPT = "empty_prompt"
+    OVERSIZED_PROMPT = "oversized_prompt"
+    BAD_UTF8 = "bad_utf8"
+    BAD_MESSAGES = "bad_messages"
+    BAD_SCORE = "bad_score"
+
+
+class ErrorKind(StrEnum):
+    """Why a call failed; the only thing that is ever said about a failure besides its row id."""
+
+    TIMEOUT = "timeout"
+    CONNECTION = "connection"
+    UNREACHABLE = "unreachable"
+    RATE_LIMITED = "rate_limited"
+    SERVER_ERROR = "server_error"
+    BAD_REQUEST = "bad_request"
+    CONTEXT_LENGTH = "context_length"
+    CONTENT_FILTER = "content_filter"
+    AUTH = "auth"
+    QUOTA = "quota"
+    NOT_FOUND = "not_found"
+    REDIRECT = "redirect"
+    BAD_REPLY = "bad_reply"
+    EMPTY_ANSWER = "empty_answer"
+    INVALID_LABEL = "invalid_label"
+    DEADLINE = "deadline"
+
+
+class Verdict(StrEnum):
+    """What to do about a failed attempt."""
+
+    RETRY = "retry"
+    """Transient: try again while attempts and time last."""
+    WAIT = "wait"
+    """Rate limited: wait as told; neither an attempt nor an error."""
+    ROW = "row"
+    """This row can't be answered; the others can."""
+    FATAL = "fatal"
+    """No row can be answered until somebody acts (bad key, no credit): stop the run."""
+
+
+@dataclass(frozen=True, slots=True)
+class PromptBatch:
+    """B prompts to score."""
+
+    ids: Sequence[RowId]
+    """Row ids, length B."""
+    texts: Sequence[str]
+    """Routing text of each row, length B: the prompt, or a chat's non-system turns joined by blank lines."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one or more calls, as the endpoint counted them; usages add."""
+
+    input_tokens: int = 0
+    """All input tokens, cached ones included."""
+    cached_input_tokens: int = 0
+    """Input tokens read from the provider's cache."""
+    output_tokens: int = 0
+    """All output tokens, reasoning ones included."""
+    reasoning_tokens: int = 0
+    """Output tokens spent on reasoning."""
+
+    def __add__(self, other: Usage) -> Usage:
+        """Add two usages field by field."""
+        return Usage(
+            self.input_tokens + other.input_tokens,
+            self.cached_input_tokens + other.cached_input_tokens,
+            self.output_tokens + other.output_tokens,
+            self.reasoning_tokens + other.reasoning_tokens,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One checked chat completion."""
+
+    answer: str
+    """The first choice's text; empty where the model said nothing."""
+    finish_reason: str | None
+    """As the endpoint gave it: stop, length, content_filter, …"""
+    model: str
+    """The model that the endpoint says answered."""
+    usage: Usage
+    """Tokens to be paid for."""
+
+
+@dataclass(frozen=True, slots=True)
+class InputFile:
+    """One pinned input file."""
+
+    uri: str
+    """Full URI as fsspec understands it."""
+    size: int
+    """Bytes."""
+    pin: str
+    """``etag:…`` where the store has one, else ``sha256:…``."""
+    row_groups: tuple[int, ...]
+    """Rows in each Parquet row group."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """At most ``input.shard_rows`` consecutive rows of one file: the unit of retry and resume."""
+
+    index: int
+    """Position in the run, from 0."""
+    file: int
+    """Index into the manifest's files."""
+    start: int
+    """First row in that file, from 0."""
+    rows: int
+    """Number of rows."""
+
+    @property
+    def name(self) -> str:
+        """Fixed object name, e.g. ``000012``."""
+        return f"{self.index:06d}"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """One listed object."""
+
+    path: str
+    """Relative to the store's root."""
+    size: int
+    """Bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """One finished task of a runner."""
+
+    task: Any
+    """What was submitted."""
+    receipt: Any = None
+    """What the function returned, if it returned."""
+    error: BaseException | None = field(default=None)
+    """What it raised, if it raised."""

@@ -1,0 +1,57 @@
+"""Escrow: a task's part of the hard cap. The worst cost of a call is set aside before it is sent.
+
+Kept at every moment: settled + presumed + reserved ≤ grant. There is no check-then-spend: reserving is one
+synchronous step on one event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+
+class Wallet:
+    """What one task may spend, in nano-dollars; lives on one event loop."""
+
+    def __init__(self, grant_nano: int | None) -> None:
+        self.grant_nano = grant_nano
+        """None: no cap."""
+        self.settled_nano = 0
+        self.presumed_nano = 0
+        self.reserved_nano = 0
+        self.empty = False
+        """A call could not be paid for."""
+        self._changed = asyncio.Event()
+
+    @property
+    def left_nano(self) -> int:
+        """What is neither spent, presumed spent nor set aside."""
+        return (self.grant_nano or 0) - self.settled_nano - self.presumed_nano - self.reserved_nano
+
+    async def reserve(self, worst_nano: int) -> bool:
+        """Set a call's worst cost aside, waiting while open calls may still give some back; False if it can't be."""
+        while self.grant_nano is not None and worst_nano > self.left_nano:
+            if self.reserved_nano == 0:
+                self.empty = True
+                return False
+            self._changed.clear()
+            await self._changed.wait()
+        self.reserved_nano += worst_nano
+        return True
+
+    def settle(self, worst_nano: int, cost_nano: int) -> None:
+        """Put the real cost in place of a reservation."""
+        self._free(worst_nano)
+        self.settled_nano += cost_nano
+
+    def release(self, worst_nano: int) -> None:
+        """Give a reservation back: the call was surely not billed."""
+        self._free(worst_nano)
+
+    def presume(self, worst_nano: int) -> None:
+        """Book a reservation as spent: whether the call was billed can't be known."""
+        self._free(worst_nano)
+        self.presumed_nano += worst_nano
+
+    def _free(self, worst_nano: int) -> None:
+        self.reserved_nano -= worst_nano
+        self._changed.set()

@@ -1,0 +1,1 @@
+"""Where the bundled prompts come from: one module for each category."""
