@@ -34,7 +34,9 @@ app.command("evaluate")(evaluate)
 app.command("train")(train)
 
 ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file of the job.")]
-Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Overrides, e.g. budget.usd=5.")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Overrides, e.g. budget.usd=5.")
+]
 
 
 @app.command()
@@ -42,10 +44,14 @@ def run(
     config: ConfigPath,
     overrides: Overrides = None,
     *,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Call a finished run's failed rows again.")] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Call a finished run's failed rows again.")
+    ] = False,
 ) -> None:
     """Run the whole job: score, plan, call, report. The same command resumes it."""
-    result = execute(load_config(config, overrides or ()), lambda c, sink: run_job(c, sink, retry_failed=retry_failed))
+    result = execute(
+        load_config(config, overrides or ()), lambda c, sink: run_job(c, sink, retry_failed=retry_failed)
+    )
     raise typer.Exit(result.exit_code)
 
 
@@ -62,7 +68,7 @@ def report(run_uri: Annotated[str, typer.Argument(metavar="RUN_URI", help="A run
     _say(report_job(run_uri))
 
 
-def _version(value: bool) -> None:  # noqa: FBT001 - typer calls it so
+def _version(value: bool) -> None:
     if value:
         typer.echo(__version__)
         raise typer.Exit
@@ -70,7 +76,10 @@ def _version(value: bool) -> None:  # noqa: FBT001 - typer calls it so
 
 @app.callback()
 def options(
-    *, version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
 ) -> None:
     """Take the options before the command."""
     del version

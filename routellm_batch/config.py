@@ -118,7 +118,7 @@ class BudgetConfig(Model):
             message = f"exactly one of strong_share, usd and recover is needed; {found}"
             raise ValueError(message)
         if self.recover is not None:
-            message = "recover needs a router calibrated on a pilot, which this version can't make; give strong_share or usd"
+            message = "recover needs a pilot, which this version can't make; give strong_share or usd"
             raise ValueError(message)
         return self
 
@@ -200,7 +200,10 @@ class Config(Model):
             return self
         for name in ("strong", "weak"):
             if getattr(self.endpoints, name).max_output_tokens is None:
-                message = f"endpoints.{name}.params.max_completion_tokens is needed: budget.hard_cap_usd reserves the worst case of each call"
+                message = (
+                    f"endpoints.{name}.params.max_completion_tokens is needed: "
+                    "budget.hard_cap_usd reserves the worst case of each call"
+                )
                 raise ValueError(message)
         return self
 

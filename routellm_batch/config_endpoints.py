@@ -165,7 +165,9 @@ class EndpointConfig(Model):
                 message = "base_url is missing: kind openai needs the endpoint's URL"
                 raise ValueError(message)
         elif self.base_url is not None or self.api_key is not None:
-            message = f"base_url and api_key are not allowed with kind {self.kind}: the run starts its own server"
+            message = (
+                f"base_url and api_key are not allowed with kind {self.kind}: the run starts its own server"
+            )
             raise ValueError(message)
         if self.kind == "replay" and self.replay is None:
             message = "replay is missing: kind replay needs replay: {uri: …, answer: …}"

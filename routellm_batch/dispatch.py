@@ -105,7 +105,11 @@ class CallStage:
             if status is None or self._reopened(status):
                 number = 0 if status is None else revision
                 task = CallTask(
-                    self.job, shard, has_copies=shard.index in copies, revision=number, retry_failed=self.retry_failed
+                    self.job,
+                    shard,
+                    has_copies=shard.index in copies,
+                    revision=number,
+                    retry_failed=self.retry_failed,
                 )
                 self._waiting.append(task)
             if status is None and self.plan.cap_nano is not None:

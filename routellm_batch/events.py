@@ -6,7 +6,8 @@ Events carry numbers, names and kinds: never a prompt, an answer or a key.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,3 +59,17 @@ class Notice:
 
 Event = StageStarted | RowsScored | CallProgress | StageFinished | Notice
 Sink = Callable[[Event], None]
+
+_KINDS: dict[str, type[Event]] = {
+    kind.__name__: kind for kind in (StageStarted, RowsScored, CallProgress, StageFinished, Notice)
+}
+
+
+def to_plain(event: Event) -> dict[str, Any]:
+    """Return an event as plain values, to send from one process to another."""
+    return {"event": type(event).__name__, **asdict(event)}
+
+
+def from_plain(fields: dict[str, Any]) -> Event:
+    """Return the event of plain values."""
+    return _KINDS[fields["event"]](**{name: value for name, value in fields.items() if name != "event"})

@@ -5,8 +5,21 @@ from __future__ import annotations
 import logging
 import re
 
-_SECRET = re.compile(r"(sk-[A-Za-z0-9_\-]{8,}|(?i:bearer)\s+[A-Za-z0-9._~+/\-]{8,}=*|(?<=[?&])[^=\s&]*(?i:key|token|signature)[^=\s&]*=[^&\s]+)")
-NOISY = ("aiohttp.access", "asyncio", "botocore", "distributed", "fsspec", "httpx", "httpx2", "openai", "s3fs", "urllib3")
+_SECRET = re.compile(
+    r"(sk-[A-Za-z0-9_\-]{8,}|(?i:bearer)\s+[A-Za-z0-9._~+/\-]{8,}=*|(?<=[?&])[^=\s&]*(?i:key|token|signature)[^=\s&]*=[^&\s]+)"
+)
+NOISY = (
+    "aiohttp.access",
+    "asyncio",
+    "botocore",
+    "distributed",
+    "fsspec",
+    "httpx",
+    "httpx2",
+    "openai",
+    "s3fs",
+    "urllib3",
+)
 
 
 class Redact(logging.Filter):

@@ -44,11 +44,15 @@ def finished_exit(run: Run) -> int | None:
 
 
 def _newest_success(run: Run) -> str | None:
-    names = [name for name in (SUCCESS, *(f"{SUCCESS}.r{n}" for n in range(1, 1000))) if run.store.exists(name)]
+    names = [
+        name for name in (SUCCESS, *(f"{SUCCESS}.r{n}" for n in range(1, 1000))) if run.store.exists(name)
+    ]
     return names[-1] if names else None
 
 
-def write_run_outputs(config: Config, run: Run, plan: Plan, state: State, reason: str | None, wall_s: float) -> Outputs:
+def write_run_outputs(
+    config: Config, run: Run, plan: Plan, state: State, reason: str | None, wall_s: float
+) -> Outputs:
     """Write cost.json and report.html, and ``_SUCCESS`` where the run is finished."""
     facts = _facts(config, run, plan, state, reason, wall_s)
     run.store.replace(COST, to_json(cost_json(facts)))
@@ -82,7 +86,14 @@ def _facts(config: Config, run: Run, plan: Plan, state: State, reason: str | Non
     left = plan.valid - calls.ok - calls.failed
     calls = replace(calls, unfunded=left if state == "budget" else 0)
     return run_facts(
-        config, run_id=run.id, run_uri=run.uri, plan=plan, calls=calls, wall_s=wall_s, state=state, stop_reason=reason
+        config,
+        run_id=run.id,
+        run_uri=run.uri,
+        plan=plan,
+        calls=calls,
+        wall_s=wall_s,
+        state=state,
+        stop_reason=reason,
     )
 
 
@@ -90,7 +101,9 @@ def run_summary(run: Run) -> CallSummary:
     """Return what all calls of a run did: from the markers, and from the ledgers of shards that have none."""
     committed = newest_markers(run)
     begun = [name for name in run.store.folders("call") if name not in committed]
-    return add_all(summary for _, summary in summaries(run)) + add_all(_unfinished(run, name) for name in begun)
+    return add_all(summary for _, summary in summaries(run)) + add_all(
+        _unfinished(run, name) for name in begun
+    )
 
 
 def _unfinished(run: Run, shard: str) -> CallSummary:

@@ -130,7 +130,9 @@ def check_columns(config: Config) -> None:
         raise ConfigError("label.column", f"{label!r} is a column of responses/ already; choose another name")
     for name in config.input.keep:
         if name in RESPONSE_COLUMNS or name == label:
-            raise ConfigError("input.keep", f"{name!r} is a column of responses/ already; rename it in the input")
+            raise ConfigError(
+                "input.keep", f"{name!r} is a column of responses/ already; rename it in the input"
+            )
 
 
 def _score_and_plan(config: Config, run: Run, runner: Runner, sink: Sink, halt: Halt) -> Plan | None:
@@ -168,7 +170,10 @@ def _runner(config: Config, sink: Sink) -> Iterator[tuple[Runner, str]]:
 
 
 def _interrupted(run: Run, halt: Halt) -> RunResult:
-    lines = [f"Stopped while scoring: {halt.reason}. Nothing was spent.", "Run the same command again to go on."]
+    lines = [
+        f"Stopped while scoring: {halt.reason}. Nothing was spent.",
+        "Run the same command again to go on.",
+    ]
     return RunResult(StopError.exit_code, run.uri, Outputs(StopError.exit_code, lines))
 
 

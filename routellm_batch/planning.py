@@ -61,7 +61,8 @@ class Cut:
         if self.key >= NOTHING:
             return np.zeros(len(key), dtype=bool)
         edge = np.uint32(self.key)
-        return (key > edge) | ((key == edge) & (tie >= np.uint64(self.tie)))
+        above: NDArray[np.bool_] = (key > edge) | ((key == edge) & (tie >= np.uint64(self.tie)))
+        return above
 
 
 NONE_STRONG = Cut(NOTHING, 0)
@@ -124,7 +125,7 @@ def _histogram(
 
 
 def _digit(part: RankedRows, digit: int) -> NDArray[np.int64]:
-    if digit < 2:  # noqa: PLR2004 - the score's two digits
+    if digit < 2:
         return ((part.key >> np.uint32(16 * (1 - digit))) & np.uint32(0xFFFF)).astype(np.int64)
     return ((part.tie >> np.uint64(16 * (DIGITS - 1 - digit))) & np.uint64(0xFFFF)).astype(np.int64)
 

@@ -33,7 +33,9 @@ class Price:
     output_nano: int
 
     @classmethod
-    def from_usd(cls, input_usd: Decimal, output_usd: Decimal, cached_input_usd: Decimal | None = None) -> Price:
+    def from_usd(
+        cls, input_usd: Decimal, output_usd: Decimal, cached_input_usd: Decimal | None = None
+    ) -> Price:
         """Build from USD per million tokens; without a cached price, cached tokens cost what others do.
 
         Raises:
@@ -75,7 +77,9 @@ def cost_nano(price: Price, usage: Usage) -> int:
     """Return what a call cost: uncached input, cached input and output tokens at their prices."""
     cached = min(usage.cached_input_tokens, usage.input_tokens)
     fresh = usage.input_tokens - cached
-    total = fresh * price.input_nano + cached * price.cached_input_nano + usage.output_tokens * price.output_nano
+    total = (
+        fresh * price.input_nano + cached * price.cached_input_nano + usage.output_tokens * price.output_nano
+    )
     return (2 * total + MILLION) // (2 * MILLION)
 
 

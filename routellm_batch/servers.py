@@ -35,18 +35,15 @@ def base_urls(config: Config) -> Iterator[Mapping[Route, str]]:
         started = {route: pool.submit(start_server, spec) for route, spec in specs.items()}
         handles = {route: stack.enter_context(future.result()) for route, future in started.items()}
         yield {
-            route: handles[route].base_url if route in handles else end.base_url or "" for route, end in ends.items()
+            route: handles[route].base_url if route in handles else end.base_url or ""
+            for route, end in ends.items()
         }
 
 
 def server_spec(end: EndpointConfig) -> SimulateSpec | ReplaySpec | None:
     """Return what to start for an endpoint; None for a real one."""
     price = end.price
-    prices = {
-        "price_input": str(price.input),
-        "price_output": str(price.output),
-        "price_cached": None if price.cached_input is None else str(price.cached_input),
-    }
+    cached = None if price.cached_input is None else str(price.cached_input)
     if end.kind == "simulated":
         given = end.simulate or SimulateConfig()
         reference = None if given.reference is None else ReferenceSpec(**given.reference.model_dump())
@@ -60,7 +57,9 @@ def server_spec(end: EndpointConfig) -> SimulateSpec | ReplaySpec | None:
             reference=reference,
             rpm=given.rpm,
             log=given.log,
-            **prices,
+            price_input=str(price.input),
+            price_output=str(price.output),
+            price_cached=cached,
         )
     if isinstance(end.replay, ReplayConfig):
         replay = end.replay
@@ -71,7 +70,9 @@ def server_spec(end: EndpointConfig) -> SimulateSpec | ReplaySpec | None:
             answer=replay.answer,
             latency_ms=replay.latency_ms,
             log=replay.log,
-            **prices,
+            price_input=str(price.input),
+            price_output=str(price.output),
+            price_cached=cached,
         )
     return None
 

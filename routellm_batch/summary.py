@@ -73,7 +73,9 @@ class CallSummary:
     """Rows that the budget left out."""
     copies: int = 0
     """Rows that took their answer from another row."""
-    routes: Mapping[str, RouteTotals] = field(default_factory=lambda: {route: RouteTotals() for route in ROUTES})
+    routes: Mapping[str, RouteTotals] = field(
+        default_factory=lambda: {route: RouteTotals() for route in ROUTES}
+    )
     errors: Mapping[str, int] = field(default_factory=dict)
     """Error kind → failed rows."""
     slowest: Sequence[SlowRow] = ()

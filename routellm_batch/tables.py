@@ -52,7 +52,7 @@ def response_schema(id_type: pa.DataType, kept: list[pa.Field], label: str | Non
         ("request_key", pa.string()),
     ]
     extra = [(label, pa.string())] if label is not None else []
-    return pa.schema([*map(lambda f: pa.field(*f), [*fields, *extra]), *kept])
+    return pa.schema([*(pa.field(*f) for f in [*fields, *extra]), *kept])
 
 
 RESPONSE_COLUMNS = frozenset(response_schema(ID_TEXT, [], None).names)

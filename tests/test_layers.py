@@ -20,8 +20,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("storage",),  # The run folder: everything above reads and writes it.
     ("routers", "embedders", "endpoints", "runtime", "reporting"),
     ("stages",),
-    ("pipeline",),
-    ("cli", "__main__"),
+    ("pipeline", "dispatch", "outputs", "servers"),
+    ("cli", "cli_endpoint", "cli_router"),
 )
 """Lowest first; whatever is not named is below them all. A layer may import itself and what is below."""
 
@@ -35,6 +35,12 @@ DOORS: Mapping[str, tuple[str, ...]] = {
     "transformers": ("routers/", "embedders/"),
 }
 """Outside library → the only places that may import it."""
+
+ADAPTERS = 2
+LATE = frozenset(("routers", "embedders"))
+"""Adapters that the config picks by name: only their folder, which has the table of names, is imported."""
+HIDDEN_FROM_STAGES = frozenset(("runtime", "reporting"))
+"""A stage knows neither what it runs on nor who reads what it did."""
 
 PURE = ("planning", "pricing", "metrics")
 PURE_MAY_IMPORT = frozenset(
@@ -96,12 +102,14 @@ def _import_problem(path: str, module: str, wanted: str) -> str | None:
         return f"a pure module may not import {wanted}"
     if _level(wanted) > _level(module):
         return f"imports point down, and {wanted} is above"
-    foreign = _part(wanted) in LAYERS[1] and _part(wanted) != _part(module)
-    table = wanted.count(".") == 1  # An adapter folder's own names, open to all that is not below it.
-    if foreign and not table and _level(module) <= _level(f"{PACKAGE}.stages"):
-        return f"adapters are reached through their folder, not by {wanted}"
-    if wanted == f"{PACKAGE}.runtime" and _part(module) == "stages":
-        return "a stage does not know what it runs on"
+    here, there = _part(module), _part(wanted)
+    if here == "stages" and there in HIDDEN_FROM_STAGES:
+        return f"a stage does not know {there}"
+    # An adapter folder's own names are open to its neighbours and to stages; the modules in it are not.
+    inside = wanted.count(".") > 1 and here != there
+    neighbours = _level(module) == _level(wanted) == ADAPTERS
+    if inside and (neighbours or (there in LATE and here == "stages")):
+        return f"{there} is reached through its folder, not by {wanted}"
     return None
 
 
@@ -209,9 +217,11 @@ LONG = "def f() -> None:\n" + "    x = 1\n" * 60
         ({"stages/a.py": "from routellm_batch import pipeline", "pipeline.py": ""}, "pipeline is above"),
         ({"config.py": "from routellm_batch.storage.store import x"}, "storage.store is above"),
         ({"stages/a.py": "from routellm_batch.routers import get_router"}, None),
-        ({"stages/a.py": "from routellm_batch.routers.outcome import X"}, "reached through their folder"),
-        ({"routers/a.py": "import routellm_batch.endpoints.client"}, "reached through their folder"),
-        ({"stages/a.py": "from routellm_batch.runtime import make_runner"}, "a stage does not know"),
+        ({"stages/a.py": "from routellm_batch.routers.outcome import X"}, "through its folder"),
+        ({"routers/a.py": "import routellm_batch.endpoints.client"}, "through its folder"),
+        ({"stages/a.py": "from routellm_batch.runtime import make_runner"}, "a stage does not know runtime"),
+        ({"stages/a.py": "from routellm_batch.endpoints.gate import Gate"}, None),
+        ({"routers/a.py": "from routellm_batch.embedders import get_embedder"}, None),
         ({"pipeline.py": "from routellm_batch.runtime import make_runner"}, None),
         ({"pipeline.py": "from routellm_batch.endpoints.serve import serve"}, None),
         ({"stages/a.py": "from . import b"}, "imports are absolute"),

@@ -22,7 +22,7 @@ from safetensors.numpy import save
 from routellm_batch.weights import sha256
 
 TEACHER = "sentence-transformers/all-MiniLM-L6-v2"
-TEACHER_REVISION = "1110a243fdf4706b3f48f1d95db1a4f5529b4d41"
+TEACHER_REVISION = "1110a243"
 TEACHER_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 WIDTH = 256
 SIF = 1e-4

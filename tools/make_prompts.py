@@ -3,7 +3,7 @@
     python tools/make_prompts.py [--out FILE] [--seed N]
 
 The same seed gives the same rows, and with the same pyarrow the same bytes. Columns: id, prompt, category,
-difficulty (0 to 1), reference (null where no answer is the one right answer), grader (numeric | exact | none).
+difficulty (0 to 1), reference (null where no answer is the one right answer), grader (numeric, exact, none).
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ def make_prompts(seed: int) -> dict[str, Prompt]:
         # A source of its own for each category, so that a change to one leaves the others as they were.
         for number, prompt in enumerate(make(Random(f"{prefix} {seed}")), start=1)
     ]
+    if len({prompt.prompt for _, prompt in rows}) < len(rows):
+        raise SystemExit(f"seed {seed} gives the same prompt twice; take another")
     Random(f"order {seed}").shuffle(rows)
     return dict(rows)
 

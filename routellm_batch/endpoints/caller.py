@@ -86,7 +86,11 @@ class Caller:
         """Send a request until it is answered, can't be, or the run stops. Raises nothing of its own."""
         tries = _Tries(self, request, wallet, stopping)
         retrying = AsyncRetrying(
-            retry=retry_if_exception(_again), stop=tries.out, wait=tries.wait_s, sleep=tries.pause, reraise=True
+            retry=retry_if_exception(_again),
+            stop=tries.out,
+            wait=tries.wait_s,
+            sleep=tries.pause,
+            reraise=True,
         )
         self.retries.earn()
         try:
@@ -105,7 +109,9 @@ def _again(error: BaseException) -> bool:
 class _Tries:
     """The attempts at one request, and what they have cost so far."""
 
-    def __init__(self, caller: Caller, request: Request, wallet: Wallet, stopping: Callable[[], bool]) -> None:
+    def __init__(
+        self, caller: Caller, request: Request, wallet: Wallet, stopping: Callable[[], bool]
+    ) -> None:
         self.outcome = Outcome()
         self._caller = caller
         self._request = request
@@ -144,8 +150,8 @@ class _Tries:
         error = state.outcome.exception() if state.outcome else None
         span = min(MAX_WAIT_S, BASE_WAIT_S * 2 ** (self._failures + self._limited - 1))
         if isinstance(error, CallError) and error.retry_after_s is not None:
-            return error.retry_after_s + random.uniform(0, min(1.0, span))  # noqa: S311 - jitter
-        return random.uniform(0, span)  # noqa: S311 - jitter
+            return error.retry_after_s + random.uniform(0, min(1.0, span))
+        return random.uniform(0, span)
 
     async def pause(self, seconds: float) -> None:
         """Wait outside the slot, and for the retry budget; leave as soon as the run stops."""

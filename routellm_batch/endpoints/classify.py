@@ -39,11 +39,11 @@ def failure_of(status: int, code: str | None) -> tuple[ErrorKind, Verdict, bool]
         return ErrorKind.QUOTA, Verdict.FATAL, False
     if status in _FATAL_STATUS:
         return _FATAL_STATUS[status], Verdict.FATAL, False
-    if status == 429:  # noqa: PLR2004 - an HTTP status
+    if status == 429:
         return ErrorKind.RATE_LIMITED, Verdict.WAIT, False
-    if 300 <= status < 400:  # noqa: PLR2004 - an HTTP status
+    if 300 <= status < 400:
         return ErrorKind.REDIRECT, Verdict.FATAL, False
-    if status >= 500:  # noqa: PLR2004 - an HTTP status
+    if status >= 500:
         return ErrorKind.SERVER_ERROR, Verdict.RETRY, True
     if status in _TRANSIENT_STATUS:
         return ErrorKind.SERVER_ERROR, Verdict.RETRY, False

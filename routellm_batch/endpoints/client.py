@@ -53,7 +53,9 @@ class OpenAIEndpoint:
         except (openai.OpenAIError, httpx2.HTTPError, json.JSONDecodeError, OSError):
             raise CallError(ErrorKind.CONNECTION, Verdict.RETRY, maybe_billed=True) from None
         if len(content) > MAX_REPLY_BYTES:
-            raise CallError(ErrorKind.BAD_REPLY, Verdict.RETRY, status=response.status_code, maybe_billed=True)
+            raise CallError(
+                ErrorKind.BAD_REPLY, Verdict.RETRY, status=response.status_code, maybe_billed=True
+            )
         return parse_reply(response.status_code, content)
 
     async def close(self) -> None:

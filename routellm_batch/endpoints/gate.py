@@ -100,7 +100,7 @@ class Gate:
     async def slot(self, tokens: int) -> AsyncIterator[None]:
         """Wait for a slot and for the pace, then hold the slot."""
         async with self._slots:
-            while (wait_s := self._wait_s(tokens)) > 0:
+            while (wait_s := self._wait_s(tokens)) > 0:  # noqa: ASYNC110 - time passes by itself
                 await asyncio.sleep(wait_s)
             for bucket, amount in ((self._requests, 1), (self._tokens, tokens)):
                 if bucket is not None:
@@ -113,5 +113,7 @@ class Gate:
 
     def _wait_s(self, tokens: int) -> float:
         now_s = time.monotonic()
-        waits = [b.wait_s(now_s, n) for b, n in ((self._requests, 1), (self._tokens, tokens)) if b is not None]
+        waits = [
+            b.wait_s(now_s, n) for b, n in ((self._requests, 1), (self._tokens, tokens)) if b is not None
+        ]
         return max(waits, default=0.0)

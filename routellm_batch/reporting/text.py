@@ -30,6 +30,12 @@ def usd(nano: int) -> str:
     return f"−${text}" if nano < 0 else f"${text}"
 
 
+def price(nano: int) -> str:
+    """Return a price with as many decimals as it has, two at least, e.g. ``$2.50``, ``$0.075``."""
+    whole, _, decimals = f"{nano_to_usd(nano):,.9f}".partition(".")
+    return f"${whole}.{decimals[:2]}{decimals[2:].rstrip('0')}"
+
+
 def count(number: int) -> str:
     """Return a whole number with thousands separators."""
     return f"{number:,}"

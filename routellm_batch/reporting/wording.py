@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from routellm_batch.pricing import nano_to_usd, usd_to_nano
-from routellm_batch.reporting.cost import RunFacts, counterfactual_nano
-from routellm_batch.reporting.text import count, percent, rate, rows, seconds, usd
-from routellm_batch.types import ErrorKind
+from collections.abc import Mapping
+from decimal import Decimal
+
+from routellm_batch.pricing import usd_to_nano
+from routellm_batch.reporting.cost import EndpointFacts, RunFacts, counterfactual_nano
+from routellm_batch.reporting.text import count, percent, price, public_uri, rate, rows, seconds, usd
+from routellm_batch.types import ROUTES, ErrorKind, Route
 
 KIND_TEXTS: dict[str, str] = {
     ErrorKind.TIMEOUT: "no whole reply within timeout_s",
@@ -42,11 +45,11 @@ def headline(facts: RunFacts) -> str:
 def next_step(facts: RunFacts) -> str | None:
     """Say what to do next; None where nothing is left to do."""
     if facts.state == "budget":
-        return "Raise budget.hard_cap_usd and run the same command: it goes on from here, paying for nothing twice."
+        return "Raise budget.hard_cap_usd and run the same command: it goes on where it stopped."
     if facts.state == "errors":
-        return "Mend the endpoint and run the same command: it goes on from here, paying for nothing twice."
+        return "Mend the endpoint and run the same command: it goes on where it stopped."
     if facts.state == "interrupted":
-        return "Run the same command again: it goes on from here, paying for nothing twice."
+        return "Run the same command again: it goes on where it stopped."
     if facts.calls.failed:
         return "Run the same command with --retry-failed to call the failed rows again."
     return None
@@ -62,7 +65,7 @@ def asked_text(facts: RunFacts) -> str:
 
 def usd_asked(value: str) -> str:
     """Return a sum of dollars as configured, in the form of the other sums."""
-    return usd(usd_to_nano(nano_to_usd(0) + _decimal(value)))
+    return usd(usd_to_nano(Decimal(value)))
 
 
 def rows_text(facts: RunFacts) -> str:
@@ -110,6 +113,20 @@ def _difference(spent: int, other: int) -> str:
     return f"about {usd(abs(other - spent))} {'less' if other >= spent else 'more'}"
 
 
+def failures_text(facts: RunFacts) -> str:
+    """Say how many of the failed rows are named."""
+    named, failed = len(facts.calls.failures), facts.calls.failed
+    return "All of them, by id." if named == failed else f"The first {named} of {count(failed)}, by id."
+
+
+def unfunded_text(facts: RunFacts) -> str | None:
+    """Say how many rows the budget left out; None where it left out none."""
+    unfunded = facts.calls.unfunded
+    if not unfunded:
+        return None
+    return f"The budget left {rows(unfunded)} out: they were not called and are not in the responses."
+
+
 def presumed_text(facts: RunFacts) -> str | None:
     """Explain presumed spend in one sentence; None where there is none."""
     presumed = facts.calls.presumed_nano
@@ -128,8 +145,8 @@ def degraded_text(facts: RunFacts) -> str | None:
         return None
     before = int(lowered["strong_rows"])
     return (
-        f"The plan was lowered to fit the hard cap of {usd(cap)}: {count(before)} strong rows, as asked, were "
-        f"expected to cost {usd_asked(lowered['planned_usd'])}; {count(facts.plan.strong)} fit."
+        f"The plan was lowered to fit the hard cap of {usd(cap)}: with {count(before)} strong rows, as asked, "
+        f"it would have cost about {usd_asked(lowered['planned_usd'])}; {count(facts.plan.strong)} fit."
     )
 
 
@@ -138,3 +155,51 @@ def rate_text(facts: RunFacts) -> str:
     if facts.wall_s <= 0 or not facts.done:
         return seconds(facts.wall_s)
     return f"{seconds(facts.wall_s)} ({rate(facts.done / facts.wall_s)})"
+
+
+def endpoint_details(endpoints: Mapping[Route, EndpointFacts]) -> list[tuple[str, str]]:
+    """Return model and prices of both endpoints, as label and text."""
+    found = []
+    for route in ROUTES:
+        end = endpoints[route]
+        sums = [f"{price(end.price.input_nano)} input", f"{price(end.price.output_nano)} output"]
+        if end.price.cached_input_nano != end.price.input_nano:
+            sums.insert(1, f"{price(end.price.cached_input_nano)} cached input")
+        name = route.capitalize()
+        found += [(f"{name} model", end.model), (f"{name} price per million tokens", ", ".join(sums))]
+    return found
+
+
+def run_details(facts: RunFacts) -> list[tuple[str, str]]:
+    """Return the facts of a run that no chart shows, as label and text."""
+    return [
+        ("Run", facts.run_id),
+        ("Folder", facts.run_uri),
+        *endpoint_details(facts.endpoints),
+        ("Router", facts.router),
+        *facts.settings.items(),
+        ("Rows that share another row's answer", count(facts.calls.copies)),
+        ("Invalid rows", count(facts.plan.invalid)),
+        ("Wall time", rate_text(facts)),
+        ("Exit code", str(facts.exit_code)),
+    ]
+
+
+def closing_lines(facts: RunFacts, report_uri: str) -> list[str]:
+    """Return the last lines that a run prints; the very last says where the report is."""
+    spent = f"spent {usd(facts.calls.spent_nano)} of {usd(facts.plan.planned_nano)} planned"
+    if facts.plan.cap_nano is not None:
+        spent += f", hard cap {usd(facts.plan.cap_nano)}"
+    lines = [f"{headline(facts)} in {rate_text(facts)}"]
+    if facts.stop_reason:
+        lines[0] += f": {facts.stop_reason}"
+    lines += [f"  rows    {rows_text(facts)}", f"  share   {share_text(facts)}", f"  cost    {spent}"]
+    if facts.done:
+        all_strong, all_weak = (usd(counterfactual_nano(facts, route)) for route in ROUTES)
+        lines.append(f"          all strong about {all_strong}, all weak about {all_weak}")
+    notes = [presumed_text(facts), degraded_text(facts), *facts.notices]
+    lines += [f"  note    {note}" for note in notes if note]
+    following = next_step(facts)
+    if following:
+        lines.append(f"  next    {following}")
+    return [*lines, f"  report  {public_uri(report_uri)}"]

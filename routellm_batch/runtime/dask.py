@@ -18,7 +18,7 @@ from distributed.security import Security
 
 from routellm_batch.config import ClusterConfig
 from routellm_batch.errors import ConfigError
-from routellm_batch.events import Event, Sink
+from routellm_batch.events import Sink, from_plain, to_plain
 from routellm_batch.process import drain, subscribe
 from routellm_batch.types import Done
 
@@ -44,8 +44,8 @@ class DaskRunner:
     def __init__(self, config: ClusterConfig, sink: Sink, token: str) -> None:
         self._token = token
         self._sink = sink
-        self._finished: queue.Queue[Future] = queue.Queue()
-        self._tasks: dict[str, tuple[Future, Callable[..., Any], object, int]] = {}
+        self._finished: queue.Queue[Future[Any]] = queue.Queue()
+        self._tasks: dict[str, tuple[Future[Any], Callable[..., Any], object, int]] = {}
         self._number = 0
         dask.config.set(SETTINGS)
         self._cluster = _local_cluster(config) if config.kind == "local" else None
@@ -88,8 +88,8 @@ class DaskRunner:
         self._tasks[key] = (future, function, task, deaths)
         future.add_done_callback(self._finished.put)
 
-    def _done(self, future: Future) -> Done | None:
-        known = self._tasks.pop(future.key, None)
+    def _done(self, future: Future[Any]) -> Done | None:
+        known = self._tasks.pop(str(future.key), None)
         if known is None:
             return None
         _, function, task, deaths = known
@@ -97,7 +97,9 @@ class DaskRunner:
             receipt = future.result()
             future.release()
             return Done(task, receipt=receipt)
-        error = future.exception() if future.status == "error" else ConnectionError("the Dask scheduler is gone")
+        error = (
+            future.exception() if future.status == "error" else ConnectionError("the Dask scheduler is gone")
+        )
         future.release()
         if isinstance(error, KilledWorker) and deaths < RESUBMITS:
             log.warning("a worker died; its shard is started again")
@@ -105,14 +107,15 @@ class DaskRunner:
             return None
         return Done(task, error=error)
 
-    def _on_event(self, event: tuple[float, Event]) -> None:
-        self._sink(event[1])
+    def _on_event(self, event: tuple[float, dict[str, Any]]) -> None:
+        fields = {name: value for name, value in event[1].items() if name != "worker"}
+        self._sink(from_plain(fields))
 
 
 def _on_worker(function: Callable[..., Any], task: object, token: str) -> Any:
     """Run a task in a worker's thread, with its events sent home."""
     worker = get_worker()
-    unsubscribe = subscribe(lambda event: worker.log_event(f"{TOPIC}-{token}", event))
+    unsubscribe = subscribe(lambda event: worker.log_event(f"{TOPIC}-{token}", to_plain(event)))
     try:
         return function(task)
     finally:
@@ -144,4 +147,6 @@ def _connect(config: ClusterConfig, cluster: LocalCluster | None) -> Client:
     try:
         return Client(address, security=security, timeout=CONNECT_S, set_as_default=False)
     except (OSError, ValueError, TypeError) as error:
-        raise ConfigError("cluster.address", f"no Dask scheduler answers at {address} ({type(error).__name__})") from None
+        raise ConfigError(
+            "cluster.address", f"no Dask scheduler answers at {address} ({type(error).__name__})"
+        ) from None

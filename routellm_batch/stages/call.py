@@ -114,7 +114,9 @@ def call_shard(task: CallTask) -> CallReceipt:
         stop = pool.stop
         for row, record in fan_out.records.items():
             records[row] = record.after(records[row]) if row in records else record
-        unsent = sum(call.row not in fan_out.records or records[call.row].status == "unsent" for call in calls)
+        unsent = sum(
+            call.row not in fan_out.records or records[call.row].status == "unsent" for call in calls
+        )
     waits = any(owner != task.shard.index for owner, _ in shard.copies.values())
     # A process that stopped calling for errors leaves its shards open: their failures may be mended by a resume.
     committed = task.mode == "finish" or (unsent == 0 and not waits and stop is None)
@@ -127,7 +129,9 @@ def call_shard(task: CallTask) -> CallReceipt:
 def _open(task: CallTask) -> _Open:
     job, shard = task.job, task.shard
     scores = from_parquet(job.run.store.read(f"score/{shard.name}.parquet"))
-    strong = job.cut.strong(score_key(scores.column("score").to_numpy()), scores.column("tie").fill_null(0).to_numpy())
+    strong = job.cut.strong(
+        score_key(scores.column("score").to_numpy()), scores.column("tie").fill_null(0).to_numpy()
+    )
     copies: dict[int, tuple[int, int]] = {}
     if task.has_copies:
         rows = from_parquet(job.run.store.read(copies_path(job.cut, shard))).to_pylist()
@@ -188,7 +192,11 @@ def _commit(task: CallTask, shard: _Open, records: dict[int, CallRecord]) -> Non
     """Write the shard's responses, then its marker."""
     job = task.job
     state = shard.ledger.load()
-    copies = {row: copy_of(owner, row) for row in shard.copies if (owner := _owner(task, shard, row, records)) is not None}
+    copies = {
+        row: copy_of(owner, row)
+        for row in shard.copies
+        if (owner := _owner(task, shard, row, records)) is not None
+    }
     final = {row: r for row, r in [*records.items(), *copies.items()] if r.status in FINAL}
     rows = sorted(final)
     if task.revision:
@@ -198,7 +206,9 @@ def _commit(task: CallTask, shard: _Open, records: dict[int, CallRecord]) -> Non
         kept_names = list(dict.fromkeys(job.config.input.keep))
         whole = read_rows(file, task.shard.start, task.shard.rows, _columns(task))
         table = response_table(job.config, shard.scores, whole.select(kept_names), final, rows)
-        write_outputs(job.run, task.shard, task.revision, table, failed_table(shard.scores, job.run, task.shard))
+        write_outputs(
+            job.run, task.shard, task.revision, table, failed_table(shard.scores, job.run, task.shard)
+        )
     summary = summarise(shard.scores, records, copies, LedgerState(orphans=state.orphans))
     name = task.shard.name if task.revision == 0 else f"{task.shard.name}.r{task.revision}"
     job.run.commit(STAGE, name, {"rows": shard.scores.num_rows, "summary": summary.to_dict()})
@@ -208,7 +218,9 @@ def _owner(task: CallTask, shard: _Open, row: int, records: Mapping[int, CallRec
     index, owner_row = shard.copies[row]
     if index == task.shard.index:
         return records.get(owner_row)
-    return _other_ledger(task.job.run.uri, task.job.run.shards[index].name, task.job.token).records.get(owner_row)
+    return _other_ledger(task.job.run.uri, task.job.run.shards[index].name, task.job.token).records.get(
+        owner_row
+    )
 
 
 @lru_cache(maxsize=256)
@@ -220,6 +232,10 @@ def _other_ledger(run_uri: str, shard: str, token: str) -> LedgerState:  # noqa:
 def _changed(task: CallTask, scores: pa.Table, final: Mapping[int, CallRecord]) -> list[int]:
     """Return the rows whose outcome is not what ``responses/`` holds."""
     written = read_shard_responses(task.job.run, task.shard.name, ["status"])
-    known = {} if written is None else dict(zip(*(written.column(c).to_pylist() for c in ("id", "status")), strict=True))
+    known = (
+        {}
+        if written is None
+        else dict(zip(*(written.column(c).to_pylist() for c in ("id", "status")), strict=True))
+    )
     ids = scores.column("id").to_pylist()
     return [row for row in sorted(final) if known.get(ids[row]) != final[row].status]

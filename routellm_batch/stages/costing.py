@@ -21,7 +21,7 @@ from routellm_batch.types import ROUTES, Route
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """Expected cost of a call as a line in its input tokens: route → (per million tokens, constant), in nano-dollars."""
+    """Expected cost of a call as a line in its input tokens: in nano-dollars."""
 
     input_nano: dict[Route, int]
     answer_nano: dict[Route, int]
@@ -117,7 +117,9 @@ def costs_of(table: pa.Table, prices: Prices) -> tuple[RankedRows, int, int]:
     return RankedRows(key, tie, delta), int(weak[lead].sum()), int(strong[lead].sum())
 
 
-def settle_routes(tables: Iterable[pa.Table], cut: Cut, prices: Prices) -> tuple[int, dict[str, Totals], Copies]:
+def settle_routes(
+    tables: Iterable[pa.Table], cut: Cut, prices: Prices
+) -> tuple[int, dict[str, Totals], Copies]:
     """Follow a cut through all buckets.
 
     Returns:
@@ -153,7 +155,7 @@ def _groups(table: pa.Table) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 
 def _owners(table: pa.Table, call: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return for each row the position of the row that pays for its answer, itself for most; call [B] names requests."""
+    """Return the position of the row that pays for each row's answer, itself for most; call [B] names requests."""
     owner = np.arange(len(call))
     _, inverse, sizes = np.unique(call, return_inverse=True, return_counts=True)
     shared = np.flatnonzero(sizes[inverse] > 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from routellm_batch.config import LabelConfig
@@ -41,21 +42,25 @@ class FanOut:
     _buffer: list[CallRecord] = field(default_factory=list)
     _full: asyncio.Event = field(default_factory=asyncio.Event)
     _writing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _ending: bool = False
     _open: int = 0
     _failed: int = 0
 
     async def run(self, calls: Sequence[Call]) -> None:
         """Make the calls; returns when each is answered, failed or known not to be sent."""
-        background = [asyncio.create_task(self._flush_often()), asyncio.create_task(self._report_often())]
+        flushing, reporting = (
+            asyncio.create_task(self._flush_often()),
+            asyncio.create_task(self._report_often()),
+        )
         try:
             async with asyncio.TaskGroup() as group:
                 for route in ROUTES:
                     group.create_task(self._route(route, [call for call in calls if call.route == route]))
         finally:
-            for task in background:
-                task.cancel()
-            await asyncio.gather(*background, return_exceptions=True)
-            await self._flush()
+            reporting.cancel()
+            self._ending = True  # never cancelled: a write under way must end before the ledger is read
+            self._full.set()
+            await flushing
             self._report()
 
     async def _route(self, route: Route, calls: Sequence[Call]) -> None:
@@ -110,7 +115,9 @@ class FanOut:
             self.pool.fatal(outcome.error.kind)
         if outcome.over_reserve:
             if self.wallet.grant_nano is None:
-                log.warning("an endpoint counted more tokens than its limit allows; its cost estimates can't be trusted")
+                log.warning(
+                    "an endpoint counted more tokens than its limit allows; its cost estimates can't be trusted"
+                )
             else:
                 self.pool.stop = self.pool.stop or "over_reserve"
 
@@ -122,21 +129,15 @@ class FanOut:
             self._full.set()
 
     async def _flush_often(self) -> None:
-        while True:
-            try:
-                async with asyncio.timeout(FLUSH_S):
+        while self._buffer or not self._ending:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(0 if self._ending else FLUSH_S):
                     await self._full.wait()
-            except TimeoutError:
-                pass
-            await self._flush()
-
-    async def _flush(self) -> None:
-        self._full.clear()
-        async with self._writing:
-            if self._buffer:
+            self._full.clear()
+            async with self._writing:
                 records, self._buffer = self._buffer, []
-                # Shielded: a cancelled flush must not lose what it took.
-                await asyncio.shield(asyncio.to_thread(self.ledger.write_results, records))
+                if records:
+                    await asyncio.to_thread(self.ledger.write_results, records)
 
     async def _report_often(self) -> None:
         while True:
@@ -153,7 +154,11 @@ def _record(call: Call, outcome: Outcome, label: LabelConfig | None) -> CallReco
     reply, kind, tag = outcome.reply, outcome.error.kind if outcome.error else None, None
     if reply is not None:
         if not reply.answer.strip():
-            kind = ErrorKind.CONTENT_FILTER if reply.finish_reason == "content_filter" else ErrorKind.EMPTY_ANSWER
+            kind = (
+                ErrorKind.CONTENT_FILTER
+                if reply.finish_reason == "content_filter"
+                else ErrorKind.EMPTY_ANSWER
+            )
         elif label is not None:
             tag = judge(label, reply.answer).label
             kind = ErrorKind.INVALID_LABEL if tag is None else None

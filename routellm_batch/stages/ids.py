@@ -50,16 +50,25 @@ def check_ids(tables: Iterable[pa.Table], run: Run, column: str) -> None:
         same = np.flatnonzero(ties[order][1:] == ties[order][:-1])
         duplicates += len(same)
         if len(same):
-            firsts, seconds = table.take(order[same[:NAMED]]).to_pylist(), table.take(order[same[:NAMED] + 1]).to_pylist()
+            firsts, seconds = (
+                table.take(order[same[:NAMED]]).to_pylist(),
+                table.take(order[same[:NAMED] + 1]).to_pylist(),
+            )
             found += [_describe(a, b, run, column) for a, b in zip(firsts, seconds, strict=True)]
     if found:
         named = "; ".join(text for _, text in sorted(found)[:NAMED])
-        raise DataError(f"{duplicates} duplicate ids ({named}); give every row an id of its own", column=column)
+        raise DataError(
+            f"{duplicates} duplicate ids ({named}); give every row an id of its own", column=column
+        )
 
 
-def _describe(one: dict[str, object], other: dict[str, object], run: Run, column: str) -> tuple[tuple[int, int], str]:
+def _describe(
+    one: dict[str, object], other: dict[str, object], run: Run, column: str
+) -> tuple[tuple[int, int], str]:
     if one["id"] != other["id"]:
-        problem = f"ids {one['id']!r} and {other['id']!r} have the same hash under this seed; set another run.seed"
+        problem = (
+            f"ids {one['id']!r} and {other['id']!r} have the same hash under this seed; set another run.seed"
+        )
         raise DataError(problem, column=column)
     first, second = sorted([(int(str(r["shard"])), int(str(r["row"]))) for r in (one, other)])
     return first, f"{one['id']!r} in {_place(run, *first)} and {_place(run, *second)}"

@@ -32,7 +32,9 @@ def judge(config: LabelConfig, answer: str) -> Verdict:
 
 def ask_again(config: LabelConfig, problem: str) -> str:
     """Return the user turn that asks again."""
-    wanted = f"exactly one of: {', '.join(config.values)}" if config.values else "JSON that holds to the schema"
+    wanted = (
+        f"exactly one of: {', '.join(config.values)}" if config.values else "JSON that holds to the schema"
+    )
     return f"That answer can't be used: {problem} Answer again with {wanted}, and nothing else."
 
 
@@ -50,7 +52,9 @@ def _schema(config: LabelConfig, text: str) -> Verdict:
         value = json.loads(fenced[1] if fenced else text)
     except (ValueError, RecursionError):
         return Verdict(None, "it is not JSON.")
-    errors = sorted(jsonschema.Draft202012Validator(config.schema_ or {}).iter_errors(value), key=lambda e: e.json_path)
+    errors = sorted(
+        jsonschema.Draft202012Validator(config.schema_ or {}).iter_errors(value), key=lambda e: e.json_path
+    )
     if errors:
         return Verdict(None, f"at {errors[0].json_path}: {errors[0].message[:500]}")
     return Verdict(json.dumps(value, ensure_ascii=False, sort_keys=True))

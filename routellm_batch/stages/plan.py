@@ -224,7 +224,9 @@ def _settle(cut: Cut, config: Config, run: Run, spilled: _Spilled, prices: Price
     )
 
 
-def _fit_cap(plan: Plan, config: Config, run: Run, spilled: _Spilled, prices: Prices, ranked: RankedSpill) -> Plan:
+def _fit_cap(
+    plan: Plan, config: Config, run: Run, spilled: _Spilled, prices: Prices, ranked: RankedSpill
+) -> Plan:
     """Lower the share until the plan fits the hard cap, or refuse."""
     if plan.cap_nano is None or plan.planned_nano <= plan.cap_nano:
         return plan
@@ -243,7 +245,9 @@ def _fit_cap(plan: Plan, config: Config, run: Run, spilled: _Spilled, prices: Pr
         "planned_usd": f"{planned:.9f}",
         "strong_rows": str(plan.strong),
     }
-    kept = {name: getattr(plan, name) for name in ("all_weak_nano", "all_strong_nano", "frontier", "histogram")}
+    kept = {
+        name: getattr(plan, name) for name in ("all_weak_nano", "all_strong_nano", "frontier", "histogram")
+    }
     return replace(lower, degraded=degraded, **kept)
 
 

@@ -27,7 +27,7 @@ class Call:
 
 def build_call(row: int, route: Route, end: EndpointConfig, prompt: Prompt) -> Call:
     """Return the call of a row on a route."""
-    return Call(row, route, build_request(end, prompt.chat, prompt.chars, prompt.bytes))
+    return Call(row, route, build_request(end, prompt.chat, prompt.chars, prompt.size_bytes))
 
 
 def build_request(end: EndpointConfig, chat: Chat, chars: int, size_bytes: int) -> Request:
@@ -36,7 +36,9 @@ def build_request(end: EndpointConfig, chat: Chat, chars: int, size_bytes: int) 
     Its key covers the endpoint and the whole body, so another URL, model, parameter or system turn is another key.
     """
     body: Mapping[str, Any] = {"model": end.model, "messages": list(chat), **end.params}
-    canonical = json.dumps(["v1", end.kind, end.base_url, body], ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    canonical = json.dumps(
+        ["v1", end.kind, end.base_url, body], ensure_ascii=False, sort_keys=True, separators=(",", ":")
+    )
     key = hashlib.sha256(canonical.encode("utf-8")).hexdigest()[:32]
     tokens = estimate_tokens(chars, len(chat)) + end.expected_output_tokens
     longest = end.max_output_tokens or end.expected_output_tokens
@@ -47,5 +49,10 @@ def follow_up(end: EndpointConfig, request: Request, answer: str, question: str)
     """Return the request that shows a model its unusable answer and asks again."""
     turns = [{"role": "assistant", "content": answer}, {"role": "user", "content": question}]
     chat = [*request.body["messages"], *turns]
-    texts = [t["content"] if isinstance(t["content"], str) else json.dumps(t["content"], ensure_ascii=False) for t in chat]
-    return build_request(end, chat, sum(map(len, texts)), sum(len(text.encode("utf-8", "replace")) for text in texts))
+    texts = [
+        t["content"] if isinstance(t["content"], str) else json.dumps(t["content"], ensure_ascii=False)
+        for t in chat
+    ]
+    return build_request(
+        end, chat, sum(map(len, texts)), sum(len(text.encode("utf-8", "replace")) for text in texts)
+    )

@@ -93,7 +93,7 @@ def read_shard_responses(run: Run, shard: str, columns: list[str] | None = None)
     if not paths:
         return None
     newest: dict[object, tuple[int, int]] = {}
-    tables = []
+    tables: list[pa.Table] = []
     for path in sorted(paths, key=_revision):
         table = from_parquet(run.store.read(path), wanted)
         newest.update({row_id: (len(tables), n) for n, row_id in enumerate(table.column("id").to_pylist())})
@@ -129,7 +129,10 @@ def summarise(
         routes={route: _totals(route, records.values(), state) for route in ROUTES},
         errors=errors,
         slowest=[SlowRow(str(ids[r.row]), r.route, r.latency_s or 0) for r in timed[:KEPT]],
-        failures=[FailedRow(str(ids[row]), final[row].route, final[row].error_kind or "unknown") for row in failed[:KEPT]],
+        failures=[
+            FailedRow(str(ids[row]), final[row].route, final[row].error_kind or "unknown")
+            for row in failed[:KEPT]
+        ],
     )
 
 

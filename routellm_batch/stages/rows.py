@@ -31,7 +31,7 @@ class Prompt:
     """Routing text: the non-system turns, joined by blank lines."""
     chars: int
     """Characters of all turns."""
-    bytes: int
+    size_bytes: int
     """UTF-8 bytes of all turns as they travel (JSON text where a turn is not plain text)."""
 
     @property
@@ -43,14 +43,21 @@ class Prompt:
 
 def input_columns(columns: ColumnsConfig, keep: Sequence[str] = ()) -> list[str]:
     """Names of the columns to read, each once: id, prompt or messages, system, and those to keep."""
-    names = [columns.id, columns.prompt or columns.messages or "", *([columns.system] if columns.system else []), *keep]
+    names = [
+        columns.id,
+        columns.prompt or columns.messages or "",
+        *([columns.system] if columns.system else []),
+        *keep,
+    ]
     return list(dict.fromkeys(names))
 
 
 def tie_hash(row_id: RowId, seed: int) -> int:
     """Keyed 64-bit hash of a row id, which orders rows of equal score."""
     key = seed.to_bytes(16, "little", signed=True)
-    return int.from_bytes(hashlib.blake2b(str(row_id).encode("utf-8"), digest_size=8, key=key).digest(), "little")
+    return int.from_bytes(
+        hashlib.blake2b(str(row_id).encode("utf-8"), digest_size=8, key=key).digest(), "little"
+    )
 
 
 def decode_ids(column: pa.ChunkedArray, file: InputFile, shard: Shard, name: str) -> list[RowId | None]:
@@ -65,20 +72,29 @@ def decode_ids(column: pa.ChunkedArray, file: InputFile, shard: Shard, name: str
     for offset, value in enumerate(values):
         row_id = _utf8(value) if isinstance(value, bytes) else value
         if (value is not None and row_id is None) or len(str(row_id)) > MAX_ID_BYTES:
-            problem = "the id is not UTF-8" if row_id is None else f"the id is longer than {MAX_ID_BYTES} characters"
+            problem = (
+                "the id is not UTF-8"
+                if row_id is None
+                else f"the id is longer than {MAX_ID_BYTES} characters"
+            )
             raise DataError(problem, file=file.uri, column=name, row=shard.start + offset)
         ids.append(row_id)
     return ids
 
 
-def decode_prompts(table: pa.Table, config: InputConfig, label: LabelConfig | None) -> list[Prompt | InvalidKind]:
+def decode_prompts(
+    table: pa.Table, config: InputConfig, label: LabelConfig | None
+) -> list[Prompt | InvalidKind]:
     """Return each row's prompt, or why the row is invalid. A prompt is sent as it is."""
     columns = config.columns
     system = _plain(table.column(columns.system)).to_pylist() if columns.system else [None] * table.num_rows
     source = _plain(table.column(columns.prompt or columns.messages or "")).to_pylist()
     extra = label_instruction(label)
     decode = _from_text if columns.prompt else _from_messages
-    return [decode(value, _opening(extra, turn), config.max_prompt_bytes) for value, turn in zip(source, system, strict=True)]
+    return [
+        decode(value, _opening(extra, turn), config.max_prompt_bytes)
+        for value, turn in zip(source, system, strict=True)
+    ]
 
 
 def label_instruction(label: LabelConfig | None) -> str | None:
@@ -89,7 +105,9 @@ def label_instruction(label: LabelConfig | None) -> str | None:
         return label.instruction
     if label.values:
         return "Answer with exactly one of these labels and nothing else: " + ", ".join(label.values)
-    return "Answer with JSON only, no other text, that holds to this JSON schema: " + json.dumps(label.schema_)
+    return "Answer with JSON only, no other text, that holds to this JSON schema: " + json.dumps(
+        label.schema_
+    )
 
 
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -154,20 +172,27 @@ def _from_messages(value: Any, opening: Any, max_bytes: int) -> Prompt | Invalid
 
 
 def _is_turn(turn: Any) -> bool:
-    return isinstance(turn, dict) and turn.get("role") in ROLES and isinstance(turn.get("content"), (str, list))
+    return (
+        isinstance(turn, dict) and turn.get("role") in ROLES and isinstance(turn.get("content"), (str, list))
+    )
 
 
 def _text_of(turn: Mapping[str, Any]) -> str:
     content = turn["content"]
     if isinstance(content, str):
         return content
-    return "\n".join(str(part["text"]) for part in content if isinstance(part, dict) and isinstance(part.get("text"), str))
+    return "\n".join(
+        str(part["text"]) for part in content if isinstance(part, dict) and isinstance(part.get("text"), str)
+    )
 
 
 def _prompt(chat: list[dict[str, Any]], opening: str | None, max_bytes: int) -> Prompt | InvalidKind:
     if opening is not None:
         chat = [{"role": "system", "content": opening}, *chat]
-    sizes = [t["content"] if isinstance(t["content"], str) else json.dumps(t["content"], ensure_ascii=False) for t in chat]
+    sizes = [
+        t["content"] if isinstance(t["content"], str) else json.dumps(t["content"], ensure_ascii=False)
+        for t in chat
+    ]
     try:
         size = sum(len(part.encode("utf-8")) for part in sizes)
     except UnicodeEncodeError:  # JSON may spell a lone surrogate

@@ -61,7 +61,9 @@ def score_shard(config: Config, run: Run, shard: Shard) -> pa.Table:
     valid = [n for n, prompt in enumerate(prompts) if isinstance(prompt, Prompt) and ids[n] is not None]
     scores = np.full(len(prompts), np.nan, dtype=np.float32)
     if valid:
-        batch = PromptBatch([ids[n] or 0 for n in valid], [p.text for n in valid if isinstance(p := prompts[n], Prompt)])
+        batch = PromptBatch(
+            [ids[n] or 0 for n in valid], [p.text for n in valid if isinstance(p := prompts[n], Prompt)]
+        )
         router = get_router(
             config.router.name,
             checkpoint=config.router.checkpoint,
@@ -78,7 +80,9 @@ def _table(
 ) -> pa.Table:
     finite = np.isfinite(scores)
     kinds = [
-        (None if finite[n] or ids[n] is None else str(InvalidKind.BAD_SCORE)) if isinstance(p, Prompt) else str(p)
+        (None if finite[n] or ids[n] is None else str(InvalidKind.BAD_SCORE))
+        if isinstance(p, Prompt)
+        else str(p)
         for n, p in enumerate(prompts)
     ]
     good = [p if isinstance(p, Prompt) else None for p in prompts]
@@ -91,8 +95,11 @@ def _table(
         [None if i is None else tie_hash(i, seed) for i in ids],
         [None if p is None else p.content for p in good],
         [None if p is None else estimate_tokens(p.chars, len(p.chat)) for p in good],
-        [None if p is None else p.bytes for p in good],
+        [None if p is None else p.size_bytes for p in good],
         [None if p is None else len(p.chat) for p in good],
     ]
-    arrays = [pa.array(c, type=f.type) if not isinstance(c, pa.Array) else c for c, f in zip(columns, schema, strict=True)]
+    arrays = [
+        pa.array(c, type=f.type) if not isinstance(c, pa.Array) else c
+        for c, f in zip(columns, schema, strict=True)
+    ]
     return pa.Table.from_arrays(arrays, schema=schema)

@@ -104,7 +104,13 @@ def _plain(kind: pa.DataType) -> pa.DataType:
 
 def _is_text(kind: pa.DataType) -> bool:
     t = pa.types
-    return bool(t.is_string(kind) or t.is_large_string(kind) or t.is_string_view(kind) or t.is_binary(kind) or t.is_large_binary(kind))
+    return bool(
+        t.is_string(kind)
+        or t.is_large_string(kind)
+        or t.is_string_view(kind)
+        or t.is_binary(kind)
+        or t.is_large_binary(kind)
+    )
 
 
 def _check_columns(schema: pa.Schema, config: InputConfig, uri: str) -> str:
@@ -173,6 +179,8 @@ def _row_group(file: InputFile, group: int, columns: tuple[str, ...]) -> pa.Tabl
         with fs.open(path, "rb") as handle:
             return pq.ParquetFile(handle).read_row_group(group, columns=list(columns))
     except (pa.ArrowInvalid, pa.ArrowException, IndexError):
-        raise DataError(f"row group {group} can't be decoded; the file is damaged or has changed", file=file.uri) from None
+        raise DataError(
+            f"row group {group} can't be decoded; the file is damaged or has changed", file=file.uri
+        ) from None
     except FileNotFoundError:
         raise DataError("was there when the run began and is gone", file=file.uri) from None

@@ -135,7 +135,7 @@ def _from_manifest(store: FsStore, manifest: Mapping[str, Any]) -> Run:
 
 
 @lru_cache(maxsize=8)
-def _reopen(root: str, single_writer: bool) -> Run:
+def _reopen(root: str, single_writer: bool) -> Run:  # noqa: FBT001 - as pickle calls it
     store = FsStore(root, single_writer=single_writer)
     return _from_manifest(store, json.loads(store.read(MANIFEST)))
 
@@ -147,7 +147,9 @@ def _read_manifest(store: FsStore) -> dict[str, Any] | None:
         return None
     except OSError as error:
         reason = type(error).__name__
-        raise StoreError(f"{store.root}: can't be read ({reason}); check the path and the credentials") from None
+        raise StoreError(
+            f"{store.root}: can't be read ({reason}); check the path and the credentials"
+        ) from None
 
 
 def _choose_id(root: FsStore, config: Config, digest: str, today: str) -> str:
@@ -193,6 +195,10 @@ def _check_config(manifest: Mapping[str, Any], fields: Mapping[str, Any], where:
         raise RunMismatchError(message)
 
 
+def _pin(file: Mapping[str, Any]) -> tuple[int, str]:
+    return int(file["size"]), str(file["pin"])
+
+
 def _check_files(manifest: Mapping[str, Any], files: Sequence[InputFile]) -> None:
     was = {f["uri"]: f for f in manifest["files"]}
     now = {f.uri: f for f in files}
@@ -202,6 +208,6 @@ def _check_files(manifest: Mapping[str, Any], files: Sequence[InputFile]) -> Non
             raise DataError(f"is gone: {advice}", file=uri)
         if uri not in was:
             raise DataError(f"is new: {advice}", file=uri)
-        if (was[uri]["size"], was[uri]["pin"]) != (now[uri].size, now[uri].pin):
-            problem = f"was {was[uri]['size']} bytes ({was[uri]['pin'][:24]}…), is {now[uri].size} ({now[uri].pin[:24]}…): {advice}"
-            raise DataError(problem, file=uri)
+        if _pin(was[uri]) != _pin(asdict(now[uri])):
+            before, after = (f"{size} bytes, {pin[:24]}…" for size, pin in (_pin(was[uri]), _pin(asdict(now[uri]))))
+            raise DataError(f"was {before}; is {after}: {advice}", file=uri)

@@ -51,7 +51,9 @@ def open_filesystem(uri: str) -> tuple[Any, str]:
     except ImportError as error:
         raise StoreError(f"{uri}: {error}") from None
     except ValueError:
-        raise StoreError(f"{uri}: no such storage protocol; use a path, file://, s3://, gs://, az://, …") from None
+        raise StoreError(
+            f"{uri}: no such storage protocol; use a path, file://, s3://, gs://, az://, …"
+        ) from None
     return fs, str(path)
 
 
@@ -95,7 +97,7 @@ class FsStore:
         if not data:
             message = f"{path}: an empty object is never written, as stores don't create it exclusively"
             raise StoreError(message)
-        made = self._attempt(path, self._create_local if self._local else self._create_remote, path, data)
+        made = self._attempt(self._create_local if self._local else self._create_remote, path, data)
         return made or self.read(path) == data
 
     def replace(self, path: str, data: bytes) -> None:
@@ -104,32 +106,34 @@ class FsStore:
             temporary = self._temporary(path, data)
             os.replace(temporary, f"{self._base}/{path}")  # noqa: PTH105 - paths here are strings
         else:
-            self._attempt(path, self._fs.pipe_file, f"{self._base}/{path}", data)
+            self._attempt(self._fs.pipe_file, f"{self._base}/{path}", data)
 
     def read(self, path: str) -> bytes:
         """Return an object's bytes; FileNotFoundError if it is absent."""
-        return bytes(self._attempt(path, self._fs.cat_file, f"{self._base}/{path}"))
+        return bytes(self._attempt(self._fs.cat_file, f"{self._base}/{path}"))
 
     def exists(self, path: str) -> bool:
         """Say whether an object is there."""
-        return bool(self._attempt(path, self._fs.exists, f"{self._base}/{path}"))
+        return bool(self._attempt(self._fs.exists, f"{self._base}/{path}"))
 
     def list(self, folder: str) -> Sequence[StoredObject]:
         """Every object below a folder, uncached, sorted by path; names that begin with a dot are left out."""
         self._fs.invalidate_cache()
-        found = self._attempt(folder, self._fs.find, f"{self._base}/{folder}".rstrip("/"), detail=True)
+        found = self._attempt(self._fs.find, f"{self._base}/{folder}".rstrip("/"), detail=True)
         start = len(self._base) + 1
         objects = (StoredObject(path[start:], int(info["size"] or 0)) for path, info in found.items())
         return sorted((o for o in objects if not Path(o.path).name.startswith(".")), key=lambda o: o.path)
 
-    def folders(self, folder: str) -> list[str]:
+    def folders(self, folder: str) -> Sequence[str]:
         """Names of the folders directly below a folder, sorted."""
         self._fs.invalidate_cache()
         try:
-            found = self._attempt(folder, self._fs.ls, f"{self._base}/{folder}", detail=True)
+            found = self._attempt(self._fs.ls, f"{self._base}/{folder}", detail=True)
         except FileNotFoundError:
             return []
-        return sorted(info["name"].rstrip("/").rpartition("/")[2] for info in found if info["type"] == "directory")
+        return sorted(
+            info["name"].rstrip("/").rpartition("/")[2] for info in found if info["type"] == "directory"
+        )
 
     def probe(self) -> bool:
         """Say whether the second of two creates of one key is refused, as it must be.
@@ -144,12 +148,14 @@ class FsStore:
             exclusive = not self.create(path, b"other")
         except OSError as error:
             reason = type(error).__name__
-            raise StoreError(f"{self.root}: can't be written ({reason}); check the path and the credentials") from None
+            raise StoreError(
+                f"{self.root}: can't be written ({reason}); check the path and the credentials"
+            ) from None
         with suppress(OSError):
             self._fs.rm_file(f"{self._base}/{path}")
         return exclusive
 
-    def _attempt(self, path: str, function: Any, *args: Any, **kwargs: Any) -> Any:
+    def _attempt(self, function: Any, *args: Any, **kwargs: Any) -> Any:
         attempts = Retrying(
             retry=retry_if_exception(_passing),
             stop=stop_after_attempt(STORE_ATTEMPTS),
@@ -175,7 +181,7 @@ class FsStore:
     def _create_local(self, path: str, data: bytes) -> bool:
         temporary = self._temporary(path, data)
         try:
-            os.link(temporary, f"{self._base}/{path}")  # noqa: PTH200 - paths here are strings
+            os.link(temporary, f"{self._base}/{path}")
         except FileExistsError:
             return False
         finally:
@@ -193,5 +199,5 @@ class FsStore:
         return temporary
 
 
-def _reopen(root: str, single_writer: bool) -> FsStore:
+def _reopen(root: str, single_writer: bool) -> FsStore:  # noqa: FBT001 - as pickle calls it
     return FsStore(root, single_writer=single_writer)

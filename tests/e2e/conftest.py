@@ -81,18 +81,19 @@ def inference_servers(
     root = tmp_path_factory.mktemp("models")
     env = {**os.environ, "HF_HOME": str(root / "home"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     (root / "home" / "hub").mkdir(parents=True)
+    models = {route: root / route for route in ("strong", "weak")}
+    make = [sys.executable, HERE / "tiny_llama.py", *models.values()]
+    subprocess.run(make, env=env, capture_output=True, timeout=120, check=True)
     servers: dict[str, tuple[str, str]] = {}
+    started: list[tuple[str, subprocess.Popen[bytes]]] = []
     with ExitStack() as stack:
-        started = []
-        for seed, route in enumerate(("strong", "weak")):
-            model, url = root / route, f"http://127.0.0.1:{free_port()}"
-            make = [sys.executable, HERE / "tiny_llama.py", model, str(seed)]
-            subprocess.run(make, env=env, capture_output=True, timeout=120, check=True)
-            address = ["--host", "127.0.0.1", "--port", url.rpartition(":")[2], "--device", "cpu"]
-            command = [BIN / "transformers", "serve", model, *address]
-            process = stack.enter_context(running(command, root / f"{route}.log", env))
-            started.append((f"{url}/health", process))
-            servers[route] = (f"{url}/v1", str(model))
+        for route, model in models.items():
+            port = free_port()
+            address = ["--host", "127.0.0.1", "--port", str(port), "--device", "cpu"]
+            line = [BIN / "transformers", "serve", model, *address]
+            process = stack.enter_context(running(line, root / f"{route}.log", env))
+            started.append((f"http://127.0.0.1:{port}/health", process))
+            servers[route] = (f"http://127.0.0.1:{port}/v1", str(model))
         for health, process in started:
             wait_until(lambda url=health: http_status(url) == 200, "transformers serve", process, 120)
         yield servers

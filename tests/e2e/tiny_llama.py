@@ -1,6 +1,6 @@
 """Make a tiny random Llama that a real inference server can run offline: seconds, no download.
 
-python tests/e2e/tiny_llama.py FOLDER SEED
+python tests/e2e/tiny_llama.py FOLDER…
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
     return made
 
 
-def main(folder: str, seed: int) -> None:
+def make_model(folder: str, seed: int) -> None:
     """Write model, tokenizer and chat template to ``folder``."""
     tokenizer = make_tokenizer()
     ids = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
@@ -55,4 +55,5 @@ def main(folder: str, seed: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    for number, name in enumerate(sys.argv[1:]):
+        make_model(name, number)

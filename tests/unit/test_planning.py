@@ -23,16 +23,20 @@ from routellm_batch.planning import (
 
 
 def make_rows(n: int, *, levels: int | None, seed: int = 0) -> RankedRows:
+    """Return n random rows, their scores in a few levels if asked."""
     rng = np.random.default_rng(seed)
     scores = rng.random(n, dtype=np.float32)
     if levels is not None:
         scores = (np.floor(scores * levels) / levels).astype(np.float32)
     return RankedRows(
-        score_key(scores), rng.integers(0, 2**64, n, dtype=np.uint64), rng.integers(0, 1000, n, dtype=np.int64)
+        score_key(scores),
+        rng.integers(0, 2**64, n, dtype=np.uint64),
+        rng.integers(0, 1000, n, dtype=np.int64),
     )
 
 
 def ranked(rows: RankedRows) -> np.ndarray:
+    """Return the rows' positions, highest rank first."""
     return np.lexsort((rows.tie, rows.key))[::-1]
 
 
@@ -65,12 +69,17 @@ def test_spend_takes_the_longest_prefix_that_fits(levels: int | None, nano: int)
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2**64 - 1)), max_size=40, unique_by=lambda p: p[1]), st.integers(0, 45))
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2**64 - 1)), max_size=40, unique_by=lambda p: p[1]),
+    st.integers(0, 45),
+)
 def test_count_agrees_with_sorting(pairs: list[tuple[int, int]], count: int) -> None:
     """Radix select picks what a full sort picks."""
     scores = np.array([p[0] / 3 for p in pairs], dtype=np.float32)
     rows = RankedRows(
-        score_key(scores), np.array([p[1] for p in pairs], dtype=np.uint64), np.ones(len(pairs), dtype=np.int64)
+        score_key(scores),
+        np.array([p[1] for p in pairs], dtype=np.uint64),
+        np.ones(len(pairs), dtype=np.int64),
     )
     strong = cut_by_count(lambda: [rows], count).strong(rows.key, rows.tie)
     assert set(ranked(rows)[:count].tolist()) == set(np.flatnonzero(strong).tolist())
@@ -100,4 +109,9 @@ def test_frontier_runs_from_all_weak_to_all_strong() -> None:
     rows = make_rows(5000, levels=None, seed=2)
     points = frontier(lambda: [rows], 1_000)
     costs = [p.planned_nano for p in points]
-    assert (50, 1_000, 1_000 + int(rows.delta.sum()), sorted(costs)) == (len(points), costs[0], costs[-1], costs)
+    assert (50, 1_000, 1_000 + int(rows.delta.sum()), sorted(costs)) == (
+        len(points),
+        costs[0],
+        costs[-1],
+        costs,
+    )

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
-from prompts.code_tasks import TASKS
-from prompts.common import Prompt, graded
+from prompts.common import Prompt, graded, texts_of
 
 PER_SNIPPET = 6
 ASK = "What does this Python program print? Give the output on the last line."
@@ -113,7 +112,8 @@ def classes(r: Random) -> tuple[str, str]:
     code = (
         "class Basket:\n    items = []\n\n    def __init__(self, limit):\n        self.limit = limit\n\n"
         "    def add(self, item, seen=[]):\n        seen.append(item)\n"
-        "        if len(self.items) < self.limit:\n            self.items.append(item)\n        return len(seen)\n\n\n"
+        "        if len(self.items) < self.limit:\n            self.items.append(item)\n"
+        "        return len(seen)\n\n\n"
         f"red, blue = Basket(2), Basket(3)\nred.add({a})\nblue.add({b})\nn = red.add({c})\n"
         f"blue.add({a})\nprint(sum(blue.items) * n)"
     )
@@ -152,5 +152,6 @@ def make(r: Random) -> list[Prompt]:
                 grader = "numeric" if output.lstrip("-").isdigit() else "exact"
                 rows[prompt] = Prompt(prompt, "code", graded(level + len(code) / 10_000), output, grader)
                 made += 1
-    written = [Prompt(task, "code", graded(level), None, "none") for level, task in TASKS]
+    tasks = texts_of("code")["tasks"]
+    written = [Prompt(task["task"], "code", graded(task["level"]), None, "none") for task in tasks]
     return [*rows.values(), *written]

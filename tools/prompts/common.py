@@ -3,37 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
 
 NAMES = (
-    *(
-        "Amara",
-        "Bilal",
-        "Chloe",
-        "Dmitri",
-        "Elena",
-        "Farid",
-        "Grace",
-        "Hiro",
-        "Ines",
-        "Jonas",
-        "Kavya",
-        "Liam",
-    ),
-    *(
-        "Mei",
-        "Nadia",
-        "Oscar",
-        "Priya",
-        "Quentin",
-        "Rosa",
-        "Samuel",
-        "Tara",
-        "Umar",
-        "Vera",
-        "Wei",
-        "Yusuf",
-        "Zoe",
-    ),
+    *("Amara", "Bilal", "Chloe", "Dmitri", "Elena", "Farid", "Grace", "Hiro", "Ines", "Jonas", "Kavya"),
+    *("Liam", "Mei", "Nadia", "Oscar", "Priya", "Quentin", "Rosa", "Samuel", "Tara", "Umar", "Vera", "Wei"),
 )
 
 
@@ -54,3 +31,8 @@ class Prompt:
 def graded(value: float) -> float:
     """Return a difficulty within [0.02, 0.98], to three places."""
     return round(min(0.98, max(0.02, value)), 3)
+
+
+def texts_of(category: str) -> Any:
+    """Return the texts of a category, from the YAML file beside its module."""
+    return yaml.safe_load((Path(__file__).parent / f"{category}.yaml").read_text(encoding="utf-8"))

@@ -1,0 +1,152 @@
+"""The charts of the reports: score distribution, frontier, latency. Pure; plain values in, markup out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from math import log2
+
+from markupsafe import Markup
+
+from routellm_batch.planning import FrontierPoint
+from routellm_batch.pricing import NANO
+from routellm_batch.reporting import svg
+from routellm_batch.reporting.svg import Tick
+from routellm_batch.reporting.text import compact, count, percent, rows, seconds, usd
+from routellm_batch.summary import BINS_PER_OCTAVE
+
+HEADROOM = 1.06
+"""The highest mark stays this far below the top of a plot."""
+TICK_GAP = 15
+"""Percent of an axis that two latencies need between them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A point on the frontier's plane."""
+
+    share: float
+    nano: int
+    text: str
+
+
+def _side(at: float) -> tuple[str, float]:
+    """Return anchor and offset that keep a label at ``at`` percent inside the plot."""
+    return ("end", -6) if at > 50 else ("start", 6)
+
+
+def score_chart(histogram: Sequence[int], threshold: float | None) -> Markup:
+    """Return rows by score, coloured by route, with the cut marked.
+
+    Args:
+        histogram: rows in equal steps of the score from 0 to 1; not empty.
+        threshold: the score at the cut; None where nothing goes strong.
+
+    """
+    steps, most = len(histogram), max(histogram)
+    top = max(1.0, most * HEADROOM)
+    cut = 100.0 if threshold is None else 100 * threshold
+    marks: list[str] = []
+    for number, height in enumerate(histogram):
+        low, high = 100 * number / steps, 100 * (number + 1) / steps
+        text = f"score {low / 100:.3f} to {high / 100:.3f}: {rows(height)}"
+        gap = 0.12 * (high - low)
+        edges = [low + gap, *([cut] if low + gap < cut < high - gap else []), high - gap]
+        for left, right in pairwise(edges):
+            look = "strong" if (left + right) / 2 > cut else "weak"
+            if height:
+                marks.append(svg.bar(left, right - left, 100 * height / top, look, text))
+    if threshold is not None:
+        anchor, offset = _side(cut)
+        marks.append(svg.line((cut, 0), (cut, 106), "mark"))
+        marks.append(svg.label((cut, 106), f"cut at {threshold:.4f}", anchor, offset, 4, "strongly"))
+    where = "nothing goes strong" if threshold is None else f"the cut is at {threshold:.4f}"
+    described = f"Rows by score, {steps} equal steps from 0 to 1; {where}; the fullest step has {rows(most)}."
+    x_ticks = [Tick(100 * at, f"{at:g}") for at in (0, 0.25, 0.5, 0.75, 1)]
+    y_ticks = [Tick(100 * value / top, compact(value)) for value in svg.ticks_to(top, 4) if value == int(value)]
+    return svg.plot(200, described, x_ticks, y_ticks, *marks)
+
+
+def frontier_chart(
+    frontier: Sequence[FrontierPoint], all_weak_nano: int, all_strong_nano: int, chosen: Mark, spent: Mark | None
+) -> Markup:
+    """Return planned cost by strong share, with the chosen point, what was spent, and both extremes; not empty."""
+    costs = [point.planned_nano for point in frontier]
+    top = max(1.0, max([*costs, all_strong_nano, all_weak_nano, chosen.nano, spent.nano if spent else 0]) * HEADROOM)
+
+    def place(share: float, nano: int) -> svg.Point:
+        return 100 * share, 100 * nano / top
+
+    points = [place(point.share, point.planned_nano) for point in frontier]
+    at = place(chosen.share, chosen.nano)
+    anchor, offset = _side(at[0])
+    strong, weak = place(0, all_strong_nano), place(1, all_weak_nano)
+    marks = [
+        svg.curve(points, "area", filled=True),
+        svg.line(strong, (100, strong[1]), "reference strongline"),
+        svg.label(strong, f"all strong {usd(all_strong_nano)}", "start", 6, 16),
+        svg.line((0, weak[1]), weak, "reference weakline"),
+        svg.label(weak, f"all weak {usd(all_weak_nano)}", "end", -6, -7),
+        svg.curve(points, "frontier"),
+        svg.line((at[0], 0), (at[0], 106), "mark"),
+        svg.label((at[0], 106), chosen.text, anchor, offset, 4, "strongly"),
+    ]
+    if spent is not None:
+        marks.append(svg.dot(place(spent.share, spent.nano), "spent", spent.text))
+    marks.append(svg.dot(at, "chosen", chosen.text))
+    described = (
+        f"Planned cost by strong share, from {usd(costs[0])} at 0% to {usd(costs[-1])} at 100%; "
+        f"chosen: {chosen.text}."
+    )
+    x_ticks = [Tick(100 * share, percent(share)) for share in (0, 0.25, 0.5, 0.75, 1)]
+    y_ticks = [Tick(100 * value * NANO / top, f"${compact(value)}") for value in svg.ticks_to(top / NANO)]
+    return svg.plot(240, described, x_ticks, y_ticks, *marks, look="wide")
+
+
+def latency_chart(bins: Mapping[int, int], span: tuple[int, int], route: str, median_s: float) -> Markup:
+    """Return answered calls by latency on a logarithmic axis, with the median marked.
+
+    Args:
+        bins: as ``RouteTotals.latency_bins``; not empty.
+        span: first and last bin of the axis, the same for charts to be compared.
+        route: strong | weak, its colour.
+        median_s: the median in seconds.
+
+    """
+    first, steps = span[0], span[1] - span[0] + 1
+    most = max(bins.values())
+    marks: list[str] = []
+    for number, calls in sorted(bins.items()):
+        text = f"about {seconds(_bin_s(number))}: {count(calls)} calls"
+        left = 100 * (number - first) / steps
+        marks.append(svg.bar(left + 8 / steps, 84 / steps, 100 * calls / most, route, text))
+    described = f"Answered calls of the {route} endpoint by latency; median {seconds(median_s)}."
+    middle = _log_place(median_s, span)
+    marks.append(svg.line((middle, 0), (middle, 108), "mark"))
+    return svg.plot(88, described, _latency_ticks(span, median_s), [], *marks, look="bare")
+
+
+def _latency_ticks(span: tuple[int, int], median_s: float) -> list[Tick]:
+    """Return the closest round latencies that don't crowd the axis; the median alone if there are none."""
+    for steps in ((1, 2, 5), (1, 3), (1,)):
+        values = [step * 10.0**power for power in range(-6, 6) for step in steps]
+        ticks = [Tick(at, seconds(s)) for s in values if 4 <= (at := _log_place(s, span)) <= 96]
+        if all(b.at - a.at >= TICK_GAP for a, b in pairwise(ticks)):
+            return ticks or [Tick(_log_place(median_s, span), seconds(median_s))]
+    return ticks[::2]
+
+
+def latency_span(all_bins: Sequence[Mapping[int, int]]) -> tuple[int, int]:
+    """Return the first and the last bin of an axis that holds all of them, with a little room; not all empty."""
+    numbers = [number for bins in all_bins for number in bins]
+    return min(numbers) - 1, max(numbers) + 1
+
+
+def _bin_s(number: int) -> float:
+    return float(2 ** (number / BINS_PER_OCTAVE)) / 1000
+
+
+def _log_place(value_s: float, span: tuple[int, int]) -> float:
+    """Return where a latency lies on the axis, in percent; bins are centred on their values."""
+    return 100 * (BINS_PER_OCTAVE * log2(value_s * 1000) - span[0] + 0.5) / (span[1] - span[0] + 1)

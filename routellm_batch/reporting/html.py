@@ -1,0 +1,158 @@
+"""``report.html``: what a run was asked, did and cost, as one self-contained page. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from routellm_batch.reporting import charts, wording
+from routellm_batch.reporting.cost import RunFacts, counterfactual_nano
+from routellm_batch.reporting.page import render
+from routellm_batch.reporting.text import count, percent, usd
+from routellm_batch.summary import latency_quantile
+from routellm_batch.types import ROUTES, Route
+
+QUANTILES = (0.5, 0.9, 0.99)
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One horizontal bar of a comparison."""
+
+    name: str
+    nano: int
+    look: str
+    percent: float
+    """Its length, of the longest."""
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyRow:
+    """Latency of one endpoint's answered calls."""
+
+    route: Route
+    calls: int
+    quantiles_s: tuple[float, ...]
+    """At ``QUANTILES``."""
+    chart: Markup
+
+
+def render_report(facts: RunFacts) -> str:
+    """Return the page; of the rows it names at most some ids, never a prompt or an answer."""
+    counterfactuals = {route: counterfactual_nano(facts, route) for route in ROUTES}
+    return render(
+        "report.html.j2",
+        facts=facts,
+        details=wording.run_details(facts),
+        table=_endpoint_table(facts),
+        banners=_banners(facts),
+        plan=facts.plan,
+        calls=facts.calls,
+        words=wording,
+        tone={"finished": "warn" if facts.calls.failed else "good"}.get(facts.state, "bad"),
+        all_strong=counterfactuals["strong"],
+        spend_bars=_spend_bars(facts),
+        routing_bars=_routing_bars(facts, counterfactuals),
+        strong_part=100 * facts.calls.routes["strong"].spent_nano / max(1, facts.calls.spent_nano),
+        score_chart=_score_chart(facts),
+        frontier_chart=_frontier_chart(facts),
+        latencies=latencies(facts),
+        errors=_errors(facts),
+    )
+
+
+def _banners(facts: RunFacts) -> list[tuple[str, str]]:
+    """Return what should be read first, as tone and text."""
+    found = [
+        ("bad", facts.stop_reason),
+        ("warn", wording.degraded_text(facts)),
+        ("warn", wording.unfunded_text(facts)),
+        *(("warn", notice) for notice in facts.notices),
+        ("warn", wording.presumed_text(facts)),
+        ("plain", wording.next_step(facts)),
+    ]
+    return [(tone, text) for tone, text in found if text]
+
+
+def _endpoint_table(facts: RunFacts) -> list[tuple[str, str, str, str]]:
+    """Return name, strong, weak and both of each quantity."""
+    strong, weak = (facts.calls.routes[route] for route in ROUTES)
+    planned = facts.plan.endpoints
+    numbers: list[tuple[str, Callable[[int], str], int, int]] = [
+        ("Requests", count, strong.calls, weak.calls),
+        ("Attempts", count, strong.attempts, weak.attempts),
+        ("Input tokens", count, strong.usage.input_tokens, weak.usage.input_tokens),
+        ("Cached of these", count, strong.usage.cached_input_tokens, weak.usage.cached_input_tokens),
+        ("Output tokens", count, strong.usage.output_tokens, weak.usage.output_tokens),
+        ("Planned", usd, planned["strong"].planned_nano, planned["weak"].planned_nano),
+        ("Spent", usd, strong.spent_nano, weak.spent_nano),
+        ("Presumed", usd, strong.presumed_nano, weak.presumed_nano),
+    ]
+    return [(name, form(one), form(other), form(one + other)) for name, form, one, other in numbers]
+
+
+def _bars(entries: list[tuple[str, int, str]]) -> list[Bar]:
+    longest = max([nano for _, nano, _ in entries] + [1])
+    return [Bar(name, nano, look, 100 * nano / longest) for name, nano, look in entries]
+
+
+def _spend_bars(facts: RunFacts) -> list[Bar]:
+    entries: list[tuple[str, int, str]] = []
+    for route in ROUTES:
+        planned, totals = facts.plan.endpoints[route].planned_nano, facts.calls.routes[route]
+        entries += [(f"{route.capitalize()}, planned", planned, f"{route} outlined")]
+        entries += [(f"{route.capitalize()}, spent", totals.spent_nano, route)]
+        if totals.presumed_nano:
+            entries += [(f"{route.capitalize()}, presumed", totals.presumed_nano, f"{route} hatched")]
+    return _bars(entries)
+
+
+def _routing_bars(facts: RunFacts, counterfactuals: Mapping[Route, int]) -> list[Bar]:
+    return _bars(
+        [
+            ("All strong, estimated", counterfactuals["strong"], "strong outlined"),
+            ("This run", facts.calls.spent_nano, "mixed"),
+            ("All weak, estimated", counterfactuals["weak"], "weak outlined"),
+        ]
+    )
+
+
+def _score_chart(facts: RunFacts) -> Markup | None:
+    return charts.score_chart(facts.plan.histogram, facts.plan.cut.threshold) if facts.plan.histogram else None
+
+
+def _frontier_chart(facts: RunFacts) -> Markup | None:
+    plan, spent = facts.plan, None
+    if not plan.frontier or not plan.valid:
+        return None
+    share = plan.strong / plan.valid
+    chosen = charts.Mark(share, plan.planned_nano, f"{percent(share)} strong, {usd(plan.planned_nano)} planned")
+    if facts.achieved_share is not None and facts.done == plan.valid:
+        text = f"{percent(facts.achieved_share)} strong, {usd(facts.calls.spent_nano)} spent"
+        spent = charts.Mark(facts.achieved_share, facts.calls.spent_nano, text)
+    return charts.frontier_chart(plan.frontier, plan.all_weak_nano, plan.all_strong_nano, chosen, spent)
+
+
+def latencies(facts: RunFacts) -> list[LatencyRow]:
+    """Return the latency of each endpoint that answered, on one axis."""
+    heard = {route: bins for route in ROUTES if (bins := facts.calls.routes[route].latency_bins)}
+    if not heard:
+        return []
+    span = charts.latency_span(list(heard.values()))
+    rows = []
+    for route, bins in heard.items():
+        quantiles = tuple(latency_quantile(bins, quantile) or 0.0 for quantile in QUANTILES)
+        chart = charts.latency_chart(bins, span, route, quantiles[0])
+        rows.append(LatencyRow(route, sum(bins.values()), quantiles, chart))
+    return rows
+
+
+def _errors(facts: RunFacts) -> list[tuple[str, str, str, float]]:
+    """Return kind, meaning, failed rows and their share in percent of the commonest, commonest first."""
+    errors = {kind: number for kind, number in facts.calls.errors.items() if number}
+    most = max([*errors.values(), 1])
+    ordered = sorted(errors.items(), key=lambda item: (-item[1], item[0]))
+    texts = wording.KIND_TEXTS
+    return [(kind, texts.get(kind, ""), count(number), 100 * number / most) for kind, number in ordered]

@@ -1,0 +1,94 @@
+"""Inline SVG by hand: elements, axis ticks and the frame of a plot. Pure; every text is escaped.
+
+Positions are percentages of the plot, so that a chart fills whatever width it is given while its text and its lines
+keep their size; only curves need a stretched inner drawing (``curve``).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup, escape
+
+Point = tuple[float, float]
+"""Percent of the plot's width from the left, and of its height from the bottom."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """One mark of an axis."""
+
+    at: float
+    """Percent of the axis."""
+    label: str
+
+
+def tag(name: str, *inside: str, **attributes: str | float) -> Markup:
+    """Return one element; ``class_`` and ``stroke_width`` become ``class`` and ``stroke-width``."""
+    pairs = (f' {key.strip("_").replace("_", "-")}="{escape(_text(value))}"' for key, value in attributes.items())
+    body = Markup("").join(inside)
+    return Markup(f"<{name}{''.join(pairs)}>{body}</{name}>")  # noqa: S704 - made of escaped parts
+
+
+def _text(value: str | float) -> str:
+    return value if isinstance(value, str) else f"{value:.2f}".rstrip("0").rstrip(".")
+
+
+def tip(text: str) -> Markup:
+    """Return what a pointer held over the element shows."""
+    return tag("title", text)
+
+
+def bar(x: float, width: float, height: float, look: str, text: str) -> Markup:
+    """Return an upright bar on the plot's floor, all in percent."""
+    size = {"x": f"{x:.3f}%", "y": f"{100 - height:.3f}%", "width": f"{width:.3f}%", "height": f"{height:.3f}%"}
+    return tag("rect", tip(text), **size, class_=look)
+
+
+def line(start: Point, end: Point, look: str) -> Markup:
+    """Return a straight line."""
+    ends = {"x1": start[0], "y1": 100 - start[1], "x2": end[0], "y2": 100 - end[1]}
+    return tag("line", **{name: f"{at:.3f}%" for name, at in ends.items()}, class_=look)
+
+
+def dot(at: Point, look: str, text: str) -> Markup:
+    """Return a round mark."""
+    return tag("circle", tip(text), cx=f"{at[0]:.3f}%", cy=f"{100 - at[1]:.3f}%", r=5, class_=look)
+
+
+def label(at: Point, text: str, anchor: str = "middle", dx: float = 0, dy: float = 0, look: str = "") -> Markup:
+    """Return a text beside a point; ``anchor`` is start, middle or end, ``dx`` and ``dy`` are pixels."""
+    x, y = f"{at[0]:.3f}%", f"{100 - at[1]:.3f}%"
+    return tag("text", text, x=x, y=y, dx=dx, dy=dy, text_anchor=anchor, class_=look)
+
+
+def curve(points: Sequence[Point], look: str, *, filled: bool = False) -> Markup:
+    """Return a line through the points, or the area below it."""
+    ends = [(points[-1][0], 0.0), (points[0][0], 0.0)] if filled else []
+    path = " ".join(f"{x:.3f},{100 - y:.3f}" for x, y in [*points, *ends])
+    shape = tag("polygon" if filled else "polyline", points=path, class_=look, vector_effect="non-scaling-stroke")
+    stretch = {"viewBox": "0 0 100 100", "preserveAspectRatio": "none"}
+    return tag("svg", shape, width="100%", height="100%", **stretch)
+
+
+def ticks_to(top: float, most: int = 5) -> list[float]:
+    """Return round values from 0 up to at most ``top``: steps of 1, 2 or 5 times a power of ten."""
+    if top <= 0:
+        return [0.0]
+    rough = top / most
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(s * power for s in (1, 2, 5, 10) if s * power >= rough * (1 - 1e-9))
+    return [n * step for n in range(int(top / step + 1e-9) + 1)]
+
+
+def plot(
+    height: int, described: str, x_ticks: Iterable[Tick], y_ticks: Iterable[Tick], *marks: str, look: str = ""
+) -> Markup:
+    """Return a whole chart: grid, ticks and the marks above them; ``described`` is for those who can't see it."""
+    y_marks = [(line((0, t.at), (100, t.at), "grid"), label((0, t.at), t.label, "end", -8, 4)) for t in y_ticks]
+    x_marks = [label((t.at, 0), t.label, dy=18) for t in x_ticks]
+    parts = [*(part for pair in y_marks for part in pair), *x_marks, line((0, 0), (100, 0), "axis"), *marks]
+    drawing = tag("svg", *parts, width="100%", height=height, role="img", aria_label=described)
+    return tag("div", drawing, class_=f"plot {look}".strip())

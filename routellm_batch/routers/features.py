@@ -1,0 +1,70 @@
+"""Surface features: fourteen cheap numbers that say how a prompt looks.
+
+A list of answer options says little about how hard the question above it is, so the lengths count the *stem*: the
+text before the first of two or more option-like lines. Only the first ``MAX_CHARS`` characters are read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+MAX_CHARS = 16_384
+
+FEATURES = (
+    "log_stem_chars",
+    "log_stem_lines",
+    "log_numbers",
+    "log_sentences",
+    "log_commas",
+    "log_maths_symbols",
+    "log_code_symbols",
+    "log_options",
+    "chars_per_word",
+    "digit_share",
+    "non_ascii_share",
+    "ends_with_question",
+    "negations",
+    "has_blank",
+)
+"""Names, in the order of the columns. ``log_`` is log(1 + count)."""
+_LOGS = 8
+
+_OPTION = re.compile(r"^[ \t]*\(?[A-Za-z][.)](?=[ \t]?\S)", re.MULTILINE)
+_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+_NEGATION = re.compile(r"\b(?:[Nn]ot|NOT|except|EXCEPT|least|false|incorrect|cannot|never)\b")
+_DIGIT = re.compile(r"[0-9]+")
+_MATHS = re.compile(r"[=+*/^<>$\\]")
+_CODE = re.compile(r"[{}()\[\];#]")
+
+
+def surface_features(texts: Sequence[str]) -> NDArray[np.float64]:
+    """Return float64 [B, 14], one column for each of ``FEATURES``; finite for every text, the empty one too."""
+    values = np.array([_one(text[:MAX_CHARS]) for text in texts], dtype=np.float64).reshape(-1, len(FEATURES))
+    values[:, :_LOGS] = np.log1p(values[:, :_LOGS])
+    return values
+
+
+def _one(text: str) -> tuple[float, ...]:
+    options = list(_OPTION.finditer(text))
+    stem = (text[: options[0].start()] if len(options) > 1 else text).strip()
+    chars = max(len(text), 1)
+    return (
+        len(stem),
+        stem.count("\n"),
+        len(_NUMBER.findall(stem)),
+        stem.count(". ") + stem.count("? ") + stem.count(".\n"),
+        stem.count(","),
+        len(_MATHS.findall(text)),
+        len(_CODE.findall(text)),
+        len(options) if len(options) > 1 else 0,
+        len(stem) / (len(stem.split()) + 1),
+        sum(map(len, _DIGIT.findall(text))) / chars,
+        0.0 if text.isascii() else 1 - len(text.encode("ascii", "ignore")) / chars,
+        float(stem.endswith("?")),
+        min(len(_NEGATION.findall(stem)), 3),
+        float("__" in stem),
+    )

@@ -1,0 +1,32 @@
+"""The length router: longer prompts go strong. A baseline that is hard to beat on some tasks, and free."""
+
+from __future__ import annotations
+
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from routellm_batch.routers.settings import RouterSettings
+from routellm_batch.types import PromptBatch
+
+FULL_CHARS = 1 << 21
+"""Length with score 1. All lengths up to it have scores of their own: float32 is exact on multiples of 2^-21."""
+
+
+class LengthRouter:
+    """Scores a prompt by its number of characters."""
+
+    name = "length"
+
+    @classmethod
+    def from_settings(cls, settings: RouterSettings) -> Self:
+        """Make it; it has neither weights nor options."""
+        settings.refuse_checkpoint(cls.name)
+        settings.refuse_options(cls.name)
+        return cls()
+
+    def score(self, batch: PromptBatch) -> NDArray[np.float32]:
+        """Return float32 [B] in [0, 1]: characters / 2^21, at most 1."""
+        chars = np.array([len(text) for text in batch.texts], dtype=np.float64)
+        return np.minimum(chars / FULL_CHARS, 1).astype(np.float32)

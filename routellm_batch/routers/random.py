@@ -1,0 +1,42 @@
+"""The random router: what any other must beat at the same strong share."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from routellm_batch.routers.settings import RouterSettings
+from routellm_batch.types import PromptBatch, RowId
+
+_BITS = 24
+"""As many as a float32 below 1 can hold, so that no hash rounds up to 1."""
+
+
+class RandomRouter:
+    """Scores a row by a hash of its id: uniform, and the same in every run with this seed."""
+
+    name = "random"
+
+    def __init__(self, seed: int = 0) -> None:
+        self.seed = seed
+        self._key = str(seed).encode()[:64]
+
+    @classmethod
+    def from_settings(cls, settings: RouterSettings) -> Self:
+        """Make it for the run's seed; it has neither weights nor options."""
+        settings.refuse_checkpoint(cls.name)
+        settings.refuse_options(cls.name)
+        return cls(settings.seed)
+
+    def score(self, batch: PromptBatch) -> NDArray[np.float32]:
+        """Return float32 [B] in [0, 1)."""
+        return np.array([self._hash(row) for row in batch.ids], dtype=np.float64).astype(np.float32)
+
+    def _hash(self, row: RowId) -> float:
+        # The type is hashed too: the ids 1 and "1" are different rows.
+        data = f"{type(row).__name__}:{row}".encode("utf-8", "surrogatepass")
+        digest = blake2b(data, digest_size=8, key=self._key, person=b"rb-random").digest()
+        return (int.from_bytes(digest, "big") >> (64 - _BITS)) / (1 << _BITS)
