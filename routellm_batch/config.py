@@ -6,7 +6,6 @@ overrides from the command line and checks the whole; its errors name the key an
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Sequence
 from decimal import Decimal
@@ -16,6 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from routellm_batch.config_endpoints import EndpointConfig
+from routellm_batch.config_errors import explain
 from routellm_batch.errors import ConfigError
 from routellm_batch.yamlio import parse_yaml
 
@@ -240,7 +240,7 @@ def check_config(tree: Any, *, source: str) -> Config:
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        problems = [_explain(one) for one in error.errors(include_url=False, include_input=False)]
+        problems = [explain(one, Config) for one in error.errors(include_url=False, include_input=False)]
         key, problem = problems[0]
         rest = "".join(f"\n{source}: {k}: {p}" if k else f"\n{source}: {p}" for k, p in problems[1:])
         raise ConfigError(key, problem + rest, source=source) from None
@@ -257,32 +257,6 @@ def _apply(tree: dict[str, Any], override: str) -> None:
         if not isinstance(at, dict):
             raise ConfigError(path, f"{part} is not a mapping, so nothing can be set below it")
     at[last] = parse_yaml(text, source=path)
-
-
-def _explain(error: Any) -> tuple[str, str]:
-    parts = [str(part) for part in error["loc"]]
-    kind, key = error["type"], ".".join(parts)
-    if kind == "extra_forbidden":
-        return key, "unknown key" + _suggest(parts)
-    if kind == "missing":
-        return key, "is missing"
-    text = error["msg"].removeprefix("Value error, ")
-    return key, text[:1].lower() + text[1:] if text[:2] != text[:2].upper() else text
-
-
-def _suggest(parts: Sequence[str]) -> str:
-    model: Any = Config
-    for part in parts[:-1]:
-        field = model.model_fields.get(part) if hasattr(model, "model_fields") else None
-        if field is None:
-            return ""
-        options = [field.annotation, *getattr(field.annotation, "__args__", ())]
-        model = next((option for option in options if hasattr(option, "model_fields")), None)
-        if model is None:
-            return ""
-    names = [field.alias or name for name, field in model.model_fields.items()]
-    close = difflib.get_close_matches(parts[-1], names, n=1)
-    return f"; did you mean {close[0]}?" if close else f"; there are: {', '.join(names)}"
 
 
 def identity(config: Config) -> dict[str, Any]:

@@ -31,13 +31,17 @@ def base_urls(config: Config) -> Iterator[Mapping[Route, str]]:
     _check_reach(config)
     ends: dict[Route, EndpointConfig] = {route: getattr(config.endpoints, route) for route in ROUTES}
     with ExitStack() as stack, ThreadPoolExecutor(len(ROUTES)) as pool:
-        specs = {route: spec for route, end in ends.items() if (spec := server_spec(end)) is not None}
-        started = {route: pool.submit(start_server, spec) for route, spec in specs.items()}
-        handles = {route: stack.enter_context(future.result()) for route, future in started.items()}
-        yield {
-            route: handles[route].base_url if route in handles else end.base_url or ""
-            for route, end in ends.items()
-        }
+
+        def begin(end: EndpointConfig) -> str:
+            spec = server_spec(end)
+            if spec is None:
+                return end.base_url or ""
+            handle = start_server(spec)
+            stack.callback(handle.close)  # here, so that one is stopped even if the other fails to start
+            return handle.base_url
+
+        started = {route: pool.submit(begin, end) for route, end in ends.items()}
+        yield {route: future.result() for route, future in started.items()}
 
 
 def server_spec(end: EndpointConfig) -> SimulateSpec | ReplaySpec | None:

@@ -1,4 +1,4 @@
-"""Write the prompts that come with the package: routellm_batch/examples/prompts.parquet.
+"""Write the prompts that come with the package: routellm_batch/examples/prompts.parquet and reviews.parquet.
 
     python tools/make_prompts.py [--out FILE] [--seed N]
 
@@ -18,6 +18,7 @@ from prompts import classification, code, rewriting, translation, word_problems
 from prompts.common import Prompt
 
 OUT = Path(__file__).resolve().parents[1] / "routellm_batch" / "examples" / "prompts.parquet"
+SENTIMENTS = frozenset({"positive", "negative", "neutral"})
 CATEGORIES = (
     ("word", word_problems.make),
     ("class", classification.make),
@@ -65,7 +66,9 @@ def main() -> None:
     rows = make_prompts(arguments.seed)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(to_table(rows), arguments.out, compression="zstd", compression_level=19)
-    print(f"{len(rows)} prompts → {arguments.out}")
+    reviews = {name: prompt for name, prompt in rows.items() if prompt.reference in SENTIMENTS}
+    pq.write_table(to_table(reviews), arguments.out.with_name("reviews.parquet"), compression="zstd")
+    print(f"{len(rows)} prompts → {arguments.out}, {len(reviews)} of them reviews for a label job beside it")
 
 
 if __name__ == "__main__":

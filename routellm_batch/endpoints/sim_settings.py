@@ -76,10 +76,10 @@ def spec_from_json(kind: type[Spec], values: Mapping[str, Any]) -> Spec:
 
     """
     settings = _typed("", kind, values)
-    if isinstance(settings.get("faults"), Mapping):
-        settings["faults"] = Faults(**_typed("faults", Faults, settings["faults"]))
-    if isinstance(settings.get("reference"), Mapping):
-        settings["reference"] = ReferenceSpec(**_typed("reference", ReferenceSpec, settings["reference"]))
+    for name, part in (("faults", Faults), ("reference", ReferenceSpec)):
+        value = settings.get(name)
+        if value is not None and not isinstance(value, part):
+            settings[name] = part(**_typed(name, part, value))
     if "script" in settings:
         steps = _mapping("script", settings["script"], None)
         settings["script"] = {str(key): _steps(f"script.{key}", value) for key, value in steps.items()}

@@ -12,7 +12,8 @@ from routellm_batch.errors import ConfigError
 from routellm_batch.pricing import Price
 
 LOOPBACK = "127.0.0.1"
-BUNDLED_PROMPTS = "builtin:prompts"
+BUILTIN = "builtin:"
+BUNDLED_PROMPTS = f"{BUILTIN}prompts"
 """URI of the prompts that come with the package."""
 MAX_MEAN_TOKENS = 4096
 """The longest mean answer that a simulated model can be asked for."""

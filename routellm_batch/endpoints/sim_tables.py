@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from routellm_batch.endpoints.sim_spec import BUNDLED_PROMPTS, ReferenceSpec
+from routellm_batch.endpoints.sim_spec import BUILTIN, ReferenceSpec
 from routellm_batch.endpoints.simulated import Reference
 from routellm_batch.errors import DataError
 
@@ -40,17 +39,14 @@ def load_references(spec: ReferenceSpec) -> dict[str, Reference]:
 
 
 def read_columns(uri: str, names: Sequence[str | None], *, optional: Sequence[str] = ()) -> pa.Table:
-    """Read columns of one Parquet file: a local path, ``builtin:prompts``, or any fsspec URI.
+    """Read columns of one Parquet file: a local path, ``builtin:NAME``, or any fsspec URI.
 
     Raises:
         DataError: the file is absent, is not Parquet, or lacks a column that is not optional.
 
     """
     try:
-        if uri == BUNDLED_PROMPTS:
-            with as_file(files("routellm_batch").joinpath("examples", "prompts.parquet")) as path:
-                return _read(path, uri, names, optional)
-        if "://" in uri:
+        if "://" in uri or uri.startswith(BUILTIN):
             from routellm_batch.storage.store import open_filesystem
 
             fs, remote = open_filesystem(uri)

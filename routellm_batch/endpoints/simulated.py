@@ -81,13 +81,13 @@ class SimulatedModel:
         if step == "ok":
             return answer
         chance = draws(self._spec.seed, step, request_key, str(attempt))[0]
-        text, usage = answer.answer, answer.usage
+        text, finish, usage = answer.answer, answer.finish_reason, answer.usage
         if step == "empty":
-            text, usage = "", replace(usage, output_tokens=0, reasoning_tokens=0)
+            text, finish, usage = "", "stop", replace(usage, output_tokens=0, reasoning_tokens=0)
         elif step == "overrun":
             tokens = (request.max_tokens or usage.output_tokens) * 3 // 2 + 8
             text, usage = "overrun " * (tokens // 2), replace(usage, output_tokens=tokens)
-        return Decision(step, text, answer.finish_reason, usage, chance)
+        return Decision(step, text, finish, usage, chance)
 
     def is_right(self, model: str, prompt: str) -> bool | None:
         """Say whether the model answers a prompt right; None where no right answer is known."""

@@ -65,7 +65,7 @@ def score_chart(histogram: Sequence[int], threshold: float | None) -> Markup:
     described = f"Rows by score, {steps} equal steps from 0 to 1; {where}; the fullest step has {rows(most)}."
     x_ticks = [Tick(100 * at, f"{at:g}") for at in (0, 0.25, 0.5, 0.75, 1)]
     y_ticks = [Tick(100 * value / top, compact(value)) for value in svg.ticks_to(top, 4) if value == int(value)]
-    return svg.plot(200, described, x_ticks, y_ticks, *marks)
+    return svg.plot(220, described, x_ticks, y_ticks, *marks)
 
 
 def frontier_chart(
@@ -85,11 +85,11 @@ def frontier_chart(
     marks = [
         svg.curve(points, "area", filled=True),
         svg.line(strong, (100, strong[1]), "reference strongline"),
-        svg.label(strong, f"all strong {usd(all_strong_nano)}", "start", 6, 16),
         svg.line((0, weak[1]), weak, "reference weakline"),
-        svg.label(weak, f"all weak {usd(all_weak_nano)}", "end", -6, -7),
         svg.curve(points, "frontier"),
         svg.line((at[0], 0), (at[0], 106), "mark"),
+        svg.label(strong, f"all strong {usd(all_strong_nano)}", "start", 6, 16),
+        svg.label(weak, f"all weak {usd(all_weak_nano)}", "end", -6, -7),
         svg.label((at[0], 106), chosen.text, anchor, offset, 4, "strongly"),
     ]
     if spent is not None:
@@ -101,10 +101,12 @@ def frontier_chart(
     )
     x_ticks = [Tick(100 * share, percent(share)) for share in (0, 0.25, 0.5, 0.75, 1)]
     y_ticks = [Tick(100 * value * NANO / top, f"${compact(value)}") for value in svg.ticks_to(top / NANO)]
-    return svg.plot(240, described, x_ticks, y_ticks, *marks, look="wide")
+    return svg.plot(220, described, x_ticks, y_ticks, *marks, look="wide")
 
 
-def latency_chart(bins: Mapping[int, int], span: tuple[int, int], route: str, median_s: float) -> Markup:
+def latency_chart(
+    bins: Mapping[int, int], span: tuple[int, int], route: str, median_s: float, *, axis: bool
+) -> Markup:
     """Return answered calls by latency on a logarithmic axis, with the median marked.
 
     Args:
@@ -112,6 +114,7 @@ def latency_chart(bins: Mapping[int, int], span: tuple[int, int], route: str, me
         span: first and last bin of the axis, the same for charts to be compared.
         route: strong | weak, its colour.
         median_s: the median in seconds.
+        axis: whether the axis is labelled; of charts one above the other, the last is.
 
     """
     first, steps = span[0], span[1] - span[0] + 1
@@ -121,10 +124,11 @@ def latency_chart(bins: Mapping[int, int], span: tuple[int, int], route: str, me
         text = f"about {seconds(_bin_s(number))}: {count(calls)} calls"
         left = 100 * (number - first) / steps
         marks.append(svg.bar(left + 8 / steps, 84 / steps, 100 * calls / most, route, text))
+    look = "bare" if axis else "bare stacked"
     described = f"Answered calls of the {route} endpoint by latency; median {seconds(median_s)}."
     middle = _log_place(median_s, span)
     marks.append(svg.line((middle, 0), (middle, 108), "mark"))
-    return svg.plot(88, described, _latency_ticks(span, median_s), [], *marks, look="bare")
+    return svg.plot(72, described, _latency_ticks(span, median_s) if axis else [], [], *marks, look=look)
 
 
 def _latency_ticks(span: tuple[int, int], median_s: float) -> list[Tick]:

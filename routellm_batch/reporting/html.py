@@ -51,7 +51,7 @@ def render_report(facts: RunFacts) -> str:
         plan=facts.plan,
         calls=facts.calls,
         words=wording,
-        tone={"finished": "warn" if facts.calls.failed else "good"}.get(facts.state, "bad"),
+        tone=_tone(facts),
         all_strong=counterfactuals["strong"],
         spend_bars=_spend_bars(facts),
         routing_bars=_routing_bars(facts, counterfactuals),
@@ -63,15 +63,20 @@ def render_report(facts: RunFacts) -> str:
     )
 
 
+def _tone(facts: RunFacts) -> str:
+    if facts.state != "finished":
+        return "bad"
+    return "warn" if facts.calls.failed else "good"
+
+
 def _banners(facts: RunFacts) -> list[tuple[str, str]]:
     """Return what should be read first, as tone and text."""
+    ending = " ".join(part for part in (facts.stop_reason, wording.next_step(facts)) if part)
     found = [
-        ("bad", facts.stop_reason),
+        (_tone(facts), ending),
         ("warn", wording.degraded_text(facts)),
         ("warn", wording.unfunded_text(facts)),
         *(("warn", notice) for notice in facts.notices),
-        ("warn", wording.presumed_text(facts)),
-        ("plain", wording.next_step(facts)),
     ]
     return [(tone, text) for tone, text in found if text]
 
@@ -101,11 +106,9 @@ def _bars(entries: list[tuple[str, int, str]]) -> list[Bar]:
 def _spend_bars(facts: RunFacts) -> list[Bar]:
     entries: list[tuple[str, int, str]] = []
     for route in ROUTES:
-        planned, totals = facts.plan.endpoints[route].planned_nano, facts.calls.routes[route]
-        entries += [(f"{route.capitalize()}, planned", planned, f"{route} outlined")]
-        entries += [(f"{route.capitalize()}, spent", totals.spent_nano, route)]
-        if totals.presumed_nano:
-            entries += [(f"{route.capitalize()}, presumed", totals.presumed_nano, f"{route} hatched")]
+        name = route.capitalize()
+        entries.append((f"{name}, planned", facts.plan.endpoints[route].planned_nano, f"{route} outlined"))
+        entries.append((f"{name}, spent", facts.calls.routes[route].spent_nano, route))
     return _bars(entries)
 
 
@@ -144,7 +147,7 @@ def latencies(facts: RunFacts) -> list[LatencyRow]:
     rows = []
     for route, bins in heard.items():
         quantiles = tuple(latency_quantile(bins, quantile) or 0.0 for quantile in QUANTILES)
-        chart = charts.latency_chart(bins, span, route, quantiles[0])
+        chart = charts.latency_chart(bins, span, route, quantiles[0], axis=route == list(heard)[-1])
         rows.append(LatencyRow(route, sum(bins.values()), quantiles, chart))
     return rows
 

@@ -114,9 +114,9 @@ def _difference(spent: int, other: int) -> str:
 
 
 def failures_text(facts: RunFacts) -> str:
-    """Say how many of the failed rows are named."""
+    """Head the list of failed rows, saying how many of them it names."""
     named, failed = len(facts.calls.failures), facts.calls.failed
-    return "All of them, by id." if named == failed else f"The first {named} of {count(failed)}, by id."
+    return "Failed row" if named == failed else f"Failed row ({named} of {count(failed)})"
 
 
 def unfunded_text(facts: RunFacts) -> str | None:

@@ -10,6 +10,7 @@ import jsonschema
 
 from routellm_batch.config import LabelConfig
 
+_NAMED = re.compile(r"^(?:answer|label)\s*[:=]\s*(.+)$", re.IGNORECASE)
 _FENCE = re.compile(r"^```[a-zA-Z]*\s*\n(.*)\n```$", re.DOTALL)
 
 
@@ -24,7 +25,7 @@ class Verdict:
 def judge(config: LabelConfig, answer: str) -> Verdict:
     """Return the label that an answer gives.
 
-    A value may come with other case, in quotes or with a final full stop; JSON may come in a code fence.
+    A value may come in other case, in quotes, after "Answer:" or with a full stop; JSON may come in a code fence.
     """
     text = answer.strip()
     return _value(config.values, text) if config.values else _schema(config, text)
@@ -39,7 +40,8 @@ def ask_again(config: LabelConfig, problem: str) -> str:
 
 
 def _value(values: tuple[str, ...], text: str) -> Verdict:
-    plain = text.strip("\"'`*").rstrip(".").strip().casefold()
+    named = _NAMED.match(text)
+    plain = (named[1] if named else text).strip("\"'`*").rstrip(".").strip().casefold()
     for value in values:
         if plain == value.casefold():
             return Verdict(value)

@@ -15,6 +15,7 @@ import os
 import secrets
 from collections.abc import Sequence
 from contextlib import suppress
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,15 @@ REFUSED = frozenset({409, 412})
 FINAL = (FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError, NotADirectoryError)
 
 
+BUILTIN = "builtin:"
+"""Scheme of the example data sets that come with the package."""
+
+
 def absolute(uri: str) -> str:
     """Return a URI that means the same from any working directory; a bare path is local."""
+    if uri.startswith(BUILTIN):
+        name = f"{uri.removeprefix(BUILTIN)}.parquet"
+        return str(files("routellm_batch").joinpath("examples", name))
     return uri if "://" in uri else os.path.abspath(uri)  # noqa: PTH100 - a glob is no Path
 
 

@@ -3,8 +3,8 @@
 Whatever the file, a row says for one prompt how well a strong and a weak model did, each in [0, 1]:
 
 * an *outcome* says so itself (scores beyond [0, 1] are scaled by the file's range);
-* a *score matrix* has a column per model: by their mean scores the best third are "strong", the middle third
-  "weak", and a row holds the mean of each third, which is less noisy than any single pair;
+* a *score matrix* has a column per model: by their mean scores the best two are "strong", the middle third "weak",
+  and a row holds the means of both, which are less noisy than any single pair;
 * *battles*: of the two models the one that wins more in the file is "strong"; its support and the other's are the
   two scores, averaged over the battles of a prompt.
 """
@@ -24,7 +24,9 @@ from routellm_batch.training.reading import labels, numbers, read_table, require
 OUTCOME_COLUMNS = ("prompt", "strong_score", "weak_score")
 BATTLE_COLUMNS = ("prompt", "model_a", "model_b", "preference")
 MATRIX_MODELS = 6
-"""A score matrix has at least so many models, two for each third."""
+"""A score matrix has at least so many models."""
+MATRIX_STRONG = 2
+"""So many of them, the best, stand for the strong model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +154,7 @@ def _matrix(table: pa.Table, uri: str) -> tuple[NDArray[np.float64], NDArray[np.
     order = np.argsort(-np.nanmean(scores, axis=1), kind="stable")
     third = len(models) // 3
     with np.errstate(invalid="ignore"):
-        return _mean(scores[order[:third]]), _mean(scores[order[third : 2 * third]])
+        return _mean(scores[order[:MATRIX_STRONG]]), _mean(scores[order[third : 2 * third]])
 
 
 def _mean(scores: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import re
-import subprocess
 import sys
 from collections.abc import Callable
 from fractions import Fraction
@@ -155,22 +155,34 @@ def test_harder_prompts_are_longer(rows: list[dict[str, Any]]) -> None:
         assert lengths[1] > 1.15 * lengths[0], category
 
 
-def test_the_script_makes_the_same_file_again(tmp_path: Path, repo: Path) -> None:
+@pytest.fixture
+def script(repo: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Return the script's ``main``, to be called with its arguments."""
+    monkeypatch.syspath_prepend(str(repo / "tools"))
+    module = importlib.import_module("make_prompts")
+
+    def run(*arguments: str) -> None:
+        monkeypatch.setattr(sys, "argv", ["make_prompts.py", *arguments])
+        module.main()
+
+    return run
+
+
+def test_the_script_makes_the_same_file_again(tmp_path: Path, script: Callable[..., None]) -> None:
     """Made anew with seed 0 the rows are the bundled ones; by the same pyarrow, so are the bytes."""
-    script, path = str(repo / "tools" / "make_prompts.py"), tmp_path / "made.parquet"
-    subprocess.run([sys.executable, script, "--out", str(path)], check=True, capture_output=True)
+    path = tmp_path / "made.parquet"
+    script("--out", str(path))
     assert pq.read_table(path).equals(pq.read_table(BUNDLED))
     same_writer = pq.read_metadata(path).created_by == pq.read_metadata(BUNDLED).created_by
     assert (path.read_bytes() == BUNDLED.read_bytes()) or not same_writer
 
 
-def test_another_seed_makes_other_problems(tmp_path: Path, repo: Path, rows: list[dict[str, Any]]) -> None:
-    """The seed draws the numbers: with another one most word problems are others, under the same ids."""
+def test_another_seed_makes_other_problems(
+    tmp_path: Path, script: Callable[..., None], rows: list[dict[str, Any]]
+) -> None:
+    """The seed draws the numbers: with another one the word problems are others, under the same ids."""
     path = tmp_path / "other.parquet"
-    script = str(repo / "tools" / "make_prompts.py")
-    subprocess.run(
-        [sys.executable, script, "--out", str(path), "--seed", "1"], check=True, capture_output=True
-    )
+    script("--out", str(path), "--seed", "1")
     other = {row["id"]: row["prompt"] for row in pq.read_table(path).to_pylist()}
     same = [row for row in rows if other[row["id"]] == row["prompt"] and row["category"] == "word_problem"]
     assert (other.keys(), len(same)) == ({row["id"] for row in rows}, 0)
