@@ -37,13 +37,14 @@ def repo() -> Path:
 
 
 @pytest.fixture(scope="session")
-def shared(require: Callable[[object, str], None]) -> Callable[[str], Path]:
+def shared() -> Callable[[str], Path]:
     """``shared("data/x.parquet")``: a path in the shared folder, or a skip where it is absent."""
     root = Path(os.environ.get("ROUTELLM_SHARED") or REPO.parent / "shared")
 
     def find(name: str) -> Path:
         path = root / name
-        require(path.exists(), f"needs {name} of the shared data sets (set ROUTELLM_SHARED)")
+        if not path.exists():  # in CI too: the project stands without this data
+            pytest.skip(f"needs {name} of the shared data sets (set ROUTELLM_SHARED)")
         return path
 
     return find

@@ -16,7 +16,7 @@ REPO = Path(__file__).resolve().parents[1]
 PLAN = """
 run: {{id: wheel, root: "{root}"}}
 input:
-  uri: "{prompts}"
+  uri: "builtin:prompts"
   columns: {{id: id, prompt: prompt}}
 router: {{name: outcome, checkpoint: "builtin:outcome-v1", embedder: {{name: static}}}}
 budget: {{strong_share: 0.26}}
@@ -95,11 +95,7 @@ def test_installed_alone_it_helps(installed: Path, tmp_path: Path) -> None:
 
 def test_installed_alone_it_scores(installed: Path, tmp_path: Path) -> None:
     """The shipped router and embedder score the shipped prompts, and a plan is written."""
-    code = (
-        "import importlib.resources as r; print(r.files('routellm_batch') / 'examples' / 'prompts.parquet')"
-    )
-    prompts = _run(installed / "python", "-c", code, cwd=tmp_path).strip()
     config = tmp_path / "plan.yaml"
-    config.write_text(PLAN.format(root=tmp_path / "root", prompts=prompts), encoding="utf-8")
+    config.write_text(PLAN.format(root=tmp_path / "root"), encoding="utf-8")
     _run(installed / "routellm-batch", "plan", config, cwd=tmp_path)
     assert len(list((tmp_path / "root").rglob("plan.json"))) == 1

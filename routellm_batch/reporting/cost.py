@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Literal
 
 from routellm_batch.config import Config
+from routellm_batch.planning import strong_rows
 from routellm_batch.pricing import Price, cost_nano, usd_text
 from routellm_batch.reporting.text import count, duration, public_uri
 from routellm_batch.reporting.views import PlanView
@@ -63,6 +65,13 @@ class RunFacts:
     def asked_share(self) -> float | None:
         """The strong share asked for; None where dollars were asked for."""
         return float(self.plan.asked["value"]) if self.plan.asked["mode"] == "strong_share" else None
+
+    @property
+    def asked_rows(self) -> int | None:
+        """The strong rows asked for, floor(N·share); None where dollars were asked for."""
+        if self.asked_share is None:
+            return None
+        return strong_rows(Decimal(self.plan.asked["value"]), self.plan.valid)
 
     @property
     def achieved_share(self) -> float | None:

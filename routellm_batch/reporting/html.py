@@ -74,7 +74,7 @@ def _banners(facts: RunFacts) -> list[tuple[str, str]]:
     ending = " ".join(part for part in (facts.stop_reason, wording.next_step(facts)) if part)
     found = [
         (_tone(facts), ending),
-        ("warn", wording.degraded_text(facts)),
+        ("warn", wording.degraded_text(facts.plan)),
         ("warn", wording.unfunded_text(facts)),
         *(("warn", notice) for notice in facts.notices),
     ]

@@ -11,14 +11,14 @@ LONGEST_ID = 120
 
 
 def usd(nano: int) -> str:
-    """Return dollars, e.g. ``$1,234,567.00``, ``$1.8000``, ``$0.00000125``.
+    """Return dollars, e.g. ``$1,234,567.00``, ``$0.1234``, ``$0.00000125``.
 
-    Two decimals from ten dollars, four from a cent, below that three significant digits.
+    Two decimals from a dollar, four from a cent, below that three significant digits.
     """
     size = abs(nano)
     if size == 0:
         return "$0"
-    if size >= 10 * NANO:
+    if size >= NANO:
         places = 2
     elif size >= NANO // 100:
         places = 4

@@ -8,6 +8,7 @@ from decimal import Decimal
 from routellm_batch.pricing import usd_to_nano
 from routellm_batch.reporting.cost import EndpointFacts, RunFacts, counterfactual_nano
 from routellm_batch.reporting.text import count, percent, price, public_uri, rate, rows, seconds, usd
+from routellm_batch.reporting.views import PlanView
 from routellm_batch.types import ROUTES, ErrorKind, Route
 
 KIND_TEXTS: dict[str, str] = {
@@ -55,12 +56,12 @@ def next_step(facts: RunFacts) -> str | None:
     return None
 
 
-def asked_text(facts: RunFacts) -> str:
+def asked_text(plan: PlanView) -> str:
     """Say what budget was asked for."""
-    share = facts.asked_share
-    if share is None:
-        return f"the best routing for {usd_asked(facts.plan.asked['value'])}"
-    return f"{percent(share)} of the rows strong"
+    value = plan.asked["value"]
+    if plan.asked["mode"] == "usd":
+        return f"the best routing for {usd_asked(value)}"
+    return f"{percent(float(value))} of the rows strong"
 
 
 def usd_asked(value: str) -> str:
@@ -87,9 +88,9 @@ def share_text(facts: RunFacts) -> str:
     """Say which share of the rows went strong."""
     achieved = facts.achieved_share
     if achieved is None:
-        return f"No row called yet; asked for {asked_text(facts)}"
+        return f"No row called yet; asked for {asked_text(facts.plan)}"
     done = f"{count(facts.calls.strong_rows)} of {count(facts.done)}"
-    return f"{percent(achieved)} strong ({done}); asked for {asked_text(facts)}"
+    return f"{percent(achieved)} strong ({done}); asked for {asked_text(facts.plan)}"
 
 
 def saving_text(facts: RunFacts) -> str:
@@ -133,20 +134,20 @@ def presumed_text(facts: RunFacts) -> str | None:
     if not presumed:
         return None
     return (
-        f"Up to {usd(presumed)} more may have been billed: requests were sent whose reply never arrived, "
-        "and each counts against a cap at its worst case until the provider's bill says otherwise."
+        f"Up to {usd(presumed)} more may have been billed: some requests brought no whole reply, and whether they "
+        "are paid for only the provider's bill can tell; against a cap each counts at its worst case."
     )
 
 
-def degraded_text(facts: RunFacts) -> str | None:
+def degraded_text(plan: PlanView) -> str | None:
     """Say what the hard cap took away from the plan; None where it took nothing."""
-    lowered, cap = facts.plan.degraded, facts.plan.cap_nano
+    lowered, cap = plan.degraded, plan.cap_nano
     if lowered is None or cap is None:
         return None
     before = int(lowered["strong_rows"])
     return (
         f"The plan was lowered to fit the hard cap of {usd(cap)}: with {count(before)} strong rows, as asked, "
-        f"it would have cost about {usd_asked(lowered['planned_usd'])}; {count(facts.plan.strong)} fit."
+        f"it would have cost about {usd_asked(lowered['planned_usd'])}; {count(plan.strong)} fit."
     )
 
 
@@ -197,7 +198,7 @@ def closing_lines(facts: RunFacts, report_uri: str) -> list[str]:
     if facts.done:
         all_strong, all_weak = (usd(counterfactual_nano(facts, route)) for route in ROUTES)
         lines.append(f"          all strong about {all_strong}, all weak about {all_weak}")
-    notes = [presumed_text(facts), degraded_text(facts), *facts.notices]
+    notes = [presumed_text(facts), degraded_text(facts.plan), *facts.notices]
     lines += [f"  note    {note}" for note in notes if note]
     following = next_step(facts)
     if following:

@@ -1,13 +1,14 @@
 """Fitting the outcome router, and choosing its hyper-parameters on rows that it was not fitted on.
 
-Each file has its own intercept while training: files are graded in different ways, and what a job needs is the order
-within it. At the end they are averaged into one.
+Each task has its own intercept while training: tasks are graded in different ways, and what a job needs is the order
+of its own prompts. At the end they are averaged into one.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -18,15 +19,6 @@ from routellm_batch.routers.features import FEATURES
 from routellm_batch.routers.heads import Heads, combine, standardise
 from routellm_batch.training.logistic import fit_logistic
 from routellm_batch.training.rows import TrainingRows
-
-EMBEDDING_PENALTIES = (0.3, 1.0, 3.0, 10.0)
-FEATURE_PENALTIES = (30.0, 300.0)
-ALPHAS = (0.0, 0.25, 0.5, 0.75, 1.0)
-INTERCEPT_PENALTY = 0.01
-FOLDS = 5
-
-Mask = NDArray[np.bool_]
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +31,18 @@ class Penalties:
     """On the coefficients of standardised surface features."""
 
 
+EMBEDDING_PENALTIES = (0.3, 1.0, 3.0, 10.0)
+FEATURE_PENALTIES = (30.0, 300.0)
+ALPHAS = (0.0, 0.25, 0.5, 0.75, 1.0)
+FALLBACK, FALLBACK_ALPHA = Penalties(3.0, 300.0), 1.0
+"""Where the rows held out have nothing to recover."""
+INTERCEPT_PENALTY = 0.01
+FOLDS = 5
+
+Mask = NDArray[np.bool_]
+Floats = NDArray[np.float64]
+
+
 @dataclass(frozen=True, slots=True)
 class Choice:
     """What was chosen, and what it was chosen from."""
@@ -47,8 +51,8 @@ class Choice:
     """The penalties."""
     alpha: float
     """α of the score."""
-    apgr: float
-    """Full-curve APGR on the rows that chose it."""
+    quality: float
+    """Part of the gain recovered, averaged over all shares, on the rows that chose it; NaN: there was none to recover."""
     candidates: int
     """How many were compared."""
     rows: int
@@ -70,13 +74,13 @@ def fit_heads(rows: TrainingRows, described: Floats, used: Mask, penalties: Pena
     features = described[used, width:]
     mean, scale = features.mean(axis=0), features.std(axis=0)
     scale = np.where(scale > 1e-6, scale, 1.0)  # A feature that never varies says nothing; don't blow it up.
-    files = np.unique(rows.file[used])
-    own = (rows.file[used, None] == files).astype(np.float64)  # [N, files]
+    tasks, task = np.unique(np.array(rows.task)[used], return_inverse=True)
+    own = np.eye(len(tasks))[task]  # [N, tasks]
     X = np.hstack([standardise(described[used], mean, scale), own])
     strengths = (penalties.embedding, penalties.features, INTERCEPT_PENALTY)
-    penalty = np.repeat(strengths, (width, len(FEATURES), len(files)))
+    penalty = np.repeat(strengths, (width, len(FEATURES), len(tasks)))
     weight = rows.weight[used]
-    share = weight @ own / weight.sum()  # [files]
+    share = weight @ own / weight.sum()  # [tasks]
     fitted = [fit_logistic(X, target[used], weight, penalty) for target in (rows.strong, rows.weak)]
     columns = width + len(FEATURES)
     return Heads(
@@ -88,77 +92,83 @@ def fit_heads(rows: TrainingRows, described: Floats, used: Mask, penalties: Pena
     )
 
 
-def choose(rows: TrainingRows, described: Floats, *, seed: int, by_category: bool = False) -> Choice:
-    """Choose penalties and α by the full-curve APGR on rows held out; ties go to the stronger penalty.
+def choose(rows: TrainingRows, described: Floats, *, seed: int) -> Choice:
+    """Choose penalties and α by the gain recovered on rows held out; of equals, the one with stronger penalties.
 
-    The rows held out are those marked so, or five folds of distinct prompts where none are. ``by_category`` scores the
-    marked rows a second time with their category left out of training, so that what carries over to a new kind of
-    prompt counts as much as what fits the known ones.
+    The rows held out are those marked so, or five folds of distinct prompts where none are. Where there are several
+    tasks, marked rows are scored a second time with their task left out of training, and each task is ranked by itself:
+    what carries over to a new kind of prompt counts as much as what fits the known ones.
 
     Args:
         rows: all rows.
         described: [N, D + F].
         seed: of the folds.
-        by_category: leave categories out, too.
 
     """
-    rounds = list(_rounds(rows, seed, by_category=by_category))
-    best: Choice | None = None
-    grid = [Penalties(e, f) for e, f in product(sorted(EMBEDDING_PENALTIES)[::-1], sorted(FEATURE_PENALTIES)[::-1])]
+    grid = [Penalties(e, f) for e, f in product(EMBEDDING_PENALTIES[::-1], FEATURE_PENALTIES[::-1])]
+    rounds = list(_rounds(rows, seed))
+    best = Choice(FALLBACK, FALLBACK_ALPHA, math.nan, len(grid) * len(ALPHAS), int(rounds[0].tested.sum()))
     for penalties in grid:
-        predicted = [_predict(rows, described, splits, penalties) for splits in rounds]
+        predicted = [_predict(rows, described, a_round.splits, penalties) for a_round in rounds]
         for alpha in ALPHAS:
-            found = [_quality(rows, combine(p, alpha), tested) for p, tested in predicted]
-            apgr = float(np.mean(found))
-            if best is None or apgr > best.apgr:
-                tested_rows = int(predicted[0][1].sum())
-                best = Choice(penalties, alpha, apgr, len(grid) * len(ALPHAS), tested_rows)
-    if best is None or not np.isfinite(best.apgr):
-        # Nothing to recover on any row held out: fall back on the middle of the grid.
-        return Choice(Penalties(1.0, 30.0), 0.5, float("nan"), 0, 0)
+            scores = [combine(p, alpha) for p in predicted]
+            found = float(np.mean([_quality(rows, s, r) for s, r in zip(scores, rounds, strict=True)]))
+            if found > best.quality or (math.isnan(best.quality) and math.isfinite(found)):
+                best = replace(best, penalties=penalties, alpha=alpha, quality=found)
     return best
 
 
-Splits = Sequence[tuple[Mask, Mask]]
-"""Pairs of (fitted on, tested on); the tested rows of all pairs are ranked together."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Round:
+    """One way of scoring rows held out."""
+
+    splits: Sequence[tuple[Mask, Mask]]
+    """Pairs of (fitted on, tested on)."""
+    ranked: NDArray[np.int64]
+    """[N], rows of one number are ranked together."""
+
+    @property
+    def tested(self) -> Mask:
+        """[N], the rows that any split tests."""
+        return np.logical_or.reduce([tested for _, tested in self.splits])
 
 
-def _rounds(rows: TrainingRows, seed: int, *, by_category: bool) -> Iterator[Splits]:
+def _rounds(rows: TrainingRows, seed: int) -> Iterator[_Round]:
     if not rows.held_out.any():
-        yield _folds(rows, seed)
+        yield _Round(_folds(rows, seed), rows.file)
         return
-    yield [(~rows.held_out, rows.held_out)]
-    if by_category:
-        kinds = np.array([f"{file} {name}" for file, name in zip(rows.file, rows.category, strict=True)])
-        tested = sorted(set(kinds[rows.held_out]))
-        yield [(~rows.held_out & (kinds != kind), rows.held_out & (kinds == kind)) for kind in tested]
+    yield _Round([(~rows.held_out, rows.held_out)], rows.file)
+    names, task = np.unique(np.array(rows.task), return_inverse=True)
+    if len(names) > 1:
+        tested = np.unique(task[rows.held_out])
+        yield _Round([(~rows.held_out & (task != t), rows.held_out & (task == t)) for t in tested], task)
 
 
-def _folds(rows: TrainingRows, seed: int) -> Splits:
+def _folds(rows: TrainingRows, seed: int) -> list[tuple[Mask, Mask]]:
     """Five folds; rows of one prompt fall into one fold."""
     _, prompt = np.unique(np.array(rows.prompts, dtype=object), return_inverse=True)
     fold = np.random.default_rng(seed).permutation(int(prompt.max()) + 1)[prompt] % FOLDS
     return [(fold != number, fold == number) for number in range(FOLDS)]
 
 
-def _predict(rows: TrainingRows, described: Floats, splits: Splits, penalties: Penalties) -> tuple[Floats, Mask]:
-    """Return p_strong and p_weak of the tested rows, in the order of the data, and which those are."""
+def _predict(
+    rows: TrainingRows, described: Floats, splits: Sequence[tuple[Mask, Mask]], penalties: Penalties
+) -> Floats:
+    """Return p_strong and p_weak, [N, 2], of the rows that the splits test."""
     found = np.zeros((len(rows), 2))
-    tested = np.zeros(len(rows), dtype=np.bool_)
     for fitted_on, tested_on in splits:
-        if fitted_on.any() and tested_on.any():
-            heads = fit_heads(rows, described, fitted_on, penalties, alpha=0)
-            found[tested_on] = heads.probabilities(described[tested_on])
-            tested |= tested_on
-    return found[tested], tested
+        heads = fit_heads(rows, described, fitted_on, penalties, alpha=0)
+        found[tested_on] = heads.probabilities(described[tested_on])
+    return found
 
 
-def _quality(rows: TrainingRows, scores: Floats, tested: Mask) -> float:
-    """Full-curve APGR on the tested rows of each file, weighted by their number and weight; .5 where there is no gap."""
-    gain, file, weight = (rows.strong - rows.weak)[tested], rows.file[tested], rows.weight[tested]
-    total = 0.0
-    for number in np.unique(file):
-        mine = file == number
-        apgr = Ranking(scores[mine]).apgr_full(gain[mine])
-        total += float(weight[mine].sum()) * (apgr if np.isfinite(apgr) else 0.5)
-    return total / float(weight.sum())
+def _quality(rows: TrainingRows, scores: Floats, a_round: _Round) -> float:
+    """Gain recovered over all shares, as a part of all there is to gain: APGR with groups weighted by their gain."""
+    gain, tested = rows.strong - rows.weak, a_round.tested
+    recovered = total = 0.0
+    for group in np.unique(a_round.ranked[tested]):
+        mine = tested & (a_round.ranked == group)
+        count, gained = Ranking(scores[mine]).curve(gain[mine] * rows.weight[mine])
+        recovered += float(np.trapezoid(gained, count) / count[-1])
+        total += float(gained[-1])
+    return recovered / total if total > 0 else math.nan

@@ -39,6 +39,8 @@ class Source:
     """Weight of one of its rows."""
     without: frozenset[str] = frozenset()
     """Values of ``category`` that are left out."""
+    tasks: bool = False
+    """True where its categories are separate tasks, graded apart; else the whole file is one task."""
     split_column: str = "split"
     """Rows that say ``train`` here train, ``dev`` validate, any other is unused; without the column all train."""
 
@@ -57,8 +59,8 @@ class TrainingRows:
     """[N]."""
     file: NDArray[np.int64]
     """[N], index of the source."""
-    category: Sequence[str]
-    """Length N; "" where there is none."""
+    task: Sequence[str]
+    """Length N; rows of one task were graded alike, and it is their order that counts."""
     held_out: NDArray[np.bool_]
     """[N], True for the rows that choose hyper-parameters and are not trained on."""
 
@@ -80,7 +82,7 @@ def read_sources(sources: Sequence[Source]) -> TrainingRows:
         weak=np.concatenate([part.weak for part in parts]),
         weight=np.concatenate([part.weight for part in parts]),
         file=np.concatenate([part.file for part in parts]),
-        category=[category for part in parts for category in part.category],
+        task=[task for part in parts for task in part.task],
         held_out=np.concatenate([part.held_out for part in parts]),
     )
     if rows.held_out.all():
@@ -112,7 +114,7 @@ def _read_source(number: int, source: Source) -> TrainingRows:
         weak=weak[first],
         weight=np.full(len(first), source.weight),
         file=np.full(len(first), number),
-        category=[category[row] for row in first],
+        task=[f"{number} {category[row]}" if source.tasks else str(number) for row in first],
         held_out=split[first] == "dev",
     )
 

@@ -12,8 +12,11 @@ from typing import Any
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from conftest import fresh_bucket
 from e2e import ceph
+from e2e.conftest import BIN, RUN_TIMEOUT_S
+from e2e.processes import wait_until
 
 SHARE = Decimal("0.26")
 Run = Callable[[dict[str, Any]], "subprocess.CompletedProcess[str]"]
@@ -98,7 +101,8 @@ def test_bundled_prompts_on_ceph(ceph_bucket: str, run_job: Run, repo: Path, tmp
     assert {"ok"} == {row["status"] for row in rows}
 
     cost = json.loads(fs.cat(f"{run}/report/cost.json"))
-    assert {"valid": len(ids), "invalid": 0, "ok": len(ids), "failed": 0, "unfunded": 0} == cost["rows"]
+    rows_told = {name: cost["rows"][name] for name in ("valid", "invalid", "ok", "failed", "unfunded")}
+    assert {"valid": len(ids), "invalid": 0, "ok": len(ids), "failed": 0, "unfunded": 0} == rows_told
     assert Decimal(cost["spent_usd"]) == sum(row["cost_usd"] for row in rows)
     log = _log(tmp_path)
     answered = [line for line in log if line["status"] == 200]
@@ -115,3 +119,48 @@ def test_bundled_prompts_on_ceph(ceph_bucket: str, run_job: Run, repo: Path, tmp
         key for key in before | after if before.get(key, {}).get("ETag") != after.get(key, {}).get("ETag")
     ]
     assert [key for key in changed if not key.startswith(f"{run}/report/")] == []
+
+
+def _markers(fs: Any, run: str) -> int:
+    return len(fs.find(f"{run}/commit/call"))
+
+
+def test_killed_mmlu_run_is_finished_by_the_same_command(
+    ceph_bucket: str, shared: Callable[[str], Path], run_job: Run, tmp_path: Path
+) -> None:
+    """All 14,042 MMLU prompts, killed with SIGKILL in the middle: the rerun ends with each id exactly once."""
+    prompts = shared("data/outcomes_mmlu_gpt4-1106_vs_mixtral.parquet")
+    ids = pq.read_table(prompts, columns=["prompt_id"])["prompt_id"].to_pylist()
+    fs = _fs()
+    fs.put_file(str(prompts), f"{ceph_bucket}/prompts/mmlu.parquet")
+    config = _config(ceph_bucket, tmp_path)
+    config["input"] |= {"columns": {"id": "prompt_id", "prompt": "prompt"}, "shard_rows": 1024}
+    config["router"] = {"name": "length"}
+    run = f"{ceph_bucket.removeprefix('s3://')}/routellm/runs/e2e"
+
+    path = tmp_path / "killed.yaml"
+    path.write_text(yaml.safe_dump(config), encoding="utf-8")
+    first = subprocess.Popen([BIN / "routellm-batch", "run", path], cwd=tmp_path, stderr=subprocess.DEVNULL)
+    try:
+        wait_until(lambda: _markers(fs, run) >= 4, "four shards answered", first, RUN_TIMEOUT_S)
+    finally:
+        first.kill()
+        first.wait()
+    assert _markers(fs, run) < 14
+    calls_before = len(_log(tmp_path))
+
+    done = run_job(config)
+    assert done.returncode == 0, done.stderr
+    rows = ds.dataset(f"{run}/responses", filesystem=fs).to_table(columns=["id", "route"]).to_pylist()
+    assert sorted(ids) == sorted(row["id"] for row in rows)
+    assert int(len(ids) * SHARE) == sum(row["route"] == "strong" for row in rows)
+    cost = json.loads(fs.cat(f"{run}/report/cost.json"))
+    paid_twice = _paid_twice(_log(tmp_path))
+    assert 0 < calls_before
+    assert paid_twice <= 2 * 2 * 2 * (16 + 64)  # workers × shards at once × endpoints × (in flight + micro-batch)
+    assert Decimal(cost["presumed_usd"]) > 0
+
+
+def _paid_twice(log: list[dict[str, Any]]) -> int:
+    keys = [line["request_key"] for line in log if line["status"] == 200]
+    return len(keys) - len(set(keys))

@@ -1,0 +1,122 @@
+"""Training the outcome router: read, choose on rows held out, fit, write with a model card."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from routellm_batch.embedders import get_embedder
+from routellm_batch.errors import ConfigError
+from routellm_batch.routers import ROUTERS
+from routellm_batch.routers.checkpoint import save_heads
+from routellm_batch.routers.outcome import OutcomeRouter, describe
+from routellm_batch.training.card import model_card
+from routellm_batch.training.fitting import Choice, choose, fit_heads
+from routellm_batch.training.rows import Source, TrainingRows, read_sources
+
+TRAINABLE = "outcome"
+
+
+@dataclass(frozen=True, slots=True)
+class SourceCount:
+    """What one source gave."""
+
+    file: str
+    """Its name, without the folder."""
+    trained: int
+    """Rows trained on."""
+    held_out: int
+    """Rows that chose the hyper-parameters."""
+    weight: float
+    """Weight of one of its rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainReport:
+    """What a training did."""
+
+    out: str
+    """Where the checkpoint is."""
+    seed: int
+    """Of the folds."""
+    sources: Sequence[SourceCount]
+    """What each gave."""
+    choice: Choice
+    """What was chosen on the rows held out."""
+
+    def fields(self) -> dict[str, Any]:
+        """Return it as plain data, without the place it was written to."""
+        return {"seed": self.seed, "sources": [asdict(s) for s in self.sources], "choice": asdict(self.choice)}
+
+
+def train(
+    paths: Sequence[str], *, out: str, router: str = TRAINABLE, embedder: str = "static", seed: int = 0
+) -> TrainReport:
+    """Train a router on outcomes, score matrices or battles, and write its checkpoint to a new folder.
+
+    Args:
+        paths: Parquet files, globs or folders (paths or URIs); ``training/rows.py`` says what each kind means.
+        out: path or URI of a new folder.
+        router: only ``outcome`` has anything to train.
+        embedder: a row of ``EMBEDDERS``.
+        seed: of the folds that choose hyper-parameters where no row is marked ``dev``.
+
+    Raises:
+        ConfigError: a router without weights, or a checkpoint at ``out`` already.
+        DataError: a file, column or row that can't be used.
+
+    """
+    if router != TRAINABLE:
+        known = "has no weights to train" if router in ROUTERS else f"is none of {', '.join(sorted(ROUTERS))}"
+        raise ConfigError("router", f"{router!r} {known}; {TRAINABLE!r} can be trained")
+    return train_sources([Source(path) for path in paths], out=out, embedder=embedder, seed=seed)
+
+
+def train_sources(
+    sources: Sequence[Source],
+    *,
+    out: str,
+    embedder: str = "static",
+    seed: int = 0,
+    name: str = "outcome",
+    card: Callable[[TrainReport, OutcomeRouter], str] | None = None,
+) -> TrainReport:
+    """Do as ``train``, with more said about each source.
+
+    Args:
+        sources: what is read, and how.
+        out: path or URI of a new folder.
+        embedder: a row of ``EMBEDDERS``.
+        seed: of the folds.
+        name: what the checkpoint calls itself.
+        card: writes the model card (Markdown) from the report and the router; a plain one where it is left out.
+
+    """
+    if not sources:
+        raise ConfigError("data", "no file to train on")
+    rows = read_sources(sources)
+    router, choice = fit_router(rows, embedder=embedder, seed=seed)
+    counts = [_count(source, number, rows) for number, source in enumerate(sources)]
+    report = TrainReport(out, seed, counts, choice)
+    text = card(report, router) if card else model_card(name, report.fields())
+    save_heads(out, router.heads, router.embedder, name=name, trained=report.fields(), card=text)
+    return report
+
+
+def fit_router(rows: TrainingRows, *, embedder: str = "static", seed: int = 0) -> tuple[OutcomeRouter, Choice]:
+    """Choose hyper-parameters on the rows held out, fit on the others (on all where none is marked)."""
+    reader = get_embedder(embedder)
+    described = describe(reader, rows.prompts)
+    choice = choose(rows, described, seed=seed)
+    heads = fit_heads(rows, described, ~rows.held_out, choice.penalties, choice.alpha)
+    return OutcomeRouter(heads, reader), choice
+
+
+def _count(source: Source, number: int, rows: TrainingRows) -> SourceCount:
+    mine = rows.file == number
+    held_out = int(np.count_nonzero(mine & rows.held_out))
+    file = source.uri.rstrip("/").rpartition("/")[2]
+    return SourceCount(file, int(np.count_nonzero(mine)) - held_out, held_out, source.weight)
