@@ -12,14 +12,22 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
-from routellm_batch.config_endpoints import EndpointConfig
+from routellm_batch.config_endpoints import EndpointConfig, plain_json
 from routellm_batch.config_errors import explain
 from routellm_batch.errors import ConfigError
 from routellm_batch.yamlio import parse_yaml
 
-RUN_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """What a run id may look like: it is a folder name and must not leave the root."""
 OPERATIONAL = (
     "cluster",
@@ -41,10 +49,21 @@ class Model(BaseModel):
 
 
 def _run_id(value: str) -> str:
-    if not RUN_ID.match(value.replace("{date}", "2000-01-01")) or ".." in value:
+    if not RUN_ID.fullmatch(value.replace("{date}", "2000-01-01")) or ".." in value:
         message = "may hold letters, digits, '.', '_' and '-' (64 at most, no '..') and {date}"
         raise ValueError(message)
     return value
+
+
+def _sum(value: Decimal) -> Decimal:
+    if value != round(value, 9):
+        message = "must be USD with at most nine decimals"
+        raise ValueError(message)
+    return value
+
+
+Sum = Annotated[Decimal, Field(gt=0), AfterValidator(_sum)]
+PlainJson = Annotated[dict[str, Any], BeforeValidator(plain_json)]
 
 
 class RunConfig(Model):
@@ -97,17 +116,17 @@ class RouterConfig(Model):
     name: str = "outcome"
     checkpoint: str | None = None
     embedder: EmbedderConfig = EmbedderConfig()
-    options: dict[str, Any] = Field(default_factory=dict)
+    options: PlainJson = Field(default_factory=dict)
 
 
 class BudgetConfig(Model):
     """What may be spent: exactly one of the three modes, and optionally a hard cap."""
 
     strong_share: Annotated[Decimal, Field(ge=0, le=1)] | None = None
-    usd: Annotated[Decimal, Field(gt=0)] | None = None
+    usd: Sum | None = None
     recover: Annotated[Decimal, Field(gt=0, le=1)] | None = None
     confidence: Annotated[Decimal, Field(gt=0, lt=1)] | None = None
-    hard_cap_usd: Annotated[Decimal, Field(gt=0)] | None = None
+    hard_cap_usd: Sum | None = None
     on_overrun: Literal["degrade", "stop"] = "degrade"
 
     @model_validator(mode="after")
@@ -137,7 +156,7 @@ class LabelConfig(Model):
 
     column: str = "label"
     values: tuple[str, ...] = ()
-    schema_: dict[str, Any] | None = Field(default=None, alias="schema")
+    schema_: PlainJson | None = Field(default=None, alias="schema")
     reask: Annotated[int, Field(ge=0, le=3)] = 1
     instruction: str | None = None
     """System text that asks for the label; made from the values or the schema if absent, none if empty."""

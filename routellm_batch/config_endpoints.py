@@ -187,7 +187,7 @@ class EndpointConfig(Model):
         """The most tokens that an answer may have, if the params say."""
         for name in ("max_completion_tokens", "max_tokens"):
             value = self.params.get(name)
-            if isinstance(value, int):
+            if isinstance(value, int) and not isinstance(value, bool) and value > 0:
                 return value
         return None
 

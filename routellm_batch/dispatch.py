@@ -81,7 +81,6 @@ class CallStage:
     _running: dict[int, CallTask] = field(default_factory=dict)
     _spent: dict[int, int] = field(default_factory=dict)
     """Shard → settled and presumed, in nano-dollars, as its ledger last said."""
-    _drained: bool = False
     _unfunded: bool = False
 
     def run(self) -> None:
@@ -133,9 +132,7 @@ class CallStage:
     def _drain(self) -> None:
         self._waiting.clear()
         self._again.clear()
-        if not self._drained:
-            self._drained = True
-            self.runner.drain()
+        self.runner.drain()
 
     def _submit(self) -> None:
         alone = not self._waiting and not self._running

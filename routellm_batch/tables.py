@@ -68,4 +68,5 @@ def to_parquet(table: pa.Table) -> bytes:
 
 def from_parquet(data: bytes, columns: list[str] | None = None) -> pa.Table:
     """Read a table back."""
-    return pq.read_table(pa.BufferReader(data), columns=columns)
+    # Not pq.read_table: it opens a data set, which takes twenty times as long as reading a small shard.
+    return pq.ParquetFile(pa.BufferReader(data)).read(columns=columns)

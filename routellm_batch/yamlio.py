@@ -11,6 +11,9 @@ import yaml
 from routellm_batch.errors import ConfigError
 
 _FLOAT = re.compile(r"^[-+]?(\d[\d_]*\.\d*|\.\d+|\d[\d_]*(?=[eE]))([eE][-+]?\d+)?$")
+_WITH_EXPONENT = re.compile(r"^[-+]?(\d[\d_]*(\.\d*)?|\.\d+)[eE][-+]?\d+$")
+"""Floats that YAML 1.1 takes for text: 1e3, 1.5e3."""
+_MERGE = "tag:yaml.org,2002:merge"
 
 
 class _Loader(yaml.SafeLoader):
@@ -19,12 +22,16 @@ class _Loader(yaml.SafeLoader):
 
 def _decimal(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> Any:
     text = str(loader.construct_scalar(node)).replace("_", "")
-    return Decimal(text) if _FLOAT.match(text) else float(text.replace(".inf", "inf").replace(".nan", "nan"))
+    if _FLOAT.match(text):
+        return Decimal(text)
+    return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
 
 
 def _mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any, Any]:
     seen: set[Any] = set()
     for key_node, _ in node.value:
+        if key_node.tag == _MERGE:
+            continue
         key = loader.construct_object(key_node)
         if key in seen:
             line = key_node.start_mark.line + 1
@@ -40,16 +47,14 @@ _Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d[\d_]*[eE][-+]?\d+$"), list("-+0123456789")
-)
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _WITH_EXPONENT, list("-+.0123456789"))
 
 
 def parse_yaml(text: str, *, source: str) -> Any:
     """Parse one YAML document.
 
     Raises:
-        ConfigError: not YAML; the text says at which line.
+        ConfigError: not YAML, or a key written twice; the text says at which line.
 
     """
     try:
@@ -59,3 +64,7 @@ def parse_yaml(text: str, *, source: str) -> Any:
         where = f" (line {mark.line + 1})" if mark is not None else ""
         problem = f"not valid YAML{where}: {getattr(error, 'problem', '') or 'cannot be parsed'}"
         raise ConfigError("", problem, source=source) from None
+    except ConfigError as error:
+        raise ConfigError(error.key, error.problem, source=source) from None
+    except (ValueError, TypeError):  # an impossible number, or a key that is itself a list
+        raise ConfigError("", "not valid YAML: a number or a key can't be read", source=source) from None

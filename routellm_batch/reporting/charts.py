@@ -16,8 +16,8 @@ from routellm_batch.reporting.svg import Tick
 from routellm_batch.reporting.text import compact, count, percent, rows, seconds, usd
 from routellm_batch.summary import BINS_PER_OCTAVE
 
-HEADROOM = 1.06
-"""The highest mark stays this far below the top of a plot."""
+HEADROOM, LABEL_HEADROOM = 1.06, 1.16
+"""The highest mark stays this far below the top of a plot; the second leaves room for a label above it."""
 TICK_GAP = 15
 """Percent of an axis that two latencies need between them."""
 
@@ -73,7 +73,8 @@ def frontier_chart(
 ) -> Markup:
     """Return planned cost by strong share, with the chosen point, what was spent, and both extremes; not empty."""
     costs = [point.planned_nano for point in frontier]
-    top = max(1.0, max([*costs, all_strong_nano, all_weak_nano, chosen.nano, spent.nano if spent else 0]) * HEADROOM)
+    top = max(1.0, max([*costs, all_strong_nano, all_weak_nano, chosen.nano, spent.nano if spent else 0]))
+    top *= LABEL_HEADROOM
 
     def place(share: float, nano: int) -> svg.Point:
         return 100 * share, 100 * nano / top
@@ -82,13 +83,14 @@ def frontier_chart(
     at = place(chosen.share, chosen.nano)
     anchor, offset = _side(at[0])
     strong, weak = place(0, all_strong_nano), place(1, all_weak_nano)
+    far_side, inwards = ("end", -6) if chosen.share < 0.5 else ("start", 6)
     marks = [
         svg.curve(points, "area", filled=True),
         svg.line(strong, (100, strong[1]), "reference strongline"),
         svg.line((0, weak[1]), weak, "reference weakline"),
         svg.curve(points, "frontier"),
         svg.line((at[0], 0), (at[0], 106), "mark"),
-        svg.label(strong, f"all strong {usd(all_strong_nano)}", "start", 6, 16),
+        svg.label((100 if inwards < 0 else 0, strong[1]), f"all strong {usd(all_strong_nano)}", far_side, inwards, -7),
         svg.label(weak, f"all weak {usd(all_weak_nano)}", "end", -6, -7),
         svg.label((at[0], 106), chosen.text, anchor, offset, 4, "strongly"),
     ]

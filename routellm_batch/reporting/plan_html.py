@@ -46,7 +46,7 @@ class Budget:
     threshold: float | None
     nano: int
     lines: tuple[str, ...]
-    """How to ask for it: configuration overrides."""
+    """How to ask for it: alternative sets of configuration overrides."""
     chosen: bool = False
 
 
@@ -94,7 +94,11 @@ def budgets(plan: PlanView) -> list[Budget]:
 
 def _budget(plan: PlanView, share: Decimal) -> Budget:
     point = _between(plan.frontier, float(share))
-    lines = (f"budget.strong_share={share}", f"budget.usd={_round_up(point.planned_nano)}")
+    by_share, by_usd = f"budget.strong_share={share}", f"budget.usd={_round_up(point.planned_nano)}"
+    if plan.asked["mode"] == "usd":  # Of the modes exactly one may be set.
+        lines = (by_usd, f"budget.usd=null {by_share}")
+    else:
+        lines = (by_share, f"budget.strong_share=null {by_usd}")
     return Budget(float(share), int(share * plan.valid), point.threshold, point.planned_nano, lines)
 
 

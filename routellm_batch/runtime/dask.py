@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import queue
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -34,6 +35,7 @@ SETTINGS = {
     "distributed.comm.timeouts.connect": "30s",
 }
 CONNECT_S = 60
+DRAIN_EVERY_S = 2.0
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +49,7 @@ class DaskRunner:
         self._finished: queue.Queue[Future[Any]] = queue.Queue()
         self._tasks: dict[str, tuple[Future[Any], Callable[..., Any], object, int]] = {}
         self._number = 0
+        self._draining, self._drain_again_s = False, 0.0
         dask.config.set(SETTINGS)
         self._cluster = _local_cluster(config) if config.kind == "local" else None
         self._client = _connect(config, self._cluster)
@@ -71,8 +74,11 @@ class DaskRunner:
         return [done for future in futures if (done := self._done(future)) is not None]
 
     def drain(self) -> None:
-        """Tell running tasks on every worker to begin nothing new."""
-        self._client.run(drain, self._token)
+        """Tell running tasks on every worker to begin nothing new; said again, as a worker may have been replaced."""
+        self._draining = True
+        if time.monotonic() >= self._drain_again_s:
+            self._drain_again_s = time.monotonic() + DRAIN_EVERY_S
+            self._client.run(_drain, self._token, wait=False, on_error="ignore")
 
     def close(self) -> None:
         """Leave the cluster; end it if it is ours."""
@@ -101,7 +107,7 @@ class DaskRunner:
             future.exception() if future.status == "error" else ConnectionError("the Dask scheduler is gone")
         )
         future.release()
-        if isinstance(error, KilledWorker) and deaths < RESUBMITS:
+        if isinstance(error, KilledWorker) and deaths < RESUBMITS and not self._draining:
             log.warning("a worker died; its shard is started again")
             self._submit(function, task, deaths + 1)
             return None
@@ -110,6 +116,10 @@ class DaskRunner:
     def _on_event(self, event: tuple[float, dict[str, Any]]) -> None:
         fields = {name: value for name, value in event[1].items() if name != "worker"}
         self._sink(from_plain(fields))
+
+
+async def _drain(token: str) -> None:  # noqa: RUF029 - Dask waits for a plain function, and a dead worker hangs it
+    drain(token)
 
 
 def _on_worker(function: Callable[..., Any], task: object, token: str) -> Any:
@@ -131,6 +141,7 @@ def _local_cluster(config: ClusterConfig) -> LocalCluster:
         dashboard_address=None,
         silence_logs=logging.ERROR,
         memory_limit=0,
+        preload="routellm_batch.runtime.preload",
     )
 
 

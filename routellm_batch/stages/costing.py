@@ -7,16 +7,20 @@ routing, each group has at most one paid *owner* per route, the row with the low
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from routellm_batch.config import Config
-from routellm_batch.planning import Cut, RankedRows, score_key
+from routellm_batch.planning import Cut, RankedRows
 from routellm_batch.pricing import MILLION
+from routellm_batch.stages.spill import MAX_BUCKETS, Bucket, BucketSpill, repeated
 from routellm_batch.types import ROUTES, Route
+
+COPY = np.dtype([("shard", "<i4"), ("row", "<i4"), ("owner_shard", "<i4"), ("owner_row", "<i4")])
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,107 +71,112 @@ class Totals:
         )
 
 
-@dataclass(slots=True)
 class Copies:
-    """Rows that take their answer from another row: four parallel int32 columns."""
+    """Rows that take their answer from another row, on a local disk."""
 
-    parts: list[NDArray[np.int32]] = field(default_factory=list)
-    """Each [n, 4]: shard, row, owner's shard, owner's row."""
+    def __init__(self, folder: Path, shards: int) -> None:
+        self._buckets = min(shards, MAX_BUCKETS)
+        self._spill = BucketSpill(folder, COPY, self._buckets)
+        self._counts = np.zeros(shards, dtype=np.int64)
+
+    def add(self, rows: NDArray[np.void], owners: NDArray[np.void]) -> None:
+        """Take rows [B] and the rows [B] that pay for them, both as ``ROW``."""
+        copies = np.empty(len(rows), dtype=COPY)
+        copies["shard"], copies["row"] = rows["shard"], rows["row"]
+        copies["owner_shard"], copies["owner_row"] = owners["shard"], owners["row"]
+        self._counts += np.bincount(rows["shard"], minlength=len(self._counts))
+        self._spill.add(copies, copies["shard"].astype(np.uint64))
 
     @property
     def count(self) -> int:
         """Number of copies."""
-        return sum(len(part) for part in self.parts)
+        return int(self._counts.sum())
 
     def shards(self) -> list[int]:
         """Shards that hold a copy, sorted."""
-        return sorted({int(s) for part in self.parts for s in np.unique(part[:, 0])})
+        return [int(shard) for shard in np.flatnonzero(self._counts)]
 
     def by_shard(self) -> Iterator[tuple[int, pa.Table]]:
         """Yield each shard's copies as a table of row, owner_shard, owner_row, sorted by row."""
-        if not self.parts:
-            return
-        rows = np.concatenate(self.parts)
-        rows = rows[np.lexsort((rows[:, 1], rows[:, 0]))]
-        starts = np.flatnonzero(np.diff(rows[:, 0], prepend=-1))
-        for start, end in zip(starts, [*starts[1:], len(rows)], strict=True):
-            part = rows[start:end]
-            columns = {"row": part[:, 1], "owner_shard": part[:, 2], "owner_row": part[:, 3]}
-            yield int(part[0, 0]), pa.table(columns)
+        for bucket in self._spill.buckets():
+            rows = bucket.rows[np.lexsort((bucket.rows["row"], bucket.rows["shard"]))]
+            starts = np.flatnonzero(np.diff(rows["shard"], prepend=-1))
+            for start, end in zip(starts, [*starts[1:], len(rows)], strict=True):
+                part = rows[start:end]
+                columns = {
+                    name: np.ascontiguousarray(part[name]) for name in ("row", "owner_shard", "owner_row")
+                }
+                yield int(part["shard"][0]), pa.table(columns)
 
 
-def costs_of(table: pa.Table, prices: Prices) -> tuple[RankedRows, int, int]:
-    """Return what selection needs of a bucket's rows, and the bucket's cost all weak and all strong.
+def costs_of(rows: NDArray[np.void], prices: Prices) -> tuple[RankedRows, int, int]:
+    """Return what selection needs of a bucket's rows (``ROW``), and the bucket's cost all weak and all strong.
 
     A lone row costs strong − weak more when it goes strong. Of a group of identical prompts the highest-ranked row
     brings the strong call, and the weak call is saved only with the last; that saving is left out, so a plan made
     from these deltas never costs more than they say.
     """
-    key = score_key(table.column("score").to_numpy())
-    tie = table.column("tie").to_numpy()
-    tokens = table.column("tokens").to_numpy().astype(np.int64)
+    key, tie = np.ascontiguousarray(rows["key"]), np.ascontiguousarray(rows["tie"])
+    tokens = rows["tokens"].astype(np.int64)
     strong, weak = prices.cost("strong", tokens), prices.cost("weak", tokens)
-    group, size = _groups(table)
-    order = np.lexsort((tie, key, group))[::-1]  # each group's rows, highest rank first
-    first = np.diff(group[order], prepend=-1) != 0
-    delta = np.zeros(len(key), dtype=np.int64)
-    lead = order[first]
-    delta[lead] = np.where(size[group[lead]] == 1, strong[lead] - weak[lead], strong[lead])
+    delta, paid = strong - weak, np.ones(len(rows), dtype=bool)
+    at = repeated(rows["first"])
+    if len(at):
+        at = at[np.lexsort((tie[at], key[at], rows["second"][at], rows["first"][at]))[::-1]]
+        # The highest rank of each group comes first in it.
+        leads = _changes(rows["first"][at]) | _changes(rows["second"][at])
+        sizes = np.diff(np.append(np.flatnonzero(leads), len(at)))
+        shared = np.repeat(sizes > 1, sizes)
+        delta[at[shared]] = strong[at[shared]]
+        delta[at[~leads]] = 0
+        paid[at[~leads]] = False
     np.maximum(delta, 0, out=delta)
-    return RankedRows(key, tie, delta), int(weak[lead].sum()), int(strong[lead].sum())
+    return RankedRows(key, tie, delta), int(weak[paid].sum()), int(strong[paid].sum())
 
 
 def settle_routes(
-    tables: Iterable[pa.Table], cut: Cut, prices: Prices
-) -> tuple[int, dict[str, Totals], Copies]:
-    """Follow a cut through all buckets.
+    buckets: Iterable[Bucket], cut: Cut, prices: Prices, copies: Copies
+) -> tuple[int, dict[str, Totals]]:
+    """Follow a cut through all buckets; the copies are added to ``copies``.
 
     Returns:
-        K, the totals of each route, and the copies.
+        K, and the totals of each route.
 
     """
     strong_count = 0
     totals: dict[str, Totals] = {route: Totals() for route in ROUTES}
-    copies = Copies()
-    for table in tables:
-        strong = cut.strong(score_key(table.column("score").to_numpy()), table.column("tie").to_numpy())
+    for bucket in buckets:
+        rows = bucket.rows
+        strong = cut.strong(rows["key"], rows["tie"])
         strong_count += int(strong.sum())
-        tokens = table.column("tokens").to_numpy().astype(np.int64)
-        group, _ = _groups(table)
-        owner = _owners(table, group * 2 + strong)
-        own = owner == np.arange(len(owner))
-        if not own.all():
-            copies.parts.append(_copy_rows(table, np.flatnonzero(~own), owner))
+        tokens, own = rows["tokens"].astype(np.int64), np.ones(len(rows), dtype=bool)
+        taking, owners = _copies(bucket, strong)
+        if len(taking):
+            copies.add(rows[taking], rows[owners])
+            own[taking] = False
         for route, there in (("strong", strong), ("weak", ~strong)):
             paid = tokens[there & own]
             nano = int(prices.cost(route, paid).sum())  # type: ignore[arg-type]
             answers = prices.output_tokens[route] * len(paid)  # type: ignore[index]
             totals[route] = totals[route].plus(len(paid), int(there.sum()), int(paid.sum()), answers, nano)
-    return strong_count, totals, copies
+    return strong_count, totals
 
 
-def _groups(table: pa.Table) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return each row's group number [B] and each group's size."""
-    digests = table.column("content").combine_chunks().dictionary_encode()
-    digests = digests.combine_chunks() if isinstance(digests, pa.ChunkedArray) else digests
-    group = digests.indices.to_numpy().astype(np.int64)
-    return group, np.bincount(group, minlength=len(digests.dictionary))
+def _copies(bucket: Bucket, strong: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the positions of rows that another row pays for, and those rows' positions: the lowest id pays."""
+    rows = bucket.rows
+    at = repeated(rows["first"])
+    if not len(at):
+        return at, at
+    request = {"first": rows["first"][at], "second": rows["second"][at], "strong": strong[at]}
+    table = pa.table({**request, "id": bucket.texts().take(pa.array(at)), "at": at})
+    table = table.sort_by([(name, "ascending") for name in (*request, "id")])
+    at = table.column("at").to_numpy()
+    leads = _changes(rows["first"][at]) | _changes(rows["second"][at]) | _changes(strong[at])
+    owners = at[leads][np.cumsum(leads) - 1]
+    return at[~leads], owners[~leads]
 
 
-def _owners(table: pa.Table, call: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the position of the row that pays for each row's answer, itself for most; call [B] names requests."""
-    owner = np.arange(len(call))
-    _, inverse, sizes = np.unique(call, return_inverse=True, return_counts=True)
-    shared = np.flatnonzero(sizes[inverse] > 1)
-    if len(shared):
-        rows = pa.table({"call": call[shared], "id": table.column("id").take(shared), "at": shared})
-        rows = rows.sort_by([("call", "ascending"), ("id", "ascending")])
-        calls, at = rows.column("call").to_numpy(), rows.column("at").to_numpy()
-        first = np.diff(calls, prepend=calls[0] - 1) != 0
-        owner[at] = at[first][np.cumsum(first) - 1]
-    return owner
-
-
-def _copy_rows(table: pa.Table, rows: NDArray[np.int64], owner: NDArray[np.int64]) -> NDArray[np.int32]:
-    shard, row = table.column("shard").to_numpy(), table.column("row").to_numpy()
-    return np.stack([shard[rows], row[rows], shard[owner[rows]], row[owner[rows]]], axis=1).astype(np.int32)
+def _changes(values: NDArray[np.generic]) -> NDArray[np.bool_]:
+    """Return for each value [B] whether it is not the one before it; the first one is not."""
+    return np.append(True, values[1:] != values[:-1])

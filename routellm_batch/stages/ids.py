@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-import pyarrow as pa
+from numpy.typing import NDArray
 
 from routellm_batch.errors import DataError
+from routellm_batch.stages.spill import repeated
 from routellm_batch.storage.run import Run
+from routellm_batch.tables import from_parquet
 
-NAMED = 3
+NAMED_FIRST = 3
+PLACE = np.dtype([("tie", "<u8"), ("shard", "<i4"), ("row", "<i4")])
+"""Where a row lies, and the keyed hash of its id."""
 
 
 def check_nulls(nulls: Sequence[tuple[int, int]], run: Run, column: str) -> None:
@@ -26,52 +30,49 @@ def check_nulls(nulls: Sequence[tuple[int, int]], run: Run, column: str) -> None
 
     """
     if nulls:
-        places = "; ".join(_place(run, shard, row) for shard, row in nulls[:NAMED])
+        places = "; ".join(_place(run, shard, row) for shard, row in nulls[:NAMED_FIRST])
         raise DataError(f"null ids ({places}); give every row an id", column=column)
 
 
-def check_ids(tables: Iterable[pa.Table], run: Run, column: str) -> None:
+def check_ids(parts: Iterable[NDArray[np.void]], run: Run, column: str) -> None:
     """Refuse duplicate ids.
 
     Args:
-        tables: rows with id, tie, shard and row, such that equal hashes lie in one table.
-        run: the run, for the files' names.
+        parts: rows as ``PLACE``, such that equal hashes lie in one part.
+        run: the run; the ids to be named are read from its score shards.
         column: the id column's name.
 
     Raises:
         DataError: two rows have one id, or two ids one hash.
 
     """
-    found: list[tuple[tuple[int, int], str]] = []
-    duplicates = 0
-    for table in tables:
-        ties = table.column("tie").to_numpy()
-        order = np.argsort(ties, kind="stable")
-        same = np.flatnonzero(ties[order][1:] == ties[order][:-1])
-        duplicates += len(same)
-        if len(same):
-            firsts, seconds = (
-                table.take(order[same[:NAMED]]).to_pylist(),
-                table.take(order[same[:NAMED] + 1]).to_pylist(),
-            )
-            found += [_describe(a, b, run, column) for a, b in zip(firsts, seconds, strict=True)]
-    if found:
-        named = "; ".join(text for _, text in sorted(found)[:NAMED])
+    first, duplicates = list[tuple[int, int, int, int]](), 0
+    for part in parts:
+        same = part[repeated(part["tie"])]
+        same = same[np.lexsort((same["row"], same["shard"], same["tie"]))]
+        at = np.flatnonzero(same["tie"][1:] == same["tie"][:-1])
+        duplicates += len(at)
+        at = at[np.lexsort((same["row"][at], same["shard"][at]))[:NAMED_FIRST]]
+        pairs = zip(same[at][["shard", "row"]].tolist(), same[at + 1][["shard", "row"]].tolist(), strict=True)
+        first = sorted([*first, *((*one, *other) for one, other in pairs)])[:NAMED_FIRST]
+    if first:
+        named = "; ".join(_describe(pair[:2], pair[2:], run, column) for pair in first)
         raise DataError(
             f"{duplicates} duplicate ids ({named}); give every row an id of its own", column=column
         )
 
 
-def _describe(
-    one: dict[str, object], other: dict[str, object], run: Run, column: str
-) -> tuple[tuple[int, int], str]:
-    if one["id"] != other["id"]:
-        problem = (
-            f"ids {one['id']!r} and {other['id']!r} have the same hash under this seed; set another run.seed"
-        )
+def _describe(one: tuple[int, int], other: tuple[int, int], run: Run, column: str) -> str:
+    first, second = _id_at(run, *one), _id_at(run, *other)
+    if first != second:
+        problem = f"ids {first!r} and {second!r} have the same hash under this seed; set another run.seed"
         raise DataError(problem, column=column)
-    first, second = sorted([(int(str(r["shard"])), int(str(r["row"]))) for r in (one, other)])
-    return first, f"{one['id']!r} in {_place(run, *first)} and {_place(run, *second)}"
+    return f"{first!r} in {_place(run, *one)} and {_place(run, *other)}"
+
+
+def _id_at(run: Run, shard: int, row: int) -> object:
+    data = run.store.read(f"score/{run.shards[shard].name}.parquet")
+    return from_parquet(data, ["id"]).column("id")[row].as_py()
 
 
 def _place(run: Run, shard: int, row: int) -> str:

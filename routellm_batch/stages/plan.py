@@ -1,23 +1,18 @@
 """Stage 2, plan: all score shards in, one cut out, in bounded memory (see ``planning`` for the selection).
 
-The score shards are read once and spilled to a local folder in buckets by the content of the prompt, so that
+The score shards are read once and gathered to a local folder in buckets by the content of the prompt, so that
 identical prompts meet; whatever follows is done bucket by bucket. Nothing is spent here.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from decimal import Decimal
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from routellm_batch.config import Config
 from routellm_batch.errors import BudgetError, DataError
@@ -30,16 +25,14 @@ from routellm_batch.planning import (
     strong_rows,
 )
 from routellm_batch.pricing import nano_to_usd, usd_to_nano
-from routellm_batch.stages.costing import Prices, Totals, costs_of, settle_routes
-from routellm_batch.stages.ids import check_ids, check_nulls
-from routellm_batch.stages.spill import BucketSpill, RankedSpill, bucket_count
+from routellm_batch.stages.costing import Copies, Prices, Totals, costs_of, settle_routes
+from routellm_batch.stages.gather import Gathered, gather_rows
+from routellm_batch.stages.spill import RankedSpill
 from routellm_batch.storage.run import Run, to_json
-from routellm_batch.tables import from_parquet, to_parquet
+from routellm_batch.tables import to_parquet
 from routellm_batch.types import ROUTES, Shard
 
 PLAN = "plan.json"
-READ_THREADS = 8
-BATCH_ROWS = 65_536
 HISTOGRAM_BINS = 60
 
 
@@ -105,17 +98,21 @@ def make_plan(config: Config, run: Run) -> Plan:
 
     """
     with tempfile.TemporaryDirectory(prefix="routellm-plan-") as scratch:
-        spilled = _spill(config, run, Path(scratch))
+        gathered = gather_rows(run, Path(scratch) / "rows", config.input.columns.id)
+        if gathered.valid == 0:
+            kinds = "null, empty, oversized or not UTF-8"
+            problem = f"none of the {gathered.invalid} rows is a valid prompt ({kinds})"
+            raise DataError(problem, file=config.input.uri)
         prices = Prices.of(config)
         ranked = RankedSpill(Path(scratch) / "ranked")
         base, dearest, histogram = 0, 0, np.zeros(HISTOGRAM_BINS, dtype=np.int64)
-        for table in spilled.content.tables():
-            part, weak_nano, strong_nano = costs_of(table, prices)
+        for bucket in gathered.content.buckets():
+            part, weak_nano, strong_nano = costs_of(bucket.rows, prices)
             ranked.add(part)
             base, dearest = base + weak_nano, dearest + strong_nano
             histogram += np.histogram(part.key.view(np.float32), HISTOGRAM_BINS, (0, 1))[0]
-        cut = _choose(config, ranked, spilled.valid, base)
-        plan = _settle(cut, config, run, spilled, prices)
+        cut = _choose(config, ranked, gathered.valid, base)
+        plan = _settle(cut, config, run, gathered, prices)
         plan = replace(
             plan,
             all_weak_nano=base,
@@ -123,61 +120,9 @@ def make_plan(config: Config, run: Run) -> Plan:
             frontier=frontier(ranked.passes, base),
             histogram=histogram.tolist(),
         )
-        plan = _fit_cap(plan, config, run, spilled, prices, ranked)
+        plan = _fit_cap(plan, config, run, gathered, prices, ranked)
     run.store.create(PLAN, plan.to_json())
     return load_plan(run) or plan
-
-
-@dataclass(frozen=True)
-class _Spilled:
-    content: BucketSpill
-    valid: int
-    invalid: int
-
-
-def _spill(config: Config, run: Run, scratch: Path) -> _Spilled:
-    """Read every score shard once; refuse null and duplicate ids on the way."""
-    rows, valid, nulls = sum(shard.rows for shard in run.shards), 0, list[tuple[int, int]]()
-    buckets = bucket_count(rows)
-    content, ids = BucketSpill(scratch / "content", buckets), BucketSpill(scratch / "ids", buckets)
-    stream = read_ahead(run, run.shards)
-    while batch := list(islice(stream, max(1, BATCH_ROWS // config.input.shard_rows))):
-        merged = pa.concat_tables(batch)
-        bare = merged.filter(merged.column("id").is_null())
-        nulls += zip(bare["shard"].to_pylist(), bare["row"].to_pylist(), strict=True)
-        named = merged.filter(merged.column("id").is_valid())
-        ids.add(named, named.column("tie").to_numpy())
-        good = named.filter(named.column("kind").is_null())
-        content.add(good, _first_word(good.column("content")))
-        valid += good.num_rows
-    check_nulls(nulls, run, config.input.columns.id)
-    check_ids(ids.tables(), run, config.input.columns.id)
-    if valid == 0:
-        problem = f"none of the {rows} rows is a valid prompt (null, empty, oversized or not UTF-8)"
-        raise DataError(problem, file=config.input.uri)
-    return _Spilled(content, valid, rows - valid)
-
-
-def _first_word(digests: pa.ChunkedArray) -> np.ndarray:
-    """Return the first 8 bytes of each 16-byte digest, uint64 [B]."""
-    return np.frombuffer(b"".join(digests.to_pylist()), dtype="<u8")[::2]
-
-
-def read_ahead(run: Run, shards: Iterable[Shard]) -> Iterator[pa.Table]:
-    """Yield the score tables of some shards in order, with the shard's index as a column; a few are read ahead."""
-    with ThreadPoolExecutor(READ_THREADS) as pool:
-        waiting: deque[Future[pa.Table]] = deque()
-        for shard in shards:
-            waiting.append(pool.submit(_read, run, shard))
-            if len(waiting) > 2 * READ_THREADS:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-
-
-def _read(run: Run, shard: Shard) -> pa.Table:
-    table = from_parquet(run.store.read(f"score/{shard.name}.parquet"))
-    return table.append_column("shard", pa.array(np.full(table.num_rows, shard.index, dtype=np.int32)))
 
 
 def _choose(config: Config, ranked: RankedSpill, valid: int, base: int) -> Cut:
@@ -199,17 +144,19 @@ def _refuse_below(base: int, nano: int, key: str) -> None:
         raise BudgetError(message)
 
 
-def _settle(cut: Cut, config: Config, run: Run, spilled: _Spilled, prices: Prices) -> Plan:
+def _settle(cut: Cut, config: Config, run: Run, gathered: Gathered, prices: Prices) -> Plan:
     """Follow a cut through all rows: what is sent where, and which rows share an answer."""
-    strong, totals, copies = settle_routes(spilled.content.tables(), cut, prices)
-    for index, rows in copies.by_shard():
-        run.store.create(copies_path(cut, run.shards[index]), to_parquet(rows))
+    with tempfile.TemporaryDirectory(prefix="routellm-copies-") as scratch:
+        copies = Copies(Path(scratch) / "copies", len(run.shards))
+        strong, totals = settle_routes(gathered.content.buckets(), cut, prices, copies)
+        for index, rows in copies.by_shard():
+            run.store.create(copies_path(cut, run.shards[index]), to_parquet(rows))
     mode = next(name for name in ("strong_share", "usd") if getattr(config.budget, name) is not None)
     cap = config.budget.hard_cap_usd
     return Plan(
         cut=cut,
-        valid=spilled.valid,
-        invalid=spilled.invalid,
+        valid=gathered.valid,
+        invalid=gathered.invalid,
         strong=strong,
         asked={"mode": mode, "value": str(getattr(config.budget, mode))},
         endpoints=totals,
@@ -225,7 +172,7 @@ def _settle(cut: Cut, config: Config, run: Run, spilled: _Spilled, prices: Price
 
 
 def _fit_cap(
-    plan: Plan, config: Config, run: Run, spilled: _Spilled, prices: Prices, ranked: RankedSpill
+    plan: Plan, config: Config, run: Run, gathered: Gathered, prices: Prices, ranked: RankedSpill
 ) -> Plan:
     """Lower the share until the plan fits the hard cap, or refuse."""
     if plan.cap_nano is None or plan.planned_nano <= plan.cap_nano:
@@ -239,7 +186,7 @@ def _fit_cap(
         raise BudgetError(message)
     _refuse_below(plan.all_weak_nano, plan.cap_nano, "budget.hard_cap_usd")
     cut = cut_by_spend(ranked.passes, plan.cap_nano - plan.all_weak_nano)
-    lower = _settle(cut, config, run, spilled, prices)
+    lower = _settle(cut, config, run, gathered, prices)
     degraded = {
         "reason": "planned cost was above hard_cap_usd",
         "planned_usd": f"{planned:.9f}",

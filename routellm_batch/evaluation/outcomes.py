@@ -1,0 +1,84 @@
+"""Reading OUTCOMES: what is kept of a file, and what is not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from routellm_batch.errors import DataError
+from routellm_batch.training.reading import labels, numbers, read_table, require, texts
+from routellm_batch.types import PromptBatch
+
+COLUMNS = ("prompt_id", "prompt", "strong_score", "weak_score")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outcomes:
+    """N prompts with both models' quality."""
+
+    uri: str
+    """Where they are from."""
+    ids: Sequence[str]
+    """Length N."""
+    prompts: Sequence[str]
+    """Length N."""
+    strong: NDArray[np.float64]
+    """[N], quality of the strong model's answer, in the file's own unit."""
+    weak: NDArray[np.float64]
+    """[N], the same of the weak model's."""
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+    @property
+    def gain(self) -> NDArray[np.float64]:
+        """[N], strong − weak."""
+        return self.strong - self.weak
+
+    @property
+    def batch(self) -> PromptBatch:
+        """The prompts, as a router takes them."""
+        return PromptBatch(self.ids, self.prompts)
+
+    def take(self, rows: NDArray[np.int64]) -> Outcomes:
+        """Return some of the rows."""
+        return Outcomes(
+            self.uri,
+            [self.ids[row] for row in rows],
+            [self.prompts[row] for row in rows],
+            self.strong[rows],
+            self.weak[rows],
+        )
+
+
+def read_outcomes(uri: str, where: Mapping[str, str]) -> Outcomes:
+    """Read a Parquet file, glob or folder of outcomes, without its contaminated rows.
+
+    Args:
+        uri: path or URI.
+        where: column → value; a row is kept if each column, as text, has that value.
+
+    Raises:
+        DataError: it can't be read, lacks a column, has a row without a prompt or a score, or no row is left.
+
+    """
+    table = read_table(uri)
+    require(table, [*COLUMNS, *where], uri)
+    kept = np.array([value != "true" for value in labels(table, "contaminated")])
+    for column, value in where.items():
+        kept &= np.array([found == value for found in labels(table, column)])
+    rows = np.flatnonzero(kept)
+    if not len(rows):
+        asked = " and ".join(f"{column}={value}" for column, value in where.items())
+        raise DataError(f"no row is left{f' with {asked}' if asked else ''}", file=uri)
+    whole = Outcomes(
+        uri,
+        labels(table, "prompt_id"),
+        texts(table, "prompt", uri),
+        numbers(table, "strong_score", uri),
+        numbers(table, "weak_score", uri),
+    )
+    return whole.take(rows)
