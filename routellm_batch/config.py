@@ -12,19 +12,13 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    model_validator,
-)
+from jsonschema import Draft202012Validator, SchemaError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from routellm_batch.config_endpoints import EndpointConfig, plain_json
 from routellm_batch.config_errors import explain
 from routellm_batch.errors import ConfigError
+from routellm_batch.pricing import usd_to_nano
 from routellm_batch.yamlio import parse_yaml
 
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -56,9 +50,16 @@ def _run_id(value: str) -> str:
 
 
 def _sum(value: Decimal) -> Decimal:
-    if value != round(value, 9):
-        message = "must be USD with at most nine decimals"
-        raise ValueError(message)
+    usd_to_nano(value)
+    return value
+
+
+def _json_schema(value: dict[str, Any]) -> dict[str, Any]:
+    try:
+        Draft202012Validator.check_schema(value)
+    except SchemaError as error:
+        message = f"is no JSON schema: at {error.json_path}: {error.message}"
+        raise ValueError(message) from None
     return value
 
 
@@ -156,7 +157,7 @@ class LabelConfig(Model):
 
     column: str = "label"
     values: tuple[str, ...] = ()
-    schema_: PlainJson | None = Field(default=None, alias="schema")
+    schema_: Annotated[PlainJson, AfterValidator(_json_schema)] | None = Field(default=None, alias="schema")
     reask: Annotated[int, Field(ge=0, le=3)] = 1
     instruction: str | None = None
     """System text that asks for the label; made from the values or the schema if absent, none if empty."""

@@ -11,7 +11,8 @@ from routellm_batch.config import Config
 from routellm_batch.reporting.cost import RunFacts, State, cost_json, run_facts
 from routellm_batch.reporting.html import render_report
 from routellm_batch.reporting.plan_html import frontier_table, plan_facts, render_plan
-from routellm_batch.reporting.summary_lines import closing_lines, plan_lines
+from routellm_batch.reporting.text import count, rows, usd
+from routellm_batch.reporting.wording import closing_lines
 from routellm_batch.stages.plan import Plan
 from routellm_batch.stages.respond import summarise
 from routellm_batch.storage.ledger import ShardLedger
@@ -78,7 +79,11 @@ def write_plan_outputs(config: Config, run: Run, plan: Plan) -> Outputs:
     facts = plan_facts(config, run_id=run.id, run_uri=run.uri, plan=plan)
     run.store.replace(PLAN_HTML, render_plan(facts).encode("utf-8"))
     run.store.replace(FRONTIER, to_parquet(frontier_table(plan)))
-    return Outputs(0, plan_lines(facts, run.store.uri(PLAN_HTML)), plan)
+    lines = [
+        f"{count(plan.strong)} of {rows(plan.valid)} strong, expected to cost {usd(plan.planned_nano)}. Nothing was called.",
+        f"Plan: {run.store.uri(PLAN_HTML)}",
+    ]
+    return Outputs(0, lines, plan)
 
 
 def _facts(config: Config, run: Run, plan: Plan, state: State, reason: str | None, wall_s: float) -> RunFacts:

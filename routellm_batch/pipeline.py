@@ -147,7 +147,7 @@ def _score_and_plan(config: Config, run: Run, runner: Runner, sink: Sink, halt: 
     sink(StageFinished("score"))
     if halt.stopped:
         return None
-    sink(StageStarted("plan", rows, 0))
+    sink(StageStarted("plan", rows, rows))
     plan = make_plan(config, run)
     sink(StageFinished("plan"))
     return plan

@@ -64,12 +64,18 @@ def score_chart(histogram: Sequence[int], threshold: float | None) -> Markup:
     where = "nothing goes strong" if threshold is None else f"the cut is at {threshold:.4f}"
     described = f"Rows by score, {steps} equal steps from 0 to 1; {where}; the fullest step has {rows(most)}."
     x_ticks = [Tick(100 * at, f"{at:g}") for at in (0, 0.25, 0.5, 0.75, 1)]
-    y_ticks = [Tick(100 * value / top, compact(value)) for value in svg.ticks_to(top, 4) if value == int(value)]
+    y_ticks = [
+        Tick(100 * value / top, compact(value)) for value in svg.ticks_to(top, 4) if value == int(value)
+    ]
     return svg.plot(220, described, x_ticks, y_ticks, *marks)
 
 
 def frontier_chart(
-    frontier: Sequence[FrontierPoint], all_weak_nano: int, all_strong_nano: int, chosen: Mark, spent: Mark | None
+    frontier: Sequence[FrontierPoint],
+    all_weak_nano: int,
+    all_strong_nano: int,
+    chosen: Mark,
+    spent: Mark | None,
 ) -> Markup:
     """Return planned cost by strong share, with the chosen point, what was spent, and both extremes; not empty."""
     costs = [point.planned_nano for point in frontier]
@@ -90,7 +96,13 @@ def frontier_chart(
         svg.line((0, weak[1]), weak, "reference weakline"),
         svg.curve(points, "frontier"),
         svg.line((at[0], 0), (at[0], 106), "mark"),
-        svg.label((100 if inwards < 0 else 0, strong[1]), f"all strong {usd(all_strong_nano)}", far_side, inwards, -7),
+        svg.label(
+            (100 if inwards < 0 else 0, strong[1]),
+            f"all strong {usd(all_strong_nano)}",
+            far_side,
+            inwards,
+            -7,
+        ),
         svg.label(weak, f"all weak {usd(all_weak_nano)}", "end", -6, -7),
         svg.label((at[0], 106), chosen.text, anchor, offset, 4, "strongly"),
     ]

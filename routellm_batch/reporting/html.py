@@ -123,7 +123,9 @@ def _routing_bars(facts: RunFacts, counterfactuals: Mapping[Route, int]) -> list
 
 
 def _score_chart(facts: RunFacts) -> Markup | None:
-    return charts.score_chart(facts.plan.histogram, facts.plan.cut.threshold) if facts.plan.histogram else None
+    return (
+        charts.score_chart(facts.plan.histogram, facts.plan.cut.threshold) if facts.plan.histogram else None
+    )
 
 
 def _frontier_chart(facts: RunFacts) -> Markup | None:
@@ -131,9 +133,9 @@ def _frontier_chart(facts: RunFacts) -> Markup | None:
     if not plan.frontier or not plan.valid:
         return None
     share = plan.strong / plan.valid
-    chosen = charts.Mark(share, plan.planned_nano, f"{percent(share)} strong, {usd(plan.planned_nano)} planned")
+    chosen = charts.Mark(share, plan.planned_nano, f"{percent(share)}, {usd(plan.planned_nano)}")
     if facts.achieved_share is not None and facts.done == plan.valid:
-        text = f"{percent(facts.achieved_share)} strong, {usd(facts.calls.spent_nano)} spent"
+        text = f"{percent(facts.achieved_share)}, {usd(facts.calls.spent_nano)}"
         spent = charts.Mark(facts.achieved_share, facts.calls.spent_nano, text)
     return charts.frontier_chart(plan.frontier, plan.all_weak_nano, plan.all_strong_nano, chosen, spent)
 

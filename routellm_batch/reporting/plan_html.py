@@ -60,7 +60,7 @@ def render_plan(facts: PlanFacts) -> str:
     """Return one self-contained page: cost by strong share, drawn and as budgets to choose from."""
     plan = facts.plan
     chosen = _chosen(plan)
-    text = f"{percent(chosen.share)} strong, {usd(chosen.planned_nano)}"
+    text = f"{percent(chosen.share)}, {usd(chosen.planned_nano)}"
     mark = charts.Mark(chosen.share, chosen.planned_nano, text)
     curve, weak, strong = plan.frontier, plan.all_weak_nano, plan.all_strong_nano
     drawn = charts.frontier_chart(curve, weak, strong, mark, None) if curve else None
@@ -167,7 +167,9 @@ def plan_table(plan: PlanView) -> Table:
         cut = "none" if point.threshold is None else f"{point.threshold:.4f}"
         bar = Bar(top, 0, point.planned_nano, width=BAR_CELLS, color="green" if here else "blue")
         style = "bold green" if here else None
-        table.add_row("▶" if here else "", f"{100 * point.share:.2f}%", cut, usd(point.planned_nano), bar, style=style)
+        table.add_row(
+            "▶" if here else "", f"{100 * point.share:.2f}%", cut, usd(point.planned_nano), bar, style=style
+        )
     return table
 
 

@@ -27,7 +27,9 @@ class Tick:
 
 def tag(name: str, *inside: str, **attributes: str | float) -> Markup:
     """Return one element; ``class_`` and ``stroke_width`` become ``class`` and ``stroke-width``."""
-    pairs = (f' {key.strip("_").replace("_", "-")}="{escape(_text(value))}"' for key, value in attributes.items())
+    pairs = (
+        f' {key.strip("_").replace("_", "-")}="{escape(_text(value))}"' for key, value in attributes.items()
+    )
     body = Markup("").join(inside)
     return Markup(f"<{name}{''.join(pairs)}>{body}</{name}>")  # noqa: S704 - made of escaped parts
 
@@ -43,7 +45,12 @@ def tip(text: str) -> Markup:
 
 def bar(x: float, width: float, height: float, look: str, text: str) -> Markup:
     """Return an upright bar on the plot's floor, all in percent."""
-    size = {"x": f"{x:.3f}%", "y": f"{100 - height:.3f}%", "width": f"{width:.3f}%", "height": f"{height:.3f}%"}
+    size = {
+        "x": f"{x:.3f}%",
+        "y": f"{100 - height:.3f}%",
+        "width": f"{width:.3f}%",
+        "height": f"{height:.3f}%",
+    }
     return tag("rect", tip(text), **size, class_=look)
 
 
@@ -58,7 +65,9 @@ def dot(at: Point, look: str, text: str) -> Markup:
     return tag("circle", tip(text), cx=f"{at[0]:.3f}%", cy=f"{100 - at[1]:.3f}%", r=5, class_=look)
 
 
-def label(at: Point, text: str, anchor: str = "middle", dx: float = 0, dy: float = 0, look: str = "") -> Markup:
+def label(
+    at: Point, text: str, anchor: str = "middle", dx: float = 0, dy: float = 0, look: str = ""
+) -> Markup:
     """Return a text beside a point; ``anchor`` is start, middle or end, ``dx`` and ``dy`` are pixels."""
     x, y = f"{at[0]:.3f}%", f"{100 - at[1]:.3f}%"
     return tag("text", text, x=x, y=y, dx=dx, dy=dy, text_anchor=anchor, class_=look)
@@ -68,7 +77,9 @@ def curve(points: Sequence[Point], look: str, *, filled: bool = False) -> Markup
     """Return a line through the points, or the area below it."""
     ends = [(points[-1][0], 0.0), (points[0][0], 0.0)] if filled else []
     path = " ".join(f"{x:.3f},{100 - y:.3f}" for x, y in [*points, *ends])
-    shape = tag("polygon" if filled else "polyline", points=path, class_=look, vector_effect="non-scaling-stroke")
+    shape = tag(
+        "polygon" if filled else "polyline", points=path, class_=look, vector_effect="non-scaling-stroke"
+    )
     stretch = {"viewBox": "0 0 100 100", "preserveAspectRatio": "none"}
     return tag("svg", shape, width="100%", height="100%", **stretch)
 
@@ -87,7 +98,9 @@ def plot(
     height: int, described: str, x_ticks: Iterable[Tick], y_ticks: Iterable[Tick], *marks: str, look: str = ""
 ) -> Markup:
     """Return a whole chart: grid, ticks and the marks above them; ``described`` is for those who can't see it."""
-    y_marks = [(line((0, t.at), (100, t.at), "grid"), label((0, t.at), t.label, "end", -8, 4)) for t in y_ticks]
+    y_marks = [
+        (line((0, t.at), (100, t.at), "grid"), label((0, t.at), t.label, "end", -8, 4)) for t in y_ticks
+    ]
     x_marks = [label((t.at, 0), t.label, dy=18) for t in x_ticks]
     parts = [*(part for pair in y_marks for part in pair), *x_marks, line((0, 0), (100, 0), "axis"), *marks]
     drawing = tag("svg", *parts, width="100%", height=height, role="img", aria_label=described)

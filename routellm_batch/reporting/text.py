@@ -11,14 +11,16 @@ LONGEST_ID = 120
 
 
 def usd(nano: int) -> str:
-    """Return dollars, e.g. ``$1,234,567.00``, ``$0.1234``, ``$0.00000125``.
+    """Return dollars, e.g. ``$1,234,567``, ``$18.52``, ``$0.1234``, ``$0.00000125``.
 
-    Two decimals from a dollar, four from a cent, below that three significant digits.
+    No decimals from ten thousand dollars, two from one, four from a cent, below that three significant digits.
     """
     size = abs(nano)
     if size == 0:
         return "$0"
-    if size >= NANO:
+    if size >= 10_000 * NANO:
+        places = 0
+    elif size >= NANO:
         places = 2
     elif size >= NANO // 100:
         places = 4

@@ -118,7 +118,8 @@ class DaskRunner:
         self._sink(from_plain(fields))
 
 
-async def _drain(token: str) -> None:  # noqa: RUF029 - Dask waits for a plain function, and a dead worker hangs it
+async def _drain(token: str) -> None:
+    """Dask would wait for a plain function, and for ever on a dying worker."""
     drain(token)
 
 

@@ -31,7 +31,7 @@ class Penalties:
     """On the coefficients of standardised surface features."""
 
 
-EMBEDDING_PENALTIES = (0.3, 1.0, 3.0, 10.0)
+EMBEDDING_PENALTIES = (1.0, 3.0, 10.0, 30.0)
 FEATURE_PENALTIES = (30.0, 300.0)
 ALPHAS = (0.0, 0.25, 0.5, 0.75, 1.0)
 FALLBACK, FALLBACK_ALPHA = Penalties(3.0, 300.0), 1.0

@@ -37,8 +37,8 @@ SELECTION = """\
 
 Penalties and α come out of one run of the command below, on dev rows. What that run takes as given (the feature list, the
 two-model "strong" tier of a score matrix, an intercept for each task, the weights of rows, the size of the grid) was settled
-before, by comparing about 1,800 variants on train and dev rows of the training files (leave-one-task-out); an earlier and
-a later comparison are not independent, so the figure above is optimistic.
+before, by comparing about 2,000 variants on train and dev rows of the training files (mostly with a task left out). The
+same dev rows served twice, so the figure above is optimistic.
 
 No choice was made by a score on the evaluation sets. Two things about them were known, and are said here: how well plain
 prompt length does there, when the features that count the question without its answer options were designed (they were
@@ -64,9 +64,10 @@ The weights are under this project's licence, Apache-2.0."""
 LIMITS = """\
 ## Limits
 
-A score ranks the prompts of one job; it is no probability, and scores of different kinds of prompts compare badly. Prompt
-length alone is a strong baseline on these sets; measure both on a few hundred labelled prompts of your own
-(`routellm-batch evaluate … --pilot 500`), which trains a router that beats either. Trained on English."""
+A score ranks the prompts of one job; it is no probability, and scores of different kinds of prompts compare badly. Where
+the table shows prompt length ahead of these weights, it is: for prompts like those, `router: {name: length}` is the
+better choice. Measure both on labelled prompts of your own (`routellm-batch evaluate`, with `--pilot N` to see what
+training on N of them brings). Trained on English."""
 
 
 def train_builtin(data: str, *, out: str, seed: int = 0) -> TrainReport:

@@ -100,6 +100,7 @@ def _write(folder: Path, tree: Any) -> Path:
         ({"retry__max_error_rate": 2}, "retry.max_error_rate"),
         ({"label": {"column": "label"}}, "label: give exactly one of values and schema"),
         ({"label": {"values": ["a"], "schema": {}}}, "label: give exactly one of values and schema"),
+        ({"label": {"schema": {"type": 5}}}, "label.schema: is no JSON schema: at $.type"),
         ({"cluster": {"kind": "address"}}, "cluster: address is needed with kind address"),
         ({"cluster": {"kind": "local", "address": "tcp://h:1"}}, "cluster: address is needed with kind address"),
         ({"cluster": {"kind": "yarn"}}, "cluster.kind"),
@@ -278,3 +279,10 @@ def test_a_maximum_must_be_a_whole_number(value: Any) -> None:
     """A maximum that no endpoint would honour can't bound a cost, so it is refused under a cap."""
     text = _problem(budget__hard_cap_usd=1, endpoints__strong__params={"max_completion_tokens": value})
     assert "max_completion_tokens" in text
+
+
+def test_a_label_schema_is_plain_json() -> None:
+    """Fractions of the YAML are JSON numbers in a schema, which goes to the model as text."""
+    config = job_config(HERE, label={"schema": {"type": "number", "multipleOf": Decimal("0.5")}})
+    assert config.label is not None
+    assert json.dumps(config.label.schema_) == '{"type": "number", "multipleOf": 0.5}'

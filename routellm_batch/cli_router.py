@@ -1,0 +1,59 @@
+"""``routellm-batch evaluate`` and ``train``: routers measured and made."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from routellm_batch.errors import ConfigError
+
+Embedder = Annotated[str, typer.Option("--embedder", metavar="NAME", help="What reads the texts.")]
+
+
+def evaluate(
+    outcomes: Annotated[
+        list[str], typer.Argument(metavar="OUTCOMES...", help="Parquet with prompt and both models' scores.")
+    ],
+    *,
+    router: Annotated[
+        list[str], typer.Option("--router", metavar="NAME[:CHECKPOINT]", help="May be repeated.")
+    ],
+    embedder: Embedder = "static",
+    where: Annotated[
+        list[str] | None, typer.Option("--where", metavar="COLUMN=VALUE", help="Rows to keep.")
+    ] = None,
+    pilot: Annotated[
+        int | None, typer.Option("--pilot", metavar="N", help="Train on N rows, test on the rest.")
+    ] = None,
+    seeds: Annotated[int, typer.Option("--seeds", metavar="K", min=1, help="Repeat the pilot K times.")] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+) -> None:
+    """Measure routers on labelled outcomes: CPT, PGR and APGR with intervals, beside baselines."""
+    from routellm_batch.evaluation import evaluate as measure
+    from routellm_batch.evaluation import render_table, to_json
+
+    filters: dict[str, str] = {}
+    for pair in where or ():
+        column, equals, value = pair.partition("=")
+        if not equals:
+            raise ConfigError("--where", f"{pair!r} is not COLUMN=VALUE")
+        filters[column] = value
+    result = measure(outcomes, router, embedder=embedder, where=filters, pilot=pilot, seeds=seeds)
+    typer.echo(to_json(result) if as_json else render_table(result))
+
+
+def train(
+    data: Annotated[
+        list[str], typer.Argument(metavar="DATA...", help="Outcomes, score matrices or battles in Parquet.")
+    ],
+    *,
+    router: Annotated[str, typer.Option("--router", metavar="NAME", help="Router to train.")],
+    out: Annotated[str, typer.Option("--out", metavar="DIR", help="A new folder for the weights.")],
+    embedder: Embedder = "static",
+    seed: Annotated[int, typer.Option("--seed", help="Seed of every random choice.")] = 0,
+) -> None:
+    """Train a router; ends with where its weights are, to be given as router.checkpoint."""
+    from routellm_batch.training import train as fit
+
+    typer.echo(fit(data, router=router, embedder=embedder, out=out, seed=seed).out)
