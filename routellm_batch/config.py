@@ -12,13 +12,11 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from jsonschema import Draft202012Validator, SchemaError
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from routellm_batch.config_endpoints import EndpointConfig, plain_json
+from routellm_batch.config_endpoints import EndpointConfig, JsonSchema, PlainJson, Sum
 from routellm_batch.config_errors import explain
 from routellm_batch.errors import ConfigError
-from routellm_batch.pricing import usd_to_nano
 from routellm_batch.yamlio import parse_yaml
 
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -47,24 +45,6 @@ def _run_id(value: str) -> str:
         message = "may hold letters, digits, '.', '_' and '-' (64 at most, no '..') and {date}"
         raise ValueError(message)
     return value
-
-
-def _sum(value: Decimal) -> Decimal:
-    usd_to_nano(value)
-    return value
-
-
-def _json_schema(value: dict[str, Any]) -> dict[str, Any]:
-    try:
-        Draft202012Validator.check_schema(value)
-    except SchemaError as error:
-        message = f"is no JSON schema: at {error.json_path}: {error.message}"
-        raise ValueError(message) from None
-    return value
-
-
-Sum = Annotated[Decimal, Field(gt=0), AfterValidator(_sum)]
-PlainJson = Annotated[dict[str, Any], BeforeValidator(plain_json)]
 
 
 class RunConfig(Model):
@@ -157,7 +137,7 @@ class LabelConfig(Model):
 
     column: str = "label"
     values: tuple[str, ...] = ()
-    schema_: Annotated[PlainJson, AfterValidator(_json_schema)] | None = Field(default=None, alias="schema")
+    schema_: JsonSchema | None = Field(default=None, alias="schema")
     reask: Annotated[int, Field(ge=0, le=3)] = 1
     instruction: str | None = None
     """System text that asks for the label; made from the values or the schema if absent, none if empty."""

@@ -7,9 +7,10 @@ from decimal import Decimal
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
+from jsonschema import Draft202012Validator, SchemaError
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from routellm_batch.pricing import Price
+from routellm_batch.pricing import Price, usd_to_nano
 
 RESERVED_PARAMS = frozenset({"model", "messages", "stream", "n"})
 """Body keys that the job sets itself, or that would change what a reply is."""
@@ -36,6 +37,20 @@ def _price(value: Decimal) -> Decimal:
     if not value.is_finite() or value < 0 or value.as_tuple().exponent < -9:  # type: ignore[operator]
         message = "must be USD per million tokens, 0 or more, with at most nine decimals"
         raise ValueError(message)
+    return value
+
+
+def _sum(value: Decimal) -> Decimal:
+    usd_to_nano(value)
+    return value
+
+
+def _json_schema(value: dict[str, Any]) -> dict[str, Any]:
+    try:
+        Draft202012Validator.check_schema(value)
+    except SchemaError as error:
+        message = f"is no JSON schema: at {error.json_path}: {error.message}"
+        raise ValueError(message) from None
     return value
 
 
@@ -71,6 +86,9 @@ def _base_url(value: str) -> str:
 
 
 Usd = Annotated[Decimal, AfterValidator(_price)]
+Sum = Annotated[Decimal, Field(gt=0), AfterValidator(_sum)]
+PlainJson = Annotated[dict[str, Any], BeforeValidator(plain_json)]
+JsonSchema = Annotated[PlainJson, AfterValidator(_json_schema)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -149,7 +167,7 @@ class EndpointConfig(Model):
     price: PriceConfig
     base_url: Annotated[str, AfterValidator(_base_url)] | None = None
     api_key: Annotated[str, AfterValidator(_key_reference)] | None = None
-    params: Annotated[dict[str, Any], BeforeValidator(plain_json)] = Field(default_factory=dict)
+    params: PlainJson = Field(default_factory=dict)
     limits: LimitsConfig = LimitsConfig()
     timeout_s: Annotated[float, Field(gt=0)] = 120
     estimate: EstimateConfig = EstimateConfig()

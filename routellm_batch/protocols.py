@@ -84,6 +84,10 @@ class Store(Protocol):
         """Return an object's bytes; FileNotFoundError if it is absent."""
         ...
 
+    def read_many(self, paths: Sequence[str]) -> Sequence[bytes]:
+        """Return the bytes of some objects, in order; FileNotFoundError if one is absent."""
+        ...
+
     def list(self, folder: str) -> Sequence[StoredObject]:
         """Every object below a folder, uncached, sorted by path."""
         ...

@@ -10,6 +10,8 @@ from routellm_batch.types import ErrorKind, Reply, Usage, Verdict
 
 MAX_REPLY_BYTES = 32 * 1024 * 1024
 """A longer reply is refused."""
+MAX_TOKENS = 10**9
+"""A larger count in a reply's usage is nonsense, and would not fit the columns."""
 MAX_RETRY_AFTER_S = 120.0
 """A longer Retry-After is cut to this; some servers send nonsense."""
 
@@ -84,8 +86,13 @@ def parse_reply(status: int, content: bytes) -> Reply:
         raise CallError(ErrorKind.BAD_REPLY, Verdict.RETRY, status=status, maybe_billed=True) from None
     if not (answer is None or isinstance(answer, str)) or not (finish is None or isinstance(finish, str)):
         raise CallError(ErrorKind.BAD_REPLY, Verdict.RETRY, status=status, maybe_billed=True)
-    text = (answer or "").encode("utf-8", "replace").decode()  # a lone surrogate can't be stored
-    return Reply(text, finish, model if isinstance(model, str) else "", usage)
+    named = _storable(model) if isinstance(model, str) else ""
+    return Reply(_storable(answer or ""), None if finish is None else _storable(finish), named, usage)
+
+
+def _storable(text: str) -> str:
+    """Return a text without lone surrogates, which no file can hold."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _usage(found: Any) -> Usage:
@@ -97,7 +104,7 @@ def _usage(found: Any) -> Usage:
         found["completion_tokens"],
         details_out.get("reasoning_tokens") or 0,
     )
-    if any(isinstance(count, bool) or not isinstance(count, int) or count < 0 for count in counts):
-        message = "usage must be whole numbers"
+    if any(isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= MAX_TOKENS for count in counts):
+        message = "usage must be whole numbers of tokens"
         raise ValueError(message)
     return Usage(*counts)

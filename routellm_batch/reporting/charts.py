@@ -79,7 +79,7 @@ def frontier_chart(
 ) -> Markup:
     """Return planned cost by strong share, with the chosen point, what was spent, and both extremes; not empty."""
     costs = [point.planned_nano for point in frontier]
-    top = max(1.0, max([*costs, all_strong_nano, all_weak_nano, chosen.nano, spent.nano if spent else 0]))
+    top = float(max(1, *costs, all_strong_nano, all_weak_nano, chosen.nano, spent.nano if spent else 0))
     top *= LABEL_HEADROOM
 
     def place(share: float, nano: int) -> svg.Point:

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from routellm_batch.config import Config
 from routellm_batch.planning import FrontierPoint
-from routellm_batch.pricing import NANO, nano_to_usd
+from routellm_batch.pricing import nano_to_usd
 from routellm_batch.reporting import charts, cost, wording
 from routellm_batch.reporting.page import render
 from routellm_batch.reporting.text import count, percent, public_uri, usd

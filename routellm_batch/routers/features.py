@@ -34,11 +34,11 @@ FEATURES = (
 _LOGS = 8
 
 _OPTION = re.compile(r"^[ \t]*\(?[A-Za-z][.)](?=[ \t]?\S)", re.MULTILINE)
-_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
-_NEGATION = re.compile(r"\b(?:[Nn]ot|NOT|except|EXCEPT|least|false|incorrect|cannot|never)\b")
-_DIGIT = re.compile(r"[0-9]+")
-_MATHS = re.compile(r"[=+*/^<>$\\]")
-_CODE = re.compile(r"[{}()\[\];#]")
+_NUMBER = re.compile(r"[0-9]+(?:[.,][0-9]+)*")
+_NEGATIONS = frozenset(("not", "Not", "NOT", "except", "EXCEPT", "least", "false", "incorrect", "cannot", "never"))
+_MATHS = "=+*/^<>$\\"
+_CODE = "{}()[];#"
+_DIGITS = "0123456789"
 
 
 def surface_features(texts: Sequence[str]) -> NDArray[np.float64]:
@@ -51,20 +51,26 @@ def surface_features(texts: Sequence[str]) -> NDArray[np.float64]:
 def _one(text: str) -> tuple[float, ...]:
     options = list(_OPTION.finditer(text))
     stem = (text[: options[0].start()] if len(options) > 1 else text).strip()
+    words = stem.split()
+    digits = _count(text, _DIGITS)
     chars = max(len(text), 1)
     return (
         len(stem),
         stem.count("\n"),
-        len(_NUMBER.findall(stem)),
+        len(_NUMBER.findall(stem)) if digits else 0,
         stem.count(". ") + stem.count("? ") + stem.count(".\n"),
         stem.count(","),
-        len(_MATHS.findall(text)),
-        len(_CODE.findall(text)),
+        _count(text, _MATHS),
+        _count(text, _CODE),
         len(options) if len(options) > 1 else 0,
-        len(stem) / (len(stem.split()) + 1),
-        sum(map(len, _DIGIT.findall(text))) / chars,
+        len(stem) / (len(words) + 1),
+        digits / chars,
         0.0 if text.isascii() else 1 - len(text.encode("ascii", "ignore")) / chars,
         float(stem.endswith("?")),
-        min(len(_NEGATION.findall(stem)), 3),
+        min(sum(map(_NEGATIONS.__contains__, words)), 3),
         float("__" in stem),
     )
+
+
+def _count(text: str, marks: str) -> int:
+    return sum(map(text.count, marks))  # Several times faster than a regular expression.

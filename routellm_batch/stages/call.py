@@ -191,7 +191,6 @@ def _run(fan_out: FanOut, calls: list[Call]) -> None:
 def _commit(task: CallTask, shard: _Open, records: dict[int, CallRecord]) -> None:
     """Write the shard's responses, then its marker."""
     job = task.job
-    state = shard.ledger.load()
     copies = {
         row: copy_of(owner, row)
         for row in shard.copies
@@ -209,7 +208,7 @@ def _commit(task: CallTask, shard: _Open, records: dict[int, CallRecord]) -> Non
         write_outputs(
             job.run, task.shard, task.revision, table, failed_table(shard.scores, job.run, task.shard)
         )
-    summary = summarise(shard.scores, records, copies, LedgerState(orphans=state.orphans))
+    summary = summarise(shard.scores, records, copies, shard.state)
     name = task.shard.name if task.revision == 0 else f"{task.shard.name}.r{task.revision}"
     job.run.commit(STAGE, name, {"rows": shard.scores.num_rows, "summary": summary.to_dict()})
 

@@ -20,8 +20,8 @@ from routellm_batch.tables import from_parquet
 from routellm_batch.types import Shard
 
 READ_THREADS = 8
-READ_AHEAD_ROWS = 262_144
-BATCH_ROWS = 65_536
+READ_AHEAD_ROWS = 131_072
+BATCH_ROWS = 131_072
 COLUMNS = ["row", "id", "kind", "score", "tie", "content", "tokens"]
 ROW = np.dtype(
     [

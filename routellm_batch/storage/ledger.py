@@ -100,6 +100,7 @@ class ShardLedger:
         self._folder = f"call/{shard}"
         self._nonce = secrets.token_hex(8)
         self._writer: int | None = None
+        self._writers = 0
         self._intents = 0
         self._results = 0
 
@@ -109,9 +110,10 @@ class ShardLedger:
         names.sort(key=lambda one: (one[1][1], one[1][2], one[1][3]))
         records: dict[int, CallRecord] = {}
         open_intents: dict[tuple[int, int], tuple[Route, int]] = {}
-        for path, match in names:
+        found = self._store.read_many([path for path, _ in names])
+        for (_, match), data in zip(names, found, strict=True):
             writer, kind = int(match[1]), match[2]
-            text = self._store.read(path).decode("utf-8")
+            text = data.decode("utf-8")
             if kind == "i":
                 intent = json.loads(text)
                 for row, worst in intent["rows"]:
@@ -123,6 +125,7 @@ class ShardLedger:
                 known = records.get(record.row)
                 records[record.row] = record if known is None else record.after(known)
         writers = 1 + max((int(m[1]) for _, m in names), default=-1)
+        self._writers = writers
         return LedgerState(records, _orphans(open_intents.values()), writers)
 
     def write_intent(self, route: Route, rows: Sequence[tuple[int, int]]) -> None:
@@ -142,7 +145,7 @@ class ShardLedger:
         self._results += 1
 
     def _take_number(self, data: bytes) -> int:
-        number = self.load().writers
+        number = self._writers
         while not self._store.create(f"{self._folder}/{number:03d}.i{0:06d}.json", data):
             number += 1
         return number

@@ -120,6 +120,14 @@ class FsStore:
         """Return an object's bytes; FileNotFoundError if it is absent."""
         return bytes(self._attempt(self._fs.cat_file, f"{self._base}/{path}"))
 
+    def read_many(self, paths: Sequence[str]) -> Sequence[bytes]:
+        """Return the bytes of some objects, read at once where the store can; FileNotFoundError if one is absent."""
+        if not paths:
+            return []
+        full = [f"{self._base}/{path}" for path in paths]
+        found = self._attempt(self._fs.cat, full)
+        return [bytes(found[path]) for path in full] if len(full) > 1 or isinstance(found, dict) else [bytes(found)]
+
     def exists(self, path: str) -> bool:
         """Say whether an object is there."""
         return bool(self._attempt(self._fs.exists, f"{self._base}/{path}"))

@@ -34,6 +34,8 @@ osd_pool_default_pg_num = 8
 osd_pool_default_pgp_num = 8
 osd_pool_default_pg_autoscale_mode = off
 osd_crush_chooseleaf_type = 0
+osd_crush_update_on_start = false
+osd_class_update_on_start = false
 osd_objectstore = memstore
 memstore_device_bytes = {size}
 run_dir = {folder}
@@ -43,7 +45,7 @@ rgw_data = {folder}/rgw
 log_file = {folder}/$name.log
 pid_file = {folder}/$name.pid
 admin_socket = {folder}/$name.asok
-rgw_frontends = beast endpoint=127.0.0.1:{rgw_port}
+rgw_frontends = beast endpoint=127.0.0.1:{rgw_port} tcp_nodelay=1
 rgw_dns_name = 127.0.0.1
 rgw_enable_apis = s3, admin
 rgw_run_sync_thread = false
@@ -81,6 +83,8 @@ def start_gateway(folder: Path, stack: ExitStack) -> str:
     osd_id = str(uuid.uuid4())
     tool("ceph", "osd", "new", osd_id)
     tool("ceph-osd", "-i", "0", "--mkfs", "--osd-uuid", osd_id)
+    # Left to itself the daemon does this as it starts, and now and then before it knows the cluster: then it ends.
+    tool("ceph", "osd", "crush", "add", "osd.0", "1", "root=default", "host=here")
     osd = daemon("ceph-osd", "-i", "0")
     wait_until(lambda: "1 up" in tool("ceph", "osd", "stat", check=False), "ceph-osd", osd, 60)
 
