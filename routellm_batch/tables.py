@@ -68,5 +68,5 @@ def to_parquet(table: pa.Table) -> bytes:
 
 def from_parquet(data: bytes, columns: list[str] | None = None) -> pa.Table:
     """Read a table back."""
-    # Not pq.read_table: it opens a data set, which takes twenty times as long as reading a small shard.
+    # Not pq.read_table: it opens a data set first, which takes as long again as reading a small shard.
     return pq.ParquetFile(pa.BufferReader(data)).read(columns=columns)

@@ -20,7 +20,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("storage",),  # The run folder: everything above reads and writes it.
     ("routers", "embedders", "endpoints", "runtime", "reporting"),
     ("stages",),
-    ("pipeline", "dispatch", "outputs", "servers", "training"),
+    ("pipeline", "dispatch", "outputs", "servers", "training", "evaluation"),
     ("cli", "cli_endpoint", "cli_router"),
 )
 """Lowest first; whatever is not named is below them all. A layer may import itself and what is below."""

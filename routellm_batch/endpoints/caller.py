@@ -20,6 +20,7 @@ from routellm_batch.wallet import Wallet
 
 BASE_WAIT_S = 0.5
 MAX_WAIT_S = 30.0
+MAX_DOUBLINGS = 16
 POLL_S = 0.25
 """How often a row that waits looks whether it should give up."""
 
@@ -148,7 +149,8 @@ class _Tries:
     def wait_s(self, state: RetryCallState) -> float:
         """Return how long to wait: what the endpoint asked for plus jitter, else full jitter over a doubling span."""
         error = state.outcome.exception() if state.outcome else None
-        span = min(MAX_WAIT_S, BASE_WAIT_S * 2 ** (self._failures + self._limited - 1))
+        doublings = min(MAX_DOUBLINGS, self._failures + self._limited - 1)
+        span = min(MAX_WAIT_S, BASE_WAIT_S * 2**doublings)
         if isinstance(error, CallError) and error.retry_after_s is not None:
             return error.retry_after_s + random.uniform(0, min(1.0, span))
         return random.uniform(0, span)

@@ -104,7 +104,10 @@ def _usage(found: Any) -> Usage:
         found["completion_tokens"],
         details_out.get("reasoning_tokens") or 0,
     )
-    if any(isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= MAX_TOKENS for count in counts):
+    if any(
+        isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= MAX_TOKENS
+        for count in counts
+    ):
         message = "usage must be whole numbers of tokens"
         raise ValueError(message)
     return Usage(*counts)

@@ -13,14 +13,18 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import aiohttp
 import httpx2
 import openai
-from openai import AsyncOpenAI, DefaultAioHttpClient
+from openai import AsyncOpenAI, DefaultAioHttpClient, Omit
 
 from routellm_batch.endpoints.classify import MAX_REPLY_BYTES, failure_of, parse_reply, retry_after_s
 from routellm_batch.endpoints.keys import resolve_key
 from routellm_batch.errors import CallError
 from routellm_batch.types import ErrorKind, Reply, Verdict
+
+NOT_FROM_THE_SHELL: Mapping[str, Any] = {"OpenAI-Organization": Omit(), "OpenAI-Project": Omit()}
+"""Headers that the SDK takes from OPENAI_ORG_ID and OPENAI_PROJECT_ID; the config alone says what is sent."""
 
 
 class OpenAIEndpoint:
@@ -30,7 +34,11 @@ class OpenAIEndpoint:
         limits = httpx2.Limits(max_connections=connections, max_keepalive_connections=connections)
         transport = DefaultAioHttpClient(follow_redirects=False, trust_env=False, limits=limits, timeout=None)
         self._client = AsyncOpenAI(
-            api_key=resolve_key(api_key), base_url=base_url, max_retries=0, http_client=transport
+            api_key=resolve_key(api_key),
+            base_url=base_url,
+            max_retries=0,
+            http_client=transport,
+            default_headers=NOT_FROM_THE_SHELL,
         )
 
     async def send(self, body: Mapping[str, Any], headers: Mapping[str, str], timeout_s: float) -> Reply:
@@ -46,7 +54,7 @@ class OpenAIEndpoint:
                 content = response.content
         except openai.APIStatusError as error:
             raise _status_error(error) from None
-        except (TimeoutError, openai.APITimeoutError):
+        except TimeoutError:
             raise CallError(ErrorKind.TIMEOUT, Verdict.RETRY, maybe_billed=True) from None
         except openai.APIConnectionError as error:
             raise _connection_error(error) from None
@@ -72,10 +80,13 @@ def _status_error(error: openai.APIStatusError) -> CallError:
 
 
 def _connection_error(error: BaseException) -> CallError:
-    """Tell a connection that never stood (nothing was sent, nothing is owed) from one that broke."""
+    """Tell a connection that never stood (nothing was sent, nothing is owed) from one that broke.
+
+    Told by aiohttp's own error: its transport reports both as a ``ConnectTimeout``, which openai calls a timeout.
+    """
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, (httpx2.ConnectError, httpx2.ConnectTimeout, ConnectionRefusedError)):
+        if isinstance(cause, aiohttp.ClientConnectorError):
             return CallError(ErrorKind.UNREACHABLE, Verdict.RETRY)
         cause = cause.__cause__
     return CallError(ErrorKind.CONNECTION, Verdict.RETRY, maybe_billed=True)

@@ -134,7 +134,7 @@ def presumed_text(facts: RunFacts) -> str | None:
     if not presumed:
         return None
     return (
-        f"Up to {usd(presumed)} more may have been billed: some requests brought no whole reply, and whether they "
+        f"Up to {usd(presumed)} more may have been billed: some requests brought no usable reply, and whether they "
         "are paid for only the provider's bill can tell; against a cap each counts at its worst case."
     )
 

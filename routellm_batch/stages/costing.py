@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from routellm_batch.config import Config
 from routellm_batch.planning import Cut, RankedRows
 from routellm_batch.pricing import MILLION
-from routellm_batch.stages.spill import MAX_BUCKETS, Bucket, BucketSpill, repeated
+from routellm_batch.stages.spill import Bucket, BucketSpill, bucket_count, repeated
 from routellm_batch.types import ROUTES, Route
 
 COPY = np.dtype([("shard", "<i4"), ("row", "<i4"), ("owner_shard", "<i4"), ("owner_row", "<i4")])
@@ -74,9 +74,8 @@ class Totals:
 class Copies:
     """Rows that take their answer from another row, on a local disk."""
 
-    def __init__(self, folder: Path, shards: int) -> None:
-        self._buckets = min(shards, MAX_BUCKETS)
-        self._spill = BucketSpill(folder, COPY, self._buckets)
+    def __init__(self, folder: Path, shards: int, rows: int) -> None:
+        self._spill = BucketSpill(folder, COPY, bucket_count(rows))
         self._counts = np.zeros(shards, dtype=np.int64)
 
     def add(self, rows: NDArray[np.void], owners: NDArray[np.void]) -> None:

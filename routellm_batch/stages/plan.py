@@ -7,12 +7,15 @@ identical prompts meet; whatever follows is done bucket by bucket. Nothing is sp
 from __future__ import annotations
 
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from decimal import Decimal
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from routellm_batch.config import Config
 from routellm_batch.errors import BudgetError, DataError
@@ -33,6 +36,7 @@ from routellm_batch.tables import to_parquet
 from routellm_batch.types import ROUTES, Shard
 
 PLAN = "plan.json"
+WRITE_THREADS = 8
 HISTOGRAM_BINS = 60
 
 
@@ -147,10 +151,9 @@ def _refuse_below(base: int, nano: int, key: str) -> None:
 def _settle(cut: Cut, config: Config, run: Run, gathered: Gathered, prices: Prices) -> Plan:
     """Follow a cut through all rows: what is sent where, and which rows share an answer."""
     with tempfile.TemporaryDirectory(prefix="routellm-copies-") as scratch:
-        copies = Copies(Path(scratch) / "copies", len(run.shards))
+        copies = Copies(Path(scratch) / "copies", len(run.shards), gathered.valid)
         strong, totals = settle_routes(gathered.content.buckets(), cut, prices, copies)
-        for index, rows in copies.by_shard():
-            run.store.create(copies_path(cut, run.shards[index]), to_parquet(rows))
+        _write_copies(copies, cut, run)
     mode = next(name for name in ("strong_share", "usd") if getattr(config.budget, name) is not None)
     cap = config.budget.hard_cap_usd
     return Plan(
@@ -169,6 +172,17 @@ def _settle(cut: Cut, config: Config, run: Run, gathered: Gathered, prices: Pric
         copy_shards=copies.shards(),
         copies=copies.count,
     )
+
+
+def _write_copies(copies: Copies, cut: Cut, run: Run) -> None:
+    def write(one: tuple[int, pa.Table]) -> None:
+        index, rows = one
+        run.store.create(copies_path(cut, run.shards[index]), to_parquet(rows))
+
+    tables = copies.by_shard()
+    with ThreadPoolExecutor(WRITE_THREADS) as pool:
+        while some := list(islice(tables, 8 * WRITE_THREADS)):  # map would take them all at once
+            list(pool.map(write, some))
 
 
 def _fit_cap(

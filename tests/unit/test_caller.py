@@ -1,0 +1,268 @@
+"""One request through to its end, against a scripted endpoint: attempts, waits, money, giving up."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+
+from routellm_batch.endpoints import caller as module
+from routellm_batch.endpoints.caller import Caller, Outcome, Request, RetryPolicy, _Tries
+from routellm_batch.endpoints.gate import Gate, RetryBudget
+from routellm_batch.errors import CallError
+from routellm_batch.pricing import Price
+from routellm_batch.types import ErrorKind as Kind
+from routellm_batch.types import Reply, Usage, Verdict
+from routellm_batch.wallet import Wallet
+
+PRICE = Price(1_000_000, 1_000_000, 1_000_000)
+"""A nano-dollar a token."""
+REQUEST = Request({"model": "m", "messages": [{"role": "user", "content": "Hi"}]}, "key", 10, worst_nano=100)
+OK = Reply("Yes.", "stop", "m", Usage(20, 0, 10))
+LIMITED = CallError(Kind.RATE_LIMITED, Verdict.WAIT, status=429, retry_after_s=0.0)
+BROKEN = CallError(Kind.SERVER_ERROR, Verdict.RETRY, status=500, maybe_billed=True)
+REFUSED = CallError(Kind.UNREACHABLE, Verdict.RETRY)
+TIMEOUT = CallError(Kind.TIMEOUT, Verdict.RETRY, maybe_billed=True)
+BAD = CallError(Kind.BAD_REQUEST, Verdict.ROW, status=400)
+NO_KEY = CallError(Kind.AUTH, Verdict.FATAL, status=401)
+
+Step = Reply | CallError
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BASE_WAIT_S", 0.002)
+    monkeypatch.setattr(module, "MAX_WAIT_S", 0.02)
+    monkeypatch.setattr(module, "POLL_S", 0.01)
+
+
+@dataclass
+class Scripted:
+    """An ``Endpoint`` that replies as told, step by step, and then for ever as at the last step."""
+
+    steps: Sequence[Step]
+    hold_s: float = 0.0
+    sent: list[tuple[dict[str, Any], dict[str, str], float]] = field(default_factory=list)
+
+    async def send(self, body: Mapping[str, Any], headers: Mapping[str, str], timeout_s: float) -> Reply:
+        """Reply with the next step."""
+        step = self.steps[min(len(self.sent), len(self.steps) - 1)]
+        self.sent.append((copy.deepcopy(dict(body)), dict(headers), timeout_s))
+        await asyncio.sleep(self.hold_s)
+        if isinstance(step, CallError):
+            raise step
+        return step
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+
+def make(
+    endpoint: Scripted,
+    *,
+    attempts: int = 3,
+    deadline_s: float = 5,
+    concurrency: int = 4,
+    retries: RetryBudget | None = None,
+    presume_5xx: bool = True,
+) -> Caller:
+    return Caller(
+        endpoint,
+        Gate(concurrency=concurrency, rpm=None, tpm=None),
+        RetryPolicy(attempts, deadline_s),
+        retries or RetryBudget(1),
+        PRICE,
+        9.0,
+        presume_5xx,
+    )
+
+
+def call(
+    steps: Sequence[Step],
+    *,
+    wallet: Wallet | None = None,
+    stopping: Callable[[], bool] = lambda: False,
+    **settings: Any,
+) -> tuple[Outcome, Scripted, Wallet]:
+    endpoint, purse = Scripted(steps), wallet or Wallet(None)
+
+    async def play() -> Outcome:
+        return await make(endpoint, **settings).call(REQUEST, purse, stopping)
+
+    return asyncio.run(play()), endpoint, purse
+
+
+@pytest.mark.parametrize(
+    ("steps", "attempts", "presumed"),
+    [
+        ([OK], 1, 0),
+        ([BROKEN, OK], 2, 100),
+        ([TIMEOUT, BROKEN, OK], 3, 200),
+        ([REFUSED, REFUSED, OK], 3, 0),
+        ([LIMITED, LIMITED, LIMITED, LIMITED, OK], 5, 0),
+        ([LIMITED, BROKEN, LIMITED, BROKEN, OK], 5, 200),
+    ],
+)
+def test_an_answer_is_reached(steps: list[Step], attempts: int, presumed: int) -> None:
+    """Transient failures are tried again; the answer is settled at its usage, the unknowable presumed at worst."""
+    outcome, endpoint, wallet = call(steps)
+    assert (OK, attempts, 30, presumed) == (outcome.reply, outcome.attempts, outcome.cost_nano, outcome.presumed_nano)
+    assert (attempts, 30, presumed, 0) == (
+        len(endpoint.sent),
+        wallet.settled_nano,
+        wallet.presumed_nano,
+        wallet.reserved_nano,
+    )
+    assert (None, False) == (outcome.error, outcome.unsent)
+
+
+@pytest.mark.parametrize(
+    ("steps", "attempts", "error", "sent"),
+    [
+        ([BROKEN], 3, BROKEN, 3),
+        ([BROKEN], 1, BROKEN, 1),
+        ([REFUSED, TIMEOUT], 2, TIMEOUT, 2),
+        ([LIMITED, LIMITED, BROKEN], 1, BROKEN, 3),
+        ([BAD], 3, BAD, 1),
+        ([BROKEN, BAD], 3, BAD, 2),
+    ],
+)
+def test_a_row_fails_after_its_attempts(steps: list[Step], attempts: int, error: CallError, sent: int) -> None:
+    """The last error is the row's; a 429 uses up no attempt, and what no retry can mend is not tried again."""
+    outcome, endpoint, wallet = call(steps, attempts=attempts)
+    assert (error, sent, sent) == (outcome.error, outcome.attempts, len(endpoint.sent))
+    assert (None, False, 0) == (outcome.reply, outcome.unsent, wallet.reserved_nano)
+
+
+def test_a_fatal_error_leaves_the_row_to_be_called_later() -> None:
+    """A refused key costs one request and nothing else; the row counts as not sent."""
+    outcome, endpoint, wallet = call([NO_KEY])
+    assert (NO_KEY, True, 1) == (outcome.error, outcome.unsent, len(endpoint.sent))
+    assert (0, 0, 0) == (wallet.settled_nano, wallet.presumed_nano, wallet.reserved_nano)
+
+
+def test_a_single_attempt_outlasts_a_storm_of_429s() -> None:
+    """With ``attempts: 1`` a row that is limited twenty times is still answered."""
+    outcome, _, _ = call([*[LIMITED] * 20, OK], attempts=1)
+    assert (OK, 21) == (outcome.reply, outcome.attempts)
+
+
+def test_the_body_is_the_same_on_every_attempt() -> None:
+    """Only ``X-Attempt`` changes between attempts."""
+    outcome, endpoint, _ = call([BROKEN, LIMITED, OK])
+    assert [REQUEST.body] * 3 == [body for body, _, _ in endpoint.sent]
+    assert [{"X-Request-Key": "key", "X-Attempt": str(n)} for n in (1, 2, 3)] == [h for _, h, _ in endpoint.sent]
+    assert (3, {9.0}) == (outcome.attempts, {timeout for _, _, timeout in endpoint.sent})
+
+
+def test_retry_after_is_honoured() -> None:
+    """The next attempt comes no sooner than the endpoint asked for."""
+    begun = time.monotonic()
+    call([replace_wait(LIMITED, 0.15), OK])
+    assert 0.15 <= time.monotonic() - begun < 1.5
+
+
+def replace_wait(error: CallError, seconds: float) -> CallError:
+    return CallError(error.kind, error.verdict, status=error.status, retry_after_s=seconds)
+
+
+def test_the_slot_is_free_while_a_row_waits() -> None:
+    """At concurrency 1 another row is answered while the first one waits for its Retry-After."""
+
+    async def play() -> list[str]:
+        first, second = Scripted([replace_wait(LIMITED, 0.2), OK]), Scripted([OK])
+        gate = Gate(concurrency=1, rpm=None, tpm=None)
+        ended: list[str] = []
+
+        async def one(name: str, endpoint: Scripted) -> None:
+            caller = replace(make(endpoint), gate=gate)
+            await caller.call(REQUEST, Wallet(None), lambda: False)
+            ended.append(name)
+
+        await asyncio.gather(one("limited", first), one("other", second))
+        return ended
+
+    assert asyncio.run(play()) == ["other", "limited"]
+
+
+def test_the_deadline_ends_the_tries() -> None:
+    """Past ``retry.deadline_s`` a row is failed, however many attempts are left."""
+    outcome, endpoint, _ = call([replace_wait(LIMITED, 0.05)], deadline_s=0.3, attempts=20)
+    assert (Kind.RATE_LIMITED, True) == (outcome.error.kind if outcome.error else None, 2 <= len(endpoint.sent) <= 7)
+
+
+def test_a_stop_ends_a_wait_soon() -> None:
+    """A row that waits for a minute gives up within a moment once the run stops, and counts as not sent."""
+    stop = iter([False, False, False, *[True] * 100])
+    begun = time.monotonic()
+    outcome, endpoint, wallet = call([replace_wait(LIMITED, 60)], deadline_s=100, stopping=lambda: next(stop))
+    assert (True, None, 1, 0) == (outcome.unsent, outcome.reply, len(endpoint.sent), wallet.reserved_nano)
+    assert time.monotonic() - begun < 1
+
+
+def test_nothing_is_sent_once_the_run_stops() -> None:
+    """A row whose turn comes after the stop is not sent."""
+    outcome, endpoint, _ = call([OK], stopping=lambda: True)
+    assert (True, 0, []) == (outcome.unsent, outcome.attempts, endpoint.sent)
+
+
+def test_nothing_is_sent_that_can_not_be_paid_for() -> None:
+    """A wallet that can't cover the worst case means no request, and a row for later."""
+    outcome, endpoint, wallet = call([OK], wallet=Wallet(99))
+    assert (True, [], True) == (outcome.unsent, endpoint.sent, wallet.empty)
+
+
+def test_presumed_spend_counts_against_the_grant() -> None:
+    """After an attempt whose fate is unknown the next one needs money of its own."""
+    outcome, endpoint, wallet = call([TIMEOUT, OK], wallet=Wallet(150))
+    assert (True, 1, 100, 0) == (outcome.unsent, len(endpoint.sent), outcome.presumed_nano, wallet.settled_nano)
+
+
+def test_a_5xx_can_be_trusted_to_be_free() -> None:
+    """With ``presume_5xx: false`` a 5xx costs nothing, a timeout still its worst."""
+    outcome, _, wallet = call([BROKEN, TIMEOUT, OK], presume_5xx=False)
+    assert (100, 100) == (outcome.presumed_nano, wallet.presumed_nano)
+
+
+@pytest.mark.parametrize(("usage", "over"), [(Usage(50, 0, 50), False), (Usage(50, 0, 51), True)])
+def test_an_overrun_is_seen(usage: Usage, *, over: bool) -> None:
+    """A bill above what was reserved is flagged, and booked as it is."""
+    outcome, _, wallet = call([replace(OK, usage=usage)])
+    assert (over, usage.input_tokens + usage.output_tokens) == (outcome.over_reserve, wallet.settled_nano)
+
+
+def test_retries_beyond_their_share_wait() -> None:
+    """With the retry budget spent a row waits until another retry is earned, instead of failing."""
+    begun = time.monotonic()
+    outcome, _, _ = call([BROKEN, OK], retries=RetryBudget(0.0, saved=0.8))
+    assert (OK, True) == (outcome.reply, 0.15 < time.monotonic() - begun < 2)
+
+
+def test_a_cancelled_call_is_presumed_spent() -> None:
+    """A call that is cut off in flight is booked at its worst."""
+
+    async def play() -> Wallet:
+        wallet = Wallet(None)
+        task = asyncio.create_task(make(Scripted([OK], hold_s=5)).call(REQUEST, wallet, lambda: False))
+        await asyncio.sleep(0.02)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        return wallet
+
+    assert asyncio.run(play()).presumed_nano == 100
+
+
+def test_waits_stay_bounded_after_any_number_of_429s() -> None:
+    """A row that was limited five thousand times still waits at most half a minute."""
+
+    class State:
+        outcome = None
+
+    tries = _Tries(make(Scripted([OK])), REQUEST, Wallet(None), lambda: False)
+    tries._limited = 5000
+    assert 0 <= tries.wait_s(State()) <= module.MAX_WAIT_S  # type: ignore[arg-type]

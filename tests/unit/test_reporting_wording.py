@@ -1,0 +1,150 @@
+"""The sentences that say how a run went."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from helpers.report_facts import ENDPOINTS, NO_CALLS, calls, facts, huge, plan
+
+from routellm_batch.pricing import NANO
+from routellm_batch.reporting import wording
+from routellm_batch.reporting.wording import closing_lines
+from routellm_batch.summary import CallSummary, RouteTotals
+from routellm_batch.types import ErrorKind, Usage
+
+
+PRESUMED = (
+    "Up to $0.00125 more may have been billed: some requests brought no usable reply, and whether they "
+    "are paid for only the provider's bill can tell; against a cap each counts at its worst case."
+)
+
+
+def test_closing_lines() -> None:
+    """A run ends with its outcome, rows, share, cost, what to do next and where the report is."""
+    assert closing_lines(facts(), "out/report.html") == [
+        "Finished, 3 rows failed in 12.5 s (80 rows/s)",
+        "  rows    997 of 1,000 rows answered, 3 failed, 2 invalid",
+        "  share   26% strong (260 of 1,000); asked for 26% of the rows strong",
+        "  cost    spent $0.3025 of $0.3561 planned",
+        "          all strong about $1.04, all weak about $0.0500",
+        f"  note    {PRESUMED}",
+        "  next    Run the same command with --retry-failed to call the failed rows again.",
+        "  report  out/report.html",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "first", "following"),
+    [
+        ({"state": "finished", "calls": calls(failed=0)}, "Finished in", None),
+        ({"state": "finished", "calls": calls(failed=1)}, "Finished, 1 row failed in", "--retry-failed"),
+        ({"state": "budget"}, "Stopped by the budget in", "budget.hard_cap_usd"),
+        ({"state": "errors"}, "Stopped by endpoint errors in", "Mend the endpoint"),
+        ({"state": "interrupted"}, "Interrupted in", "Run the same command again"),
+    ],
+)
+def test_every_ending_says_what_to_do(changes: dict[str, Any], first: str, following: str | None) -> None:
+    """Each way to end has its headline, and its next step where there is one."""
+    lines = closing_lines(facts(**changes), "x")
+    said = [line for line in lines if line.startswith("  next")]
+    assert lines[0].startswith(first)
+    assert len(said) == (0 if following is None else 1)
+    assert all(str(following) in line for line in said)
+
+
+def test_stop_reason_comes_first() -> None:
+    """Why a run stopped stands in the first line."""
+    lines = closing_lines(facts(state="errors", stop_reason="strong refused the key"), "x")
+    assert lines[0] == "Stopped by endpoint errors in 12.5 s (80 rows/s): strong refused the key"
+
+
+def test_nothing_called() -> None:
+    """A run that was stopped before its first call says so and compares nothing."""
+    lines = closing_lines(facts(state="interrupted", calls=NO_CALLS, wall_s=0.2), "x")
+    assert lines == [
+        "Interrupted in 200 ms",
+        "  rows    0 of 1,000 rows answered, 1,000 still to do, 2 invalid",
+        "  share   No row called yet; asked for 26% of the rows strong",
+        "  cost    spent $0 of $0.3561 planned",
+        "  next    Run the same command again: it goes on where it stopped.",
+        "  report  x",
+    ]
+
+
+def test_degraded_plan_and_notices() -> None:
+    """What the hard cap took away, and every notice, is told."""
+    lowered = {"reason": "…", "planned_usd": "2.000000000", "strong_rows": "900"}
+    told = facts(plan=plan(cap_nano=NANO // 2, degraded=lowered), notices=("12 rows were moved to weak.",))
+    lines = closing_lines(told, "x")
+    assert "  cost    spent $0.3025 of $0.3561 planned, hard cap $0.5000" in lines
+    assert (
+        "  note    The plan was lowered to fit the hard cap of $0.5000: with 900 strong rows, as asked, it would "
+        "have cost about $2.00; 260 fit."
+    ) in lines
+    assert "  note    12 rows were moved to weak." in lines
+
+
+def test_savings_in_words() -> None:
+    """The saving is in dollars and in percent."""
+    assert wording.saving_text(facts()) == (
+        "This run cost about $0.7400 less (70.98%) than sending every row to the strong model, "
+        "and about $0.2525 more than sending every row to the weak one."
+    )
+
+
+@pytest.mark.parametrize(
+    ("strong_rows", "expected"),
+    [
+        (0, "Every row went to the weak model; all strong"),
+        (1000, "Every row went to the strong model; all weak"),
+    ],
+)
+def test_one_sided_runs(strong_rows: int, expected: str) -> None:
+    """A run on one endpoint is compared with the other alone."""
+    assert wording.saving_text(facts(calls=calls(strong_rows=strong_rows))).startswith(expected)
+
+
+def test_a_weak_model_that_is_dearer() -> None:
+    """Where routing cost more than all strong, the words say more."""
+    usage = Usage(1000, 0, 1000)
+    routes = {"strong": RouteTotals(1, 1, usage, 1_000), "weak": RouteTotals(1, 1, usage, 90_000_000)}
+    dear = facts(calls=CallSummary(ok=2, strong_rows=1, routes=routes))
+    assert "more (" in wording.saving_text(dear)
+
+
+def test_dollars_asked_for() -> None:
+    """A budget in dollars is named as one."""
+    asked = plan(asked={"mode": "usd", "value": "12.5"})
+    assert wording.asked_text(asked) == "the best routing for $12.50"
+
+
+def test_huge_run() -> None:
+    """Millions of rows and of dollars are read with separators."""
+    lines = closing_lines(huge(), "x")
+    assert lines[0] == "Finished in 1d03h (101 rows/s)"
+    assert lines[3] == "  cost    spent $1,234,567 of $1,234,567 planned, hard cap $1,300,000"
+
+
+def test_every_error_kind_is_explained() -> None:
+    """Each error kind has a meaning to print."""
+    assert set(wording.KIND_TEXTS) == set(ErrorKind)
+
+
+def test_prices_are_told() -> None:
+    """Prices are told, the cached one where it differs."""
+    assert wording.endpoint_details(ENDPOINTS) == [
+        ("Strong model", "big-model"),
+        ("Strong price per million tokens", "$2.50 input, $1.25 cached input, $10.00 output"),
+        ("Weak model", "small-model"),
+        ("Weak price per million tokens", "$0.10 input, $0.40 output"),
+    ]
+
+
+def test_report_uri_without_secrets() -> None:
+    """The last line shows no credentials."""
+    assert (
+        closing_lines(replace(facts(), wall_s=0), "ftp://me:pw@host/r.html")[-1]
+        == "  report  ftp://host/r.html"
+    )
