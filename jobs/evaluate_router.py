@@ -15,7 +15,9 @@ from routellm_batch.evaluation import evaluate, render_table, to_json
 
 def main() -> None:
     """Evaluate what the command line names."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("outcomes", nargs="+", metavar="OUTCOMES")
     parser.add_argument("--router", action="append", required=True, metavar="NAME[:CHECKPOINT]")
     parser.add_argument("--embedder", default="static")
@@ -25,9 +27,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     a = parser.parse_args()
     where = dict(pair.partition("=")[::2] for pair in a.where)
-    result = evaluate(
-        a.outcomes, a.router, embedder=a.embedder, where=where, pilot=a.pilot, seeds=a.seeds
-    )
+    result = evaluate(a.outcomes, a.router, embedder=a.embedder, where=where, pilot=a.pilot, seeds=a.seeds)
     print(to_json(result) if a.json else render_table(result))
 
 

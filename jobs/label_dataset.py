@@ -22,7 +22,9 @@ def main() -> None:
         sys.exit(__doc__)
     config = load_config(sys.argv[1], sys.argv[2:])
     if config.label is None:
-        raise ConfigError("label", "is missing: a label job needs label.values or label.schema", source=sys.argv[1])
+        raise ConfigError(
+            "label", "is missing: a label job needs label.values or label.schema", source=sys.argv[1]
+        )
     sys.exit(execute(config, run_job).exit_code)
 
 

@@ -17,7 +17,9 @@ from routellm_batch.training.recipe import train_builtin
 
 def main() -> None:
     """Train what the command line names."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("files", nargs="*", metavar="DATA", help="Parquet files, globs or folders")
     parser.add_argument("--router", default="outcome")
     parser.add_argument("--embedder", default="static")

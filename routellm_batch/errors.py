@@ -150,6 +150,10 @@ class CallError(RoutellmBatchError):
 
 
 def _call_error(
-    kind: ErrorKind, verdict: Verdict, status: int | None, retry_after_s: float | None, maybe_billed: bool  # noqa: FBT001
+    kind: ErrorKind,
+    verdict: Verdict,
+    status: int | None,
+    retry_after_s: float | None,
+    maybe_billed: bool,  # noqa: FBT001
 ) -> CallError:
     return CallError(kind, verdict, status=status, retry_after_s=retry_after_s, maybe_billed=maybe_billed)

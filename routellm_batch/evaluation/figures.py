@@ -17,7 +17,12 @@ RANDOM_DRAWS = 10
 
 
 def figures(
-    name: str, outcomes: Outcomes, scores: Sequence[NDArray[np.floating]], *, seed: int, replicates: int = REPLICATES
+    name: str,
+    outcomes: Outcomes,
+    scores: Sequence[NDArray[np.floating]],
+    *,
+    seed: int,
+    replicates: int = REPLICATES,
 ) -> dict[str, Any]:
     """Return ``router, n, weak, strong, apgr, apgr_full, apgr_ci, cpt50, cpt80`` (design §7).
 

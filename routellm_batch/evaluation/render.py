@@ -38,7 +38,9 @@ def _block(result: Mapping[str, Any]) -> str:
     if "sd" in result:
         seeds = len(result["per_seed"])
         spread = f", APGR sd {result['sd']['apgr']:.3f}" if seeds > 1 else ""
-        notes.append(f"trained on a pilot of {result['pilot']} rows, tested on the rest; {seeds} seed(s){spread}")
+        notes.append(
+            f"trained on a pilot of {result['pilot']} rows, tested on the rest; {seeds} seed(s){spread}"
+        )
     notes += [str(result["note"])] if "note" in result else []
     return "\n".join([*notes, *text])
 
@@ -60,4 +62,6 @@ def _row(figures: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
     pairs = list(zip(cells, widths, strict=True))
-    return "  ".join([pairs[0][0].ljust(pairs[0][1]), *(cell.rjust(width) for cell, width in pairs[1:])]).rstrip()
+    return "  ".join(
+        [pairs[0][0].ljust(pairs[0][1]), *(cell.rjust(width) for cell, width in pairs[1:])]
+    ).rstrip()

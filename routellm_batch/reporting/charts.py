@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from math import log2
 
 from markupsafe import Markup
 
@@ -13,11 +13,13 @@ from routellm_batch.planning import FrontierPoint
 from routellm_batch.pricing import NANO
 from routellm_batch.reporting import svg
 from routellm_batch.reporting.svg import Tick
-from routellm_batch.reporting.text import compact, count, percent, rows, seconds, usd
+from routellm_batch.reporting.text import axis_usd, compact, count, percent, rows, seconds, usd
 from routellm_batch.summary import BINS_PER_OCTAVE
 
 HEADROOM, LABEL_HEADROOM = 1.06, 1.16
 """The highest mark stays this far below the top of a plot; the second leaves room for a label above it."""
+BARS = 60
+"""The most bars of a score distribution."""
 TICK_GAP = 15
 """Percent of an axis that two latencies need between them."""
 
@@ -37,37 +39,48 @@ def _side(at: float) -> tuple[str, float]:
 
 
 def score_chart(histogram: Sequence[int], threshold: float | None) -> Markup:
-    """Return rows by score, coloured by route, with the cut marked.
+    """Return rows by score, coloured by route, with the cut marked, over the scores that occur.
 
     Args:
         histogram: rows in equal steps of the score from 0 to 1; not empty.
         threshold: the score at the cut; None where nothing goes strong.
 
     """
-    steps, most = len(histogram), max(histogram)
+    bars = _score_bars(histogram)
+    low, high = bars[0][0], bars[-1][1]
+    most = max(height for _, _, height in bars)
     top = max(1.0, most * HEADROOM)
-    cut = 100.0 if threshold is None else 100 * threshold
+    cut = math.inf if threshold is None else threshold
+
+    def place(score: float) -> float:
+        return 100 * (score - low) / (high - low)
+
     marks: list[str] = []
-    for number, height in enumerate(histogram):
-        low, high = 100 * number / steps, 100 * (number + 1) / steps
-        text = f"score {low / 100:.3f} to {high / 100:.3f}: {rows(height)}"
-        gap = 0.12 * (high - low)
-        edges = [low + gap, *([cut] if low + gap < cut < high - gap else []), high - gap]
-        for left, right in pairwise(edges):
+    for start, end, height in bars:
+        gap = 0.1 * (end - start)
+        edges = [start + gap, *([cut] if start + gap < cut < end - gap else []), end - gap]
+        text = f"score {start:.4g} to {end:.4g}: {rows(height)}"
+        for left, right in pairwise(edges if height else []):
             look = "strong" if (left + right) / 2 > cut else "weak"
-            if height:
-                marks.append(svg.bar(left, right - left, 100 * height / top, look, text))
-    if threshold is not None:
-        anchor, offset = _side(cut)
-        marks.append(svg.line((cut, 0), (cut, 106), "mark"))
-        marks.append(svg.label((cut, 106), f"cut at {threshold:.4f}", anchor, offset, 4, "strongly"))
+            marks.append(svg.bar(place(left), place(right) - place(left), 100 * height / top, look, text))
+    if low <= cut <= high:
+        anchor, offset = _side(place(cut))
+        marks.append(svg.line((place(cut), 0), (place(cut), 106), "mark"))
+        marks.append(svg.label((place(cut), 106), f"cut at {cut:.4f}", anchor, offset, 4, "strongly"))
     where = "nothing goes strong" if threshold is None else f"the cut is at {threshold:.4f}"
-    described = f"Rows by score, {steps} equal steps from 0 to 1; {where}; the fullest step has {rows(most)}."
-    x_ticks = [Tick(100 * at, f"{at:g}") for at in (0, 0.25, 0.5, 0.75, 1)]
-    y_ticks = [
-        Tick(100 * value / top, compact(value)) for value in svg.ticks_to(top, 4) if value == int(value)
-    ]
+    described = f"Rows by score, from {low:.4g} to {high:.4g}; {where}; the highest bar is {rows(most)}."
+    x_ticks = [Tick(place(score), f"{score:.4g}") for score in svg.round_steps(low, high)]
+    y_ticks = [Tick(100 * n / top, compact(n)) for n in svg.round_steps(0, top, 4) if n == int(n)]
     return svg.plot(220, described, x_ticks, y_ticks, *marks)
+
+
+def _score_bars(histogram: Sequence[int]) -> list[tuple[float, float, int]]:
+    """Return lower edge, upper edge and rows of at most ``BARS`` bars, over the steps that hold rows and one more."""
+    held = [number for number, height in enumerate(histogram) if height] or [0, len(histogram) - 1]
+    first, end = max(0, held[0] - 1), min(len(histogram), held[-1] + 2)
+    each, steps = -(-(end - first) // BARS), len(histogram)
+    starts = range(first, end, each)
+    return [(n / steps, min(n + each, steps) / steps, sum(histogram[n : n + each])) for n in starts]
 
 
 def frontier_chart(
@@ -114,7 +127,11 @@ def frontier_chart(
         f"chosen: {chosen.text}."
     )
     x_ticks = [Tick(100 * share, percent(share)) for share in (0, 0.25, 0.5, 0.75, 1)]
-    y_ticks = [Tick(100 * value * NANO / top, f"${compact(value)}") for value in svg.ticks_to(top / NANO)]
+    dollars = svg.round_steps(0, top / NANO)
+    y_ticks = [
+        Tick(100 * value * NANO / top, axis_usd(value, dollars[-1] / max(1, len(dollars) - 1)))
+        for value in dollars
+    ]
     return svg.plot(220, described, x_ticks, y_ticks, *marks, look="wide")
 
 
@@ -167,4 +184,4 @@ def _bin_s(number: int) -> float:
 
 def _log_place(value_s: float, span: tuple[int, int]) -> float:
     """Return where a latency lies on the axis, in percent; bins are centred on their values."""
-    return 100 * (BINS_PER_OCTAVE * log2(value_s * 1000) - span[0] + 0.5) / (span[1] - span[0] + 1)
+    return 100 * (BINS_PER_OCTAVE * math.log2(value_s * 1000) - span[0] + 0.5) / (span[1] - span[0] + 1)

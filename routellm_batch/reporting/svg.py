@@ -84,14 +84,15 @@ def curve(points: Sequence[Point], look: str, *, filled: bool = False) -> Markup
     return tag("svg", shape, width="100%", height="100%", **stretch)
 
 
-def ticks_to(top: float, most: int = 5) -> list[float]:
-    """Return round values from 0 up to at most ``top``: steps of 1, 2 or 5 times a power of ten."""
-    if top <= 0:
-        return [0.0]
-    rough = top / most
+def round_steps(low: float, high: float, most: int = 5) -> list[float]:
+    """Return round values from ``low`` to ``high``: steps of 1, 2 or 5 times a power of ten, about ``most`` of them."""
+    if high <= low:
+        return [low]
+    rough = (high - low) / most
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(s * power for s in (1, 2, 5, 10) if s * power >= rough * (1 - 1e-9))
-    return [n * step for n in range(int(top / step + 1e-9) + 1)]
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [n * step for n in range(first, last + 1)]
 
 
 def plot(

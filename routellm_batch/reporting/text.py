@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 from routellm_batch.pricing import NANO, nano_to_usd
@@ -90,8 +91,17 @@ def compact(number: float) -> str:
     """Return a number for an axis, e.g. ``250``, ``1.5k``, ``2M``."""
     for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
         if abs(number) >= size:
-            return f"{number / size:g}{unit}"
-    return f"{number:g}"
+            return f"{number / size:.6g}{unit}"
+    return f"{number:.6g}"
+
+
+def axis_usd(dollars: float, step: float) -> str:
+    """Return dollars for an axis whose marks are ``step`` apart: cents for all of them where one needs cents."""
+    if dollars == 0:
+        return "$0"
+    if step >= 1:
+        return f"${compact(dollars)}"
+    return f"${dollars:.{max(2, -math.floor(math.log10(step)))}f}"
 
 
 def shown_id(row_id: object) -> str:

@@ -42,7 +42,9 @@ def load_heads(location: str, embedder: Embedder) -> Heads:
     _check_fields(location, fields, embedder)
     try:
         tensors = {name: tensor.astype(np.float64) for name, tensor in load(files[WEIGHTS]).items()}
-        heads = Heads(*(tensors[n] for n in ("weight", "bias", "mean", "scale")), alpha=float(fields["alpha"]))
+        heads = Heads(
+            *(tensors[n] for n in ("weight", "bias", "mean", "scale")), alpha=float(fields["alpha"])
+        )
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{location}: not the weights of an outcome router ({error})") from None
     _check_heads(location, heads, embedder)
@@ -52,13 +54,17 @@ def load_heads(location: str, embedder: Embedder) -> Heads:
 def _check_fields(location: str, fields: Mapping[str, Any], embedder: Embedder) -> None:
     kind = (fields.get("format"), fields.get("router"))
     if kind != (FORMAT, "outcome"):
-        raise CheckpointError(f"{location}: is format {kind[0]} of router {kind[1]!r}, not {FORMAT} of 'outcome'")
+        raise CheckpointError(
+            f"{location}: is format {kind[0]} of router {kind[1]!r}, not {FORMAT} of 'outcome'"
+        )
     if fields.get("features") != list(FEATURES):
         raise CheckpointError(f"{location}: was trained on other surface features; train it again")
     ours = {"name": embedder.name, "fingerprint": embedder.fingerprint, "width": embedder.width}
     theirs = fields.get("embedder")
     if theirs != ours:
-        raise CheckpointError(f"{location}: was trained with embedder {theirs}, and the configured one is {ours}")
+        raise CheckpointError(
+            f"{location}: was trained with embedder {theirs}, and the configured one is {ours}"
+        )
 
 
 def _check_heads(location: str, heads: Heads, embedder: Embedder) -> None:

@@ -35,7 +35,9 @@ _LOGS = 8
 
 _OPTION = re.compile(r"^[ \t]*\(?[A-Za-z][.)](?=[ \t]?\S)", re.MULTILINE)
 _NUMBER = re.compile(r"[0-9]+(?:[.,][0-9]+)*")
-_NEGATIONS = frozenset(("not", "Not", "NOT", "except", "EXCEPT", "least", "false", "incorrect", "cannot", "never"))
+_NEGATIONS = frozenset(
+    ("not", "Not", "NOT", "except", "EXCEPT", "least", "false", "incorrect", "cannot", "never")
+)
 _MATHS = "=+*/^<>$\\"
 _CODE = "{}()[];#"
 _DIGITS = "0123456789"

@@ -60,7 +60,9 @@ class OutcomeRouter:
         """
         scores = self.heads.score(describe(self.embedder, batch.texts))
         if not np.isfinite(scores).all():
-            raise CheckpointError("router 'outcome' gave a score that is not a number; its weights are unusable")
+            raise CheckpointError(
+                "router 'outcome' gave a score that is not a number; its weights are unusable"
+            )
         return scores.astype(np.float32)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -24,8 +23,6 @@ MICRO_BATCH = 64
 FLUSH_S = 5.0
 """A reply waits no longer than this to be persisted."""
 PROGRESS_S = 0.5
-
-log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -107,19 +104,14 @@ class FanOut:
 
     async def _once(self, call: Call, request: Request) -> CallRecord:
         outcome = await self.pool.callers[call.route].call(request, self.wallet, self.pool.stopping)
-        self._watch(outcome)
+        self._watch(call.route, outcome)
         return _record(call, outcome, self.pool.job.config.label)
 
-    def _watch(self, outcome: Outcome) -> None:
+    def _watch(self, route: Route, outcome: Outcome) -> None:
         if outcome.error is not None and outcome.error.verdict is Verdict.FATAL:
             self.pool.fatal(outcome.error.kind)
         if outcome.over_reserve:
-            if self.wallet.grant_nano is None:
-                log.warning(
-                    "an endpoint counted more tokens than its limit allows; its cost estimates can't be trusted"
-                )
-            else:
-                self.pool.stop = self.pool.stop or "over_reserve"
+            self.pool.exceeded(route, capped=self.wallet.grant_nano is not None)
 
     def _keep(self, record: CallRecord) -> None:
         self.records[record.row] = record

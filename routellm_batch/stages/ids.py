@@ -52,6 +52,10 @@ def check_ids(parts: Iterable[NDArray[np.void]], run: Run, column: str) -> None:
         same = same[np.lexsort((same["row"], same["shard"], same["tie"]))]
         at = np.flatnonzero(same["tie"][1:] == same["tie"][:-1])
         duplicates += len(at)
+        _, once = np.unique(
+            same["tie"][at], return_index=True
+        )  # an id is named once, however often it is there
+        at = at[once]
         at = at[np.lexsort((same["row"][at], same["shard"][at]))[:NAMED_FIRST]]
         pairs = zip(same[at][["shard", "row"]].tolist(), same[at + 1][["shard", "row"]].tolist(), strict=True)
         first = sorted([*first, *((*one, *other) for one, other in pairs)])[:NAMED_FIRST]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,6 +20,8 @@ from routellm_batch.types import ROUTES, ErrorKind, Route
 ERROR_WINDOW = 100
 LEAST_OUTCOMES = 20
 """The error rate is not judged on fewer rows, unless the run has fewer."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,9 @@ class EndpointPool:
         default_factory=lambda: {route: ErrorWindow(ERROR_WINDOW) for route in ROUTES}
     )
 
+    warned: set[Route] = field(default_factory=set)
+    """Endpoints that count more tokens than they may, said once."""
+
     def stopping(self) -> bool:
         """Say whether nothing more should be sent."""
         return self.stop is not None or draining(self.job.token)
@@ -64,6 +70,22 @@ class EndpointPool:
     def fatal(self, kind: ErrorKind) -> None:
         """Stop calling: no retry mends this."""
         self.stop = self.stop or str(kind)
+
+    def exceeded(self, route: Route, *, capped: bool) -> None:
+        """Take note of a reply that cost more than its request allowed: stop a capped run, else warn once.
+
+        Without a limit in the request its worst cost is a guess, and more than that is nobody's fault.
+        """
+        if capped:
+            self.stop = self.stop or "over_reserve"
+        elif (
+            getattr(self.job.config.endpoints, route).max_output_tokens is not None
+            and route not in self.warned
+        ):
+            self.warned.add(route)
+            log.warning(
+                "the %s endpoint counts more tokens than its limit allows; cost estimates are too low", route
+            )
 
 
 _lock = threading.Lock()

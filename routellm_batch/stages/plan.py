@@ -37,7 +37,7 @@ from routellm_batch.types import ROUTES, Shard
 
 PLAN = "plan.json"
 WRITE_THREADS = 8
-HISTOGRAM_BINS = 60
+HISTOGRAM_BINS = 1000
 
 
 @dataclass(frozen=True, slots=True)

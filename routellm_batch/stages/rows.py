@@ -16,6 +16,7 @@ from routellm_batch.types import InputFile, InvalidKind, RowId, Shard
 
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool"})
 MAX_ID_BYTES = 1024
+MAX_ID = (1 << 63) - 1
 
 Chat = Sequence[Mapping[str, Any]]
 """Messages as an OpenAI-compatible endpoint takes them."""
@@ -64,22 +65,26 @@ def decode_ids(column: pa.ChunkedArray, file: InputFile, shard: Shard, name: str
     """Return the ids of a shard as text or integers; None for a null.
 
     Raises:
-        DataError: an id that is not UTF-8, or longer than 1 KiB.
+        DataError: an id that is not UTF-8, longer than 1 KiB, or above 2^63 - 1.
 
     """
     values = _plain(column).to_pylist()
     ids: list[RowId | None] = []
     for offset, value in enumerate(values):
         row_id = _utf8(value) if isinstance(value, bytes) else value
-        if (value is not None and row_id is None) or len(str(row_id)) > MAX_ID_BYTES:
-            problem = (
-                "the id is not UTF-8"
-                if row_id is None
-                else f"the id is longer than {MAX_ID_BYTES} characters"
-            )
+        problem = None if value is None else _id_problem(row_id)
+        if problem is not None:
             raise DataError(problem, file=file.uri, column=name, row=shard.start + offset)
         ids.append(row_id)
     return ids
+
+
+def _id_problem(row_id: RowId | None) -> str | None:
+    if row_id is None:
+        return "the id is not UTF-8"
+    if isinstance(row_id, int):
+        return "the id is above 2^63 - 1" if row_id > MAX_ID else None
+    return f"the id is longer than {MAX_ID_BYTES} characters" if len(row_id) > MAX_ID_BYTES else None
 
 
 def decode_prompts(
@@ -88,7 +93,7 @@ def decode_prompts(
     """Return each row's prompt, or why the row is invalid. A prompt is sent as it is."""
     columns = config.columns
     system = _plain(table.column(columns.system)).to_pylist() if columns.system else [None] * table.num_rows
-    source = _plain(table.column(columns.prompt or columns.messages or "")).to_pylist()
+    source = _values(_plain(table.column(columns.prompt or columns.messages or "")))
     extra = label_instruction(label)
     decode = _from_text if columns.prompt else _from_messages
     return [
@@ -117,6 +122,21 @@ def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     if pa.types.is_string(kind) or pa.types.is_string_view(kind):
         return column.cast(pa.binary())  # text in Parquet may be anything; it is checked row by row
     return column.cast(pa.large_binary()) if pa.types.is_large_string(kind) else column
+
+
+def _values(column: pa.ChunkedArray) -> list[Any]:
+    """Return the values of a column; BAD_UTF8 in place of a chat whose text can't be decoded."""
+    try:
+        return list(column.to_pylist())
+    except UnicodeDecodeError:
+        return [_value(scalar) for scalar in column]
+
+
+def _value(scalar: pa.Scalar) -> Any:
+    try:
+        return scalar.as_py()
+    except UnicodeDecodeError:
+        return InvalidKind.BAD_UTF8
 
 
 def _utf8(value: bytes) -> str | None:
@@ -161,14 +181,25 @@ def _from_messages(value: Any, opening: Any, max_bytes: int) -> Prompt | Invalid
             value = json.loads(text)
         except (ValueError, RecursionError):
             return InvalidKind.BAD_MESSAGES
-    if isinstance(opening, InvalidKind):
-        return opening
+    if isinstance(value, InvalidKind) or isinstance(opening, InvalidKind):
+        return InvalidKind.BAD_UTF8
     if not isinstance(value, list) or not all(_is_turn(turn) for turn in value):
         return InvalidKind.BAD_MESSAGES
     chat = [{name: part for name, part in turn.items() if part is not None} for turn in value]
     if not any(_text_of(turn).strip() for turn in chat if turn["role"] not in {"system", "developer"}):
         return InvalidKind.EMPTY_PROMPT
+    if not _encodable(chat):
+        return InvalidKind.BAD_UTF8
     return _prompt(chat, opening, max_bytes)
+
+
+def _encodable(chat: list[dict[str, Any]]) -> bool:
+    """Say whether a chat can be sent at all: JSON may spell a lone surrogate."""
+    try:
+        json.dumps(chat, ensure_ascii=False).encode("utf-8")
+    except (UnicodeEncodeError, RecursionError):
+        return False
+    return True
 
 
 def _is_turn(turn: Any) -> bool:
@@ -187,17 +218,16 @@ def _text_of(turn: Mapping[str, Any]) -> str:
 
 
 def _prompt(chat: list[dict[str, Any]], opening: str | None, max_bytes: int) -> Prompt | InvalidKind:
-    if opening is not None:
-        chat = [{"role": "system", "content": opening}, *chat]
     sizes = [
         t["content"] if isinstance(t["content"], str) else json.dumps(t["content"], ensure_ascii=False)
         for t in chat
     ]
-    try:
-        size = sum(len(part.encode("utf-8")) for part in sizes)
-    except UnicodeEncodeError:  # JSON may spell a lone surrogate
-        return InvalidKind.BAD_UTF8
+    size = sum(len(part.encode("utf-8")) for part in sizes)
     if size > max_bytes:
         return InvalidKind.OVERSIZED_PROMPT
     text = "\n\n".join(_text_of(turn) for turn in chat if turn["role"] not in {"system", "developer"})
+    if opening is not None:  # the limit is on the prompt alone
+        chat = [{"role": "system", "content": opening}, *chat]
+        sizes.append(opening)
+        size += len(opening.encode("utf-8"))
     return Prompt(chat, text, sum(map(len, sizes)), size)

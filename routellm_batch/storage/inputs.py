@@ -31,10 +31,10 @@ def find_files(uri: str) -> list[str]:
     """
     fs, path = open_filesystem(uri)
     try:
-        if any(mark in path for mark in "*?["):
-            paths = [p for p in fs.glob(path) if fs.isfile(p)]
-        elif fs.isfile(path):
+        if fs.isfile(path):
             paths = [path]
+        elif any(mark in path for mark in "*?["):
+            paths = [p for p in fs.glob(path) if fs.isfile(p)]
         else:
             base = path.rstrip("/")
             paths = [p for p in fs.find(base) if not _hidden(p[len(base) :])]
@@ -177,10 +177,15 @@ def _row_group(file: InputFile, group: int, columns: tuple[str, ...]) -> pa.Tabl
     fs, path = open_filesystem(file.uri)
     try:
         with fs.open(path, "rb") as handle:
-            return pq.ParquetFile(handle).read_row_group(group, columns=list(columns))
-    except (pa.ArrowInvalid, pa.ArrowException, IndexError):
-        raise DataError(
-            f"row group {group} can't be decoded; the file is damaged or has changed", file=file.uri
-        ) from None
+            table = pq.ParquetFile(handle).read_row_group(group, columns=list(columns))
     except FileNotFoundError:
         raise DataError("was there when the run began and is gone", file=file.uri) from None
+    except (pa.ArrowInvalid, pa.ArrowException, IndexError, OSError):  # pyarrow says damage in all these ways
+        raise _damaged(file, group) from None
+    if table.num_rows != file.row_groups[group]:
+        raise _damaged(file, group)
+    return table
+
+
+def _damaged(file: InputFile, group: int) -> DataError:
+    return DataError(f"row group {group} can't be read; the file is damaged or has changed", file=file.uri)

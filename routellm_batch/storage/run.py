@@ -209,5 +209,7 @@ def _check_files(manifest: Mapping[str, Any], files: Sequence[InputFile]) -> Non
         if uri not in was:
             raise DataError(f"is new: {advice}", file=uri)
         if _pin(was[uri]) != _pin(asdict(now[uri])):
-            before, after = (f"{size} bytes, {pin[:24]}…" for size, pin in (_pin(was[uri]), _pin(asdict(now[uri]))))
+            before, after = (
+                f"{size} bytes, {pin[:24]}…" for size, pin in (_pin(was[uri]), _pin(asdict(now[uri])))
+            )
             raise DataError(f"was {before}; is {after}: {advice}", file=uri)

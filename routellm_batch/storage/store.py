@@ -126,7 +126,11 @@ class FsStore:
             return []
         full = [f"{self._base}/{path}" for path in paths]
         found = self._attempt(self._fs.cat, full)
-        return [bytes(found[path]) for path in full] if len(full) > 1 or isinstance(found, dict) else [bytes(found)]
+        return (
+            [bytes(found[path]) for path in full]
+            if len(full) > 1 or isinstance(found, dict)
+            else [bytes(found)]
+        )
 
     def exists(self, path: str) -> bool:
         """Say whether an object is there."""

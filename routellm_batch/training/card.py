@@ -24,7 +24,10 @@ def model_card(name: str, trained: Mapping[str, Any], *, sections: Sequence[str]
     """
     choice = trained["choice"]
     table = ["| file | rows trained on | rows held out | weight of a row |", "|---|---:|---:|---:|"]
-    table += [f"| {s['file']} | {s['trained']:,} | {s['held_out']:,} | {s['weight']:g} |" for s in trained["sources"]]
+    table += [
+        f"| {s['file']} | {s['trained']:,} | {s['held_out']:,} | {s['weight']:g} |"
+        for s in trained["sources"]
+    ]
     chosen = {**choice["penalties"], "alpha": choice["alpha"], "seed": trained["seed"]}
     parts = [
         f"# {name}: weights of the `outcome` router",

@@ -52,7 +52,9 @@ def require(table: pa.Table, names: Sequence[str], uri: str) -> None:
     """
     for name in names:
         if name not in table.column_names:
-            raise DataError(f"no such column; there are: {', '.join(table.column_names)}", file=uri, column=name)
+            raise DataError(
+                f"no such column; there are: {', '.join(table.column_names)}", file=uri, column=name
+            )
 
 
 def texts(table: pa.Table, name: str, uri: str) -> list[str]:
@@ -77,9 +79,15 @@ def numbers(table: pa.Table, name: str, uri: str) -> NDArray[np.float64]:
 
     """
     column = _plain(table.column(name))
-    if not (pa.types.is_floating(column.type) or pa.types.is_integer(column.type) or pa.types.is_boolean(column.type)):
+    if not (
+        pa.types.is_floating(column.type)
+        or pa.types.is_integer(column.type)
+        or pa.types.is_boolean(column.type)
+    ):
         raise DataError(f"is {column.type}; it must be a number", file=uri, column=name)
-    values = column.cast(pa.float64()) if not pa.types.is_boolean(column.type) else pc.cast(column, pa.uint8())
+    values = (
+        column.cast(pa.float64()) if not pa.types.is_boolean(column.type) else pc.cast(column, pa.uint8())
+    )
     found = np.array(values.to_pylist(), dtype=np.float64)
     _refuse(pa.array(~np.isfinite(found)), "is null or not a finite number", uri, name)
     return found

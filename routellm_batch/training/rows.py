@@ -86,7 +86,10 @@ def read_sources(sources: Sequence[Source]) -> TrainingRows:
         held_out=np.concatenate([part.held_out for part in parts]),
     )
     if rows.held_out.all():
-        raise DataError("no row may be trained on (see split, overlaps_eval, from_mmlu, contaminated)", file=sources[0].uri)
+        raise DataError(
+            "no row may be trained on (see split, overlaps_eval, from_mmlu, contaminated)",
+            file=sources[0].uri,
+        )
     return rows
 
 

@@ -157,7 +157,9 @@ def test_killed_mmlu_run_is_finished_by_the_same_command(
     cost = json.loads(fs.cat(f"{run}/report/cost.json"))
     paid_twice = _paid_twice(_log(tmp_path))
     assert 0 < calls_before
-    assert paid_twice <= 2 * 2 * 2 * (16 + 64)  # workers × shards at once × endpoints × (in flight + micro-batch)
+    assert paid_twice <= 2 * 2 * 2 * (
+        16 + 64
+    )  # workers × shards at once × endpoints × (in flight + micro-batch)
     assert Decimal(cost["presumed_usd"]) > 0
 
 

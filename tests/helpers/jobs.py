@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,7 +23,10 @@ from routellm_batch.storage.run import Run, open_existing
 
 DEAD_URL = "http://127.0.0.1:9/v1"
 """Where nothing listens."""
-PRICES = {"strong": {"input": Decimal("2.5"), "output": Decimal(10)}, "weak": {"input": Decimal("0.1"), "output": Decimal("0.4")}}
+PRICES = {
+    "strong": {"input": Decimal("2.5"), "output": Decimal(10)},
+    "weak": {"input": Decimal("0.1"), "output": Decimal("0.4")},
+}
 
 
 def prompts(count: int, *, prefix: str = "Prompt") -> list[str]:
@@ -156,12 +161,24 @@ def _table(run: Run, path: str) -> pa.Table:
     return pq.read_table(pa.BufferReader(run.store.read(path)))
 
 
+@contextmanager
+def quick_waits() -> Iterator[None]:
+    """Let retries wait for milliseconds, not for seconds."""
+    shorter = {"BASE_WAIT_S": 0.004, "MAX_WAIT_S": 0.02, "POLL_S": 0.01}
+    with (
+        patch.multiple("routellm_batch.endpoints.caller", **shorter),
+        patch("routellm_batch.dispatch.POLL_S", 0.05),
+    ):
+        yield
+
+
 def run_job(config: Config, *, retry_failed: bool = False) -> Finished:
     """Run a job to its end in this process."""
     from routellm_batch.pipeline import run_job as run_it
 
     events: list[Event] = []
-    result = run_it(config, events.append, retry_failed=retry_failed)
+    with quick_waits():
+        result = run_it(config, events.append, retry_failed=retry_failed)
     return Finished(result.exit_code, result.run_uri, result.outputs.lines, events)
 
 
@@ -177,7 +194,9 @@ def plan_job(config: Config) -> Finished:
 def billing(*logs: Path) -> list[dict[str, Any]]:
     """Return the lines of some billing logs, in order of time, with ``nano`` as integer nano-dollars."""
     lines = [json.loads(line) for log in logs if log.exists() for line in log.read_text().splitlines()]
-    return sorted(({**line, "nano": usd_to_nano(Decimal(line["usd"]))} for line in lines), key=lambda one: one["t"])
+    return sorted(
+        ({**line, "nano": usd_to_nano(Decimal(line["usd"]))} for line in lines), key=lambda one: one["t"]
+    )
 
 
 def nano(usd: str) -> int:

@@ -69,7 +69,9 @@ class Answer:
         if self.body is not None:
             return self.body
         if self.status != 200:
-            return json.dumps({"error": {"message": "no", "type": "no", "param": None, "code": None}}).encode()
+            return json.dumps(
+                {"error": {"message": "no", "type": "no", "param": None, "code": None}}
+            ).encode()
         return json.dumps(
             {
                 "model": "stub-model",

@@ -111,7 +111,12 @@ def call(
 def test_an_answer_is_reached(steps: list[Step], attempts: int, presumed: int) -> None:
     """Transient failures are tried again; the answer is settled at its usage, the unknowable presumed at worst."""
     outcome, endpoint, wallet = call(steps)
-    assert (OK, attempts, 30, presumed) == (outcome.reply, outcome.attempts, outcome.cost_nano, outcome.presumed_nano)
+    assert (OK, attempts, 30, presumed) == (
+        outcome.reply,
+        outcome.attempts,
+        outcome.cost_nano,
+        outcome.presumed_nano,
+    )
     assert (attempts, 30, presumed, 0) == (
         len(endpoint.sent),
         wallet.settled_nano,
@@ -132,7 +137,9 @@ def test_an_answer_is_reached(steps: list[Step], attempts: int, presumed: int) -
         ([BROKEN, BAD], 3, BAD, 2),
     ],
 )
-def test_a_row_fails_after_its_attempts(steps: list[Step], attempts: int, error: CallError, sent: int) -> None:
+def test_a_row_fails_after_its_attempts(
+    steps: list[Step], attempts: int, error: CallError, sent: int
+) -> None:
     """The last error is the row's; a 429 uses up no attempt, and what no retry can mend is not tried again."""
     outcome, endpoint, wallet = call(steps, attempts=attempts)
     assert (error, sent, sent) == (outcome.error, outcome.attempts, len(endpoint.sent))
@@ -156,7 +163,9 @@ def test_the_body_is_the_same_on_every_attempt() -> None:
     """Only ``X-Attempt`` changes between attempts."""
     outcome, endpoint, _ = call([BROKEN, LIMITED, OK])
     assert [REQUEST.body] * 3 == [body for body, _, _ in endpoint.sent]
-    assert [{"X-Request-Key": "key", "X-Attempt": str(n)} for n in (1, 2, 3)] == [h for _, h, _ in endpoint.sent]
+    assert [{"X-Request-Key": "key", "X-Attempt": str(n)} for n in (1, 2, 3)] == [
+        h for _, h, _ in endpoint.sent
+    ]
     assert (3, {9.0}) == (outcome.attempts, {timeout for _, _, timeout in endpoint.sent})
 
 
@@ -193,7 +202,10 @@ def test_the_slot_is_free_while_a_row_waits() -> None:
 def test_the_deadline_ends_the_tries() -> None:
     """Past ``retry.deadline_s`` a row is failed, however many attempts are left."""
     outcome, endpoint, _ = call([replace_wait(LIMITED, 0.05)], deadline_s=0.3, attempts=20)
-    assert (Kind.RATE_LIMITED, True) == (outcome.error.kind if outcome.error else None, 2 <= len(endpoint.sent) <= 7)
+    assert (Kind.RATE_LIMITED, True) == (
+        outcome.error.kind if outcome.error else None,
+        2 <= len(endpoint.sent) <= 7,
+    )
 
 
 def test_a_stop_ends_a_wait_soon() -> None:
@@ -220,7 +232,12 @@ def test_nothing_is_sent_that_can_not_be_paid_for() -> None:
 def test_presumed_spend_counts_against_the_grant() -> None:
     """After an attempt whose fate is unknown the next one needs money of its own."""
     outcome, endpoint, wallet = call([TIMEOUT, OK], wallet=Wallet(150))
-    assert (True, 1, 100, 0) == (outcome.unsent, len(endpoint.sent), outcome.presumed_nano, wallet.settled_nano)
+    assert (True, 1, 100, 0) == (
+        outcome.unsent,
+        len(endpoint.sent),
+        outcome.presumed_nano,
+        wallet.settled_nano,
+    )
 
 
 def test_a_5xx_can_be_trusted_to_be_free() -> None:

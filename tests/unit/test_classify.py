@@ -51,7 +51,9 @@ def _with(**changes: Any) -> bytes:
         (422, None, Kind.BAD_REQUEST, Verdict.ROW, False),
     ],
 )
-def test_failures_by_status_and_code(status: int, code: str | None, kind: Kind, verdict: Verdict, *, billed: bool) -> None:
+def test_failures_by_status_and_code(
+    status: int, code: str | None, kind: Kind, verdict: Verdict, *, billed: bool
+) -> None:
     """Each status has its kind, what to do about it, and whether it may cost money all the same."""
     assert (kind, verdict, billed) == failure_of(status, code)
 
@@ -80,7 +82,9 @@ def test_every_other_status_is_some_failure(status: int, code: str | None) -> No
         (None, "", None),
     ],
 )
-def test_retry_after_is_read_and_capped(milliseconds: str | None, seconds: str | None, expected: float | None) -> None:
+def test_retry_after_is_read_and_capped(
+    milliseconds: str | None, seconds: str | None, expected: float | None
+) -> None:
     """The finer header wins, nonsense counts as not given, and nothing is above 120 s or below 0."""
     assert expected == retry_after_s(milliseconds, seconds)
 
@@ -94,7 +98,12 @@ def test_a_good_reply_is_read() -> None:
         "completion_tokens_details": {"reasoning_tokens": 2},
     }
     reply = parse_reply(200, _with(usage=usage))
-    assert ("Yes.", "stop", "m", Usage(7, 4, 3, 2)) == (reply.answer, reply.finish_reason, reply.model, reply.usage)
+    assert ("Yes.", "stop", "m", Usage(7, 4, 3, 2)) == (
+        reply.answer,
+        reply.finish_reason,
+        reply.model,
+        reply.usage,
+    )
 
 
 @pytest.mark.parametrize(
@@ -102,7 +111,11 @@ def test_a_good_reply_is_read() -> None:
     [
         ({"choices": []}, "", None),
         ({"choices": None}, "", None),
-        ({"choices": [{"message": {"content": None}, "finish_reason": "content_filter"}]}, "", "content_filter"),
+        (
+            {"choices": [{"message": {"content": None}, "finish_reason": "content_filter"}]},
+            "",
+            "content_filter",
+        ),
         ({"choices": [{"message": {"refusal": "No."}}]}, "", None),
         ({"choices": [{"message": {"content": ""}, "finish_reason": "length"}]}, "", "length"),
         ({"choices": [{}]}, "", None),
@@ -111,7 +124,9 @@ def test_a_good_reply_is_read() -> None:
         ({"usage": {**GOOD["usage"], "prompt_tokens_details": {"cached_tokens": None}}}, "Yes.", "stop"),
     ],
 )
-def test_a_paid_reply_without_an_answer_is_still_a_reply(changes: dict[str, Any], answer: str, finish: str | None) -> None:
+def test_a_paid_reply_without_an_answer_is_still_a_reply(
+    changes: dict[str, Any], answer: str, finish: str | None
+) -> None:
     """Where usage is given the call is settled, whatever was said; details may be absent."""
     reply = parse_reply(200, _with(**changes))
     assert (answer, finish, 7) == (reply.answer, reply.finish_reason, reply.usage.input_tokens)
@@ -168,7 +183,9 @@ def test_what_can_not_be_stored_is_replaced() -> None:
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["content", "message", "x"]), inner),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["content", "message", "x"]), inner)
+    ),
     max_leaves=6,
 )
 

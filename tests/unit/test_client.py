@@ -17,7 +17,12 @@ from routellm_batch.errors import CallError, ConfigError
 from routellm_batch.types import ErrorKind as Kind
 from routellm_batch.types import Reply, Usage, Verdict
 
-BODY = {"model": "m", "messages": [{"role": "user", "content": "Grüße 👋"}], "temperature": 0, "unheard_of": [1]}
+BODY = {
+    "model": "m",
+    "messages": [{"role": "user", "content": "Grüße 👋"}],
+    "temperature": 0,
+    "unheard_of": [1],
+}
 HEADERS = {"X-Request-Key": "k", "X-Attempt": "1"}
 
 
@@ -67,7 +72,10 @@ def test_connections_are_kept() -> None:
     ("answer", "expected"),
     [
         (Answer(status=400), (Kind.BAD_REQUEST, Verdict.ROW, False)),
-        (Answer(status=400, body=error_body("context_length_exceeded")), (Kind.CONTEXT_LENGTH, Verdict.ROW, False)),
+        (
+            Answer(status=400, body=error_body("context_length_exceeded")),
+            (Kind.CONTEXT_LENGTH, Verdict.ROW, False),
+        ),
         (Answer(status=401), (Kind.AUTH, Verdict.FATAL, False)),
         (Answer(status=403), (Kind.AUTH, Verdict.FATAL, False)),
         (Answer(status=404), (Kind.NOT_FOUND, Verdict.FATAL, False)),
@@ -79,7 +87,10 @@ def test_connections_are_kept() -> None:
         (Answer(status=429, body=error_body("insufficient_quota")), (Kind.QUOTA, Verdict.FATAL, False)),
         (Answer(status=429, body=error_body("other")), (Kind.RATE_LIMITED, Verdict.WAIT, False)),
         (Answer(status=500), (Kind.SERVER_ERROR, Verdict.RETRY, True)),
-        (Answer(status=502, body=b"<html>", content_type="text/html"), (Kind.SERVER_ERROR, Verdict.RETRY, True)),
+        (
+            Answer(status=502, body=b"<html>", content_type="text/html"),
+            (Kind.SERVER_ERROR, Verdict.RETRY, True),
+        ),
         (Answer(status=503, body=b""), (Kind.SERVER_ERROR, Verdict.RETRY, True)),
         (Answer(status=529, body=b"[1]"), (Kind.SERVER_ERROR, Verdict.RETRY, True)),
         (Answer(status=204, body=b""), (Kind.BAD_REPLY, Verdict.RETRY, True)),
@@ -100,7 +111,11 @@ def test_every_failure_has_its_class(answer: Answer, expected: tuple[Kind, Verdi
 
 @pytest.mark.parametrize(
     ("headers", "expected"),
-    [({"Retry-After": "7"}, 7.0), ({"Retry-After": "7", "retry-after-ms": "1500"}, 1.5), ({"Retry-After": "9999"}, 120.0)],
+    [
+        ({"Retry-After": "7"}, 7.0),
+        ({"Retry-After": "7", "retry-after-ms": "1500"}, 1.5),
+        ({"Retry-After": "9999"}, 120.0),
+    ],
 )
 @pytest.mark.parametrize("status", [429, 503])
 def test_retry_after_travels_with_the_error(headers: dict[str, str], expected: float, status: int) -> None:
@@ -141,13 +156,15 @@ def test_an_endless_reply_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_compressed_reply_is_read() -> None:
-    """gzip is undone by the transport."""
+    """Gzip is undone by the transport."""
     packed = gzip.compress(Answer("Packed.").content())
     with stub_server(answering(body=packed, headers={"Content-Encoding": "gzip"})) as stub:
         assert send(stub.base_url).answer == "Packed."
 
 
-@pytest.mark.parametrize("answer", [Answer(status=500), Answer(body=b"{}"), Answer(status=401), Answer(delivery="cut")])
+@pytest.mark.parametrize(
+    "answer", [Answer(status=500), Answer(body=b"{}"), Answer(status=401), Answer(delivery="cut")]
+)
 def test_errors_hold_no_text_of_request_or_reply(answer: Answer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither prompt nor key nor reply is in the error, its causes or its fields."""
     monkeypatch.setenv("CLIENT_TEST_KEY", "canary-key")
@@ -162,7 +179,10 @@ def test_errors_hold_no_text_of_request_or_reply(answer: Answer, monkeypatch: py
 
 @pytest.mark.parametrize(
     ("reference", "words"),
-    [("env:CLIENT_TEST_NONE", "environment variable CLIENT_TEST_NONE is not set"), ("file:/no/such", "key file /no/such")],
+    [
+        ("env:CLIENT_TEST_NONE", "environment variable CLIENT_TEST_NONE is not set"),
+        ("file:/no/such", "key file /no/such"),
+    ],
 )
 def test_a_key_that_is_not_there_is_named_by_its_reference(reference: str, words: str) -> None:
     """An absent variable or file is a ConfigError before anything is sent."""

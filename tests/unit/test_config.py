@@ -59,7 +59,7 @@ def _write(folder: Path, tree: Any) -> Path:
         ({"budget__strong_share": "26%"}, "budget.strong_share: "),
         ({"budget__strong_share": float("nan")}, "budget.strong_share: "),
         ({"budget": {"usd": 0}}, "budget.usd: "),
-        ({"budget": {"usd": Decimal("-1")}}, "budget.usd: "),
+        ({"budget": {"usd": Decimal(-1)}}, "budget.usd: "),
         ({"budget": {"usd": Decimal("1e-10")}}, "budget.usd: "),
         ({"budget__hard_cap_usd": 0}, "budget.hard_cap_usd: "),
         ({"budget__hard_cap_usd": Decimal("0.0000000001")}, "budget.hard_cap_usd: "),
@@ -71,8 +71,14 @@ def _write(folder: Path, tree: Any) -> Path:
         ),
         ({"endpoints__strong__base_url": None}, "endpoints.strong: base_url is missing"),
         ({"endpoints__strong__base_url": "example.com/v1"}, "endpoints.strong.base_url: must be a URL"),
-        ({"endpoints__strong__base_url": "http://example.com/v1"}, "endpoints.strong.base_url: must be https"),
-        ({"endpoints__strong__base_url": "https://u:p@example.com"}, "endpoints.strong.base_url: must hold no user"),
+        (
+            {"endpoints__strong__base_url": "http://example.com/v1"},
+            "endpoints.strong.base_url: must be https",
+        ),
+        (
+            {"endpoints__strong__base_url": "https://u:p@example.com"},
+            "endpoints.strong.base_url: must hold no user",
+        ),
         ({"endpoints__strong__base_url": "https://example.com/?key=k"}, "base_url: must hold no user"),
         ({"endpoints__strong__kind": "azure"}, "endpoints.strong.kind"),
         ({"endpoints__strong__params__stream": True}, "params.stream is set by the job"),
@@ -81,10 +87,16 @@ def _write(folder: Path, tree: Any) -> Path:
         ({"endpoints__strong__timeout_s": 0}, "endpoints.strong.timeout_s"),
         ({"endpoints__strong__limits": {"concurrency": 0}}, "endpoints.strong.limits.concurrency"),
         ({"endpoints__strong__limits": {"rpm": 0}}, "endpoints.strong.limits.rpm"),
-        ({"endpoints__weak": {**SIMULATED, "base_url": "http://localhost/v1"}}, "not allowed with kind simulated"),
+        (
+            {"endpoints__weak": {**SIMULATED, "base_url": "http://localhost/v1"}},
+            "not allowed with kind simulated",
+        ),
         ({"endpoints__weak": {**SIMULATED, "api_key": "env:X"}}, "not allowed with kind simulated"),
         ({"endpoints__weak": {**SIMULATED, "kind": "replay"}}, "replay is missing"),
-        ({"endpoints__weak": {**SIMULATED, "replay": {"uri": "a", "answer": "b"}}}, "replay belongs to another"),
+        (
+            {"endpoints__weak": {**SIMULATED, "replay": {"uri": "a", "answer": "b"}}},
+            "replay belongs to another",
+        ),
         ({"endpoints__weak": {**SIMULATED, "simulate": {"faults": {"hang": 2}}}}, "simulate.faults.hang"),
         ({"input__columns": {"id": "id"}}, "input.columns: name exactly one of prompt and messages"),
         ({"input__columns__messages": "m"}, "input.columns: name exactly one of prompt and messages"),
@@ -102,7 +114,10 @@ def _write(folder: Path, tree: Any) -> Path:
         ({"label": {"values": ["a"], "schema": {}}}, "label: give exactly one of values and schema"),
         ({"label": {"schema": {"type": 5}}}, "label.schema: is no JSON schema: at $.type"),
         ({"cluster": {"kind": "address"}}, "cluster: address is needed with kind address"),
-        ({"cluster": {"kind": "local", "address": "tcp://h:1"}}, "cluster: address is needed with kind address"),
+        (
+            {"cluster": {"kind": "local", "address": "tcp://h:1"}},
+            "cluster: address is needed with kind address",
+        ),
         ({"cluster": {"kind": "yarn"}}, "cluster.kind"),
     ],
 )
@@ -137,7 +152,9 @@ def test_a_config_is_frozen() -> None:
 def test_a_share_is_the_decimal_in_the_file(tmp_path: Path) -> None:
     """0.29 of the YAML is 0.29, not the float next to it."""
     path = tmp_path / "job.yaml"
-    path.write_text(_write(tmp_path, job_tree(tmp_path)).read_text().replace("strong_share: 0.25", "strong_share: 0.29"))
+    path.write_text(
+        _write(tmp_path, job_tree(tmp_path)).read_text().replace("strong_share: 0.25", "strong_share: 0.29")
+    )
     assert Decimal("0.29") == load_config(path).budget.strong_share
 
 
@@ -233,7 +250,10 @@ def test_operational_keys_are_no_part_of_a_run(changes: dict[str, Any]) -> None:
         ({"budget__strong_share": Decimal("0.3")}, "budget.strong_share"),
         ({"endpoints__strong__model": "x"}, "endpoints.strong.model"),
         ({"endpoints__weak__price__input": 9}, "endpoints.weak.price.input"),
-        ({"endpoints__strong__params": {"max_completion_tokens": 33}}, "endpoints.strong.params.max_completion_tokens"),
+        (
+            {"endpoints__strong__params": {"max_completion_tokens": 33}},
+            "endpoints.strong.params.max_completion_tokens",
+        ),
         ({"endpoints__strong__base_url": "http://localhost:1/v1"}, "endpoints.strong.base_url"),
         ({"endpoints__strong__api_key": "env:K"}, "endpoints.strong.api_key"),
         ({"router__name": "random"}, "router.name"),
@@ -248,7 +268,9 @@ def test_all_other_keys_are(changes: dict[str, Any], key: str) -> None:
 
 def test_identity_holds_no_key() -> None:
     """What is written to run.json has the reference of a key, which is no secret."""
-    assert identity(job_config(HERE, endpoints__strong__api_key="env:K"))["endpoints.strong.api_key"] == "env:K"
+    assert (
+        identity(job_config(HERE, endpoints__strong__api_key="env:K"))["endpoints.strong.api_key"] == "env:K"
+    )
 
 
 @pytest.mark.parametrize(
@@ -264,7 +286,9 @@ def test_identity_holds_no_key() -> None:
 )
 def test_expected_answer_lengths(end: dict[str, Any], expected: tuple[int | None, int]) -> None:
     """Planning expects what is configured, else half the maximum, never more than the maximum."""
-    found = job_config(HERE, **{f"endpoints__strong__{key}": value for key, value in end.items()}).endpoints.strong
+    found = job_config(
+        HERE, **{f"endpoints__strong__{key}": value for key, value in end.items()}
+    ).endpoints.strong
     assert expected == (found.max_output_tokens, found.expected_output_tokens)
 
 

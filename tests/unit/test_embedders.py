@@ -84,12 +84,16 @@ def test_vectors_have_unit_length(embedder: StaticEmbedder) -> None:
 def test_vector_is_the_mean_of_token_vectors(embedder: StaticEmbedder, tokenizer: Tokenizer) -> None:
     """An embedding is the normalised mean of its tokens' vectors."""
     rows = embedder._vectors[tokenizer.encode("What is seven times six?").ids].mean(axis=0)
-    assert np.allclose(rows / np.linalg.norm(rows), embedder.embed(["What is seven times six?"])[0], atol=1e-6)
+    assert np.allclose(
+        rows / np.linalg.norm(rows), embedder.embed(["What is seven times six?"])[0], atol=1e-6
+    )
 
 
 def test_meaning_is_near_meaning(embedder: StaticEmbedder) -> None:
     """A paraphrase is nearer than another subject."""
-    a, b, c = embedder.embed(["How do I cook rice?", "The best way to boil rice", "Stock prices fell on Monday"])
+    a, b, c = embedder.embed(
+        ["How do I cook rice?", "The best way to boil rice", "Stock prices fell on Monday"]
+    )
     assert a @ b > a @ c + 0.2
 
 

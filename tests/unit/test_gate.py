@@ -65,7 +65,9 @@ def test_the_error_rate_is_judged_on_the_last_rows_only() -> None:
     assert rates == [0.0, 0.0, 1.0, 0.75, 0.5, 0.25, 0.0]
 
 
-def _through(gate: Gate, calls: int, *, tokens: int = 1, hold_s: float = 0.0, fail: bool = False) -> tuple[int, float]:
+def _through(
+    gate: Gate, calls: int, *, tokens: int = 1, hold_s: float = 0.0, fail: bool = False
+) -> tuple[int, float]:
     """Let calls through; return the most at once and the seconds it took."""
     peak = 0
 

@@ -61,7 +61,8 @@ def test_dollars_and_nano_dollars_round_trip(nano: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("nano", "expected"), [(0, "0.000000000"), (1, "0.000000001"), (12_500, "0.000012500"), (NANO, "1.000000000")]
+    ("nano", "expected"),
+    [(0, "0.000000000"), (1, "0.000000001"), (12_500, "0.000012500"), (NANO, "1.000000000")],
 )
 def test_sums_are_written_plainly(nano: int, expected: str) -> None:
     """Never in scientific notation, always with nine decimals."""

@@ -77,6 +77,22 @@ def test_compact(number: float, expected: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("dollars", "step", "expected"),
+    [
+        (0, 0.5, "$0"),
+        (0.5, 0.5, "$0.50"),
+        (1, 0.5, "$1.00"),
+        (0.002, 0.001, "$0.002"),
+        (2e6, 1e6, "$2M"),
+        (5, 5, "$5"),
+    ],
+)
+def test_axis_usd(dollars: float, step: float, expected: str) -> None:
+    """The dollars of an axis have as many decimals as its steps need."""
+    assert text.axis_usd(dollars, step) == expected
+
+
+@pytest.mark.parametrize(
     ("nano", "expected"), [(2_500_000_000, "$2.50"), (75_000_000, "$0.075"), (0, "$0.00")]
 )
 def test_price(nano: int, expected: str) -> None:

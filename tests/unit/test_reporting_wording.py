@@ -14,7 +14,6 @@ from routellm_batch.reporting.wording import closing_lines
 from routellm_batch.summary import CallSummary, RouteTotals
 from routellm_batch.types import ErrorKind, Usage
 
-
 PRESUMED = (
     "Up to $0.00125 more may have been billed: some requests brought no usable reply, and whether they "
     "are paid for only the provider's bill can tell; against a cap each counts at its worst case."

@@ -17,7 +17,9 @@ END = st.sampled_from(["settle", "release", "presume"])
     st.integers(0, 60),
     st.lists(st.tuples(st.integers(0, 30), st.integers(0, 5), END, st.floats(0, 1)), min_size=1, max_size=25),
 )
-def test_a_wallet_never_holds_more_than_its_grant(grant: int, calls: list[tuple[int, int, str, float]]) -> None:
+def test_a_wallet_never_holds_more_than_its_grant(
+    grant: int, calls: list[tuple[int, int, str, float]]
+) -> None:
     """However calls overlap and end, the three sums stay within the grant, and every call ends."""
 
     async def play() -> tuple[Wallet, int]:
