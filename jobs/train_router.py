@@ -31,10 +31,9 @@ def main() -> None:
     if (a.recipe is None) != (a.data is None) or bool(a.recipe) == bool(a.files):
         parser.error("give either DATA files, or --recipe with --data")
     if a.recipe:
-        report = train_builtin(a.data, out=a.out, seed=a.seed)
+        print(train_builtin(a.data, out=a.out, seed=a.seed).out)
     else:
-        report = train(a.files, router=a.router, embedder=a.embedder, out=a.out, seed=a.seed)
-    print(report.out)
+        print(train(a.files, router=a.router, embedder=a.embedder, out=a.out, seed=a.seed).out)
 
 
 if __name__ == "__main__":

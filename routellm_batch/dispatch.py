@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from routellm_batch.config import Config
-from routellm_batch.errors import RoutellmBatchError
 from routellm_batch.events import RowsScored, Sink
 from routellm_batch.halt import Halt
 from routellm_batch.protocols import Runner
@@ -17,8 +16,7 @@ from routellm_batch.stages.job import CallJob
 from routellm_batch.stages.plan import Plan
 from routellm_batch.stages.score import STAGE as SCORE
 from routellm_batch.stages.score import ScoreTask, score_shards
-from routellm_batch.storage.ledger import ShardLedger
-from routellm_batch.storage.progress import ShardStatus, call_statuses
+from routellm_batch.stages.tally import Tally, tallies
 from routellm_batch.storage.run import Run
 from routellm_batch.types import Done, Shard
 
@@ -82,6 +80,8 @@ class CallStage:
     _spent: dict[int, int] = field(default_factory=dict)
     """Shard → settled and presumed, in nano-dollars, as its ledger last said."""
     _unfunded: bool = False
+    _error: BaseException | None = None
+    """What the first failed task raised; raised again once the others have persisted their replies."""
 
     def run(self) -> None:
         """Call what is missing; returns when all is done or nothing more can be."""
@@ -94,40 +94,40 @@ class CallStage:
             self._loop(finishing=True)
 
     def _load(self) -> None:
-        statuses = call_statuses(self.job.run, details=self.plan.cap_nano is not None or self.retry_failed)
-        revision = 1 + max((status.revision for status in statuses.values()), default=0)
+        known = {tally.shard: tally for tally in tallies(self.job.run, begun=self.plan.cap_nano is not None)}
+        revision = 1 + max((tally.revision or 0 for tally in known.values()), default=0)
         copies = set(self.plan.copy_shards)
         for shard in self.job.run.shards:
-            status = statuses.get(shard.name)
-            if status is not None:
-                self._spent[shard.index] = status.spent_nano
-            if status is None or self._reopened(status):
-                number = 0 if status is None else revision
+            tally = known.get(shard.name)
+            if tally is not None:
+                self._spent[shard.index] = tally.summary.spent_nano + tally.summary.presumed_nano
+            committed = tally is not None and tally.revision is not None
+            if tally is None or not committed or self._reopened(tally):
                 task = CallTask(
                     self.job,
                     shard,
                     has_copies=shard.index in copies,
-                    revision=number,
+                    revision=revision if committed else 0,
                     retry_failed=self.retry_failed,
                 )
                 self._waiting.append(task)
-            if status is None and self.plan.cap_nano is not None:
-                self._spent[shard.index] = ShardLedger(self.job.run.store, shard.name).load().spent_nano
 
-    def _reopened(self, status: ShardStatus) -> bool:
-        return status.unfunded > 0 or (self.retry_failed and status.failed > 0)
+    def _reopened(self, tally: Tally) -> bool:
+        return tally.summary.unfunded > 0 or (self.retry_failed and tally.summary.failed > 0)
 
     def _loop(self, *, finishing: bool = False) -> None:
         while self._waiting or self._running or self._again:
             self.halt.check_deadline(time.monotonic())
-            if self.halt.stopped and not finishing:
+            if self._error is not None or (self.halt.stopped and not finishing):
                 self._drain()
                 if not self._running:
-                    return
+                    break
             else:
                 self._submit()
             for done in self.runner.wait(POLL_S):
                 self._take(done)
+        if self._error is not None:
+            raise self._error
 
     def _drain(self) -> None:
         self._waiting.clear()
@@ -155,11 +155,8 @@ class CallStage:
         task: CallTask = done.task
         last = self._running.pop(task.shard.index)
         if done.error is not None:
-            self._drain()
-            if isinstance(done.error, RoutellmBatchError):
-                raise done.error
-            self.halt.stop("interrupted", f"shard {task.shard.name} failed ({type(done.error).__name__})")
-            raise done.error
+            self._error = self._error or done.error
+            return
         receipt: CallReceipt = done.receipt
         self._spent[receipt.shard] = receipt.total_nano
         if receipt.stop is not None:
@@ -172,6 +169,6 @@ class CallStage:
                 self._unfunded = True  # all that is left was offered, and paid for nothing
                 self._finish.append(last)
             else:
-                self._again.append(last)
+                self._again.append(replace(last, again=True))
         elif not receipt.unsent:
             self._finish.append(last)

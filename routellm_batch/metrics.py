@@ -85,7 +85,8 @@ class Ranking:
         low = values[np.searchsorted(ascending, np.floor(position), side="right")]
         high = values[np.searchsorted(ascending, np.ceil(position), side="right")]
         part = position - np.floor(position)
-        return np.where(part < 0.5, low + (high - low) * part, high - (high - low) * (1 - part))
+        edges: Floats = np.where(part < 0.5, low + (high - low) * part, high - (high - low) * (1 - part))
+        return edges
 
     def cpt(self, gain: Floats, level: float) -> float:
         """CPT(level): the least percentage of rows sent strong that recovers ``level`` (0.5, 0.8 …) of the gap."""

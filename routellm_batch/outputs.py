@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 from typing import Any
 
 from routellm_batch.config import Config
@@ -13,13 +14,11 @@ from routellm_batch.reporting.html import render_report
 from routellm_batch.reporting.plan_html import frontier_table, plan_facts, render_plan
 from routellm_batch.reporting.text import count, rows, usd
 from routellm_batch.reporting.wording import closing_lines
-from routellm_batch.stages.plan import Plan
-from routellm_batch.stages.respond import summarise
-from routellm_batch.storage.ledger import ShardLedger
-from routellm_batch.storage.progress import newest_markers, summaries
+from routellm_batch.stages.plan import Plan, empty_plan
+from routellm_batch.stages.tally import tallies
 from routellm_batch.storage.run import SUCCESS, Run, to_json
 from routellm_batch.summary import CallSummary, add_all
-from routellm_batch.tables import from_parquet, to_parquet
+from routellm_batch.tables import to_parquet
 
 COST = "report/cost.json"
 HTML = "report/report.html"
@@ -45,10 +44,9 @@ def finished_exit(run: Run) -> int | None:
 
 
 def _newest_success(run: Run) -> str | None:
-    names = [
-        name for name in (SUCCESS, *(f"{SUCCESS}.r{n}" for n in range(1, 1000))) if run.store.exists(name)
-    ]
-    return names[-1] if names else None
+    names = (SUCCESS, *(f"{SUCCESS}.r{n}" for n in range(1, 1000)))
+    there = list(takewhile(run.store.exists, names))  # they are written one after another
+    return there[-1] if there else None
 
 
 def write_run_outputs(
@@ -63,11 +61,21 @@ def write_run_outputs(
     return Outputs(facts.exit_code, closing_lines(facts, run.store.uri(HTML)))
 
 
+def write_early_stop(config: Config, run: Run, reason: str | None, wall_s: float) -> Outputs:
+    """Write cost.json of a start that stopped before there was a plan."""
+    facts = _facts(config, run, empty_plan(config), "interrupted", reason, wall_s)
+    run.store.replace(COST, to_json(cost_json(facts)))
+    lines = [f"Stopped while scoring: {reason}. Nothing was spent.", "Run the same command again to go on."]
+    return Outputs(facts.exit_code, lines)
+
+
 def rewrite_run_outputs(config: Config, run: Run, plan: Plan) -> Outputs:
     """Write the report of an earlier start anew, from what storage holds."""
     earlier: dict[str, Any] = run.read_json(COST) or {}
     state: State = earlier.get("state", "interrupted")
     reason = earlier.get("stop_reason", "the run has not ended")
+    if finished_exit(run) is not None:  # whatever became of a later try at its failed rows
+        state, reason = "finished", None
     facts = _facts(config, run, plan, state, reason, float(earlier.get("wall_s", 0)))
     run.store.replace(COST, to_json(cost_json(facts)))
     run.store.replace(HTML, render_report(facts).encode("utf-8"))
@@ -103,18 +111,8 @@ def _facts(config: Config, run: Run, plan: Plan, state: State, reason: str | Non
 
 
 def run_summary(run: Run) -> CallSummary:
-    """Return what all calls of a run did: from the markers, and from the ledgers of shards that have none."""
-    committed = newest_markers(run)
-    begun = [name for name in run.store.folders("call") if name not in committed]
-    return add_all(summary for _, summary in summaries(run)) + add_all(
-        _unfinished(run, name) for name in begun
-    )
-
-
-def _unfinished(run: Run, shard: str) -> CallSummary:
-    scores = from_parquet(run.store.read(f"score/{shard}.parquet"))
-    state = ShardLedger(run.store, shard).load()
-    return summarise(scores, state.records, {}, state)
+    """Return what all calls of a run did."""
+    return add_all(tally.summary for tally in tallies(run))
 
 
 def _write_success(run: Run, facts: RunFacts) -> None:

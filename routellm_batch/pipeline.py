@@ -11,13 +11,14 @@ from datetime import UTC, datetime
 
 from routellm_batch.config import Config, check_config
 from routellm_batch.dispatch import CallStage, run_score_stage
-from routellm_batch.errors import ConfigError, DataError, StopError
+from routellm_batch.errors import ConfigError, DataError, EndpointStopError
 from routellm_batch.events import Notice, Sink, StageFinished, StageStarted
 from routellm_batch.halt import Halt, stop_words, stopping_on_signals
 from routellm_batch.outputs import (
     Outputs,
     finished_exit,
     rewrite_run_outputs,
+    write_early_stop,
     write_plan_outputs,
     write_run_outputs,
 )
@@ -33,6 +34,10 @@ from routellm_batch.storage.run import Run, open_existing, open_run
 from routellm_batch.tables import RESPONSE_COLUMNS
 
 SOME_FAILED = 3
+SINGLE_WRITER = (
+    "run.single_writer is set: nothing keeps a second job from writing this run at the same time. "
+    "If two do, answers that were paid for can be lost, and calls can be paid for twice"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +59,7 @@ def run_job(config: Config, sink: Sink, *, retry_failed: bool = False) -> RunRes
     """
     check_columns(config)
     check_keys(config)
-    run = open_run(config, today=_today())
+    run = _open(config, sink, retry_failed=retry_failed)
     ended, plan = finished_exit(run), load_plan(run)
     if plan is not None and ended is not None and not (retry_failed and ended == SOME_FAILED):
         sink(Notice(f"{run.uri} is finished already; nothing is called"))
@@ -64,10 +69,14 @@ def run_job(config: Config, sink: Sink, *, retry_failed: bool = False) -> RunRes
     with stopping_on_signals(halt), _runner(config, sink) as (runner, token):
         plan = _score_and_plan(config, run, runner, sink, halt)
         if plan is None:
-            return _interrupted(run, halt)
+            return _interrupted(config, run, halt, time.monotonic() - begun)
         with base_urls(config) as urls:
             if config.cluster.kind != "address":
-                check_reachable(urls)
+                try:
+                    check_reachable(urls)
+                except EndpointStopError as error:
+                    write_run_outputs(config, run, plan, "errors", str(error), time.monotonic() - begun)
+                    raise
             calls = sum(totals.calls for totals in plan.endpoints.values())
             job = CallJob(config, run, plan.cut, urls, runner.workers, calls, token)
             _call(job, plan, runner, sink, halt, retry_failed=retry_failed)
@@ -94,12 +103,12 @@ def plan_job(config: Config, sink: Sink) -> RunResult:
 
     """
     check_columns(config)
-    run = open_run(config, today=_today())
-    halt = Halt()
+    run = _open(config, sink)
+    begun, halt = time.monotonic(), Halt()
     with stopping_on_signals(halt), _runner(config, sink) as (runner, _):
         plan = _score_and_plan(config, run, runner, sink, halt)
     if plan is None:
-        return _interrupted(run, halt)
+        return _interrupted(config, run, halt, time.monotonic() - begun)
     return RunResult(0, run.uri, write_plan_outputs(config, run, plan))
 
 
@@ -139,7 +148,12 @@ def _score_and_plan(config: Config, run: Run, runner: Runner, sink: Sink, halt: 
     """Return the run's plan, making what is missing; None if interrupted before it stands."""
     known = load_plan(run)
     if known is not None:
-        return _under_todays_cap(known, config)
+        known = _under_todays_cap(known, config)
+        if known.cap_nano is None or known.planned_nano <= known.cap_nano or run.store.folders("call"):
+            return known
+        return make_plan(
+            config, run, again=True
+        )  # planned before there was this cap, and nothing is called yet
     rows = sum(shard.rows for shard in run.shards)
     done = sum(run.shards[int(name)].rows for name in run.committed(SCORE))
     sink(StageStarted("score", rows, done))
@@ -169,13 +183,12 @@ def _runner(config: Config, sink: Sink) -> Iterator[tuple[Runner, str]]:
         runner.close()
 
 
-def _interrupted(run: Run, halt: Halt) -> RunResult:
-    lines = [
-        f"Stopped while scoring: {halt.reason}. Nothing was spent.",
-        "Run the same command again to go on.",
-    ]
-    return RunResult(StopError.exit_code, run.uri, Outputs(StopError.exit_code, lines))
+def _interrupted(config: Config, run: Run, halt: Halt, wall_s: float) -> RunResult:
+    outputs = write_early_stop(config, run, halt.reason, wall_s)
+    return RunResult(outputs.exit_code, run.uri, outputs)
 
 
-def _today() -> str:
-    return datetime.now(UTC).date().isoformat()
+def _open(config: Config, sink: Sink, *, retry_failed: bool = False) -> Run:
+    if config.run.single_writer:
+        sink(Notice(SINGLE_WRITER, warning=True))
+    return open_run(config, today=datetime.now(UTC).date().isoformat(), retry_failed=retry_failed)

@@ -66,5 +66,8 @@ class StaticEmbedder:
             # Text by text: each sum then has one order whatever the batch, and stays in the processor's cache.
             np.add.reduce(self._vectors.take(tokens, axis=0), axis=0, out=sums[row])  # [T, D] → [D]
         # The mean and the sum differ by a factor that unit length takes out again.
-        lengths = np.sqrt(np.einsum("bd,bd->b", sums, sums))
-        return sums / np.where(lengths > 0, lengths, 1)[:, None].astype(np.float32)
+        squares: NDArray[np.float32] = np.einsum("bd,bd->b", sums, sums)
+        lengths = np.sqrt(squares)
+        divisors = np.where(lengths > 0, lengths, 1).astype(np.float32)
+        unit: NDArray[np.float32] = np.divide(sums, divisors[:, None], dtype=np.float32)
+        return unit

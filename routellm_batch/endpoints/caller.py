@@ -120,16 +120,22 @@ class _Tries:
         self._stopping = stopping
         self._failures = 0
         self._limited = 0
+        self._first_s: float | None = None
+        """When the first attempt was sent; what a row waits before that is the pace's doing."""
 
     async def once(self) -> None:
         """Make one attempt; raises CallError, or _StopError where nothing was sent."""
         caller, request = self._caller, self._request
-        async with caller.gate.slot(request.tokens):
+        async with caller.gate.slot(request.tokens, self._stopping):
             if self._stopping() or not await self._wallet.reserve(request.worst_nano):
+                raise _StopError
+            if self._stopping():  # it may have waited long for its money
+                self._wallet.release(request.worst_nano)
                 raise _StopError
             self.outcome = replace(self.outcome, attempts=self.outcome.attempts + 1)
             headers = {"X-Request-Key": request.key, "X-Attempt": str(self.outcome.attempts)}
             begun = time.monotonic()
+            self._first_s = begun if self._first_s is None else self._first_s
             try:
                 reply = await caller.endpoint.send(request.body, headers, caller.timeout_s)
             except CallError as error:
@@ -142,9 +148,9 @@ class _Tries:
 
     def out(self, state: RetryCallState) -> bool:
         """Say whether to give up: attempts or seconds are used up."""
-        return self._failures >= self._caller.policy.attempts or (
-            (state.seconds_since_start or 0) + state.upcoming_sleep > self._caller.policy.deadline_s
-        )
+        since_s = 0.0 if self._first_s is None else time.monotonic() - self._first_s
+        late = since_s + state.upcoming_sleep > self._caller.policy.deadline_s
+        return late or self._failures >= self._caller.policy.attempts
 
     def wait_s(self, state: RetryCallState) -> float:
         """Return how long to wait: what the endpoint asked for plus jitter, else full jitter over a doubling span."""

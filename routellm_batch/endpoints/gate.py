@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+LOOK_S = 0.25
+"""A call that waits for the pace looks this often whether the run stops."""
 BURST_S = 1.0
 """A bucket holds this many seconds of its rate."""
 FIRST_RETRIES = 10.0
@@ -97,19 +99,23 @@ class Gate:
         self._tokens = None if tpm is None else Bucket.full(tpm, now_s)
 
     @asynccontextmanager
-    async def slot(self, tokens: int) -> AsyncIterator[None]:
-        """Wait for a slot and for the pace, then hold the slot."""
+    async def slot(self, tokens: int, stopping: Callable[[], bool] = lambda: False) -> AsyncIterator[None]:
+        """Wait for a slot and for the pace, then hold the slot; a stop ends the wait, and nothing may be sent then."""
         async with self._slots:
-            while (wait_s := self._wait_s(tokens)) > 0:  # noqa: ASYNC110 - time passes by itself
-                await asyncio.sleep(wait_s)
-            for bucket, amount in ((self._requests, 1), (self._tokens, tokens)):
-                if bucket is not None:
-                    bucket.take(amount)
+            while not stopping() and (wait_s := self._wait_s(tokens)) > 0:  # noqa: ASYNC110 - time passes by itself
+                await asyncio.sleep(min(wait_s, LOOK_S))
+            if not stopping():
+                self._take(tokens)
             self.in_flight += 1
             try:
                 yield
             finally:
                 self.in_flight -= 1
+
+    def _take(self, tokens: int) -> None:
+        for bucket, amount in ((self._requests, 1), (self._tokens, tokens)):
+            if bucket is not None:
+                bucket.take(amount)
 
     def _wait_s(self, tokens: int) -> float:
         now_s = time.monotonic()

@@ -43,7 +43,11 @@ def load_heads(location: str, embedder: Embedder) -> Heads:
     try:
         tensors = {name: tensor.astype(np.float64) for name, tensor in load(files[WEIGHTS]).items()}
         heads = Heads(
-            *(tensors[n] for n in ("weight", "bias", "mean", "scale")), alpha=float(fields["alpha"])
+            weight=tensors["weight"],
+            bias=tensors["bias"],
+            mean=tensors["mean"],
+            scale=tensors["scale"],
+            alpha=float(fields["alpha"]),
         )
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{location}: not the weights of an outcome router ({error})") from None

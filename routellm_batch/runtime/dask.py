@@ -54,7 +54,11 @@ class DaskRunner:
         self._cluster = _local_cluster(config) if config.kind == "local" else None
         self._client = _connect(config, self._cluster)
         self._client.subscribe_topic(f"{TOPIC}-{token}", self._on_event)
-        self._client.wait_for_workers(1, timeout=CONNECT_S)
+        try:
+            self._client.wait_for_workers(1, timeout=CONNECT_S)
+        except TimeoutError:
+            self.close()
+            raise ConfigError("cluster", f"no Dask worker joined within {CONNECT_S} s") from None
         info = self._client.scheduler_info(n_workers=-1)["workers"]
         self.workers = max(1, len(info))
         self.slots = max(1, sum(int(worker["nthreads"]) for worker in info.values()))

@@ -22,21 +22,21 @@ from routellm_batch.stages.requests import Call, build_call
 from routellm_batch.stages.respond import (
     FINAL,
     copy_of,
-    failed_table,
     read_shard_responses,
     response_table,
     summarise,
-    write_outputs,
+    write_failed,
+    write_responses,
 )
 from routellm_batch.stages.rows import Prompt, decode_prompts, input_columns
 from routellm_batch.storage.inputs import read_rows
 from routellm_batch.storage.ledger import CallRecord, LedgerState, ShardLedger
+from routellm_batch.storage.progress import STAGE, marker_name
 from routellm_batch.storage.store import FsStore
 from routellm_batch.tables import from_parquet
 from routellm_batch.types import ErrorKind, Route, Shard
 from routellm_batch.wallet import Wallet
 
-STAGE = "call"
 PERMANENT = frozenset(
     str(kind)
     for kind in (
@@ -65,6 +65,8 @@ class CallTask:
     revision: int = 0
     """0, or the number of this pass over rows that an earlier one left failed or unfunded."""
     retry_failed: bool = False
+    again: bool = False
+    """An earlier task of this start ran out of its grant: what failed then has failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +117,7 @@ def call_shard(task: CallTask) -> CallReceipt:
         for row, record in fan_out.records.items():
             records[row] = record.after(records[row]) if row in records else record
         unsent = sum(
-            call.row not in fan_out.records or records[call.row].status == "unsent" for call in calls
+            call.row not in fan_out.records or fan_out.records[call.row].status == "unsent" for call in calls
         )
     waits = any(owner != task.shard.index for owner, _ in shard.copies.values())
     # A process that stopped calling for errors leaves its shards open: their failures may be mended by a resume.
@@ -149,7 +151,7 @@ def _pending(record: CallRecord | None, *, retry: bool) -> bool:
 
 def _wanted(task: CallTask, record: CallRecord | None) -> bool:
     """Say whether this task is to call a row: a committed shard keeps its failures, unless they are asked for."""
-    if task.revision and not task.retry_failed:
+    if task.again or (task.revision and not task.retry_failed):
         return record is None or record.status == "unsent"
     return _pending(record, retry=task.retry_failed)
 
@@ -197,20 +199,31 @@ def _commit(task: CallTask, shard: _Open, records: dict[int, CallRecord]) -> Non
         if (owner := _owner(task, shard, row, records)) is not None
     }
     final = {row: r for row, r in [*records.items(), *copies.items()] if r.status in FINAL}
-    rows = sorted(final)
-    if task.revision:
-        rows = _changed(task, shard.scores, final)
-    if rows or task.revision == 0:
-        file = job.run.files[task.shard.file]
-        kept_names = list(dict.fromkeys(job.config.input.keep))
-        whole = read_rows(file, task.shard.start, task.shard.rows, _columns(task))
-        table = response_table(job.config, shard.scores, whole.select(kept_names), final, rows)
-        write_outputs(
-            job.run, task.shard, task.revision, table, failed_table(shard.scores, job.run, task.shard)
-        )
+    _write(task, shard.scores, final)
     summary = summarise(shard.scores, records, copies, shard.state)
-    name = task.shard.name if task.revision == 0 else f"{task.shard.name}.r{task.revision}"
-    job.run.commit(STAGE, name, {"rows": shard.scores.num_rows, "summary": summary.to_dict()})
+    receipt = {"rows": shard.scores.num_rows, "writers": shard.ledger.writers, "summary": summary.to_dict()}
+    job.run.commit(STAGE, marker_name(task.shard.name, task.revision), receipt)
+
+
+def _write(task: CallTask, scores: pa.Table, final: Mapping[int, CallRecord]) -> None:
+    """Write what ``responses/`` does not hold yet, and the invalid rows.
+
+    An earlier start may have died between its responses and its marker; what has changed since then goes into the
+    next revision, as an object is never written twice.
+    """
+    config, run, revision = task.job.config, task.job.run, task.revision
+    whole = read_rows(run.files[task.shard.file], task.shard.start, task.shard.rows, _columns(task))
+    kept = whole.select(list(dict.fromkeys(config.input.keep)))
+    write_failed(run, task.shard, scores)
+    rows = sorted(final)
+    if revision == 0:
+        if write_responses(run, task.shard, 0, response_table(config, scores, kept, final, rows)):
+            return
+        revision = 1
+    rows = _changed(task, scores, final)
+    table = response_table(config, scores, kept, final, rows)
+    while rows and not write_responses(run, task.shard, revision, table):
+        revision += 1
 
 
 def _owner(task: CallTask, shard: _Open, row: int, records: Mapping[int, CallRecord]) -> CallRecord | None:
@@ -222,7 +235,7 @@ def _owner(task: CallTask, shard: _Open, row: int, records: Mapping[int, CallRec
     )
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=16)
 def _other_ledger(run_uri: str, shard: str, token: str) -> LedgerState:  # noqa: ARG001 - a new start reads anew
     """Read another shard's ledger; all calls are done by the time this is asked."""
     return ShardLedger(FsStore(run_uri), shard).load()
@@ -230,11 +243,10 @@ def _other_ledger(run_uri: str, shard: str, token: str) -> LedgerState:  # noqa:
 
 def _changed(task: CallTask, scores: pa.Table, final: Mapping[int, CallRecord]) -> list[int]:
     """Return the rows whose outcome is not what ``responses/`` holds."""
-    written = read_shard_responses(task.job.run, task.shard.name, ["status"])
-    known = (
-        {}
-        if written is None
-        else dict(zip(*(written.column(c).to_pylist() for c in ("id", "status")), strict=True))
-    )
+    names = ["status", "error_kind", "attempts"]  # a row that was called again has more attempts
+    written = read_shard_responses(task.job.run, task.shard.name, names)
+    rows = [] if written is None else written.to_pylist()
+    known = {row["id"]: tuple(row[name] for name in names) for row in rows}
     ids = scores.column("id").to_pylist()
-    return [row for row in sorted(final) if known.get(ids[row]) != final[row].status]
+    now = {row: (r.status, r.error_kind, r.attempts) for row, r in final.items()}
+    return [row for row in sorted(final) if known.get(ids[row]) != now[row]]

@@ -40,6 +40,7 @@ class FanOut:
     _full: asyncio.Event = field(default_factory=asyncio.Event)
     _writing: asyncio.Lock = field(default_factory=asyncio.Lock)
     _ending: bool = False
+    _broken: bool = False
     _open: int = 0
     _failed: int = 0
 
@@ -68,7 +69,7 @@ class FanOut:
                 batch = calls[start : start + MICRO_BATCH]
                 await window.acquire()
                 window.release()
-                if self.pool.stopping() or self.wallet.empty:
+                if self._stopping() or self.wallet.empty:
                     return
                 async with self._writing:
                     rows = [(call.row, call.request.worst_nano) for call in batch]
@@ -102,8 +103,11 @@ class FanOut:
             self.pool.count(call.route, failed=record.status == "failed")
         return record
 
+    def _stopping(self) -> bool:
+        return self._broken or self.pool.stopping()
+
     async def _once(self, call: Call, request: Request) -> CallRecord:
-        outcome = await self.pool.callers[call.route].call(request, self.wallet, self.pool.stopping)
+        outcome = await self.pool.callers[call.route].call(request, self.wallet, self._stopping)
         self._watch(call.route, outcome)
         return _record(call, outcome, self.pool.job.config.label)
 
@@ -129,7 +133,13 @@ class FanOut:
             async with self._writing:
                 records, self._buffer = self._buffer, []
                 if records:
-                    await asyncio.to_thread(self.ledger.write_results, records)
+                    try:
+                        await asyncio.to_thread(self.ledger.write_results, records)
+                    except BaseException:
+                        self._broken = (
+                            True  # what can't be persisted must not be paid for: nothing more is sent
+                        )
+                        raise
 
     async def _report_often(self) -> None:
         while True:

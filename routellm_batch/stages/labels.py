@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 
 import jsonschema
+from referencing.exceptions import Unresolvable
 
 from routellm_batch.config import LabelConfig
 
@@ -40,12 +41,16 @@ def ask_again(config: LabelConfig, problem: str) -> str:
 
 
 def _value(values: tuple[str, ...], text: str) -> Verdict:
-    named = _NAMED.match(text)
-    plain = (named[1] if named else text).strip("\"'`*").rstrip(".").strip().casefold()
-    for value in values:
-        if plain == value.casefold():
-            return Verdict(value)
+    for read in (str, _plain):  # to the letter first: labels may differ in case, or end with a full stop
+        for value in values:
+            if read(text) == read(value):
+                return Verdict(value)
     return Verdict(None, "it is not one of the labels.")
+
+
+def _plain(text: str) -> str:
+    named = _NAMED.match(text)
+    return (named[1] if named else text).strip("\"'`*").rstrip(".").strip().casefold()
 
 
 def _schema(config: LabelConfig, text: str) -> Verdict:
@@ -54,9 +59,11 @@ def _schema(config: LabelConfig, text: str) -> Verdict:
         value = json.loads(fenced[1] if fenced else text)
     except (ValueError, RecursionError):
         return Verdict(None, "it is not JSON.")
-    errors = sorted(
-        jsonschema.Draft202012Validator(config.schema_ or {}).iter_errors(value), key=lambda e: e.json_path
-    )
+    validator = jsonschema.Draft202012Validator(config.schema_ or {})
+    try:
+        errors = sorted(validator.iter_errors(value), key=lambda e: e.json_path)
+    except (Unresolvable, RecursionError):
+        return Verdict(None, "the schema refers to what is not there.")
     if errors:
         return Verdict(None, f"at {errors[0].json_path}: {errors[0].message[:500]}")
     return Verdict(json.dumps(value, ensure_ascii=False, sort_keys=True))

@@ -20,6 +20,7 @@ import pyarrow as pa
 from routellm_batch.config import Config
 from routellm_batch.errors import BudgetError, DataError
 from routellm_batch.planning import (
+    NONE_STRONG,
     Cut,
     FrontierPoint,
     cut_by_count,
@@ -36,6 +37,8 @@ from routellm_batch.tables import to_parquet
 from routellm_batch.types import ROUTES, Shard
 
 PLAN = "plan.json"
+PLAN_AGAIN = "plan.r1.json"
+"""A plan made anew because a cap was set after the first one, before any call."""
 WRITE_THREADS = 8
 HISTOGRAM_BINS = 1000
 
@@ -87,13 +90,35 @@ class Plan:
         return cls(**known)
 
 
+def empty_plan(config: Config) -> Plan:
+    """Return a plan of no rows: what is known of a run before its scores are."""
+    mode = next(name for name in ("strong_share", "usd") if getattr(config.budget, name) is not None)
+    cap = config.budget.hard_cap_usd
+    return Plan(
+        cut=NONE_STRONG,
+        valid=0,
+        invalid=0,
+        strong=0,
+        asked={"mode": mode, "value": str(getattr(config.budget, mode))},
+        endpoints={route: Totals() for route in ROUTES},
+        all_strong_nano=0,
+        all_weak_nano=0,
+        cap_nano=None if cap is None else usd_to_nano(cap),
+        degraded=None,
+        frontier=[],
+        histogram=[],
+        copy_shards=[],
+        copies=0,
+    )
+
+
 def load_plan(run: Run) -> Plan | None:
     """Return the run's plan, or None if it has none yet."""
-    fields = run.read_json(PLAN)
+    fields = run.read_json(PLAN_AGAIN) or run.read_json(PLAN)
     return None if fields is None else Plan.from_json(fields)
 
 
-def make_plan(config: Config, run: Run) -> Plan:
+def make_plan(config: Config, run: Run, *, again: bool = False) -> Plan:
     """Make the plan and write it.
 
     Raises:
@@ -125,7 +150,7 @@ def make_plan(config: Config, run: Run) -> Plan:
             histogram=histogram.tolist(),
         )
         plan = _fit_cap(plan, config, run, gathered, prices, ranked)
-    run.store.create(PLAN, plan.to_json())
+    run.store.create(PLAN_AGAIN if again else PLAN, plan.to_json())
     return load_plan(run) or plan
 
 
@@ -154,21 +179,13 @@ def _settle(cut: Cut, config: Config, run: Run, gathered: Gathered, prices: Pric
         copies = Copies(Path(scratch) / "copies", len(run.shards), gathered.valid)
         strong, totals = settle_routes(gathered.content.buckets(), cut, prices, copies)
         _write_copies(copies, cut, run)
-    mode = next(name for name in ("strong_share", "usd") if getattr(config.budget, name) is not None)
-    cap = config.budget.hard_cap_usd
-    return Plan(
+    return replace(
+        empty_plan(config),
         cut=cut,
         valid=gathered.valid,
         invalid=gathered.invalid,
         strong=strong,
-        asked={"mode": mode, "value": str(getattr(config.budget, mode))},
         endpoints=totals,
-        all_strong_nano=0,
-        all_weak_nano=0,
-        cap_nano=None if cap is None else usd_to_nano(cap),
-        degraded=None,
-        frontier=[],
-        histogram=[],
         copy_shards=copies.shards(),
         copies=copies.count,
     )

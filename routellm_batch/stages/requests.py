@@ -27,22 +27,24 @@ class Call:
 
 def build_call(row: int, route: Route, end: EndpointConfig, prompt: Prompt) -> Call:
     """Return the call of a row on a route."""
-    return Call(row, route, build_request(end, prompt.chat, prompt.chars, prompt.size_bytes))
+    return Call(row, route, build_request(end, prompt.chat, prompt.chars))
 
 
-def build_request(end: EndpointConfig, chat: Chat, chars: int, size_bytes: int) -> Request:
+def build_request(end: EndpointConfig, chat: Chat, chars: int) -> Request:
     """Return one request.
 
     Its key covers the endpoint and the whole body, so another URL, model, parameter or system turn is another key.
+    So does its worst cost: tools and answer formats are input tokens like any other.
     """
     body: Mapping[str, Any] = {"model": end.model, "messages": list(chat), **end.params}
-    canonical = json.dumps(
+    text = json.dumps(
         ["v1", end.kind, end.base_url, body], ensure_ascii=False, sort_keys=True, separators=(",", ":")
     )
-    key = hashlib.sha256(canonical.encode("utf-8")).hexdigest()[:32]
+    canonical = text.encode("utf-8")
+    key = hashlib.sha256(canonical).hexdigest()[:32]
     tokens = estimate_tokens(chars, len(chat)) + end.expected_output_tokens
     longest = end.max_output_tokens or end.expected_output_tokens
-    return Request(body, key, tokens, worst_nano(end.nano_price, size_bytes, len(chat), longest))
+    return Request(body, key, tokens, worst_nano(end.nano_price, len(canonical), len(chat), longest))
 
 
 def follow_up(end: EndpointConfig, request: Request, answer: str, question: str) -> Request:
@@ -53,6 +55,4 @@ def follow_up(end: EndpointConfig, request: Request, answer: str, question: str)
         t["content"] if isinstance(t["content"], str) else json.dumps(t["content"], ensure_ascii=False)
         for t in chat
     ]
-    return build_request(
-        end, chat, sum(map(len, texts)), sum(len(text.encode("utf-8", "replace")) for text in texts)
-    )
+    return build_request(end, chat, sum(map(len, texts)))

@@ -39,12 +39,13 @@ def response_table(
 
     """
     chosen = list(rows)
+    at = pa.array(chosen, pa.int64())  # typed, as there may be none
     found = [records[row] for row in chosen]
     label = config.label.column if config.label else None
     columns: dict[str, object] = {
-        "id": scores.column("id").take(chosen),
+        "id": scores.column("id").take(at),
         "route": [r.route for r in found],
-        "score": scores.column("score").take(chosen),
+        "score": scores.column("score").take(at),
         "model": [r.model for r in found],
         "answer": [r.answer for r in found],
         "finish_reason": [r.finish_reason for r in found],
@@ -61,7 +62,7 @@ def response_table(
     }
     if label is not None:
         columns[label] = [r.label for r in found]
-    kept_rows = kept.take(chosen)
+    kept_rows = kept.take(at)
     columns |= {name: kept_rows.column(name) for name in kept.column_names}
     schema = response_schema(scores.schema.field("id").type, list(kept.schema), label)
     return pa.Table.from_pydict(columns, schema=schema)
@@ -98,7 +99,10 @@ def read_shard_responses(run: Run, shard: str, columns: list[str] | None = None)
         table = from_parquet(run.store.read(path), wanted)
         newest.update({row_id: (len(tables), n) for n, row_id in enumerate(table.column("id").to_pylist())})
         tables.append(table)
-    parts = [t.take([n for at, n in newest.values() if at == number]) for number, t in enumerate(tables)]
+    parts = [
+        t.take(pa.array([n for at, n in newest.values() if at == number], pa.int64()))
+        for number, t in enumerate(tables)
+    ]
     return pa.concat_tables(parts)
 
 
@@ -126,7 +130,7 @@ def summarise(
         strong_rows=sum(r.route == "strong" for r in final.values()),
         unfunded=valid - len(final),
         copies=len([row for row in copies if row in final]),
-        routes={route: _totals(route, records.values(), state) for route in ROUTES},
+        routes=route_totals(LedgerState(records, state.orphans)),
         errors=errors,
         slowest=[SlowRow(str(ids[r.row]), r.route, r.latency_s or 0) for r in timed[:KEPT]],
         failures=[
@@ -136,8 +140,13 @@ def summarise(
     )
 
 
-def _totals(route: Route, records: Iterable[CallRecord], state: LedgerState) -> RouteTotals:
-    mine = [r for r in records if r.route == route]
+def route_totals(state: LedgerState) -> dict[str, RouteTotals]:
+    """Return what a shard's own calls did and cost, by route."""
+    return {route: _totals(route, state) for route in ROUTES}
+
+
+def _totals(route: Route, state: LedgerState) -> RouteTotals:
+    mine = [r for r in state.records.values() if r.route == route]
     usage, bins = Usage(), dict[int, int]()
     for record in mine:
         usage = usage + record.usage
@@ -154,8 +163,13 @@ def _totals(route: Route, records: Iterable[CallRecord], state: LedgerState) -> 
     )
 
 
-def write_outputs(run: Run, shard: Shard, revision: int, table: pa.Table, failed: pa.Table | None) -> None:
-    """Put a shard's responses, and on the first time its invalid rows."""
-    if revision == 0 and failed is not None:
-        run.store.create(f"failed/{shard.name}.parquet", to_parquet(failed))
-    run.store.create(response_path(shard.name, revision), to_parquet(table))
+def write_failed(run: Run, shard: Shard, scores: pa.Table) -> None:
+    """Put a shard's invalid rows, if it has any."""
+    table = failed_table(scores, run, shard)
+    if table is not None:
+        run.store.create(f"failed/{shard.name}.parquet", to_parquet(table))
+
+
+def write_responses(run: Run, shard: Shard, revision: int, table: pa.Table) -> bool:
+    """Put a shard's responses; False if other ones are there under this revision."""
+    return run.store.create(response_path(shard.name, revision), to_parquet(table))

@@ -128,6 +128,16 @@ class ShardLedger:
         self._writers = writers
         return LedgerState(records, _orphans(open_intents.values()), writers)
 
+    def count_writers(self) -> int:
+        """Return the number of writers so far, this one included; objects are listed, not read."""
+        found = (_NAME.search(o.path) for o in self._store.list(self._folder))
+        return 1 + max((int(match[1]) for match in found if match), default=-1)
+
+    @property
+    def writers(self) -> int:
+        """Writers that ``load`` saw, and this one if it wrote."""
+        return self._writers if self._writer is None else max(self._writers, self._writer + 1)
+
     def write_intent(self, route: Route, rows: Sequence[tuple[int, int]]) -> None:
         """Say which rows are about to be sent, as (row, worst nano-dollars)."""
         body = {"route": route, "nonce": self._nonce, "rows": list(rows)}

@@ -76,11 +76,11 @@ class Run:
             return None
 
 
-def open_run(config: Config, *, today: str) -> Run:
+def open_run(config: Config, *, today: str, retry_failed: bool = False) -> Run:
     """Begin a run, or find the one that the same command began before.
 
     ``{date}`` in the id stands for ``run.date`` or else for ``today`` (UTC), unless the newest run of this id
-    template and config is unfinished: then that one is resumed.
+    template and config is unfinished, or its failed rows are to be tried again: then that one is opened.
 
     Raises:
         RunMismatchError: the run there was begun with another config; the text lists the differing fields.
@@ -90,7 +90,7 @@ def open_run(config: Config, *, today: str) -> Run:
     """
     fields = identity(config)
     root = FsStore(config.run.root, single_writer=config.run.single_writer)
-    run_id = _choose_id(root, config, digest_of(fields), today)
+    run_id = _choose_id(root, config, digest_of(fields), today, retry_failed=retry_failed)
     store = FsStore(f"{root.root.rstrip('/')}/runs/{run_id}", single_writer=config.run.single_writer)
     manifest = _read_manifest(store)
     files = tuple(pin_files(find_files(config.input.uri), config.input))
@@ -152,7 +152,7 @@ def _read_manifest(store: FsStore) -> dict[str, Any] | None:
         ) from None
 
 
-def _choose_id(root: FsStore, config: Config, digest: str, today: str) -> str:
+def _choose_id(root: FsStore, config: Config, digest: str, today: str, *, retry_failed: bool) -> str:
     template = config.run.id
     fresh = template.replace("{date}", config.run.date or today)
     if "{date}" not in template or config.run.date is not None:
@@ -166,9 +166,11 @@ def _choose_id(root: FsStore, config: Config, digest: str, today: str) -> str:
         if manifest["template"] == template and manifest["digest"] == digest
     ]
     newest = max(same, key=lambda manifest: str(manifest["id"]), default=None)
-    if newest is None or root.exists(f"runs/{newest['id']}/{SUCCESS}"):
+    if newest is None:
         return fresh
-    return str(newest["id"])
+    # What is to be tried again is in a finished run; otherwise only an unfinished one is gone on with.
+    finished = root.exists(f"runs/{newest['id']}/{SUCCESS}")
+    return fresh if finished and not retry_failed else str(newest["id"])
 
 
 def _check_store(store: FsStore, *, single_writer: bool) -> None:

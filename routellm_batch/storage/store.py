@@ -70,6 +70,16 @@ def _passing(error: BaseException) -> bool:
     return isinstance(error, (OSError, TimeoutError)) and not isinstance(error, FINAL) and not _refused(error)
 
 
+def _as_os_error(function: Any, *args: Any, **kwargs: Any) -> Any:
+    """Call a function; a network error of an S3 client, which is no OSError, becomes one."""
+    try:
+        return function(*args, **kwargs)
+    except Exception as error:
+        if type(error).__module__.startswith(("botocore", "aiobotocore")):
+            raise ConnectionError(type(error).__name__) from error
+        raise
+
+
 def _refused(error: BaseException) -> bool:
     response = getattr(error.__cause__, "response", None)
     if not isinstance(response, dict):
@@ -182,7 +192,7 @@ class FsStore:
             wait=wait_random_exponential(multiplier=0.2, max=10),
             reraise=True,
         )
-        return attempts(function, *args, **kwargs)
+        return attempts(_as_os_error, function, *args, **kwargs)
 
     def _create_remote(self, path: str, data: bytes) -> bool:
         full = f"{self._base}/{path}"

@@ -130,7 +130,8 @@ class _Round:
     @property
     def tested(self) -> Mask:
         """[N], the rows that any split tests."""
-        return np.logical_or.reduce([tested for _, tested in self.splits])
+        either: Mask = np.logical_or.reduce([tested for _, tested in self.splits])
+        return either
 
 
 def _rounds(rows: TrainingRows, seed: int) -> Iterator[_Round]:

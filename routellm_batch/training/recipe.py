@@ -40,11 +40,12 @@ two-model "strong" tier of a score matrix, an intercept for each task, the weigh
 before, by comparing about 2,000 variants on train and dev rows of the training files (mostly with a task left out). The
 same dev rows served twice, so the figure above is optimistic.
 
-No choice was made by a score on the evaluation sets. Two things about them were known, and are said here: how well plain
-prompt length does there, when the features that count the question without its answer options were designed (they were
-kept because their sign agreed over all training tasks); and the scores of the two wider variants that also trained on
-llmrouter's MMLU, GSM8K and MBPP tasks. These were left out, for what they are and for their licence, at a small cost:
-full-curve APGR with all of them was .562 on MMLU and .526 on GSM8K (GPT-4 / Mixtral).
+No choice was made by a score on the evaluation sets. What was known of them is said here. From the start: how plain
+prompt length and a first prototype with α = 0 and 1 do there, also when the features that count the question without its
+answer options were designed (they were kept because they pointed the same way in all training tasks). Later: the scores
+of two wider variants that also trained on llmrouter's MBPP task, or on that and its MMLU and GSM8K tasks. These tasks are
+left out for what they are and for their licence, at a small cost: full-curve APGR with all of them was .562 on MMLU and
+.526 on GSM8K (GPT-4 / Mixtral).
 
     python jobs/train_router.py --recipe builtin --data DATA --out DIR"""
 

@@ -165,7 +165,8 @@ def _matrix(table: pa.Table, uri: str) -> tuple[NDArray[np.float64], NDArray[np.
 def _mean(scores: NDArray[np.float64]) -> NDArray[np.float64]:
     """Mean over models [M, N] → [N], of those that answered; not a number where none did."""
     answered = np.isfinite(scores)
-    return np.where(answered, scores, 0).sum(axis=0) / answered.sum(axis=0)
+    mean: NDArray[np.float64] = np.where(answered, scores, 0).sum(axis=0) / answered.sum(axis=0)
+    return mean
 
 
 def _battles(table: pa.Table, uri: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -191,5 +192,5 @@ def _battles(table: pa.Table, uri: str) -> tuple[NDArray[np.float64], NDArray[np
 def _first_of_each(prompts: Sequence[str], kept: NDArray[np.bool_]) -> NDArray[np.int64]:
     first: dict[str, int] = {}
     for row in np.flatnonzero(kept):
-        first.setdefault(prompts[row], int(row))
+        first.setdefault(prompts[int(row)], int(row))
     return np.array(sorted(first.values()), dtype=np.int64)

@@ -210,7 +210,7 @@ def test_the_deadline_ends_the_tries() -> None:
 
 def test_a_stop_ends_a_wait_soon() -> None:
     """A row that waits for a minute gives up within a moment once the run stops, and counts as not sent."""
-    stop = iter([False, False, False, *[True] * 100])
+    stop = iter([*[False] * 6, *[True] * 100])
     begun = time.monotonic()
     outcome, endpoint, wallet = call([replace_wait(LIMITED, 60)], deadline_s=100, stopping=lambda: next(stop))
     assert (True, None, 1, 0) == (outcome.unsent, outcome.reply, len(endpoint.sent), wallet.reserved_nano)

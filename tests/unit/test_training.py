@@ -187,27 +187,25 @@ def rows_of(columns: dict[str, list[Any]], **changes: Any) -> TrainingRows:
 
 
 def test_task_levels_do_not_leak_into_the_order() -> None:
-    """A task where the weak model always fails does not make prompts that look like it score higher.
+    """That the weak model fails throughout one task says little about which prompts look hard.
 
-    Both tasks have the same prompts; in one the weak model fails on the long half, in the other on all.
+    Two tasks differ in one word; the weak model fails on long sums, and on all translations. With an intercept for each
+    task the word moves a score less than with one for both.
     """
-    easy = rows_of(sums(80))
-    both = rows_of(
-        {key: value * 2 for key, value in sums(80).items()},
-        weak=np.concatenate([easy.weak, np.zeros(80)]),
-        task=["easy"] * 80 + ["hard"] * 80,
-    )
-    described = describe(get_embedder("static"), both.prompts)
-    used, penalties = np.ones(160, dtype=np.bool_), Penalties(3.0, 30.0)
-    apart = fit_heads(both, described, used, penalties, alpha=0.0)
-    mixed = fit_heads(
-        rows_of({key: value * 2 for key, value in sums(80).items()}, weak=both.weak),
-        described,
-        used,
-        penalties,
-        0.0,
-    )
-    assert np.abs(apart.weight[1]).max() > np.abs(mixed.weight[1]).max()
+    adds = sums(80)
+    columns = {key: value * 2 for key, value in adds.items()}
+    columns["prompt"] = [*adds["prompt"], *(p.replace("Add", "Translate") for p in adds["prompt"])]
+    weak = np.array([*adds["weak_score"], *[0.0] * 80])
+    described = describe(get_embedder("static"), columns["prompt"])
+
+    def effect_of_the_word(tasks: list[str]) -> float:
+        rows = rows_of(columns, weak=weak, task=tasks)
+        heads = fit_heads(rows, described, np.ones(160, dtype=np.bool_), Penalties(3.0, 30.0), alpha=0.0)
+        scores = heads.score(described)
+        return float(np.mean(scores[80:] - scores[:80]))
+
+    apart = effect_of_the_word(["sums"] * 80 + ["translations"] * 80)
+    assert abs(apart) < effect_of_the_word(["all"] * 160) / 2
 
 
 def test_constant_features_do_no_harm() -> None:
@@ -220,14 +218,13 @@ def test_constant_features_do_no_harm() -> None:
 
 
 def test_choice_is_made_on_rows_held_out() -> None:
-    """With dev rows, those choose; without, five folds of all rows do; the seed fixes the folds."""
+    """With dev rows, those choose; without, five folds of all rows do."""
     held_out = np.arange(80) % 4 == 0
     marked, plain = rows_of(sums(80), held_out=held_out), rows_of(sums(80))
     described = describe(get_embedder("static"), plain.prompts)
-    assert choose(marked, described, seed=0).rows == 20
-    assert choose(plain, described, seed=0).rows == 80
-    assert choose(plain, described, seed=5) == choose(plain, described, seed=5)
-    assert choose(plain, described, seed=0).quality > 0.65
+    found = choose(plain, described, seed=0)
+    assert (choose(marked, described, seed=0).rows, found.rows) == (20, 80)
+    assert found.quality > 0.65
 
 
 def test_choice_without_a_gap_falls_back() -> None:
