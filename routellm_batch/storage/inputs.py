@@ -184,7 +184,14 @@ def _row_group(file: InputFile, group: int, columns: tuple[str, ...]) -> pa.Tabl
         raise _damaged(file, group) from None
     if table.num_rows != file.row_groups[group]:
         raise _damaged(file, group)
-    return table
+    return _without_views(table)
+
+
+def _without_views(table: pa.Table) -> pa.Table:
+    """Return a table whose view columns are plain ones: Arrow can't take rows out of views."""
+    plain = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
+    fields = [field.with_type(plain.get(field.type, field.type)) for field in table.schema]
+    return table.cast(pa.schema(fields)) if any(field.type in plain for field in table.schema) else table
 
 
 def _damaged(file: InputFile, group: int) -> DataError:

@@ -30,6 +30,7 @@ EVALUATION = {
     "GSM8K, GPT-4 / Mixtral": "outcomes_gsm8k_gpt4-1106_vs_mixtral.parquet",
     "GSM8K, GPT-4o / Llama-3-8B": "outcomes_gsm8k_gpt4o_vs_llama3-8b.parquet",
     "MT-Bench, GPT-4 / Mixtral": "outcomes_mtbench_gpt4-1106_vs_mixtral.parquet",
+    "AlpacaEval, GPT-4 / Mixtral": "outcomes_alpacaeval_gpt4-1106_vs_mixtral.parquet",
 }
 
 SELECTION = """\
@@ -67,8 +68,8 @@ LIMITS = """\
 
 A score ranks the prompts of one job; it is no probability, and scores of different kinds of prompts compare badly. Where
 the table shows prompt length ahead of these weights, it is: for prompts like those, `router: {name: length}` is the
-better choice. Measure both on labelled prompts of your own (`routellm-batch evaluate`, with `--pilot N` to see what
-training on N of them brings). Trained on English."""
+better choice. Where it shows them level with random, they do not help. Measure both on labelled prompts of your own
+(`routellm-batch evaluate`, with `--pilot N` to see what training on N of them brings). Trained on English."""
 
 
 def train_builtin(data: str, *, out: str, seed: int = 0) -> TrainReport:

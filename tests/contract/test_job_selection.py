@@ -340,7 +340,7 @@ def test_prompts_of_every_text_type(tmp_path: Path, stub: Stub, kind: pa.DataTyp
     """A prompt column of any text type is read."""
     write_prompts(tmp_path / "in.parquet", pa.array(["Grüße", "b"]).cast(kind))
     finish(tmp_path, stub)
-    assert ["Grüße", "b"] == sorted(stub.prompts(), reverse=False)[::-1]
+    assert {"Grüße", "b"} == set(stub.prompts())
 
 
 def test_dictionary_encoded_prompts_over_row_groups(tmp_path: Path, stub: Stub) -> None:

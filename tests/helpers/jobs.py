@@ -5,9 +5,10 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -125,9 +126,9 @@ class Finished:
         assert len(found) == len(rows)
         return found
 
-    @property
+    @cached_property
     def cost(self) -> dict[str, Any]:
-        """``report/cost.json``."""
+        """``report/cost.json``, as it was when the job ended."""
         return dict(json.loads(self.run.store.read("report/cost.json")))
 
     @property
@@ -172,14 +173,19 @@ def quick_waits() -> Iterator[None]:
         yield
 
 
-def run_job(config: Config, *, retry_failed: bool = False) -> Finished:
-    """Run a job to its end in this process."""
+def run_job(config: Config, *, retry_failed: bool = False, page: bool = False) -> Finished:
+    """Run a job to its end in this process; the HTML page, half of a small job's time, only where it is asked for."""
     from routellm_batch.pipeline import run_job as run_it
 
     events: list[Event] = []
-    with quick_waits():
+    no_page = (
+        nullcontext() if page else patch("routellm_batch.outputs.render_report", return_value="<p>No page.")
+    )
+    with quick_waits(), no_page:
         result = run_it(config, events.append, retry_failed=retry_failed)
-    return Finished(result.exit_code, result.run_uri, result.outputs.lines, events)
+    finished = Finished(result.exit_code, result.run_uri, result.outputs.lines, events)
+    assert finished.cost  # read now, as a later start writes it anew
+    return finished
 
 
 def plan_job(config: Config) -> Finished:

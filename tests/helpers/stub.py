@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -195,3 +197,16 @@ def _serving(application: web.Application) -> Iterator[str]:
         stack.callback(lambda: on_loop(runner.cleanup()))
         on_loop(web.TCPSite(runner, "127.0.0.1", 0).start())
         yield f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
+
+
+def interrupting(script: Script, at: int) -> Script:
+    """Return a script that sends this process SIGINT, as Ctrl-C would, once: with request number ``at`` or later."""
+    sent: list[int] = []
+
+    def reply(call: Call) -> Answer:
+        if call.number >= at and not sent:
+            sent.append(call.number)
+            os.kill(os.getpid(), signal.SIGINT)
+        return script(call)
+
+    return reply
