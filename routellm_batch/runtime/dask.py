@@ -143,7 +143,7 @@ def _local_cluster(config: ClusterConfig) -> LocalCluster:
         threads_per_worker=THREADS,
         processes=True,
         host="127.0.0.1",
-        dashboard_address=None,
+        dashboard_address="127.0.0.1:0",
         silence_logs=logging.ERROR,
         memory_limit=0,
         preload="routellm_batch.runtime.preload",

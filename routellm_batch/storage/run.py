@@ -43,7 +43,12 @@ class Run:
 
     def __reduce__(self) -> tuple[object, ...]:
         """Travel by address; the other process reads the manifest itself, once."""
-        return (_reopen, (self.store.root, self.store.single_writer))
+        return (_reopen, (self.store.root, self.store.single_writer, self._pins))
+
+    @cached_property
+    def _pins(self) -> str:
+        """Digest of the pinned input: a folder that was removed and begun anew is another run."""
+        return hashlib.sha256(repr(self.files).encode()).hexdigest()
 
     @cached_property
     def shards(self) -> Sequence[Shard]:
@@ -135,7 +140,7 @@ def _from_manifest(store: FsStore, manifest: Mapping[str, Any]) -> Run:
 
 
 @lru_cache(maxsize=8)
-def _reopen(root: str, single_writer: bool) -> Run:  # noqa: FBT001 - as pickle calls it
+def _reopen(root: str, single_writer: bool, pins: str) -> Run:  # noqa: ARG001, FBT001 - as pickle calls it
     store = FsStore(root, single_writer=single_writer)
     return _from_manifest(store, json.loads(store.read(MANIFEST)))
 
