@@ -64,9 +64,12 @@ def stopping_on_signals(halt: Halt) -> Iterator[None]:
         yield
         return
 
+    heard: list[int] = []  # not halt.stopped: a run that drains for another reason still wants its answers
+
     def handle(number: int, _frame: FrameType | None) -> None:
-        if halt.stopped:
+        if heard:
             os._exit(InterruptedRunError.exit_code)
+        heard.append(number)
         halt.stop("interrupted", f"{signal.Signals(number).name} was received")
 
     before = {number: signal.signal(number, handle) for number in SIGNALS}

@@ -1,0 +1,62 @@
+"""Tasks that a runner under test is given; here, as worker processes must be able to import them."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+
+from routellm_batch.errors import CallError, DataError
+from routellm_batch.events import RowsScored
+from routellm_batch.process import draining, emit
+from routellm_batch.types import ErrorKind, Verdict
+
+
+@dataclass(frozen=True)
+class Item:
+    """A task."""
+
+    number: int
+    token: str = ""
+
+
+def double(item: Item) -> int:
+    """Return twice the number."""
+    return 2 * item.number
+
+
+def process_id(item: Item) -> int:
+    """Return the process that ran the task, after a moment, so that all processes get one."""
+    time.sleep(0.2)
+    return os.getpid()
+
+
+def say(item: Item) -> int:
+    """Emit an event."""
+    emit(RowsScored(item.number))
+    return item.number
+
+
+def fail(item: Item) -> None:
+    """Raise an error of this package with fields."""
+    raise DataError("is damaged", file="a.parquet", column="id", row=item.number)
+
+
+def fail_call(item: Item) -> None:
+    """Raise a call's error."""
+    raise CallError(ErrorKind.TIMEOUT, Verdict.RETRY, status=504, retry_after_s=1.5, maybe_billed=True)
+
+
+def fail_plainly(item: Item) -> None:
+    """Raise an error of Python's own."""
+    raise ZeroDivisionError
+
+
+def until_drained(item: Item) -> str:
+    """Work until the runner drains; give up after 20 s."""
+    until = time.monotonic() + 20
+    while time.monotonic() < until:
+        if draining(item.token):
+            return "drained"
+        time.sleep(0.01)
+    return "never"
