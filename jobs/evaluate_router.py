@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 
 from routellm_batch.cli import guard
+from routellm_batch.config_embedder import parse_embedder
 from routellm_batch.evaluation import evaluate, render_table, to_json
 
 
@@ -27,7 +28,9 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     a = parser.parse_args()
     where = dict(pair.partition("=")[::2] for pair in a.where)
-    result = evaluate(a.outcomes, a.router, embedder=a.embedder, where=where, pilot=a.pilot, seeds=a.seeds)
+    result = evaluate(
+        a.outcomes, a.router, embedder=parse_embedder(a.embedder), where=where, pilot=a.pilot, seeds=a.seeds
+    )
     print(to_json(result) if a.json else render_table(result))
 
 

@@ -1,7 +1,7 @@
 """Train a router on outcomes, score matrices or battles; ends with where the checkpoint is.
 
     python jobs/train_router.py outcomes.parquet --out out/my-router
-    python jobs/train_router.py --recipe builtin --data ../shared/data --out out/outcome-v1
+    python jobs/train_router.py --recipe outcome-v1 --data ../shared/data --out out/outcome-v1
 
 The second line makes the shipped builtin:outcome-v1 again, model card included.
 """
@@ -11,19 +11,18 @@ from __future__ import annotations
 import argparse
 
 from routellm_batch.cli import guard
-from routellm_batch.training import train
-from routellm_batch.training.recipe import train_builtin
+from routellm_batch.config_embedder import parse_embedder
+from routellm_batch.training import TrainRequest, train
+from routellm_batch.training.recipes import RECIPES
 
 
 def main() -> None:
     """Train what the command line names."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("files", nargs="*", metavar="DATA", help="Parquet files, globs or folders")
     parser.add_argument("--router", default="outcome")
-    parser.add_argument("--embedder", default="static")
-    parser.add_argument("--recipe", choices=["builtin"], help="train a shipped router again, from --data")
+    parser.add_argument("--embedder", default="static", metavar="NAME[:MODEL]")
+    parser.add_argument("--recipe", choices=sorted(RECIPES), help="make shipped weights again")
     parser.add_argument("--data", metavar="DIR", help="folder with the recipe's files")
     parser.add_argument("--out", required=True, metavar="DIR", help="a new folder")
     parser.add_argument("--seed", type=int, default=0)
@@ -31,9 +30,9 @@ def main() -> None:
     if (a.recipe is None) != (a.data is None) or bool(a.recipe) == bool(a.files):
         parser.error("give either DATA files, or --recipe with --data")
     if a.recipe:
-        print(train_builtin(a.data, out=a.out, seed=a.seed).out)
+        print(RECIPES[a.recipe](a.data, out=a.out, seed=a.seed).out)
     else:
-        print(train(a.files, router=a.router, embedder=a.embedder, out=a.out, seed=a.seed).out)
+        print(train(TrainRequest(a.files, a.out, parse_embedder(a.embedder), a.seed), router=a.router).out)
 
 
 if __name__ == "__main__":

@@ -2,13 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 import typer
 
+from routellm_batch.config_embedder import parse_embedder
+from routellm_batch.config_endpoints import plain_json
 from routellm_batch.errors import ConfigError
+from routellm_batch.yamlio import parse_yaml
 
-Embedder = Annotated[str, typer.Option("--embedder", metavar="NAME", help="What reads the texts.")]
+Embedder = Annotated[
+    str, typer.Option("--embedder", metavar="NAME[:MODEL]", help="What reads the texts; or {name: …, …}.")
+]
+Option = Annotated[
+    list[str] | None, typer.Option("--option", metavar="KEY=VALUE", help="A setting; may be repeated.")
+]
+
+
+def parse_options(pairs: Sequence[str] | None) -> dict[str, Any]:
+    """Return ``KEY=VALUE`` pairs as a mapping; a value is YAML.
+
+    Raises:
+        ConfigError: a pair without "=".
+
+    """
+    options: dict[str, Any] = {}
+    for pair in pairs or ():
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise ConfigError("--option", f"{pair!r} is not KEY=VALUE")
+        options[key] = plain_json(parse_yaml(value, source=f"--option {key}"))
+    return options
 
 
 def evaluate(
@@ -26,6 +51,7 @@ def evaluate(
     pilot: Annotated[
         int | None, typer.Option("--pilot", metavar="N", help="Train on N rows, test on the rest.")
     ] = None,
+    option: Option = None,
     seeds: Annotated[int, typer.Option("--seeds", metavar="K", min=1, help="Repeat the pilot K times.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
@@ -39,7 +65,15 @@ def evaluate(
         if not equals:
             raise ConfigError("--where", f"{pair!r} is not COLUMN=VALUE")
         filters[column] = value
-    result = measure(outcomes, router, embedder=embedder, where=filters, pilot=pilot, seeds=seeds)
+    result = measure(
+        outcomes,
+        router,
+        embedder=parse_embedder(embedder),
+        options=parse_options(option),
+        where=filters,
+        pilot=pilot,
+        seeds=seeds,
+    )
     typer.echo(to_json(result) if as_json else render_table(result))
 
 
@@ -51,9 +85,19 @@ def train(
     router: Annotated[str, typer.Option("--router", metavar="NAME", help="Router to train.")],
     out: Annotated[str, typer.Option("--out", metavar="DIR", help="A new folder for the weights.")],
     embedder: Embedder = "static",
+    option: Option = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of every random choice.")] = 0,
 ) -> None:
     """Train a router; ends with where its weights are, to be given as router.checkpoint."""
+    from routellm_batch.training import TrainRequest
     from routellm_batch.training import train as fit
 
-    typer.echo(fit(data, router=router, embedder=embedder, out=out, seed=seed).out)
+    request = TrainRequest(
+        paths=data,
+        out=out,
+        embedder=parse_embedder(embedder),
+        seed=seed,
+        options=parse_options(option),
+        progress=lambda line: typer.echo(line, err=True),
+    )
+    typer.echo(fit(request, router=router).out)

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from routellm_batch.config_embedder import EmbedderConfig
 from routellm_batch.config_endpoints import EndpointConfig, JsonSchema, PlainJson, Sum
 from routellm_batch.config_errors import explain
 from routellm_batch.errors import ConfigError
@@ -27,6 +28,9 @@ OPERATIONAL = (
     "run.deadline_s",
     "run.date",
     "run.root",
+    "router.embedder.timeout_s",
+    "router.embedder.attempts",
+    "router.embedder.batch_texts",
     "budget.hard_cap_usd",
     "budget.on_overrun",
     *(f"endpoints.{name}.{key}" for name in ("strong", "weak", "judge") for key in ("limits", "timeout_s")),
@@ -83,12 +87,6 @@ class InputConfig(Model):
     keep: tuple[str, ...] = ()
     shard_rows: Annotated[int, Field(ge=1, le=65536)] = 1024
     max_prompt_bytes: Annotated[int, Field(ge=1)] = 1024 * 1024
-
-
-class EmbedderConfig(Model):
-    """Which embedder a router reads texts with."""
-
-    name: str = "static"
 
 
 class RouterConfig(Model):
@@ -161,7 +159,7 @@ class TlsConfig(Model):
 class ClusterConfig(Model):
     """Where the work runs."""
 
-    kind: Literal["serial", "local", "address"] = "serial"
+    kind: Literal["serial", "local", "address", "cuda"] = "serial"
     workers: Annotated[int, Field(ge=1, le=1024)] = 2
     address: str | None = None
     tls: TlsConfig | None = None

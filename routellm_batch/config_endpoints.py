@@ -86,6 +86,8 @@ def _base_url(value: str) -> str:
 
 
 Usd = Annotated[Decimal, AfterValidator(_price)]
+BaseUrl = Annotated[str, AfterValidator(_base_url)]
+KeyReference = Annotated[str, AfterValidator(_key_reference)]
 Sum = Annotated[Decimal, Field(gt=0), AfterValidator(_sum)]
 PlainJson = Annotated[dict[str, Any], BeforeValidator(plain_json)]
 JsonSchema = Annotated[PlainJson, AfterValidator(_json_schema)]
@@ -165,8 +167,8 @@ class EndpointConfig(Model):
     kind: Literal["openai", "simulated", "replay"]
     model: str
     price: PriceConfig
-    base_url: Annotated[str, AfterValidator(_base_url)] | None = None
-    api_key: Annotated[str, AfterValidator(_key_reference)] | None = None
+    base_url: BaseUrl | None = None
+    api_key: KeyReference | None = None
     params: PlainJson = Field(default_factory=dict)
     limits: LimitsConfig = LimitsConfig()
     timeout_s: Annotated[float, Field(gt=0)] = 120

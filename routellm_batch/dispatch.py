@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from routellm_batch.config import Config
+from routellm_batch.errors import StopError
 from routellm_batch.events import RowsScored, Sink
 from routellm_batch.halt import Halt
+from routellm_batch.pricing import usd_to_nano
 from routellm_batch.protocols import Runner
 from routellm_batch.stages.call import CallReceipt, CallTask, call_shard
+from routellm_batch.stages.escrow import EmbeddingBudget
 from routellm_batch.stages.job import CallJob
 from routellm_batch.stages.plan import Plan
 from routellm_batch.stages.score import STAGE as SCORE
-from routellm_batch.stages.score import ScoreTask, score_shards
+from routellm_batch.stages.score import ScoreTask, bound_shards, score_shards
 from routellm_batch.stages.tally import Tally, tallies
+from routellm_batch.storage.paid import embedding_use
 from routellm_batch.storage.run import Run
 from routellm_batch.types import Done, Shard
 
@@ -34,22 +38,82 @@ def raise_error(done: Done) -> None:
 
 
 def run_score_stage(config: Config, run: Run, runner: Runner, sink: Sink, halt: Halt) -> None:
-    """Score every shard that is not scored yet."""
+    """Score every shard that is not scored yet.
+
+    Raises:
+        BudgetError: with a hard cap, the embeddings could cost more than it leaves; nothing more was spent.
+        StopError: the embedder's endpoint failed for good, or the cap pays for no further request.
+
+    """
     finished = run.committed(SCORE)
     missing = [shard for shard in run.shards if shard.name not in finished]
-    waiting = deque(_groups(missing, runner.slots))
+    groups = _groups(missing, runner.slots)
+    budget = _embedding_budget(config, run, runner, groups, halt)
+
+    def begin(shards: Sequence[Shard]) -> None:
+        allowance = budget.grant(shards) if budget else None
+        runner.submit(score_shards, ScoreTask(config, run, shards, allowance), scores=True)
+
+    def take(done: Done) -> None:
+        if budget and done.error is None:
+            budget.settle(done.task.shards, done.receipt.paid_nano)
+        raise_error(done)
+        sink(RowsScored(done.receipt.rows))
+
+    _each(groups, runner, halt, begin, take)
+
+
+def _each(
+    groups: Sequence[Sequence[Shard]],
+    runner: Runner,
+    halt: Halt,
+    begin: Callable[[Sequence[Shard]], None],
+    take: Callable[[Done], None],
+) -> None:
+    """Begin a task for each group, some at a time, and take what comes back; a stop lets the running ones end."""
+    waiting = deque(groups)
     running = 0
+    stop: StopError | None = None
     while waiting or running:
         halt.check_deadline(time.monotonic())
-        while waiting and running < WINDOW * runner.slots and not halt.stopped:
-            runner.submit(score_shards, ScoreTask(config, run, waiting.popleft()))
+        while waiting and running < WINDOW * runner.slots and not halt.stopped and stop is None:
+            begin(waiting.popleft())
             running += 1
-        if halt.stopped and not running:
-            return
+        if (halt.stopped or stop) and not running:
+            break
         for done in runner.wait(POLL_S):
             running -= 1
-            raise_error(done)
-            sink(RowsScored(done.receipt.rows))
+            try:
+                take(done)
+            except StopError as error:  # what the others are paying for is worth waiting for
+                stop = stop or error
+    if stop is not None:
+        raise stop
+
+
+def _embedding_budget(
+    config: Config, run: Run, runner: Runner, groups: Sequence[Sequence[Shard]], halt: Halt
+) -> EmbeddingBudget | None:
+    """Return what embeddings may cost, None without a hard cap or a paid embedder; reads the input once more.
+
+    Raises:
+        BudgetError: they could cost more than the cap leaves.
+
+    """
+    cap = config.budget.hard_cap_usd
+    if cap is None or config.router.embedder.name != "remote" or not groups:
+        return None
+    bounds: dict[int, int] = {}
+
+    def take(done: Done) -> None:
+        raise_error(done)
+        bounds.update(zip((shard.index for shard in done.task.shards), done.receipt, strict=True))
+
+    _each(
+        groups, runner, halt, lambda shards: runner.submit(bound_shards, ScoreTask(config, run, shards)), take
+    )
+    paid = embedding_use(run)
+    return EmbeddingBudget(usd_to_nano(cap), paid.paid_nano if paid else 0, bounds)
 
 
 def _groups(shards: Sequence[Shard], slots: int) -> list[list[Shard]]:
@@ -143,9 +207,10 @@ class CallStage:
             self._start(self._waiting.popleft(), tasks)
 
     def _start(self, task: CallTask, tasks: int) -> None:
-        if self.plan.cap_nano is not None and task.mode == "call":
+        cap = self.plan.calls_cap_nano
+        if cap is not None and task.mode == "call":
             granted = sum(running.grant_nano or 0 for running in self._running.values())
-            left = max(0, self.plan.cap_nano - sum(self._spent.values()) - granted)
+            left = max(0, cap - sum(self._spent.values()) - granted)
             known = self._spent.get(task.shard.index, 0)
             task = replace(task, grant_nano=grant_for(left, tasks, self.runner.slots), known_nano=known)
         self._running[task.shard.index] = task

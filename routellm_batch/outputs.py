@@ -9,13 +9,14 @@ from itertools import takewhile
 from typing import Any
 
 from routellm_batch.config import Config
-from routellm_batch.reporting.cost import RunFacts, State, cost_json, run_facts
+from routellm_batch.reporting.cost import RunFacts, State, cost_json, run_facts, with_embedding
 from routellm_batch.reporting.html import render_report
 from routellm_batch.reporting.plan_html import frontier_table, plan_facts, render_plan
 from routellm_batch.reporting.text import count, rows, usd
 from routellm_batch.reporting.wording import closing_lines
 from routellm_batch.stages.plan import Plan, empty_plan
 from routellm_batch.stages.tally import tallies
+from routellm_batch.storage.paid import embedding_use
 from routellm_batch.storage.run import SUCCESS, Run, to_json
 from routellm_batch.summary import CallSummary, add_all
 from routellm_batch.tables import to_parquet
@@ -61,11 +62,14 @@ def write_run_outputs(
     return Outputs(facts.exit_code, closing_lines(facts, run.store.uri(HTML)))
 
 
-def write_early_stop(config: Config, run: Run, reason: str | None, wall_s: float) -> Outputs:
+def write_early_stop(
+    config: Config, run: Run, reason: str | None, wall_s: float, state: State = "interrupted"
+) -> Outputs:
     """Write cost.json of a start that stopped before there was a plan."""
-    facts = _facts(config, run, empty_plan(config), "interrupted", reason, wall_s)
+    facts = _facts(config, run, empty_plan(config), state, reason, wall_s)
     run.store.replace(COST, to_json(cost_json(facts)))
-    lines = [f"Stopped while scoring: {reason}. Nothing was spent.", "Run the same command again to go on."]
+    spent = f"{usd(facts.spent_nano)} was spent on embeddings" if facts.spent_nano else "Nothing was spent"
+    lines = [f"Stopped while scoring: {reason}. {spent}.", "Run the same command again to go on."]
     return Outputs(facts.exit_code, lines)
 
 
@@ -87,8 +91,10 @@ def write_plan_outputs(config: Config, run: Run, plan: Plan) -> Outputs:
     facts = plan_facts(config, run_id=run.id, run_uri=run.uri, plan=plan)
     run.store.replace(PLAN_HTML, render_plan(facts).encode("utf-8"))
     run.store.replace(FRONTIER, to_parquet(frontier_table(plan)))
+    paid = embedding_use(run)
+    called = f"No model was called; embeddings cost {usd(paid.spent_nano)}" if paid else "Nothing was called"
     lines = [
-        f"{count(plan.strong)} of {rows(plan.valid)} strong, expected to cost {usd(plan.planned_nano)}. Nothing was called.",
+        f"{count(plan.strong)} of {rows(plan.valid)} strong, expected to cost {usd(plan.planned_nano)}. {called}.",
         f"Plan: {run.store.uri(PLAN_HTML)}",
     ]
     return Outputs(0, lines, plan)
@@ -98,7 +104,7 @@ def _facts(config: Config, run: Run, plan: Plan, state: State, reason: str | Non
     calls = run_summary(run)
     left = plan.valid - calls.ok - calls.failed
     calls = replace(calls, unfunded=left if state == "budget" else 0)
-    return run_facts(
+    facts = run_facts(
         config,
         run_id=run.id,
         run_uri=run.uri,
@@ -108,6 +114,7 @@ def _facts(config: Config, run: Run, plan: Plan, state: State, reason: str | Non
         state=state,
         stop_reason=reason,
     )
+    return with_embedding(facts, config.router.embedder, embedding_use(run))
 
 
 def run_summary(run: Run) -> CallSummary:

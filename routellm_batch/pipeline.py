@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from routellm_batch.config import Config, check_config
 from routellm_batch.dispatch import CallStage, run_score_stage
-from routellm_batch.errors import ConfigError, DataError, EndpointStopError
+from routellm_batch.errors import BudgetStopError, ConfigError, DataError, EndpointStopError
 from routellm_batch.events import Notice, Sink, StageFinished, StageStarted
 from routellm_batch.halt import Halt, stop_words, stopping_on_signals
 from routellm_batch.outputs import (
@@ -24,8 +24,9 @@ from routellm_batch.outputs import (
 )
 from routellm_batch.pricing import usd_to_nano
 from routellm_batch.protocols import Runner
+from routellm_batch.reporting.cost import State
 from routellm_batch.runtime import open_runner
-from routellm_batch.servers import base_urls, check_keys, check_reachable
+from routellm_batch.servers import base_urls, check_keys, check_reachable, check_scoring_key
 from routellm_batch.stages.job import CallJob, close_pool
 from routellm_batch.stages.plan import Plan, load_plan, make_plan
 from routellm_batch.stages.score import STAGE as SCORE
@@ -54,11 +55,13 @@ def run_job(config: Config, sink: Sink, *, retry_failed: bool = False) -> RunRes
 
     Raises:
         InputError: bad config or input; nothing was spent.
-        EndpointStopError: an endpoint can't be reached; nothing was sent.
+        EndpointStopError: an endpoint can't be reached and nothing was sent, or the embedder's failed for good.
+        BudgetStopError: the cap pays for no further embeddings.
 
     """
     check_columns(config)
     check_keys(config)
+    check_scoring_key(config)
     run = _open(config, sink, retry_failed=retry_failed)
     ended, plan = finished_exit(run), load_plan(run)
     if plan is not None and ended is not None and not (retry_failed and ended == SOME_FAILED):
@@ -67,7 +70,8 @@ def run_job(config: Config, sink: Sink, *, retry_failed: bool = False) -> RunRes
     begun = time.monotonic()
     halt = Halt(None if config.run.deadline_s is None else begun + config.run.deadline_s)
     with stopping_on_signals(halt), _runner(config, sink) as (runner, token):
-        plan = _score_and_plan(config, run, runner, sink, halt)
+        with _early_stop_told(config, run, begun):
+            plan = _score_and_plan(config, run, runner, sink, halt)
         if plan is None:
             return _interrupted(config, run, halt, time.monotonic() - begun)
         with base_urls(config) as urls:
@@ -96,16 +100,22 @@ def _call(job: CallJob, plan: Plan, runner: Runner, sink: Sink, halt: Halt, *, r
 
 
 def plan_job(config: Config, sink: Sink) -> RunResult:
-    """Score and plan; call nothing.
+    """Score and plan; call neither model. A ``remote`` embedder is the router's own: it is called, and paid.
 
     Raises:
         InputError: bad config or input.
+        StopError: the embedder's endpoint failed for good, or the cap pays for no further request.
 
     """
     check_columns(config)
+    check_scoring_key(config)
     run = _open(config, sink)
     begun, halt = time.monotonic(), Halt()
-    with stopping_on_signals(halt), _runner(config, sink) as (runner, _):
+    with (
+        stopping_on_signals(halt),
+        _runner(config, sink) as (runner, _),
+        _early_stop_told(config, run, begun),
+    ):
         plan = _score_and_plan(config, run, runner, sink, halt)
     if plan is None:
         return _interrupted(config, run, halt, time.monotonic() - begun)
@@ -149,7 +159,8 @@ def _score_and_plan(config: Config, run: Run, runner: Runner, sink: Sink, halt: 
     known = load_plan(run)
     if known is not None:
         known = _under_todays_cap(known, config)
-        if known.cap_nano is None or known.planned_nano <= known.cap_nano or run.store.folders("call"):
+        cap = known.calls_cap_nano
+        if cap is None or known.planned_nano <= cap or run.store.folders("call"):
             return known
         return make_plan(
             config, run, again=True
@@ -181,6 +192,17 @@ def _runner(config: Config, sink: Sink) -> Iterator[tuple[Runner, str]]:
         yield runner, token
     finally:
         runner.close()
+
+
+@contextmanager
+def _early_stop_told(config: Config, run: Run, begun_s: float) -> Iterator[None]:
+    """Write cost.json where scoring stops the run: embeddings may have been paid for."""
+    try:
+        yield
+    except (BudgetStopError, EndpointStopError) as error:
+        state: State = "budget" if isinstance(error, BudgetStopError) else "errors"
+        write_early_stop(config, run, str(error), time.monotonic() - begun_s, state)
+        raise
 
 
 def _interrupted(config: Config, run: Run, halt: Halt, wall_s: float) -> RunResult:

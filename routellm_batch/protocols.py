@@ -101,8 +101,11 @@ class Runner(Protocol):
     slots: int
     """Tasks that can run at once."""
 
-    def submit(self, function: Callable[..., Any], task: object) -> None:
-        """Start ``function(task)``; its result comes out of ``wait``."""
+    def submit(self, function: Callable[..., Any], task: object, *, scores: bool = False) -> None:
+        """Start ``function(task)``; its result comes out of ``wait``.
+
+        A task that ``scores`` runs where a GPU is, if any worker of the cluster says that it has one.
+        """
         ...
 
     def wait(self, timeout_s: float) -> Sequence[Done]:

@@ -8,7 +8,14 @@ from typing import Any
 
 from routellm_batch.errors import ConfigError, MissingExtraError
 
-EXTRAS = {"torch": "torch", "transformers": "torch", "s3fs": "s3", "adlfs": "azure", "gcsfs": "gcs"}
+EXTRAS = {
+    "dask_cuda": "cuda",
+    "torch": "torch",
+    "transformers": "torch",
+    "s3fs": "s3",
+    "adlfs": "azure",
+    "gcsfs": "gcs",
+}
 """Missing package → the extra that brings it."""
 
 

@@ -120,3 +120,13 @@ def check_keys(config: Config) -> None:
     """
     for route in ROUTES:
         resolve_key(getattr(config.endpoints, route).api_key, f"endpoints.{route}.api_key")
+
+
+def check_scoring_key(config: Config) -> None:
+    """Look the key reference of a ``remote`` embedder up, which scoring calls before any model is.
+
+    Raises:
+        ConfigError: it stands for nothing here.
+
+    """
+    resolve_key(config.router.embedder.api_key, "router.embedder.api_key")

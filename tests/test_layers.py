@@ -18,6 +18,7 @@ PACKAGE = "routellm_batch"
 
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("storage",),  # The run folder: everything above reads and writes it.
+    ("models",),  # What torch models share.
     ("routers", "embedders", "endpoints", "runtime", "reporting"),
     ("stages",),
     ("pipeline", "dispatch", "outputs", "servers", "training", "evaluation"),
@@ -28,15 +29,17 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 DOORS: Mapping[str, tuple[str, ...]] = {
     "dask": ("runtime/dask.py",),
     "distributed": ("runtime/dask.py",),
+    "dask_cuda": ("runtime/dask.py",),
     "openai": ("endpoints/client.py",),
     "fsspec": ("storage/",),
     "s3fs": ("storage/",),
-    "torch": ("routers/", "embedders/"),
-    "transformers": ("routers/", "embedders/"),
+    "torch": ("models/", "routers/", "embedders/", "training/"),
+    "transformers": ("models/", "routers/", "embedders/", "training/"),
+    "huggingface_hub": ("models/",),
 }
 """Outside library → the only places that may import it."""
 
-ADAPTERS = 2
+ADAPTERS = 3
 LATE = frozenset(("routers", "embedders"))
 """Adapters that the config picks by name: only their folder, which has the table of names, is imported."""
 HIDDEN_FROM_STAGES = frozenset(("runtime", "reporting"))
@@ -210,7 +213,10 @@ LONG = "def f() -> None:\n" + "    x = 1\n" * 60
         ({"cli.py": "def f():\n    from distributed import Client"}, "cli.py:2: only runtime/dask.py"),
         ({"endpoints/other.py": "import openai"}, "only endpoints/client.py may import openai"),
         ({"config.py": "from fsspec.core import url_to_fs"}, "only storage/ may import fsspec"),
-        ({"stages/score.py": "import torch.nn as nn"}, "only routers/, embedders/ may import torch"),
+        (
+            {"stages/score.py": "import torch.nn as nn"},
+            "models/, routers/, embedders/, training/ may import torch",
+        ),
         ({"stages/score.py": "import importlib\nimportlib.import_module('torch')"}, "may import torch"),
         ({"routers/bert.py": "import torch, transformers"}, None),
         ({"routers/a.py": "from routellm_batch.stages import score"}, "routellm_batch.stages is above"),

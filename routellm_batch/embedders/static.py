@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load
 from tokenizers import Tokenizer
 
+from routellm_batch.config_embedder import EmbedderConfig
 from routellm_batch.embedders.wordpiece import TOKEN_TYPE, PieceCache, token_bytes
 from routellm_batch.errors import CheckpointError
 from routellm_batch.weights import read_checked, sha256, shipped
@@ -54,6 +56,11 @@ class StaticEmbedder:
         self.width = int(self._vectors.shape[1])
         digests = sorted(f"{name}={digest}" for name, digest in fields["files"].items())
         self.fingerprint = sha256(f"static {MAX_CHARS} {digests}".encode())[:16]
+
+    @classmethod
+    def from_config(cls, _config: EmbedderConfig) -> Self:
+        """Load the shipped weights; it has no settings."""
+        return cls()
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return float32 [B, D], unit length per row (zeros for a text with no known token).

@@ -43,10 +43,21 @@ class OpenAIEndpoint:
 
     async def send(self, body: Mapping[str, Any], headers: Mapping[str, str], timeout_s: float) -> Reply:
         """Send one chat completion, once (see ``Endpoint.send``)."""
+        return parse_reply(*await self.post("/chat/completions", body, headers, timeout_s))
+
+    async def post(
+        self, path: str, body: Mapping[str, Any], headers: Mapping[str, str], timeout_s: float
+    ) -> tuple[int, bytes]:
+        """Send one request to a path below the base URL, once; return the status, always 2xx, and the body.
+
+        Raises:
+            CallError: with its ``kind`` and ``verdict``; nothing else.
+
+        """
         try:
             async with asyncio.timeout(timeout_s):
                 response = await self._client.post(
-                    "/chat/completions",
+                    path,
                     cast_to=httpx2.Response,
                     body=body,
                     options={"headers": dict(headers), "max_retries": 0},
@@ -64,7 +75,7 @@ class OpenAIEndpoint:
             raise CallError(
                 ErrorKind.BAD_REPLY, Verdict.RETRY, status=response.status_code, maybe_billed=True
             )
-        return parse_reply(response.status_code, content)
+        return response.status_code, content
 
     async def close(self) -> None:
         """Close the connections."""

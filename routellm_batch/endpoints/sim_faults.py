@@ -100,13 +100,20 @@ def bad_request_wire(message: str, code: str | None = None) -> Wire:
 
 
 def to_wire(request: ChatRequest, decision: Decision, *, created: int, retry_after_s: float) -> Wire:
-    """Return what goes over the wire for a decision."""
+    """Return what goes over the wire for a decision on a chat."""
+    return wire_of(
+        decision, lambda: completion_json(request.model, decision, created), retry_after_s=retry_after_s
+    )
+
+
+def wire_of(decision: Decision, body_of: Callable[[], bytes], *, retry_after_s: float) -> Wire:
+    """Return what goes over the wire for a decision, given how a good body is made; its usage stands last."""
     make_error = _ERRORS.get(decision.fault)
     if make_error is not None:
         return make_error(decision)
     if decision.fault == "rate_limit":
         return rate_limit_wire(retry_after_s)
-    body = completion_json(request.model, decision, created)
+    body = body_of()
     make_broken = _BROKEN.get(decision.fault)
     return Wire(200, body) if make_broken is None else make_broken(body)
 

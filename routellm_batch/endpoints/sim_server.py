@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from hashlib import blake2b
 from typing import Protocol
 
@@ -13,6 +14,7 @@ from aiohttp import web
 
 from routellm_batch.endpoints.sim_billing import BillingLog
 from routellm_batch.endpoints.sim_chat import NOTHING, BadRequestError, ChatRequest, Decision, parse_chat
+from routellm_batch.endpoints.sim_embeddings import embeddings_json, parse_embeddings
 from routellm_batch.endpoints.sim_faults import (
     CLIENT_GONE,
     Delivery,
@@ -20,6 +22,7 @@ from routellm_batch.endpoints.sim_faults import (
     bad_request_wire,
     rate_limit_wire,
     to_wire,
+    wire_of,
 )
 from routellm_batch.endpoints.sim_limits import Arrivals, RequestLimit
 from routellm_batch.endpoints.sim_spec import ServerSpec, SimulateSpec
@@ -31,6 +34,10 @@ DRIP_S = 0.05
 MAX_BODY_BYTES = 64 * 1024 * 1024
 
 
+Work = tuple[ChatRequest, Callable[[Decision], tuple[Decision, Wire]]]
+"""A request as the model sees it, and what is billed and sent for the model's decision."""
+
+
 class ChatModel(Protocol):
     """Decides what is replied; knows neither sockets nor clocks."""
 
@@ -40,7 +47,10 @@ class ChatModel(Protocol):
 
 
 class ChatServer:
-    """Speaks ``/v1/chat/completions`` for a model, and bills what it replies."""
+    """Speaks ``/v1/chat/completions`` for a model, and bills what it replies.
+
+    A simulated one also serves ``/v1/embeddings``, with the same limits and faults.
+    """
 
     def __init__(
         self, spec: ServerSpec, model: ChatModel, log: BillingLog, clock: Callable[[], float] = time.monotonic
@@ -60,6 +70,8 @@ class ChatServer:
         """Return the application with its routes."""
         application = web.Application(client_max_size=MAX_BODY_BYTES)
         application.router.add_post("/v1/chat/completions", self._chat)
+        if isinstance(self._spec, SimulateSpec):
+            application.router.add_post("/v1/embeddings", self._embeddings)
         application.router.add_get("/v1/models", self._models)
         application.router.add_get("/health", self._health)
         return application
@@ -72,11 +84,38 @@ class ChatServer:
         return _json(200, json.dumps({"object": "list", "data": [entry]}).encode())
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
+        return await self._answer(request, self._chat_work)
+
+    async def _embeddings(self, request: web.Request) -> web.StreamResponse:
+        return await self._answer(request, self._embeddings_work)
+
+    def _chat_work(self, content: bytes) -> Work:
+        chat = parse_chat(content)
+
+        def finish(decision: Decision) -> tuple[Decision, Wire]:
+            created = int(time.time())
+            return decision, to_wire(chat, decision, created=created, retry_after_s=self._retry_after_s)
+
+        return chat, finish
+
+    def _embeddings_work(self, content: bytes) -> Work:
+        asked = parse_embeddings(content)
+
+        def finish(decision: Decision) -> tuple[Decision, Wire]:
+            # An answer without choices is JSON of a wrong shape here; other faults of the answer don't apply.
+            fault = "wrong_shape" if decision.fault == "no_choices" else decision.fault
+            decided = replace(decision, fault=fault, usage=asked.usage)
+            wire = wire_of(decided, lambda: embeddings_json(asked), retry_after_s=self._retry_after_s)
+            return decided, wire
+
+        return ChatRequest(asked.model, "", asked.usage.input_tokens, None), finish
+
+    async def _answer(self, request: web.Request, read: Callable[[bytes], Work]) -> web.StreamResponse:
         content = await request.read()
         key = request.headers.get("X-Request-Key", "")
         attempt = _whole(request.headers.get("X-Attempt", ""))
         try:
-            chat = parse_chat(content)
+            chat, finish = read(content)
         except BadRequestError as error:
             refusal: Wire | None = bad_request_wire(str(error))
         else:
@@ -85,8 +124,7 @@ class ChatServer:
             self._log.write(time.time(), key, attempt, refusal.status, NOTHING)
             return _whole_response(refusal)
         identity = key or blake2b(content, digest_size=16).hexdigest()
-        decision = self._model.decide(chat, identity, *self._arrivals.note(identity))
-        wire = to_wire(chat, decision, created=int(time.time()), retry_after_s=self._retry_after_s)
+        decision, wire = finish(self._model.decide(chat, identity, *self._arrivals.note(identity)))
         self._in_progress += 1
         try:
             return await self._reply(request, wire, decision, key, attempt)

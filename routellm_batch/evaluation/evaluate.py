@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from routellm_batch.config_embedder import EmbedderConfig
 from routellm_batch.errors import ConfigError, DataError
 from routellm_batch.evaluation.figures import baselines, figures
 from routellm_batch.evaluation.outcomes import Outcomes, read_outcomes
@@ -26,18 +27,20 @@ SPREAD = ("apgr", "apgr_full", "cpt50", "cpt80")
 class _Settings:
     """What is the same for every router and file."""
 
-    embedder: str
+    embedder: EmbedderConfig | str
     seed: int
     pilot: int | None
     seeds: int
     replicates: int
+    options: Mapping[str, Any]
 
 
 def evaluate(
     outcomes: Sequence[str],
     routers: Sequence[str],
     *,
-    embedder: str = "static",
+    embedder: EmbedderConfig | str = "static",
+    options: Mapping[str, Any] | None = None,
     where: Mapping[str, str] | None = None,
     pilot: int | None = None,
     seeds: int = 1,
@@ -50,7 +53,8 @@ def evaluate(
         outcomes: Parquet files, globs or folders (paths or URIs) with ``prompt_id, prompt, strong_score, weak_score``;
             rows with ``contaminated`` true are dropped.
         routers: ``NAME`` or ``NAME:CHECKPOINT`` each, split at the first colon.
-        embedder: a row of ``EMBEDDERS``.
+        embedder: its settings, or a row of ``EMBEDDERS``.
+        options: further settings of the routers.
         where: column → value; only rows with these values.
         pilot: train the router on so many rows first, and test on the rest.
         seeds: draw the pilot so many times, with seeds 0, 1, …; figures are means.
@@ -74,7 +78,7 @@ def evaluate(
         )
     if seeds < 1:
         raise ConfigError("seeds", f"is {seeds}; at least 1 is needed")
-    settings = _Settings(embedder, seed, pilot, seeds, replicates)
+    settings = _Settings(embedder, seed, pilot, seeds, replicates, options or {})
     results: list[dict[str, Any]] = []
     for uri in outcomes:
         data = read_outcomes(uri, where or {})
@@ -93,7 +97,11 @@ def _evaluate_one(data: Outcomes, spec: str, beside: dict[str, Any], settings: _
         found = _pilots(data, name, settings.pilot, settings)
     else:
         router = make_router(
-            name, checkpoint=checkpoint or None, embedder=settings.embedder, seed=settings.seed
+            name,
+            checkpoint=checkpoint or None,
+            embedder=settings.embedder,
+            seed=settings.seed,
+            options=settings.options,
         )
         scores = router.score(data.batch)
         _check_scores(scores, data)
@@ -113,7 +121,7 @@ def _pilots(data: Outcomes, name: str, rows: int, settings: _Settings) -> dict[s
         if name == TRAINED:
             router = train_on(pilot, embedder=settings.embedder, seed=seed)
         else:
-            router = make_router(name, embedder=settings.embedder, seed=seed)
+            router = make_router(name, embedder=settings.embedder, seed=seed, options=settings.options)
         scores = router.score(test.batch)
         found = figures(name, test, [scores], seed=seed, replicates=settings.replicates)
         found["baselines"] = baselines(test, seed=seed, replicates=settings.replicates)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from routellm_batch.config_embedder import EmbedderConfig
 from routellm_batch.errors import ConfigError
 from routellm_batch.evaluation.outcomes import Outcomes
 from routellm_batch.protocols import Router
-from routellm_batch.training import TrainingRows, fit_router
-from routellm_batch.training.rows import to_unit
+from routellm_batch.training.outcome import fit_router
+from routellm_batch.training.rows import TrainingRows, to_unit
 
 
 def draw_pilot(outcomes: Outcomes, rows: int, seed: int) -> tuple[Outcomes, Outcomes]:
@@ -29,7 +30,7 @@ def draw_pilot(outcomes: Outcomes, rows: int, seed: int) -> tuple[Outcomes, Outc
     return outcomes.take(first[drawn]), outcomes.take(rest)
 
 
-def train_on(pilot: Outcomes, *, embedder: str, seed: int) -> Router:
+def train_on(pilot: Outcomes, *, embedder: EmbedderConfig | str, seed: int) -> Router:
     """Return an outcome router trained on the pilot's rows; hyper-parameters by five folds of the pilot itself."""
     strong, weak = to_unit(pilot.strong, pilot.weak)
     rows = TrainingRows(

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Literal
 
 from routellm_batch.config import Config
+from routellm_batch.config_embedder import EmbedderConfig
+from routellm_batch.metering import EmbeddingUse
 from routellm_batch.planning import strong_rows
 from routellm_batch.pricing import Price, cost_nano, usd_text
-from routellm_batch.reporting.text import count, duration, public_uri
+from routellm_batch.reporting.text import count, duration, public_uri, usd
 from routellm_batch.reporting.views import PlanView
 from routellm_batch.summary import CallSummary, RouteTotals
 from routellm_batch.types import ROUTES, Route, Usage
@@ -50,6 +52,18 @@ class RunFacts:
     """Further facts of the config: label → text."""
     notices: tuple[str, ...] = ()
     """What the user should read besides, e.g. that a running job was degraded."""
+    embedding: EmbeddingUse | None = None
+    """What scoring took of a paid embedder; None without one."""
+
+    @property
+    def spent_nano(self) -> int:
+        """Settled cost of calls and embeddings."""
+        return self.calls.spent_nano + (self.embedding.spent_nano if self.embedding else 0)
+
+    @property
+    def presumed_nano(self) -> int:
+        """Presumed cost of calls and embeddings."""
+        return self.calls.presumed_nano + (self.embedding.presumed_nano if self.embedding else 0)
 
     @property
     def done(self) -> int:
@@ -140,6 +154,19 @@ def settings(config: Config) -> dict[str, str]:
     }
 
 
+def with_embedding(facts: RunFacts, embedder: EmbedderConfig, use: EmbeddingUse | None) -> RunFacts:
+    """Add what embeddings took, ``None`` for no try at all; facts without a paid embedder stay as they are."""
+    if use is None:
+        return (
+            facts
+            if embedder.name != "remote"
+            else replace(facts, embedding=EmbeddingUse(str(embedder.model)))
+        )
+    took = f"{count(use.tokens)} tokens in {count(use.requests)} requests"
+    text = f"{use.model}: {took}, {usd(use.spent_nano)}"
+    return replace(facts, embedding=use, settings={**facts.settings, "Embeddings": text})
+
+
 def counterfactual_nano(facts: RunFacts, route: Route) -> int:
     """Return about what the requests made so far would have cost with every one of them on ``route``.
 
@@ -169,9 +196,11 @@ def cost_json(facts: RunFacts) -> dict[str, Any]:
     """Return ``report/cost.json`` (design §4) and a few keys more.
 
     Dollars are decimal strings with nine decimals, shares and seconds JSON numbers; ``share.asked`` is null where
-    dollars were asked for, ``share.achieved`` where no row is done, ``cap_usd`` where there is no cap.
+    dollars were asked for, ``share.achieved`` where no row is done, ``cap_usd`` where there is no cap. ``embedding``
+    is there where a paid embedder is used; ``spent_usd`` and ``presumed_usd`` of the run include it.
     """
     plan, calls = facts.plan, facts.calls
+    embedding = {} if facts.embedding is None else {"embedding": _embedding_json(facts.embedding)}
     return {
         "format": 1,
         "run_id": facts.run_id,
@@ -193,8 +222,9 @@ def cost_json(facts: RunFacts) -> dict[str, Any]:
         "share": {"asked": facts.asked_share, "achieved": facts.achieved_share},
         "endpoints": {route: _endpoint_json(facts, route) for route in ROUTES},
         "planned_usd": usd_text(plan.planned_nano),
-        "spent_usd": usd_text(calls.spent_nano),
-        "presumed_usd": usd_text(calls.presumed_nano),
+        **embedding,
+        "spent_usd": usd_text(facts.spent_nano),
+        "presumed_usd": usd_text(facts.presumed_nano),
         "cap_usd": None if plan.cap_nano is None else usd_text(plan.cap_nano),
         "counterfactual_usd": {
             f"all_{route}": usd_text(counterfactual_nano(facts, route)) for route in ROUTES
@@ -202,6 +232,17 @@ def cost_json(facts: RunFacts) -> dict[str, Any]:
         "degraded": None if plan.degraded is None else dict(plan.degraded),
         "errors": dict(sorted(calls.errors.items())),
         "wall_s": round(facts.wall_s, 3),
+    }
+
+
+def _embedding_json(use: EmbeddingUse) -> dict[str, Any]:
+    return {
+        "model": use.model,
+        "requests": use.requests,
+        "attempts": use.attempts,
+        "tokens": use.tokens,
+        "spent_usd": usd_text(use.spent_nano),
+        "presumed_usd": usd_text(use.presumed_nano),
     }
 
 

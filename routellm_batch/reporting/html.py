@@ -116,7 +116,7 @@ def _routing_bars(facts: RunFacts, counterfactuals: Mapping[Route, int]) -> list
     return _bars(
         [
             ("All strong, estimated", counterfactuals["strong"], "strong outlined"),
-            ("This run", facts.calls.spent_nano, "mixed"),
+            ("This run", facts.spent_nano, "mixed"),
             ("All weak, estimated", counterfactuals["weak"], "weak outlined"),
         ]
     )
@@ -135,8 +135,8 @@ def _frontier_chart(facts: RunFacts) -> Markup | None:
     share = plan.strong / plan.valid
     chosen = charts.Mark(share, plan.planned_nano, f"{percent(share)}, {usd(plan.planned_nano)}")
     if facts.achieved_share is not None and facts.done == plan.valid:
-        text = f"{percent(facts.achieved_share)}, {usd(facts.calls.spent_nano)}"
-        spent = charts.Mark(facts.achieved_share, facts.calls.spent_nano, text)
+        text = f"{percent(facts.achieved_share)}, {usd(facts.spent_nano)}"
+        spent = charts.Mark(facts.achieved_share, facts.spent_nano, text)
     return charts.frontier_chart(plan.frontier, plan.all_weak_nano, plan.all_strong_nano, chosen, spent)
 
 

@@ -95,7 +95,7 @@ def share_text(facts: RunFacts) -> str:
 
 def saving_text(facts: RunFacts) -> str:
     """Compare what was spent with what all strong and all weak would have cost."""
-    spent = facts.calls.spent_nano
+    spent = facts.spent_nano
     if not facts.done:
         return "Nothing was called, so there is nothing to compare."
     strong, weak = counterfactual_nano(facts, "strong"), counterfactual_nano(facts, "weak")
@@ -130,7 +130,7 @@ def unfunded_text(facts: RunFacts) -> str | None:
 
 def presumed_text(facts: RunFacts) -> str | None:
     """Explain presumed spend in one sentence; None where there is none."""
-    presumed = facts.calls.presumed_nano
+    presumed = facts.presumed_nano
     if not presumed:
         return None
     return (
@@ -188,7 +188,7 @@ def run_details(facts: RunFacts) -> list[tuple[str, str]]:
 
 def closing_lines(facts: RunFacts, report_uri: str) -> list[str]:
     """Return the last lines that a run prints; the very last says where the report is."""
-    spent = f"spent {usd(facts.calls.spent_nano)} of {usd(facts.plan.planned_nano)} planned"
+    spent = f"spent {usd(facts.spent_nano)} of {usd(facts.plan.planned_nano)} planned"
     if facts.plan.cap_nano is not None:
         spent += f", hard cap {usd(facts.plan.cap_nano)}"
     lines = [f"{headline(facts)} in {rate_text(facts)}"]

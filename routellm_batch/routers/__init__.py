@@ -8,12 +8,18 @@ from functools import lru_cache
 from threading import Lock
 from typing import Any
 
+from routellm_batch.config_embedder import EmbedderConfig
 from routellm_batch.protocols import Router
 from routellm_batch.registry import resolve
 from routellm_batch.routers.settings import RouterSettings
 
 ROUTERS = {
+    "bert": "routellm_batch.routers.bert:BertRouter",
+    "causal_llm": "routellm_batch.routers.causal_llm:CausalLlmRouter",
+    "ensemble": "routellm_batch.routers.ensemble:EnsembleRouter",
+    "knn": "routellm_batch.routers.knn:KnnRouter",
     "length": "routellm_batch.routers.length:LengthRouter",
+    "mf": "routellm_batch.routers.mf:MfRouter",
     "outcome": "routellm_batch.routers.outcome:OutcomeRouter",
     "random": "routellm_batch.routers.random:RandomRouter",
 }
@@ -26,7 +32,7 @@ def make_router(
     name: str,
     *,
     checkpoint: str | None = None,
-    embedder: str | None = None,
+    embedder: EmbedderConfig | str | None = None,
     seed: int = 0,
     options: Mapping[str, Any] | None = None,
 ) -> Router:
@@ -35,9 +41,9 @@ def make_router(
     Args:
         name: a row of ``ROUTERS``.
         checkpoint: ``builtin:NAME``, or the path or URI of a folder of weights; None for the router's own default.
-        embedder: a row of ``EMBEDDERS``; None for ``static``.
+        embedder: its settings, or a row of ``EMBEDDERS``; None for ``static``.
         seed: the run's seed; only ``random`` uses it.
-        options: further settings of this router; none of the shipped ones has any.
+        options: further settings of this router.
 
     Raises:
         ConfigError: no such router or embedder, or a setting that it does not have.
@@ -46,7 +52,7 @@ def make_router(
 
     """
     made: Router = resolve(ROUTERS, name, key="router.name").from_settings(
-        RouterSettings(checkpoint, embedder or "static", seed, dict(options or {}))
+        RouterSettings(checkpoint, _embedder(embedder), seed, dict(options or {}))
     )
     return made
 
@@ -55,15 +61,21 @@ def get_router(
     name: str,
     *,
     checkpoint: str | None = None,
-    embedder: str | None = None,
+    embedder: EmbedderConfig | str | None = None,
     seed: int = 0,
     options: Mapping[str, Any] | None = None,
 ) -> Router:
     """Return what ``make_router`` makes of these arguments, made once per process, whatever thread asks."""
     with _loading:  # Threads that ask at once must not each load the weights.
-        return _cached(name, checkpoint, embedder, seed, json.dumps(dict(options or {}), sort_keys=True))
+        return _cached(
+            name, checkpoint, _embedder(embedder), seed, json.dumps(dict(options or {}), sort_keys=True)
+        )
 
 
 @lru_cache(maxsize=4)
-def _cached(name: str, checkpoint: str | None, embedder: str | None, seed: int, options: str) -> Router:
+def _cached(name: str, checkpoint: str | None, embedder: EmbedderConfig, seed: int, options: str) -> Router:
     return make_router(name, checkpoint=checkpoint, embedder=embedder, seed=seed, options=json.loads(options))
+
+
+def _embedder(given: EmbedderConfig | str | None) -> EmbedderConfig:
+    return given if isinstance(given, EmbedderConfig) else EmbedderConfig(name=given or "static")

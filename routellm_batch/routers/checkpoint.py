@@ -1,20 +1,24 @@
-"""Outcome checkpoints on storage: ``model.safetensors``, ``router.json`` (names, α, sha256) and a model card."""
+"""Checkpoints of the routers that read embeddings: ``model.safetensors``, ``router.json`` and a model card.
+
+``router.json`` names the router, the embedder (name, fingerprint, width) and the sha256 of every other file. Published
+checkpoints of RouteLLM have no such file; ``published_tensors`` reads them unchanged.
+"""
 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from routellm_batch.errors import CheckpointError, ConfigError
+from routellm_batch.models.locate import HUB, PACKAGE, local_folder
 from routellm_batch.protocols import Embedder
-from routellm_batch.routers.features import FEATURES
-from routellm_batch.routers.heads import Heads
 from routellm_batch.storage.store import FsStore
 from routellm_batch.weights import read_checked, sha256, shipped
 
@@ -22,89 +26,167 @@ MANIFEST, WEIGHTS, CARD = "router.json", "model.safetensors", "README.md"
 BUILTIN = "builtin:"
 FORMAT = 1
 
+Tensors = Mapping[str, NDArray[Any]]
 
-def load_heads(location: str, embedder: Embedder) -> Heads:
-    """Read and check a checkpoint.
+
+class Folder:
+    """The files of a checkpoint, wherever it is.
 
     Args:
-        location: ``builtin:NAME``, or the path or URI of its folder.
-        embedder: what texts will be read with; it must be the one the heads were trained on.
+        location: ``builtin:NAME``, ``hub:ORG/NAME@REVISION``, ``package:NAME``, or the path or URI of a folder.
 
     Raises:
-        CheckpointError: absent, damaged, of another format, not finite, or made for another embedder.
+        CheckpointError: no such shipped weights, or the hub can't be reached.
+        ConfigError: a hub name without a revision.
 
     """
-    if location.startswith(BUILTIN):
-        folder = shipped(location.removeprefix(BUILTIN))
-        fields, files = read_checked(location, MANIFEST, lambda name: (folder / name).read_bytes())
-    else:
-        fields, files = read_checked(location, MANIFEST, FsStore(location).read)
-    _check_fields(location, fields, embedder)
-    try:
-        tensors = {name: tensor.astype(np.float64) for name, tensor in load(files[WEIGHTS]).items()}
-        heads = Heads(
-            weight=tensors["weight"],
-            bias=tensors["bias"],
-            mean=tensors["mean"],
-            scale=tensors["scale"],
-            alpha=float(fields["alpha"]),
-        )
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{location}: not the weights of an outcome router ({error})") from None
-    _check_heads(location, heads, embedder)
-    return heads
+
+    def __init__(self, location: str) -> None:
+        self.location = location
+        self._local: Path | None = None
+        if location.startswith(BUILTIN):
+            self._local = shipped(location.removeprefix(BUILTIN))
+        elif location.startswith((HUB, PACKAGE)):
+            self._local = local_folder(location, key="router.checkpoint")
+
+    def read(self, name: str) -> bytes:
+        """Return the bytes of a file; FileNotFoundError if it is absent."""
+        if self._local is not None:
+            return (self._local / name).read_bytes()
+        return FsStore(self.location).read(name)
+
+    def holds(self, name: str) -> bool:
+        """Say whether a file is there."""
+        try:
+            self.read(name)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return True
 
 
-def _check_fields(location: str, fields: Mapping[str, Any], embedder: Embedder) -> None:
+def load_tensors(location: str, router: str, embedder: Embedder) -> tuple[dict[str, Any], Tensors]:
+    """Read and check a checkpoint of this project's format.
+
+    Args:
+        location: as ``Folder``.
+        router: registry name of the router that reads it.
+        embedder: what texts will be read with; it must be the one the router was trained on.
+
+    Returns:
+        The manifest, and name → array of every tensor.
+
+    Raises:
+        CheckpointError: absent, damaged, of another router or format, not finite, or made for another embedder.
+
+    """
+    fields, files = read_checked(location, MANIFEST, Folder(location).read)
     kind = (fields.get("format"), fields.get("router"))
-    if kind != (FORMAT, "outcome"):
+    if kind != (FORMAT, router):
         raise CheckpointError(
-            f"{location}: is format {kind[0]} of router {kind[1]!r}, not {FORMAT} of 'outcome'"
+            f"{location}: is format {kind[0]} of router {kind[1]!r}, not {FORMAT} of {router!r}"
         )
-    if fields.get("features") != list(FEATURES):
-        raise CheckpointError(f"{location}: was trained on other surface features; train it again")
-    ours = {"name": embedder.name, "fingerprint": embedder.fingerprint, "width": embedder.width}
+    ours = described(embedder)
     theirs = fields.get("embedder")
     if theirs != ours:
         raise CheckpointError(
             f"{location}: was trained with embedder {theirs}, and the configured one is {ours}"
         )
+    if WEIGHTS not in files:
+        raise CheckpointError(f"{location}: {MANIFEST} names no {WEIGHTS}")
+    return fields, parse_tensors(location, files[WEIGHTS], router)
 
 
-def _check_heads(location: str, heads: Heads, embedder: Embedder) -> None:
-    columns = embedder.width + len(FEATURES)
-    wanted = ((2, columns), (2,), (len(FEATURES),), (len(FEATURES),))
-    tensors = (heads.weight, heads.bias, heads.mean, heads.scale)
-    if tuple(tensor.shape for tensor in tensors) != wanted:
-        raise CheckpointError(f"{location}: a tensor has not the shape for {columns} columns")
-    finite = all(bool(np.isfinite(tensor).all()) for tensor in tensors) and math.isfinite(heads.alpha)
-    if not finite or heads.alpha < 0 or not (heads.scale > 0).all():
-        raise CheckpointError(f"{location}: a weight is not finite, or α or a scale is negative")
+def published_tensors(location: str, router: str) -> Tensors:
+    """Read ``model.safetensors`` of a folder that has no manifest, as RouteLLM publishes it.
+
+    Raises:
+        CheckpointError: absent, truncated, or not finite.
+
+    """
+    try:
+        data = Folder(location).read(WEIGHTS)
+    except (FileNotFoundError, NotADirectoryError):
+        raise CheckpointError(f"{location}: holds no {WEIGHTS}; is it a folder of weights?") from None
+    return parse_tensors(location, data, router)
 
 
-def save_heads(
-    out: str, heads: Heads, embedder: Embedder, *, name: str, trained: Mapping[str, Any], card: str
+def parse_tensors(location: str, data: bytes, router: str) -> Tensors:
+    """Return the tensors of a safetensors file, all of them finite.
+
+    Raises:
+        CheckpointError: not safetensors, truncated, or a value is not finite.
+
+    """
+    try:
+        tensors = load(data)
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{location}: not the weights of router {router!r} ({error})") from None
+    for name, tensor in tensors.items():
+        if np.issubdtype(tensor.dtype, np.floating) and not np.isfinite(tensor).all():
+            raise CheckpointError(f"{location}: a weight of {name} is not finite")
+    return tensors
+
+
+def take(tensors: Tensors, name: str, shape: tuple[int | None, ...], location: str) -> NDArray[Any]:
+    """Return one tensor of a shape; None in it is any length.
+
+    Raises:
+        CheckpointError: it is missing, or has another shape.
+
+    """
+    if name not in tensors:
+        raise CheckpointError(
+            f"{location}: tensor {name} is missing; there are: {', '.join(sorted(tensors))}"
+        )
+    found = tensors[name].shape
+    fits = len(found) == len(shape) and all(w in (None, n) for n, w in zip(found, shape, strict=True))
+    if not fits:
+        wanted = ", ".join("any" if w is None else str(w) for w in shape)
+        raise CheckpointError(f"{location}: tensor {name} has shape {list(found)}, not [{wanted}]")
+    return tensors[name]
+
+
+def described(embedder: Embedder) -> dict[str, Any]:
+    """Return an embedder as a manifest names it."""
+    return {"name": embedder.name, "fingerprint": embedder.fingerprint, "width": embedder.width}
+
+
+def save_checkpoint(
+    out: str,
+    tensors: Tensors,
+    embedder: Embedder,
+    *,
+    router: str,
+    name: str,
+    card: str,
+    fields: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a checkpoint to a new folder (path or URI), its manifest last.
+
+    Args:
+        out: path or URI of a new folder.
+        tensors: name → array; stored as they are.
+        embedder: what the router was trained on.
+        router: registry name.
+        name: what the checkpoint calls itself.
+        card: the model card, Markdown.
+        fields: more for the manifest.
 
     Raises:
         ConfigError: a checkpoint is there already.
 
     """
     store = FsStore(out)
-    tensors = {n: np.ascontiguousarray(getattr(heads, n)) for n in ("weight", "bias", "mean", "scale")}
-    weights = save({n: tensor.astype(np.float32) for n, tensor in tensors.items()})
-    fields = {
+    weights = save({n: np.ascontiguousarray(tensor) for n, tensor in tensors.items()})
+    manifest = {
         "format": FORMAT,
-        "router": "outcome",
+        "router": router,
         "name": name,
-        "embedder": {"name": embedder.name, "fingerprint": embedder.fingerprint, "width": embedder.width},
-        "alpha": heads.alpha,
-        "features": list(FEATURES),
-        "trained": dict(trained),
+        "embedder": described(embedder),
+        **(fields or {}),
         "files": {WEIGHTS: sha256(weights)},
     }
-    manifest = json.dumps(fields, indent=2, ensure_ascii=False) + "\n"
-    for path, data in {WEIGHTS: weights, CARD: card.encode(), MANIFEST: manifest.encode()}.items():
+    text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
+    for path, data in {WEIGHTS: weights, CARD: card.encode(), MANIFEST: text.encode()}.items():
         if not store.create(path, data):
             raise ConfigError("out", f"{store.uri(path)} is there already; name a new folder")

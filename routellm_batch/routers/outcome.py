@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from routellm_batch.embedders import get_embedder
 from routellm_batch.errors import CheckpointError
 from routellm_batch.protocols import Embedder
-from routellm_batch.routers.checkpoint import load_heads
 from routellm_batch.routers.features import surface_features
 from routellm_batch.routers.heads import Heads
+from routellm_batch.routers.outcome_weights import load_heads
 from routellm_batch.routers.settings import RouterSettings
 from routellm_batch.types import PromptBatch
 

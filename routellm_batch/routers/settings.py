@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
+from pydantic import BaseModel, ValidationError
+
+from routellm_batch.config_embedder import EmbedderConfig
 from routellm_batch.errors import ConfigError
+
+Options = TypeVar("Options", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,12 +20,32 @@ class RouterSettings:
 
     checkpoint: str | None = None
     """``builtin:NAME``, or the path or URI of a folder of weights."""
-    embedder: str = "static"
-    """A row of ``EMBEDDERS``."""
+    embedder: EmbedderConfig = EmbedderConfig()
+    """What texts are read with, where the router reads embeddings."""
     seed: int = 0
     """The run's seed."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Further settings."""
+
+    def read_options(self, model: type[Options], router: str) -> Options:
+        """Return the options as a frozen pydantic model of the router's own.
+
+        Raises:
+            ConfigError: an unknown option, or a value that it can't have; the key is named.
+
+        """
+        try:
+            return model.model_validate(dict(self.options))
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            name = ".".join(str(part) for part in first["loc"])
+            known = ", ".join(model.model_fields)
+            problem = (
+                f"is no option of router {router!r}; there are: {known}"
+                if first["type"] == "extra_forbidden"
+                else first["msg"].removeprefix("Value error, ")
+            )
+            raise ConfigError(f"router.options.{name}".rstrip("."), problem) from None
 
     def refuse_options(self, router: str) -> None:
         """Refuse options where a router has none.

@@ -9,6 +9,7 @@ from routellm_batch.registry import resolve
 from routellm_batch.runtime.serial import SerialRunner
 
 RUNNERS = {
+    "cuda": "routellm_batch.runtime.dask:DaskRunner",
     "local": "routellm_batch.runtime.dask:DaskRunner",
     "address": "routellm_batch.runtime.dask:DaskRunner",
 }

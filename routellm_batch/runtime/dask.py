@@ -7,9 +7,11 @@ task that dies with its worker is submitted again a few times, then its death is
 from __future__ import annotations
 
 import logging
+import os
 import queue
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import dask
@@ -21,11 +23,14 @@ from routellm_batch.config import ClusterConfig
 from routellm_batch.errors import ConfigError
 from routellm_batch.events import Sink, from_plain, to_plain
 from routellm_batch.process import drain, subscribe
+from routellm_batch.registry import missing_extra
 from routellm_batch.types import Done
 
 THREADS = 2
 """Tasks at once in a worker process: one's calls fill the gap while the other's last reply is awaited."""
 RESUBMITS = 3
+GPU = "GPU"
+"""Resource that a worker with a GPU announces: ``dask worker --resources "GPU=1"``."""
 TOPIC = "routellm-events"
 SETTINGS = {
     "distributed.worker.daemon": True,
@@ -40,6 +45,20 @@ DRAIN_EVERY_S = 2.0
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """A task on its way."""
+
+    function: Callable[..., Any]
+    task: object
+    resources: Mapping[str, int] | None
+    """What its worker must have free."""
+    future: Future[Any] | None = None
+    """Held, or Dask would forget the task."""
+    deaths: int = 0
+    """Workers that died with it."""
+
+
 class DaskRunner:
     """A ``Runner`` on a Dask cluster."""
 
@@ -47,11 +66,11 @@ class DaskRunner:
         self._token = token
         self._sink = sink
         self._finished: queue.Queue[Future[Any]] = queue.Queue()
-        self._tasks: dict[str, tuple[Future[Any], Callable[..., Any], object, int]] = {}
+        self._tasks: dict[str, _Sent] = {}
         self._number = 0
         self._draining, self._drain_again_s = False, 0.0
         dask.config.set(SETTINGS)
-        self._cluster = _local_cluster(config) if config.kind == "local" else None
+        self._cluster = CLUSTERS[config.kind](config) if config.kind in CLUSTERS else None
         self._client = _connect(config, self._cluster)
         self._client.subscribe_topic(f"{TOPIC}-{token}", self._on_event)
         try:
@@ -62,10 +81,12 @@ class DaskRunner:
         info = self._client.scheduler_info(n_workers=-1)["workers"]
         self.workers = max(1, len(info))
         self.slots = max(1, sum(int(worker["nthreads"]) for worker in info.values()))
+        self._gpus = any(GPU in (worker.get("resources") or {}) for worker in info.values())
 
-    def submit(self, function: Callable[..., Any], task: object) -> None:
-        """Start ``function(task)`` on some worker."""
-        self._submit(function, task, 0)
+    def submit(self, function: Callable[..., Any], task: object, *, scores: bool = False) -> None:
+        """Start ``function(task)`` on some worker; one that scores on a worker with a GPU, if there is any."""
+        resources = {GPU: 1} if scores and self._gpus else None
+        self._submit(_Sent(function, task, resources))
 
     def wait(self, timeout_s: float) -> Sequence[Done]:
         """Return what has finished."""
@@ -91,31 +112,32 @@ class DaskRunner:
         if self._cluster is not None:
             self._cluster.close()
 
-    def _submit(self, function: Callable[..., Any], task: object, deaths: int) -> None:
+    def _submit(self, sent: _Sent) -> None:
         self._number += 1
-        key = f"{function.__name__}-{self._token}-{self._number}"
-        future = self._client.submit(_on_worker, function, task, self._token, key=key, pure=False)
-        self._tasks[key] = (future, function, task, deaths)
+        key = f"{sent.function.__name__}-{self._token}-{self._number}"
+        future = self._client.submit(
+            _on_worker, sent.function, sent.task, self._token, key=key, pure=False, resources=sent.resources
+        )
+        self._tasks[key] = replace(sent, future=future)
         future.add_done_callback(self._finished.put)
 
     def _done(self, future: Future[Any]) -> Done | None:
-        known = self._tasks.pop(str(future.key), None)
-        if known is None:
+        sent = self._tasks.pop(str(future.key), None)
+        if sent is None:
             return None
-        _, function, task, deaths = known
         if future.status == "finished":
             receipt = future.result()
             future.release()
-            return Done(task, receipt=receipt)
+            return Done(sent.task, receipt=receipt)
         error = (
             future.exception() if future.status == "error" else ConnectionError("the Dask scheduler is gone")
         )
         future.release()
-        if isinstance(error, KilledWorker) and deaths < RESUBMITS and not self._draining:
+        if isinstance(error, KilledWorker) and sent.deaths < RESUBMITS and not self._draining:
             log.warning("a worker died; its shard is started again")
-            self._submit(function, task, deaths + 1)
+            self._submit(replace(sent, deaths=sent.deaths + 1))
             return None
-        return Done(task, error=error)
+        return Done(sent.task, error=error)
 
     def _on_event(self, event: tuple[float, dict[str, Any]]) -> None:
         fields = {name: value for name, value in event[1].items() if name != "worker"}
@@ -138,7 +160,10 @@ def _on_worker(function: Callable[..., Any], task: object, token: str) -> Any:
 
 
 def _local_cluster(config: ClusterConfig) -> LocalCluster:
+    # Dask allows a worker process one thread of arithmetic; a router on a CPU may use its share of the cores.
+    threads = str(max(1, (os.cpu_count() or 1) // config.workers))
     return LocalCluster(
+        env=dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), threads),
         n_workers=config.workers,
         threads_per_worker=THREADS,
         processes=True,
@@ -148,6 +173,46 @@ def _local_cluster(config: ClusterConfig) -> LocalCluster:
         memory_limit=0,
         preload="routellm_batch.runtime.preload",
     )
+
+
+def _cuda_cluster(_config: ClusterConfig) -> LocalCluster:
+    """Return a cluster with one worker process for each GPU of this machine.
+
+    Raises:
+        MissingExtraError: dask-cuda is not installed.
+        ConfigError: there is no GPU.
+
+    """
+    try:
+        from dask_cuda import LocalCUDACluster
+        from dask_cuda.utils import get_n_gpus
+    except ModuleNotFoundError as error:
+        raise missing_extra(error, what="cluster.kind: cuda") from error
+    try:
+        gpus = int(get_n_gpus()) if os.environ.get("CUDA_VISIBLE_DEVICES") != "" else 0
+    except Exception as error:  # noqa: BLE001 - the NVML binding has its own error for each driver fault
+        raise ConfigError(
+            "cluster.kind", f"cuda, and the GPU driver does not answer ({type(error).__name__})"
+        ) from None
+    if gpus < 1:
+        raise ConfigError("cluster.kind", "cuda, and this machine has no GPU; use local or serial")
+    cluster: LocalCluster = LocalCUDACluster(
+        host="127.0.0.1",
+        dashboard_address="127.0.0.1:0",
+        threads_per_worker=THREADS,
+        resources={GPU: 1},
+        silence_logs=logging.ERROR,
+        memory_limit=0,
+        preload=["routellm_batch.runtime.preload"],  # A list: dask-cuda adds its own.
+    )
+    return cluster
+
+
+CLUSTERS: Mapping[str, Callable[[ClusterConfig], LocalCluster]] = {
+    "cuda": _cuda_cluster,
+    "local": _local_cluster,
+}
+"""Kinds of cluster that the job starts itself."""
 
 
 def _connect(config: ClusterConfig, cluster: LocalCluster | None) -> Client:

@@ -26,8 +26,8 @@ class SerialRunner:
         self._futures: dict[Future[Any], object] = {}
         self._unsubscribe = subscribe(sink)
 
-    def submit(self, function: Callable[..., Any], task: object) -> None:
-        """Start ``function(task)``."""
+    def submit(self, function: Callable[..., Any], task: object, *, scores: bool = False) -> None:  # noqa: ARG002
+        """Start ``function(task)``; every task runs here."""
         self._futures[self._threads.submit(function, task)] = task
 
     def wait(self, timeout_s: float) -> Sequence[Done]:

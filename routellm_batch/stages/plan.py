@@ -32,6 +32,7 @@ from routellm_batch.pricing import nano_to_usd, usd_to_nano
 from routellm_batch.stages.costing import Copies, Prices, Totals, costs_of, settle_routes
 from routellm_batch.stages.gather import Gathered, gather_rows
 from routellm_batch.stages.spill import RankedSpill
+from routellm_batch.storage.paid import embedding_use
 from routellm_batch.storage.run import Run, to_json
 from routellm_batch.tables import to_parquet
 from routellm_batch.types import ROUTES, Shard
@@ -68,6 +69,13 @@ class Plan:
     """Shards with rows that take their answer from another row."""
     copies: int
     """Rows that take their answer from another row."""
+    embedding_nano: int = 0
+    """What scoring paid for embeddings, spent and presumed; it counts against the hard cap."""
+
+    @property
+    def calls_cap_nano(self) -> int | None:
+        """What the hard cap leaves for calls."""
+        return None if self.cap_nano is None else max(0, self.cap_nano - self.embedding_nano)
 
     @property
     def planned_nano(self) -> int:
@@ -142,8 +150,10 @@ def make_plan(config: Config, run: Run, *, again: bool = False) -> Plan:
             histogram += np.histogram(part.key.view(np.float32), HISTOGRAM_BINS, (0, 1))[0]
         cut = _choose(config, ranked, gathered.valid, base)
         plan = _settle(cut, config, run, gathered, prices)
+        paid = embedding_use(run)
         plan = replace(
             plan,
+            embedding_nano=paid.paid_nano if paid else 0,
             all_weak_nano=base,
             all_strong_nano=dearest,
             frontier=frontier(ranked.passes, base),
@@ -206,26 +216,27 @@ def _fit_cap(
     plan: Plan, config: Config, run: Run, gathered: Gathered, prices: Prices, ranked: RankedSpill
 ) -> Plan:
     """Lower the share until the plan fits the hard cap, or refuse."""
-    if plan.cap_nano is None or plan.planned_nano <= plan.cap_nano:
+    left = plan.calls_cap_nano
+    if left is None or plan.planned_nano <= left:
         return plan
-    cap, planned = nano_to_usd(plan.cap_nano), nano_to_usd(plan.planned_nano)
+    cap, planned = nano_to_usd(left), nano_to_usd(plan.planned_nano)
+    key = "what embeddings left of budget.hard_cap_usd" if plan.embedding_nano else "budget.hard_cap_usd"
     if config.budget.on_overrun == "stop":
         message = (
-            f"the plan is expected to cost {planned:.4f} USD, above budget.hard_cap_usd of {cap:.4f} USD; "
+            f"the plan is expected to cost {planned:.4f} USD, above {key} of {cap:.4f} USD; "
             "raise the cap, ask for less, or set budget.on_overrun=degrade"
         )
         raise BudgetError(message)
-    _refuse_below(plan.all_weak_nano, plan.cap_nano, "budget.hard_cap_usd")
-    cut = cut_by_spend(ranked.passes, plan.cap_nano - plan.all_weak_nano)
+    _refuse_below(plan.all_weak_nano, left, key)
+    cut = cut_by_spend(ranked.passes, left - plan.all_weak_nano)
     lower = _settle(cut, config, run, gathered, prices)
     degraded = {
         "reason": "planned cost was above hard_cap_usd",
         "planned_usd": f"{planned:.9f}",
         "strong_rows": str(plan.strong),
     }
-    kept = {
-        name: getattr(plan, name) for name in ("all_weak_nano", "all_strong_nano", "frontier", "histogram")
-    }
+    names = ("all_weak_nano", "all_strong_nano", "frontier", "histogram", "embedding_nano")
+    kept = {name: getattr(plan, name) for name in names}
     return replace(lower, degraded=degraded, **kept)
 
 

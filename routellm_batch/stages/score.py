@@ -9,10 +9,12 @@ import numpy as np
 import pyarrow as pa
 
 from routellm_batch.config import Config
-from routellm_batch.pricing import estimate_tokens
+from routellm_batch.metering import MAX_TOKENS, metered, worst_nano, worst_tokens
+from routellm_batch.pricing import estimate_tokens, usd_to_nano
 from routellm_batch.routers import get_router
 from routellm_batch.stages.rows import Prompt, decode_ids, decode_prompts, input_columns, tie_hash
 from routellm_batch.storage.inputs import read_rows
+from routellm_batch.storage.paid import record_use
 from routellm_batch.storage.run import Run
 from routellm_batch.tables import ID_INTEGER, ID_TEXT, score_schema, to_parquet
 from routellm_batch.types import InvalidKind, PromptBatch, Shard
@@ -27,6 +29,8 @@ class ScoreTask:
     config: Config
     run: Run
     shards: Sequence[Shard]
+    allowance_nano: int | None = None
+    """What its embeddings may cost; None is no limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,8 @@ class ScoreReceipt:
 
     shards: int
     rows: int
+    paid_nano: int = 0
+    """Spent and presumed for embeddings."""
 
 
 def score_shards(task: ScoreTask) -> ScoreReceipt:
@@ -43,13 +49,38 @@ def score_shards(task: ScoreTask) -> ScoreReceipt:
     Raises:
         DataError: an input row can't even be named.
         CheckpointError: the router's weights are unusable.
+        StopError: the embedder's endpoint failed for good, or the allowance pays for no further request.
 
     """
+    paid_nano = 0
     for shard in task.shards:
-        table = score_shard(task.config, task.run, shard)
+        left = None if task.allowance_nano is None else task.allowance_nano - paid_nano
+        with metered(left) as meter:
+            try:
+                table = score_shard(task.config, task.run, shard)
+            finally:
+                record_use(task.run, shard.name, meter.use)
+        paid_nano += meter.use.paid_nano
         task.run.store.create(f"{STAGE}/{shard.name}.parquet", to_parquet(table))
         task.run.commit(STAGE, shard.name, {"rows": table.num_rows})
-    return ScoreReceipt(len(task.shards), sum(shard.rows for shard in task.shards))
+    return ScoreReceipt(len(task.shards), sum(shard.rows for shard in task.shards), paid_nano)
+
+
+def bound_shards(task: ScoreTask) -> Sequence[int]:
+    """Return the most nano-dollars that the ``remote`` embeddings of each shard can cost; nothing is called."""
+    return [_bound_nano(task.config, task.run, shard) for shard in task.shards]
+
+
+def _bound_nano(config: Config, run: Run, shard: Shard) -> int:
+    embedder = config.router.embedder
+    price = usd_to_nano(embedder.price.input) if embedder.price else 0
+    longest = embedder.max_tokens or MAX_TOKENS
+    table = read_rows(run.files[shard.file], shard.start, shard.rows, input_columns(config.input.columns))
+    prompts = decode_prompts(table, config.input, config.label)
+    texts = [p.text.encode("utf-8", "replace") for p in prompts if isinstance(p, Prompt)]
+    # Text by text, so that it bounds the sum of requests that are each rounded up; and one more to learn the width.
+    sizes = [1, *(min(len(text), longest) for text in texts)]
+    return sum(worst_nano(price, [worst_tokens(size)]) for size in sizes)
 
 
 def score_shard(config: Config, run: Run, shard: Shard) -> pa.Table:
@@ -67,7 +98,7 @@ def score_shard(config: Config, run: Run, shard: Shard) -> pa.Table:
         router = get_router(
             config.router.name,
             checkpoint=config.router.checkpoint,
-            embedder=config.router.embedder.name,
+            embedder=config.router.embedder,
             seed=config.run.seed,
             options=config.router.options,
         )

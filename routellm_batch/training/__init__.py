@@ -1,8 +1,39 @@
-"""Training: labelled prompts in, a router checkpoint out."""
+"""Training: labelled prompts in, a router checkpoint out. One row here and one module make a new trainer."""
 
 from __future__ import annotations
 
-from routellm_batch.training.outcome import TrainReport, fit_router, train, train_sources
-from routellm_batch.training.rows import Source, TrainingRows
+from routellm_batch.errors import ConfigError
+from routellm_batch.registry import resolve
+from routellm_batch.routers import ROUTERS
+from routellm_batch.training.request import Trained, TrainRequest
 
-__all__ = ["Source", "TrainReport", "TrainingRows", "fit_router", "train", "train_sources"]
+TRAINERS = {
+    "bert": "routellm_batch.training.bert:train_bert",
+    "causal_llm": "routellm_batch.training.causal_llm:train_causal_llm",
+    "ensemble": "routellm_batch.training.ensemble:train_ensemble",
+    "knn": "routellm_batch.training.knn:train_knn",
+    "mf": "routellm_batch.training.mf:train_mf",
+    "outcome": "routellm_batch.training.outcome:train_outcome",
+}
+"""Router → ``module:function(TrainRequest) -> Trained``."""
+
+__all__ = ["TRAINERS", "TrainRequest", "Trained", "train"]
+
+
+def train(request: TrainRequest, *, router: str = "outcome") -> Trained:
+    """Train a router and write its checkpoint, with a model card, to a new folder.
+
+    Raises:
+        ConfigError: a router without weights, an option it does not have, or a checkpoint at ``out`` already.
+        DataError: a file, column or row that can't be used.
+        CheckpointError: a base model that can't be used.
+        MissingExtraError: its packages are not installed.
+
+    """
+    if router not in TRAINERS:
+        known = "has no weights to train" if router in ROUTERS else f"is none of {', '.join(sorted(ROUTERS))}"
+        raise ConfigError("router", f"{router!r} {known}; these can be trained: {', '.join(TRAINERS)}")
+    if not request.paths:
+        raise ConfigError("data", "no file to train on")
+    trained: Trained = resolve(TRAINERS, router, key="router")(request)
+    return trained

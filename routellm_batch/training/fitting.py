@@ -106,20 +106,20 @@ def choose(rows: TrainingRows, described: Floats, *, seed: int) -> Choice:
 
     """
     grid = [Penalties(e, f) for e, f in product(EMBEDDING_PENALTIES[::-1], FEATURE_PENALTIES[::-1])]
-    rounds = list(_rounds(rows, seed))
-    best = Choice(FALLBACK, FALLBACK_ALPHA, math.nan, len(grid) * len(ALPHAS), int(rounds[0].tested.sum()))
+    ways = list(rounds(rows, seed))
+    best = Choice(FALLBACK, FALLBACK_ALPHA, math.nan, len(grid) * len(ALPHAS), int(ways[0].tested.sum()))
     for penalties in grid:
-        predicted = [_predict(rows, described, a_round.splits, penalties) for a_round in rounds]
+        predicted = [_predict(rows, described, a_round.splits, penalties) for a_round in ways]
         for alpha in ALPHAS:
             scores = [combine(p, alpha) for p in predicted]
-            found = float(np.mean([_quality(rows, s, r) for s, r in zip(scores, rounds, strict=True)]))
+            found = float(np.mean([quality(rows, s, r) for s, r in zip(scores, ways, strict=True)]))
             if found > best.quality or (math.isnan(best.quality) and math.isfinite(found)):
                 best = replace(best, penalties=penalties, alpha=alpha, quality=found)
     return best
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Round:
+class Round:
     """One way of scoring rows held out."""
 
     splits: Sequence[tuple[Mask, Mask]]
@@ -134,15 +134,16 @@ class _Round:
         return either
 
 
-def _rounds(rows: TrainingRows, seed: int) -> Iterator[_Round]:
+def rounds(rows: TrainingRows, seed: int) -> Iterator[Round]:
+    """Yield the ways of scoring rows held out, as ``choose`` has them."""
     if not rows.held_out.any():
-        yield _Round(_folds(rows, seed), rows.file)
+        yield Round(_folds(rows, seed), rows.file)
         return
-    yield _Round([(~rows.held_out, rows.held_out)], rows.file)
+    yield Round([(~rows.held_out, rows.held_out)], rows.file)
     names, task = np.unique(np.array(rows.task), return_inverse=True)
     if len(names) > 1:
         tested = np.unique(task[rows.held_out])
-        yield _Round([(~rows.held_out & (task != t), rows.held_out & (task == t)) for t in tested], task)
+        yield Round([(~rows.held_out & (task != t), rows.held_out & (task == t)) for t in tested], task)
 
 
 def _folds(rows: TrainingRows, seed: int) -> list[tuple[Mask, Mask]]:
@@ -163,7 +164,7 @@ def _predict(
     return found
 
 
-def _quality(rows: TrainingRows, scores: Floats, a_round: _Round) -> float:
+def quality(rows: TrainingRows, scores: Floats, a_round: Round) -> float:
     """Gain recovered over all shares, as a part of all there is to gain: APGR with groups weighted by their gain."""
     gain, tested = rows.strong - rows.weak, a_round.tested
     recovered = total = 0.0

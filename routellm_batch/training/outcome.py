@@ -9,16 +9,15 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from routellm_batch.config_embedder import EmbedderConfig
 from routellm_batch.embedders import get_embedder
 from routellm_batch.errors import ConfigError
-from routellm_batch.routers import ROUTERS
-from routellm_batch.routers.checkpoint import save_heads
 from routellm_batch.routers.outcome import OutcomeRouter, describe
+from routellm_batch.routers.outcome_weights import save_heads
 from routellm_batch.training.card import model_card
 from routellm_batch.training.fitting import Choice, choose, fit_heads
+from routellm_batch.training.request import TrainRequest
 from routellm_batch.training.rows import Source, TrainingRows, read_sources
-
-TRAINABLE = "outcome"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,34 +56,28 @@ class TrainReport:
         }
 
 
-def train(
-    paths: Sequence[str], *, out: str, router: str = TRAINABLE, embedder: str = "static", seed: int = 0
-) -> TrainReport:
-    """Train a router on outcomes, score matrices or battles, and write its checkpoint to a new folder.
-
-    Args:
-        paths: Parquet files, globs or folders (paths or URIs); ``training/rows.py`` says what each kind means.
-        out: path or URI of a new folder.
-        router: only ``outcome`` has anything to train.
-        embedder: a row of ``EMBEDDERS``.
-        seed: of the folds that choose hyper-parameters where no row is marked ``dev``.
+def train_outcome(request: TrainRequest) -> TrainReport:
+    """Train the outcome router on outcomes, score matrices or battles; ``training/rows.py`` says what each means.
 
     Raises:
-        ConfigError: a router without weights, or a checkpoint at ``out`` already.
+        ConfigError: an option, or a checkpoint at ``out`` already.
         DataError: a file, column or row that can't be used.
 
     """
-    if router != TRAINABLE:
-        known = "has no weights to train" if router in ROUTERS else f"is none of {', '.join(sorted(ROUTERS))}"
-        raise ConfigError("router", f"{router!r} {known}; {TRAINABLE!r} can be trained")
-    return train_sources([Source(path) for path in paths], out=out, embedder=embedder, seed=seed)
+    request.refuse_options("outcome")
+    return train_sources(
+        [Source(path) for path in request.paths],
+        out=request.out,
+        embedder=request.embedder,
+        seed=request.seed,
+    )
 
 
 def train_sources(
     sources: Sequence[Source],
     *,
     out: str,
-    embedder: str = "static",
+    embedder: EmbedderConfig | str = "static",
     seed: int = 0,
     name: str = "outcome",
     card: Callable[[TrainReport, OutcomeRouter], str] | None = None,
@@ -94,7 +87,7 @@ def train_sources(
     Args:
         sources: what is read, and how.
         out: path or URI of a new folder.
-        embedder: a row of ``EMBEDDERS``.
+        embedder: its settings, or a row of ``EMBEDDERS``.
         seed: of the folds.
         name: what the checkpoint calls itself.
         card: writes the model card (Markdown) from the report and the router; a plain one where it is left out.
@@ -112,7 +105,7 @@ def train_sources(
 
 
 def fit_router(
-    rows: TrainingRows, *, embedder: str = "static", seed: int = 0
+    rows: TrainingRows, *, embedder: EmbedderConfig | str = "static", seed: int = 0
 ) -> tuple[OutcomeRouter, Choice]:
     """Choose hyper-parameters on the rows held out, fit on the others (on all where none is marked)."""
     reader = get_embedder(embedder)

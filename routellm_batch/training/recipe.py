@@ -11,6 +11,7 @@ from typing import Any
 
 from routellm_batch.evaluation.figures import baselines, figures
 from routellm_batch.evaluation.outcomes import read_outcomes
+from routellm_batch.protocols import Router
 from routellm_batch.routers.outcome import OutcomeRouter
 from routellm_batch.training.card import model_card
 from routellm_batch.training.outcome import TrainReport, train_sources
@@ -48,7 +49,7 @@ of two wider variants that also trained on llmrouter's MBPP task, or on that and
 left out for what they are and for their licence, at a small cost: full-curve APGR with all of them was .562 on MMLU and
 .526 on GSM8K (GPT-4 / Mixtral).
 
-    python jobs/train_router.py --recipe builtin --data DATA --out DIR"""
+    python jobs/train_router.py --recipe outcome-v1 --data DATA --out DIR"""
 
 LICENCES = """\
 ## Licences
@@ -87,8 +88,8 @@ def train_builtin(data: str, *, out: str, seed: int = 0) -> TrainReport:
     """
 
     def card(report: TrainReport, router: OutcomeRouter) -> str:
-        measured = _measured(data, router, seed)
-        return model_card(NAME, report.fields(), sections=[SELECTION, measured, LICENCES, LIMITS])
+        table = measured(data, router, NAME, seed)
+        return model_card(NAME, report.fields(), sections=[SELECTION, table, LICENCES, LIMITS])
 
     return train_sources(builtin_sources(data), out=out, seed=seed, name=NAME, card=card)
 
@@ -103,12 +104,13 @@ def builtin_sources(data: str) -> list[Source]:
     ]
 
 
-def _measured(data: str, router: OutcomeRouter, seed: int) -> str:
-    lines = ["| set | rows | outcome | length | random |", "|---|---:|---|---|---|"]
+def measured(data: str, router: Router, name: str, seed: int) -> str:
+    """Return a section that says what a router reaches on the evaluation sets, beside length and random."""
+    lines = [f"| set | rows | {router.name} | length | random |", "|---|---:|---|---|---|"]
     for title, file in EVALUATION.items():
         outcomes = read_outcomes(f"{data}/{file}", {})
         beside = baselines(outcomes, seed=seed)
-        ours = figures(NAME, outcomes, [router.score(outcomes.batch)], seed=seed)
+        ours = figures(name, outcomes, [router.score(outcomes.batch)], seed=seed)
         cells = [_cell(one) for one in (ours, beside["length"], beside["random"])]
         lines.append(f"| {title} | {len(outcomes):,} | {' | '.join(cells)} |")
     head = "## Measured\n\nAPGR over all shares (at the deciles, with its 95 % bootstrap interval over questions):\n\n"

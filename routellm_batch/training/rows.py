@@ -98,7 +98,7 @@ def _read_source(number: int, source: Source) -> TrainingRows:
     require(table, ["prompt"], source.uri)
     names = set(table.column_names)
     if names.issuperset(OUTCOME_COLUMNS):
-        strong, weak = _outcomes(table, source.uri)
+        strong, weak = outcome_scores(table, source.uri)
     elif names.issuperset(BATTLE_COLUMNS):
         strong, weak = _battles(table, source.uri)
     else:
@@ -133,7 +133,8 @@ def usable(table: pa.Table) -> NDArray[np.bool_]:
     return kept
 
 
-def _outcomes(table: pa.Table, uri: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def outcome_scores(table: pa.Table, uri: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the scores of the strong and the weak model, [N] each, in [0, 1]."""
     strong, weak = numbers(table, "strong_score", uri), numbers(table, "weak_score", uri)
     return to_unit(strong, weak)
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pickle
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
+from helpers.routers import router_settings
 
 from routellm_batch.protocols import Router
 from routellm_batch.routers import ROUTERS, get_router, make_router
@@ -34,15 +36,24 @@ IDS: list[str | int] = [f"row-{n}" if n % 2 else n for n in range(len(TEXTS))]
 BATCH = PromptBatch(IDS, TEXTS)
 
 
-@pytest.fixture(params=sorted(ROUTERS))
-def router(request: pytest.FixtureRequest) -> Router:
-    """Return each router in turn, with its defaults."""
-    return get_router(request.param)
+@pytest.fixture(scope="module", params=sorted(ROUTERS))
+def made(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[str, dict[str, Any]]:
+    """Return each router's name in turn, with what it is made of."""
+    return request.param, router_settings(request.param, tmp_path_factory.mktemp(request.param))
 
 
-def test_name_is_the_tables(request: pytest.FixtureRequest, router: Router) -> None:
+@pytest.fixture
+def router(made: tuple[str, dict[str, Any]]) -> Router:
+    """Return each router in turn."""
+    name, settings = made
+    return get_router(name, **settings)
+
+
+def test_name_is_the_tables(made: tuple[str, dict[str, Any]], router: Router) -> None:
     """A router knows its own row."""
-    assert router.name == request.node.callspec.params["router"]
+    assert made[0] == router.name
 
 
 def test_scores_are_float32_in_range(router: Router) -> None:
@@ -75,9 +86,9 @@ def test_batch_size_changes_nothing(router: Router, size: int) -> None:
     assert np.allclose(router.score(BATCH), np.concatenate(parts), atol=1e-6, rtol=0)
 
 
-def test_scores_repeat(request: pytest.FixtureRequest, router: Router) -> None:
+def test_scores_repeat(made: tuple[str, dict[str, Any]], router: Router) -> None:
     """A router made anew gives the same scores, bit for bit."""
-    again = make_router(request.node.callspec.params["router"])
+    again = make_router(made[0], **made[1])
     assert np.array_equal(router.score(BATCH), again.score(BATCH))
 
 

@@ -6,6 +6,8 @@ import os
 import time
 from dataclasses import dataclass
 
+from distributed import get_worker
+
 from routellm_batch.errors import CallError, DataError
 from routellm_batch.events import RowsScored
 from routellm_batch.process import draining, emit
@@ -60,3 +62,9 @@ def until_drained(item: Item) -> str:
             return "drained"
         time.sleep(0.01)
     return "never"
+
+
+def worker_name(_item: Item) -> str:
+    """Return the name of the Dask worker that runs this, after a moment, so that all get some."""
+    time.sleep(0.05)
+    return str(get_worker().name)

@@ -20,11 +20,11 @@ from routellm_batch.embedders import get_embedder
 from routellm_batch.errors import ConfigError, DataError
 from routellm_batch.routers import make_router
 from routellm_batch.routers.outcome import describe
-from routellm_batch.training import Source, train
+from routellm_batch.training import TrainRequest, train
 from routellm_batch.training.fitting import Penalties, choose, fit_heads
 from routellm_batch.training.logistic import fit_logistic
 from routellm_batch.training.recipe import builtin_sources
-from routellm_batch.training.rows import TrainingRows, read_sources
+from routellm_batch.training.rows import Source, TrainingRows, read_sources
 from routellm_batch.types import PromptBatch
 
 
@@ -249,7 +249,7 @@ def test_repeated_prompts_stay_in_one_fold() -> None:
 def test_trained_router_can_be_loaded(tmp_path: Path) -> None:
     """Training writes a checkpoint that a run can name, and its card says what from."""
     file = write(tmp_path / "sums.parquet", **sums(120))
-    report = train([file], out=str(tmp_path / "out"))
+    report = train(TrainRequest([file], str(tmp_path / "out")))
     router = make_router("outcome", checkpoint=report.out)
     scores = router.score(PromptBatch([0, 1], ["Add: 17 + 3", "Add: " + "17 + " * 38 + "3"]))
     assert scores[0] < scores[1]
@@ -262,25 +262,25 @@ def test_training_repeats(tmp_path: Path) -> None:
     """The same data and seed give the same weights."""
     file = write(tmp_path / "sums.parquet", **sums(60))
     for out in ("one", "two"):
-        train([file], out=str(tmp_path / out), seed=3)
+        train(TrainRequest([file], str(tmp_path / out), seed=3))
     first, second = ((tmp_path / out / "model.safetensors").read_bytes() for out in ("one", "two"))
     assert first == second
 
 
 @pytest.mark.parametrize(
     ("router", "message"),
-    [("random", "'random' has no weights to train"), ("bert", "'bert' is none of length, outcome, random")],
+    [("random", "'random' has no weights to train"), ("gpt", "'gpt' is none of bert, causal_llm, ensemble")],
 )
-def test_only_outcome_can_be_trained(tmp_path: Path, router: str, message: str) -> None:
+def test_a_router_without_weights_is_not_trained(tmp_path: Path, router: str, message: str) -> None:
     """A router without weights is refused before any file is read."""
     with pytest.raises(ConfigError, match=message):
-        train(["nowhere.parquet"], out=str(tmp_path / "out"), router=router)
+        train(TrainRequest(["nowhere.parquet"], str(tmp_path / "out")), router=router)
 
 
 def test_no_file_is_refused(tmp_path: Path) -> None:
     """Something must be trained on."""
     with pytest.raises(ConfigError, match="no file to train on"):
-        train([], out=str(tmp_path / "out"))
+        train(TrainRequest([], str(tmp_path / "out")))
 
 
 def test_job_ends_with_where_the_weights_are(tmp_path: Path, repo: Path) -> None:

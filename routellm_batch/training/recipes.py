@@ -1,0 +1,19 @@
+"""Every recipe of shipped weights, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from routellm_batch.training.ensemble import train_builtin_ensemble
+from routellm_batch.training.knn_recipe import train_builtin_knn
+from routellm_batch.training.mf_recipe import train_builtin_mf
+from routellm_batch.training.recipe import train_builtin
+from routellm_batch.training.request import Trained
+
+RECIPES: dict[str, Callable[..., Trained]] = {
+    "ensemble-v1": train_builtin_ensemble,
+    "knn-v1": train_builtin_knn,
+    "mf-v1": train_builtin_mf,
+    "outcome-v1": train_builtin,
+}
+"""Name → function(data, out, seed)."""
