@@ -1,6 +1,6 @@
 """The figures of docs/benchmarks.md, one table a benchmark.
 
-python -m benchmarks [static_scoring] [bert] [causal_llm] [planning] [whole_job] [--quick]
+python -m benchmarks [NAME …] [--quick]
 """
 
 from __future__ import annotations
@@ -10,7 +10,15 @@ from importlib import import_module
 
 from benchmarks.table import machine
 
-NAMES = ("static_scoring", "bert", "causal_llm", "planning", "whole_job")
+NAMES = (
+    "static_scoring",
+    "transformer_embedder",
+    "sw_ranking",
+    "bert",
+    "causal_llm",
+    "planning",
+    "whole_job",
+)
 
 
 def main() -> None:

@@ -22,6 +22,7 @@ ROUTERS = {
     "mf": "routellm_batch.routers.mf:MfRouter",
     "outcome": "routellm_batch.routers.outcome:OutcomeRouter",
     "random": "routellm_batch.routers.random:RandomRouter",
+    "sw_ranking": "routellm_batch.routers.sw_ranking:SwRankingRouter",
 }
 """Name → ``module:Class``; the class has a class method ``from_settings(RouterSettings)``."""
 

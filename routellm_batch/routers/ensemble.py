@@ -109,6 +109,11 @@ class EnsembleRouter:
             members = read_members(settings.checkpoint or DEFAULT_CHECKPOINT)
         if not members:
             raise ConfigError("router.options.members", "is empty; an ensemble has at least one member")
+        return cls.of(members, settings)
+
+    @classmethod
+    def of(cls, members: Sequence[Member], settings: RouterSettings) -> Self:
+        """Load the routers of these members; raises as ``from_settings``."""
         routers = [make_member(member, settings) for member in members]
         shared = {id(found): SharedEmbedder(found) for one in routers if (found := _embedder(one))}
         made = [_reading(one, shared) for one in routers]

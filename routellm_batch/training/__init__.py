@@ -14,6 +14,7 @@ TRAINERS = {
     "knn": "routellm_batch.training.knn:train_knn",
     "mf": "routellm_batch.training.mf:train_mf",
     "outcome": "routellm_batch.training.outcome:train_outcome",
+    "sw_ranking": "routellm_batch.training.sw_ranking:train_sw_ranking",
 }
 """Router → ``module:function(TrainRequest) -> Trained``."""
 
