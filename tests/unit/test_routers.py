@@ -87,8 +87,8 @@ def test_unknown_options_are_refused(name: str) -> None:
 
 def test_unknown_router_lists_the_known() -> None:
     """The error names the key and the routers there are."""
-    with pytest.raises(ConfigError, match="router.name: .*'bert'.*length, outcome, random"):
-        make_router("bert")
+    with pytest.raises(ConfigError, match="router.name: .*'gpt'.*length, mf, outcome, random"):
+        make_router("gpt")
 
 
 def test_routers_are_made_once() -> None:
@@ -222,7 +222,7 @@ def test_weights_that_are_no_numbers_are_refused(saved: Path, tensor: str) -> No
         tensors[tensor].flat[0] = np.nan
 
     edit(saved, spoil)
-    with pytest.raises(CheckpointError, match="a weight is not finite"):
+    with pytest.raises(CheckpointError, match="a weight of .* is not finite"):
         make_router("outcome", checkpoint=str(saved))
 
 
@@ -233,7 +233,7 @@ def test_weights_that_are_no_numbers_are_refused(saved: Path, tensor: str) -> No
         ("router", "bert", "is format 1 of router 'bert'"),
         ("features", ["length"], "other surface features"),
         ("alpha", -1.0, "α or a scale is negative"),
-        ("alpha", None, "not the weights of an outcome router"),
+        ("alpha", None, "holds no number alpha"),
     ],
 )
 def test_manifests_that_do_not_fit_are_refused(saved: Path, key: str, value: object, message: str) -> None:
@@ -254,7 +254,7 @@ def test_tensors_of_another_shape_are_refused(saved: Path) -> None:
         tensors["weight"] = np.ascontiguousarray(tensors["weight"][:, :-1])
 
     edit(saved, cut)
-    with pytest.raises(CheckpointError, match="has not the shape for 270 columns"):
+    with pytest.raises(CheckpointError, match=r"tensor weight has shape \[2, 269\], not \[2, 270\]"):
         make_router("outcome", checkpoint=str(saved))
 
 
@@ -272,7 +272,7 @@ def test_missing_tensor_is_refused(saved: Path) -> None:
 def test_absent_checkpoints_are_refused(tmp_path: Path) -> None:
     """Neither an unknown built-in name nor an empty folder is taken for weights."""
     with pytest.raises(
-        CheckpointError, match="builtin:outcome-v9: no such shipped weights; there are: outcome-v1"
+        CheckpointError, match="builtin:outcome-v9: no such shipped weights; there are: .*outcome-v1"
     ):
         make_router("outcome", checkpoint="builtin:outcome-v9")
     with pytest.raises(CheckpointError, match="holds no router.json"):
