@@ -28,8 +28,8 @@ from routellm_batch.types import PromptBatch
 
 BLOCK = 64
 """Prompts at once; the last block is filled up with zeros, as a product's rounding depends on its shape."""
-LEAST = 1e-6
-"""Where no battle is more alike than this, all count the same."""
+LEAST = 0.01
+"""Where no battle is more alike than this, all count the same: a ratio to less would be one of rounding errors."""
 
 
 class SwOptions(BaseModel):

@@ -127,10 +127,14 @@ def _card(report: SwReport, paths: Sequence[str]) -> str:
         f"{t}: " + ", ".join(m for m, of in report.tiers.items() if of == t)
         for t in sorted(set(report.tiers.values()))
     ]
+    measured = "No row is marked as held out, so nothing was measured."
+    if report.tested:
+        measured = f"""\
+On {report.tested:,} battles held out, decided and between tiers, the winner is rated higher in {report.accuracy:.1%}."""
     method = f"""\
-{report.battles:,} battles on {report.prompts:,} prompts, as embeddings and tiers; no text. On {report.tested:,} battles
-held out, decided and between tiers, the winner is rated higher in {report.accuracy:.1%}. The pair that is routed unless
-the config names another: {report.pair[0]} (strong), {report.pair[1]} (weak)."""
+{report.battles:,} battles on {report.prompts:,} prompts, as embeddings and tiers; no text.
+{measured}
+The pair that is routed unless the config names another: {report.pair[0]} (strong), {report.pair[1]} (weak)."""
     parts = [
         "# An index of the `sw_ranking` router",
         method,

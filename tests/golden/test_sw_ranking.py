@@ -37,7 +37,7 @@ def reference(folder: Path, embedding: np.ndarray, pair: tuple[int, int], *, com
     vectors = stored["vectors"].astype(np.float64)
     similar = vectors @ embedding.astype(np.float64)
     most = similar.max()
-    of_prompt = 10 * 10 ** (similar / most) if most > 1e-6 else np.ones(len(similar))
+    of_prompt = 10 * 10 ** (similar / most) if most > 0.01 else np.ones(len(similar))
     battles = list(zip(*(stored[n].tolist() for n in ("prompt", "tier_a", "tier_b", "support")), strict=True))
     X, y, weights = [], [], []
     for copy in (0, 1):
