@@ -18,7 +18,8 @@ T = TypeVar("T")
 _lock = threading.Lock()
 _loops: list[asyncio.AbstractEventLoop] = []
 _drained: set[str] = set()
-_sinks: list[Callable[[Event], None]] = []
+_sinks: list[tuple[str, Callable[[Event], None]]] = []
+_subscribing = threading.Lock()
 
 
 def event_loop() -> asyncio.AbstractEventLoop:
@@ -46,13 +47,28 @@ def draining(token: str) -> bool:
     return token in _drained
 
 
-def subscribe(sink: Callable[[Event], None]) -> Callable[[], None]:
-    """Send this process's events to a sink; returns what ends it."""
-    _sinks.append(sink)
-    return lambda: _sinks.remove(sink)
+def subscribe(sink: Callable[[Event], None], *, key: str = "") -> Callable[[], None]:
+    """Send this process's events to a sink; returns what ends it.
+
+    Of several with one key, as two tasks in a worker have, only the first is told: an event is sent home once.
+    """
+    entry = (key, sink)
+    with _subscribing:
+        _sinks.append(entry)
+
+    def end() -> None:
+        with _subscribing:
+            _sinks.remove(entry)
+
+    return end
 
 
 def emit(event: Event) -> None:
     """Hand an event to whoever subscribed."""
-    for sink in tuple(_sinks):
-        sink(event)
+    with _subscribing:
+        entries = tuple(_sinks)
+    told: set[str] = set()
+    for key, sink in entries:
+        if not key or key not in told:
+            told.add(key)
+            sink(event)

@@ -59,7 +59,7 @@ class MfRouter:
 
         Raises:
             CheckpointError: absent, damaged, not finite, a tensor missing or of a wrong shape, or another embedder's.
-            ConfigError: a model that the checkpoint does not know, or an unknown option.
+            ConfigError: a model that the checkpoint does not know, or the same one twice, or an unknown option.
 
         """
         options = settings.read_options(MfOptions, cls.name)
@@ -75,6 +75,8 @@ class MfRouter:
             raise CheckpointError(f"{location}: {MANIFEST} does not name its models and their pair")
         strong = _row(names, options.strong_model or pair[0], "strong_model")
         weak = _row(names, options.weak_model or pair[1], "weak_model")
+        if strong == weak:
+            raise ConfigError("router.options", f"compare {names[strong]!r} with itself; name two models")
         return cls(_fold(tensors, location, (strong, weak), len(names), embedder), embedder)
 
     def score(self, batch: PromptBatch) -> NDArray[np.float32]:

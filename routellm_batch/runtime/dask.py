@@ -152,7 +152,8 @@ async def _drain(token: str) -> None:
 def _on_worker(function: Callable[..., Any], task: object, token: str) -> Any:
     """Run a task in a worker's thread, with its events sent home."""
     worker = get_worker()
-    unsubscribe = subscribe(lambda event: worker.log_event(f"{TOPIC}-{token}", to_plain(event)))
+    topic = f"{TOPIC}-{token}"
+    unsubscribe = subscribe(lambda event: worker.log_event(topic, to_plain(event)), key=topic)
     try:
         return function(task)
     finally:

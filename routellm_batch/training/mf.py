@@ -138,9 +138,11 @@ def choose_pair(battles: Battles, strong: str | None, weak: str | None) -> tuple
     """Return the pair to route: as named, else the model that wins most and the one in the middle.
 
     Raises:
-        ConfigError: a named model is in no battle.
+        ConfigError: a named model is in no battle, or one is named twice.
 
     """
+    if strong is not None and strong == weak:
+        raise ConfigError("option weak_model", f"is {weak!r}, as strong_model is; name two models")
     for option, name in (("strong_model", strong), ("weak_model", weak)):
         if name is not None and name not in battles.models:
             raise ConfigError(
@@ -151,6 +153,9 @@ def choose_pair(battles: Battles, strong: str | None, weak: str | None) -> tuple
     wins += np.bincount(battles.model_b, 1 - battles.support, count)
     met = np.bincount(battles.model_a, minlength=count) + np.bincount(battles.model_b, minlength=count)
     often = met >= RARE * met.max()  # A win rate of a few battles, or among a few models, says little.
+    unnamed = [name not in (strong, weak) for name in battles.models]
+    if (often & unnamed).sum() < (strong, weak).count(None):  # As where one model met all the others.
+        often[:] = True
     order = [battles.models[n] for n in np.argsort(-wins / met, kind="stable") if often[n]]
     strong = strong or next(name for name in order if name != weak)
     rest = [name for name in order if name != strong]

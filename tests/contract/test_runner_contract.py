@@ -107,6 +107,17 @@ def test_events_come_home(opened: tuple[Runner, queue.Queue[Event]]) -> None:
     assert ([100, 101, 102, 103, 104], True) == (found, events.empty())
 
 
+def test_events_of_tasks_side_by_side_come_home_once(opened: tuple[Runner, queue.Queue[Event]]) -> None:
+    """Two tasks at once in a process do not each send home what one of them emits."""
+    runner, events = opened
+    run_all(runner, tasks.say_slowly, range(200, 208))
+    found = [
+        event.rows for event in (events.get(timeout=5) for _ in range(8)) if isinstance(event, RowsScored)
+    ]
+    time.sleep(0.3)
+    assert (list(range(200, 208)), True) == (sorted(found), events.empty())
+
+
 def test_a_drain_is_heard_by_running_tasks(runner: Runner) -> None:
     """Tasks in every process see that nothing more is to be begun, and return what they have."""
     for number in range(runner.slots):

@@ -121,6 +121,13 @@ def test_an_unknown_model_is_refused(tmp_path: Path) -> None:
         make_router("mf", checkpoint=published(tmp_path), options={"strong_model": "gpt-4o"})
 
 
+def test_a_model_is_not_compared_with_itself(tmp_path: Path) -> None:
+    """Every score would be one half; the error names the model."""
+    options = {"weak_model": "gpt-4-1106-preview"}
+    with pytest.raises(ConfigError, match="compare 'gpt-4-1106-preview' with itself"):
+        make_router("mf", checkpoint=published(tmp_path), options=options)
+
+
 def test_an_unknown_option_is_refused() -> None:
     """The error lists those there are."""
     with pytest.raises(

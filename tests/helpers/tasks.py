@@ -68,3 +68,11 @@ def worker_name(_item: Item) -> str:
     """Return the name of the Dask worker that runs this, after a moment, so that all get some."""
     time.sleep(0.05)
     return str(get_worker().name)
+
+
+def say_slowly(item: Item) -> int:
+    """Emit an event while other tasks of this process are under way."""
+    time.sleep(0.2)
+    emit(RowsScored(item.number))
+    time.sleep(0.2)
+    return item.number

@@ -13,7 +13,8 @@ import pytest
 from routellm_batch.errors import ConfigError, DataError
 from routellm_batch.routers import make_router
 from routellm_batch.training import TrainRequest, train
-from routellm_batch.training.mf import _gradients, _logits
+from routellm_batch.training.battles import join_rows
+from routellm_batch.training.mf import _gradients, _logits, choose_pair
 from routellm_batch.types import PromptBatch
 
 MATHS = [f"Compute the integral of x to the power of {n} from zero to one." for n in range(60)]
@@ -112,3 +113,37 @@ def test_a_model_without_battles_is_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(ConfigError, match="no battle of 'huge'; there are: big, small"):
         train(request, router="mf")
+
+
+@pytest.mark.parametrize(
+    ("strong", "weak", "expected"),
+    [
+        (None, None, ("m0", "m2")),
+        (None, "ref", ("m0", "ref")),
+        ("ref", None, ("ref", "m2")),
+    ],
+    ids=["neither", "weak", "strong"],
+)
+def test_a_pair_is_found_where_one_model_met_all_others(
+    strong: str | None, weak: str | None, expected: tuple[str, str]
+) -> None:
+    """Models that are rare beside a common opponent still make the pair."""
+    won = {"m0": 9, "m1": 5, "m2": 2, "m3": 1, "m4": 0}
+    rows = [(f"prompt {n}", m, "ref", float(n < wins), False) for m, wins in won.items() for n in range(10)]
+    assert choose_pair(join_rows(rows, "b.parquet"), strong, weak) == expected
+
+
+def test_a_rare_model_is_not_routed_unless_it_is_named() -> None:
+    """Two models that met often make the pair; a rare one that always won does not, but may be named."""
+    rows = [(prompt, "big", "small", 1.0, False) for prompt in MATHS]
+    rows += [(prompt, "rare", "small", 1.0, False) for prompt in MATHS[:5]]
+    battles = join_rows(rows, "b.parquet")
+    assert choose_pair(battles, None, None) == ("big", "small")
+    assert choose_pair(battles, "rare", None) == ("rare", "small")
+
+
+def test_a_pair_is_two_models() -> None:
+    """The same model as strong and weak is refused."""
+    rows = [(prompt, "big", "small", 1.0, False) for prompt in MATHS]
+    with pytest.raises(ConfigError, match="weak_model: is 'big', as strong_model is"):
+        choose_pair(join_rows(rows, "b.parquet"), "big", "big")
