@@ -16,6 +16,7 @@ NAMES = (
     "sw_ranking",
     "bert",
     "causal_llm",
+    "gpu_routers",
     "planning",
     "whole_job",
 )

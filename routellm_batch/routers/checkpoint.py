@@ -7,6 +7,7 @@ checkpoints of RouteLLM have no such file; ``published_tensors`` reads them unch
 from __future__ import annotations
 
 import json
+import mmap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ from routellm_batch.weights import read_checked, sha256, shipped
 MANIFEST, WEIGHTS, CARD = "router.json", "model.safetensors", "README.md"
 BUILTIN = "builtin:"
 FORMAT = 1
+DTYPES = {"F16": "<f2", "F32": "<f4", "F64": "<f8", "I8": "<i1", "I16": "<i2", "I32": "<i4", "I64": "<i8"}
+"""Of safetensors, as numpy calls them."""
 
 Tensors = Mapping[str, NDArray[Any]]
 
@@ -55,6 +58,14 @@ class Folder:
             return (self._local / name).read_bytes()
         return FsStore(self.location).read(name)
 
+    def view(self, name: str) -> bytes | memoryview:
+        """Return a file as ``read`` does; one on this machine is mapped, its pages shared between processes."""
+        folder = self._local or (None if "://" in self.location else Path(self.location))
+        if folder is None or (folder / name).stat().st_size == 0:
+            return self.read(name)
+        with (folder / name).open("rb") as file:
+            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+
     def holds(self, name: str) -> bool:
         """Say whether a file is there."""
         try:
@@ -64,13 +75,16 @@ class Folder:
         return True
 
 
-def load_tensors(location: str, router: str, embedder: Embedder) -> tuple[dict[str, Any], Tensors]:
+def load_tensors(
+    location: str, router: str, embedder: Embedder, *, mapped: bool = False
+) -> tuple[dict[str, Any], Tensors]:
     """Read and check a checkpoint of this project's format.
 
     Args:
         location: as ``Folder``.
         router: registry name of the router that reads it.
         embedder: what texts will be read with; it must be the one the router was trained on.
+        mapped: leave the arrays in the file, where it is on this machine; they can't be written to.
 
     Returns:
         The manifest, and name → array of every tensor.
@@ -79,7 +93,8 @@ def load_tensors(location: str, router: str, embedder: Embedder) -> tuple[dict[s
         CheckpointError: absent, damaged, of another router or format, not finite, or made for another embedder.
 
     """
-    fields, files = read_checked(location, MANIFEST, Folder(location).read)
+    folder = Folder(location)
+    fields, files = read_checked(location, MANIFEST, folder.view if mapped else folder.read)
     kind = (fields.get("format"), fields.get("router"))
     if kind != (FORMAT, router):
         raise CheckpointError(
@@ -93,7 +108,8 @@ def load_tensors(location: str, router: str, embedder: Embedder) -> tuple[dict[s
         )
     if WEIGHTS not in files:
         raise CheckpointError(f"{location}: {MANIFEST} names no {WEIGHTS}")
-    return fields, parse_tensors(location, files[WEIGHTS], router)
+    parse = map_tensors if mapped else parse_tensors
+    return fields, parse(location, files[WEIGHTS], router)
 
 
 def published_tensors(location: str, router: str) -> Tensors:
@@ -110,7 +126,7 @@ def published_tensors(location: str, router: str) -> Tensors:
     return parse_tensors(location, data, router)
 
 
-def parse_tensors(location: str, data: bytes, router: str) -> Tensors:
+def parse_tensors(location: str, data: bytes | memoryview, router: str) -> Tensors:
     """Return the tensors of a safetensors file, all of them finite.
 
     Raises:
@@ -118,9 +134,34 @@ def parse_tensors(location: str, data: bytes, router: str) -> Tensors:
 
     """
     try:
-        tensors = load(data)
+        tensors = load(bytes(data))
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{location}: not the weights of router {router!r} ({error})") from None
+    return _finite(tensors, location)
+
+
+def map_tensors(location: str, data: bytes | memoryview, router: str) -> Tensors:
+    """Return the tensors as ``parse_tensors`` does, each a view of ``data``: a length, a JSON header, the values.
+
+    Raises:
+        CheckpointError: not safetensors, truncated, or a value is not finite.
+
+    """
+    try:
+        values = 8 + int.from_bytes(data[:8], "little")
+        header = json.loads(bytes(data[8:values]))
+        tensors = {}
+        for name, entry in header.items():
+            if name != "__metadata__":
+                begin, end = entry["data_offsets"]
+                part = memoryview(data)[values + begin : values + end]
+                tensors[name] = np.frombuffer(part, DTYPES[entry["dtype"]]).reshape(entry["shape"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"{location}: not the weights of router {router!r} ({error})") from None
+    return _finite(tensors, location)
+
+
+def _finite(tensors: Tensors, location: str) -> Tensors:
     for name, tensor in tensors.items():
         if np.issubdtype(tensor.dtype, np.floating) and not np.isfinite(tensor).all():
             raise CheckpointError(f"{location}: a weight of {name} is not finite")

@@ -12,7 +12,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self
+from importlib.util import find_spec
+from typing import Any, Literal, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,8 +27,10 @@ from routellm_batch.routers.checkpoint import load_tensors, take
 from routellm_batch.routers.settings import RouterSettings
 from routellm_batch.types import PromptBatch
 
-BLOCK = 64
+BLOCK = 128
 """Prompts at once; the last block is filled up with zeros, as a product's rounding depends on its shape."""
+PIECE = 8192
+"""Rows of the index that are widened to float32 at once."""
 LEAST = 0.01
 """Where no battle is more alike than this, all count the same: a ratio to less would be one of rounding errors."""
 
@@ -41,14 +44,23 @@ class SwOptions(BaseModel):
     weak_model: str | None = None
     upstream_compat: bool = True
     """Fit battles within a tier as RouteLLM's code does; False leaves them out."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the battles are weighed and the ranking is fitted; ``auto`` is the GPU where there is one."""
+
+
+class Rated(Protocol):
+    """Rates the tiers for each of B prompts."""
+
+    def ratings(self, embeddings: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return θ of every tier, float64 [B, T], for embeddings [B, D]; Elo is 400 θ + 1000."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BattleIndex:
     """P prompts of N battles between models in T tiers."""
 
-    vectors: NDArray[np.float32]
-    """[P, D], unit length."""
+    vectors: NDArray[np.floating[Any]]
+    """[P, D], unit length; float16 ones may be a mapped file."""
     counts: NDArray[np.float32]
     """[P, C], what a prompt's battles add to each cell that occurs."""
     cells: NDArray[np.int64]
@@ -57,7 +69,7 @@ class BattleIndex:
     """T."""
 
     def ratings(self, embeddings: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Return θ of every tier, float64 [B, T], for embeddings [B, D]; Elo is 400 θ + 1000."""
+        """Return what ``Rated`` says, on the processor."""
         found = np.empty((len(embeddings), self.tiers))
         size = self.tiers + 1
         for start in range(0, len(embeddings), BLOCK):
@@ -71,7 +83,10 @@ class BattleIndex:
 
     def _weights(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return 10^(cos / max cos), float32 [B, P]; that the paper has ten times as much changes no fit."""
-        weights: NDArray[np.float32] = block @ self.vectors.T
+        weights = np.empty((len(block), len(self.vectors)), dtype=np.float32)
+        for start in range(0, len(self.vectors), PIECE):
+            piece = self.vectors[start : start + PIECE].astype(np.float32, copy=False)
+            np.matmul(block, piece.T, out=weights[:, start : start + PIECE])
         most = weights.max(axis=1, keepdims=True)
         scale = np.where(most > LEAST, np.log(10) / np.maximum(most, LEAST), 0).astype(np.float32)
         weights *= scale
@@ -79,7 +94,7 @@ class BattleIndex:
 
 
 def make_index(
-    vectors: NDArray[np.float32],
+    vectors: NDArray[np.floating[Any]],
     prompt: NDArray[np.int64],
     tier: tuple[NDArray[np.int64], NDArray[np.int64]],
     support: NDArray[np.float64],
@@ -111,7 +126,7 @@ def make_index(
 class SwRankingRouter:
     """A ``Router`` that rates the tiers anew for every prompt."""
 
-    index: BattleIndex
+    index: Rated
     """The battles."""
     pair: tuple[int, int]
     """Tiers of the strong and of the weak model."""
@@ -137,13 +152,13 @@ class SwRankingRouter:
             )
             raise ConfigError("router.checkpoint", problem)
         embedder = get_embedder(settings.embedder)
-        fields, tensors = load_tensors(location, cls.name, embedder)
+        fields, tensors = load_tensors(location, cls.name, embedder, mapped=True)
         of, pair = fields.get("tiers"), fields.get("pair")
         if not (isinstance(of, dict) and of and isinstance(pair, list) and set(pair) <= set(of)):
             raise CheckpointError(
                 f"{location}: its manifest does not name the tiers of its models and their pair"
             )
-        vectors = take(tensors, "vectors", (None, embedder.width), location).astype(np.float32)
+        vectors = take(tensors, "vectors", (None, embedder.width), location)
         prompt = take(tensors, "prompt", (None,), location).astype(np.int64)
         a, b = (take(tensors, n, (len(prompt),), location).astype(np.int64) for n in ("tier_a", "tier_b"))
         support = take(tensors, "support", (len(prompt),), location).astype(np.float64)
@@ -157,7 +172,7 @@ class SwRankingRouter:
             problem = f"both models are in tier {strong}, which the ranking can't tell apart; name another"
             raise ConfigError("router.options.weak_model", problem)
         index = make_index(vectors, prompt, (a, b), support, tiers, compat=options.upstream_compat)
-        return cls(index, (strong, weak), embedder)
+        return cls(_placed(index, options.device), (strong, weak), embedder)
 
     def score(self, batch: PromptBatch) -> NDArray[np.float32]:
         """Return float32 [B] in [0, 1].
@@ -174,6 +189,17 @@ class SwRankingRouter:
             )
         found: NDArray[np.float32] = scores.astype(np.float32)
         return found
+
+
+def _placed(index: BattleIndex, asked: str) -> Rated:
+    """Return the index on its device; torch is not asked for where there is none and none is needed."""
+    if asked == "cpu" or (asked == "auto" and find_spec("torch") is None):
+        return index
+    from routellm_batch.models.device import choose_device
+    from routellm_batch.routers.sw_device import DeviceIndex
+
+    device = choose_device(asked, key="router.options.device")
+    return index if device.type == "cpu" else DeviceIndex(index, device)
 
 
 def _tier(of: Mapping[str, int], name: str, option: str) -> int:

@@ -10,11 +10,13 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from routellm_batch.errors import CheckpointError
 
 FOLDER = Path(__file__).parent
+Data = TypeVar("Data", bound=bytes | memoryview)
+"""Bytes of a file, read or mapped."""
 
 
 def shipped(name: str) -> Path:
@@ -31,8 +33,8 @@ def shipped(name: str) -> Path:
 
 
 def read_checked(
-    what: str, manifest: str, read: Callable[[str], bytes]
-) -> tuple[dict[str, Any], Mapping[str, bytes]]:
+    what: str, manifest: str, read: Callable[[str], Data]
+) -> tuple[dict[str, Any], Mapping[str, Data]]:
     """Read a manifest and every file it names, each checked against its sha256.
 
     Args:
@@ -48,13 +50,13 @@ def read_checked(
 
     """
     try:
-        fields = json.loads(read(manifest))
+        fields = json.loads(bytes(read(manifest)))
         digests = {str(name): str(digest) for name, digest in fields["files"].items()}
     except (FileNotFoundError, NotADirectoryError):
         raise CheckpointError(f"{what}: holds no {manifest}; is it a folder of weights?") from None
     except (ValueError, KeyError, TypeError, AttributeError):
         raise CheckpointError(f"{what}: {manifest} is not the manifest of a folder of weights") from None
-    files: dict[str, bytes] = {}
+    files: dict[str, Data] = {}
     for name, digest in digests.items():
         try:
             files[name] = read(name)
@@ -65,6 +67,6 @@ def read_checked(
     return fields, files
 
 
-def sha256(data: bytes) -> str:
+def sha256(data: bytes | memoryview) -> str:
     """Return the hex digest of a file's bytes."""
     return hashlib.sha256(data).hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import math
@@ -10,14 +11,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from helpers.tiny_sw_ranking import MODELS, write_battles, write_tiny
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save
 from sklearn.linear_model import LogisticRegression
 
 from routellm_batch.embedders import get_embedder
 from routellm_batch.errors import CheckpointError, ConfigError
 from routellm_batch.routers import make_router
 from routellm_batch.routers.bradley_terry import solve, split_tiers
+from routellm_batch.routers.sw_device import DeviceIndex
+from routellm_batch.routers.sw_device import solve as solve_on_device
 from routellm_batch.training import TrainRequest, train
 from routellm_batch.types import PromptBatch
 
@@ -66,6 +70,57 @@ def test_scores_are_those_of_a_fit_for_each_prompt(tmp_path: Path, *, compat: bo
     expected = [reference(folder, embedding, pair, compat=compat) for embedding in embeddings]
     assert np.abs(scores - np.array(expected)).max() < 1e-3
     assert np.ptp(scores) > 1e-3  # The prompts matter.
+
+
+def test_a_gpu_s_arithmetic_gives_the_same_ratings(tmp_path: Path) -> None:
+    """The torch path, here on the processor, rates as numpy does, for a block that is not full too."""
+    folder = write_tiny(tmp_path / "index")["checkpoint"]
+    index = make_router("sw_ranking", checkpoint=folder, options={"device": "cpu"}).index
+    embeddings = get_embedder("static").embed(TEXTS)
+    found = DeviceIndex(index, torch.device("cpu")).ratings(embeddings)
+    assert np.abs(found - index.ratings(embeddings)).max() < 1e-5
+
+
+def test_a_device_solves_where_nobody_lost_and_where_nobody_met_the_anchor() -> None:
+    """Both solvers agree on prompts of which one has converged long before the other."""
+    rng = np.random.default_rng(0)
+    beaten = rng.random((3, 5, 5)) * 4
+    beaten[1, :, -1] = beaten[1, -1, :] = 0
+    beaten[2] = 0
+    beaten[2, 0, 1] = 5
+    found = solve_on_device(torch.tensor(beaten)).numpy()
+    assert np.abs(found - solve(beaten)).max() < 1e-6
+
+
+def test_the_index_stays_in_its_file(tmp_path: Path) -> None:
+    """Its vectors are float16 views of the mapped file, not a copy."""
+    folder = write_tiny(tmp_path / "index")["checkpoint"]
+    vectors = make_router("sw_ranking", checkpoint=folder, options={"device": "cpu"}).index.vectors
+    assert vectors.dtype == np.float16
+    assert not vectors.flags.owndata
+    assert not vectors.flags.writeable
+
+
+@pytest.mark.parametrize("damage", ["header", "values", "tensor", "prompt"])
+def test_a_damaged_index_is_refused(tmp_path: Path, damage: str) -> None:
+    """Even where the manifest agrees with the file, no index that can't be right is used."""
+    folder = Path(write_tiny(tmp_path / "index")["checkpoint"])
+    tensors = load_file(folder / "model.safetensors")
+    data = (folder / "model.safetensors").read_bytes()
+    if damage == "header":
+        data = data[:8] + b"x" + data[9:]
+    elif damage == "values":
+        data = data[:-100]
+    elif damage == "tensor":
+        data = save({name: value for name, value in tensors.items() if name != "support"})
+    else:
+        data = save({**tensors, "prompt": tensors["prompt"] + 10_000})
+    (folder / "model.safetensors").write_bytes(data)
+    manifest = json.loads((folder / "router.json").read_text())
+    manifest["files"]["model.safetensors"] = hashlib.sha256(data).hexdigest()
+    (folder / "router.json").write_text(json.dumps(manifest))
+    with pytest.raises(CheckpointError, match="not the weights|support is missing|make the index again"):
+        make_router("sw_ranking", checkpoint=str(folder))
 
 
 def test_the_quirk_changes_scores(tmp_path: Path) -> None:
