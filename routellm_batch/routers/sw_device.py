@@ -1,4 +1,4 @@
-"""The similarity-weighted ranking on a GPU: the formulas of ``sw_ranking`` and ``bradley_terry``, in torch."""
+"""The similarity-weighted ranking on a GPU: the formulas of ``battle_index`` and ``bradley_terry``, in torch."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from routellm_batch.routers.battle_index import LEAST, BattleIndex
 from routellm_batch.routers.bradley_terry import BOUND, LARGEST_STEP, LN10, RIDGE, STEPS, TOLERANCE
-from routellm_batch.routers.sw_ranking import LEAST, BattleIndex
 
 BLOCK = 1024
 """Prompts at once; the last block is filled up with zeros, as a product's rounding depends on its shape."""
