@@ -12,13 +12,18 @@
     ├── StopError                      the run stopped early; the same command resumes it
     │   ├── BudgetStopError            exit 4
     │   ├── EndpointStopError          exit 5
+    │   ├── WorkerLostError            exit 5: a shard whose worker process dies every time
     │   └── InterruptedRunError        exit 75
+    │       ├── BusyRunError           another start drives the run
+    │       └── FencedError            another runner or start has taken over
     └── CallError                      one failed attempt at one endpoint: kind, verdict, status
 
 No message ever holds a prompt, an answer or a key: only ids, names, kinds and numbers.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 from routellm_batch.types import ErrorKind, Verdict
 
@@ -122,6 +127,48 @@ class InterruptedRunError(StopError):
     """A signal or the deadline."""
 
     exit_code = 75
+
+
+class WorkerLostError(StopError):
+    """A task's worker process died, again and again."""
+
+    exit_code = 5
+
+    def __init__(self, deaths: int) -> None:
+        self.deaths = deaths
+        super().__init__(
+            f"a worker process died with it {deaths} times; see the workers' logs, or the memory they have"
+        )
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle by fields."""
+        return (WorkerLostError, (self.deaths,))
+
+
+class BusyRunError(InterruptedRunError):
+    """Another start of the run drives it."""
+
+    def __init__(self, who: Mapping[str, object]) -> None:
+        self.who = dict(who)
+        super().__init__(
+            f"another start of this run is driving it (process {who.get('pid')} on {who.get('name')}); nothing was "
+            "called here. Let it end, or stop it and run this command again"
+        )
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle by fields."""
+        return (BusyRunError, (self.who,))
+
+
+class FencedError(InterruptedRunError):
+    """Another runner, or another start of the run, has taken over; nothing more may be sent here."""
+
+    def __init__(self) -> None:
+        super().__init__("another start of this run has taken it over")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle by fields."""
+        return (FencedError, ())
 
 
 class CallError(RoutellmBatchError):

@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 
 from routellm_batch.config import Config
 from routellm_batch.config_endpoints import EndpointConfig
-from routellm_batch.endpoints.caller import Caller, RetryPolicy
+from routellm_batch.endpoints.caller import Caller
 from routellm_batch.endpoints.client import OpenAIEndpoint
+from routellm_batch.endpoints.exchange import RetryPolicy
 from routellm_batch.endpoints.gate import ErrorWindow, Gate, RetryBudget
+from routellm_batch.ledger.liveness import LEASE_S
 from routellm_batch.planning import Cut
 from routellm_batch.process import draining, run_on_loop
 from routellm_batch.storage.run import Run
@@ -39,6 +41,10 @@ class CallJob:
     """Distinct requests of the plan."""
     token: str
     """Names this start of the run."""
+    epoch: int = 0
+    """Number of this start among those that drove the run."""
+    lease_s: float = LEASE_S
+    """How long a runner that falls silent is waited for."""
 
 
 @dataclass

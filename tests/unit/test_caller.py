@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from routellm_batch.endpoints import caller as module
-from routellm_batch.endpoints.caller import Caller, Outcome, Request, RetryPolicy, _Tries
+from routellm_batch.endpoints.caller import Caller, _Tries
+from routellm_batch.endpoints.exchange import History, Outcome, Request, RetryPolicy
 from routellm_batch.endpoints.gate import Gate, RetryBudget
 from routellm_batch.errors import CallError
 from routellm_batch.pricing import Price
@@ -91,10 +92,58 @@ def call(
 ) -> tuple[Outcome, Scripted, Wallet]:
     endpoint, purse = Scripted(steps), wallet or Wallet(None)
 
-    async def play() -> Outcome:
-        return await make(endpoint, **settings).call(REQUEST, purse, stopping)
+    return asyncio.run(through(make(endpoint, **settings), purse, stopping)), endpoint, purse
 
-    return asyncio.run(play()), endpoint, purse
+
+async def through(caller: Caller, purse: Wallet, stopping: Callable[[], bool]) -> Outcome:
+    """Call a row to its end, as the fan-out does: again where the last send may have been billed; spending adds up."""
+    outcome = await caller.call(REQUEST, purse, stopping)
+    while outcome.again_at_s is not None:
+        while time.monotonic() < outcome.again_at_s or not caller.may_retry(time.monotonic()):  # noqa: ASYNC110 - time passes by itself
+            await asyncio.sleep(0.001)
+        after = await caller.call(REQUEST, purse, stopping, outcome.history)
+        outcome = replace(
+            after,
+            attempts=outcome.attempts + after.attempts,
+            cost_nano=outcome.cost_nano + after.cost_nano,
+            presumed_nano=outcome.presumed_nano + after.presumed_nano,
+        )
+    return outcome
+
+
+def test_a_send_that_may_have_been_billed_ends_the_call() -> None:
+    """The next send needs a reservation and an intent of its own: the row comes back, with when and what it had."""
+
+    async def play() -> Outcome:
+        return await make(Scripted([LIMITED, TIMEOUT, OK])).call(REQUEST, Wallet(None), lambda: False)
+
+    outcome = asyncio.run(play())
+    assert (None, None, False, 2, 100) == (
+        outcome.reply,
+        outcome.error,
+        outcome.unsent,
+        outcome.attempts,
+        outcome.presumed_nano,
+    )
+    assert outcome.again_at_s is not None
+    assert (1, 2) == (outcome.history.failures, outcome.history.attempts)
+
+
+def test_each_send_is_announced() -> None:
+    """The local log hears of a send right before it; one that can't be noted is not made, and costs nothing."""
+    endpoint, purse, noted = Scripted([LIMITED, OK]), Wallet(1000), list[int]()
+
+    def full() -> None:
+        if noted:
+            raise OSError(28, "full")
+        noted.append(len(endpoint.sent))
+
+    async def play() -> Outcome:
+        return await make(endpoint).call(REQUEST, purse, lambda: False, History(), full)
+
+    with pytest.raises(OSError, match="full"):
+        asyncio.run(play())
+    assert ([0], 1, 0) == (noted, len(endpoint.sent), purse.reserved_nano)
 
 
 @pytest.mark.parametrize(
@@ -280,6 +329,6 @@ def test_waits_stay_bounded_after_any_number_of_429s() -> None:
     class State:
         outcome = None
 
-    tries = _Tries(make(Scripted([OK])), REQUEST, Wallet(None), lambda: False)
+    tries = _Tries(make(Scripted([OK])), REQUEST, Wallet(None), lambda: False, History(), list)
     tries._limited = 5000
     assert 0 <= tries.wait_s(State()) <= module.MAX_WAIT_S  # type: ignore[arg-type]
