@@ -198,8 +198,11 @@ def plan_job(config: Config) -> Finished:
 
 
 def billing(*logs: Path) -> list[dict[str, Any]]:
-    """Return the lines of some billing logs, in order of time, with ``nano`` as integer nano-dollars."""
-    lines = [json.loads(line) for log in logs if log.exists() for line in log.read_text().splitlines()]
+    """Return the lines of some billing logs, in order of time, with ``nano`` as integer nano-dollars.
+
+    A last line that is being written is left out.
+    """
+    lines = [json.loads(line) for log in logs if log.exists() for line in log.read_text().splitlines() if line.endswith("}")]
     return sorted(
         ({**line, "nano": usd_to_nano(Decimal(line["usd"]))} for line in lines), key=lambda one: one["t"]
     )
