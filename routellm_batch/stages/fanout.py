@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -23,6 +24,8 @@ MICRO_BATCH = 64
 FLUSH_S = 5.0
 """A reply waits no longer than this to be persisted."""
 PROGRESS_S = 0.5
+LOOK_S = 0.1
+"""A row that may be sent again looks this often whether it may."""
 
 
 @dataclass
@@ -107,9 +110,18 @@ class FanOut:
         return self._broken or self.pool.stopping()
 
     async def _once(self, call: Call, request: Request) -> CallRecord:
-        outcome = await self.pool.callers[call.route].call(request, self.wallet, self._stopping)
+        caller, label = self.pool.callers[call.route], self.pool.job.config.label
+        outcome = await caller.call(request, self.wallet, self._stopping)
         self._watch(call.route, outcome)
-        return _record(call, outcome, self.pool.job.config.label)
+        record = _record(call, outcome, label)
+        while outcome.again_at_s is not None and not self._stopping():
+            if (now_s := time.monotonic()) < outcome.again_at_s or not caller.may_retry(now_s):
+                await asyncio.sleep(min(LOOK_S, max(0.01, outcome.again_at_s - now_s)))
+                continue
+            outcome = await caller.call(request, self.wallet, self._stopping, outcome.history)
+            self._watch(call.route, outcome)
+            record = _record(call, outcome, label).after(record)
+        return record
 
     def _watch(self, route: Route, outcome: Outcome) -> None:
         if outcome.error is not None and outcome.error.verdict is Verdict.FATAL:
@@ -164,7 +176,7 @@ def _record(call: Call, outcome: Outcome, label: LabelConfig | None) -> CallReco
         elif label is not None:
             tag = judge(label, reply.answer).label
             kind = ErrorKind.INVALID_LABEL if tag is None else None
-    status = "unsent" if outcome.unsent else "failed" if kind is not None else "ok"
+    status = "unsent" if outcome.unsent or outcome.again_at_s is not None else "failed" if kind is not None else "ok"
     return CallRecord(
         row=call.row,
         route=call.route,
