@@ -176,7 +176,13 @@ def _record(call: Call, outcome: Outcome, label: LabelConfig | None) -> CallReco
         elif label is not None:
             tag = judge(label, reply.answer).label
             kind = ErrorKind.INVALID_LABEL if tag is None else None
-    status = "unsent" if outcome.unsent or outcome.again_at_s is not None else "failed" if kind is not None else "ok"
+    status = (
+        "unsent"
+        if outcome.unsent or outcome.again_at_s is not None
+        else "failed"
+        if kind is not None
+        else "ok"
+    )
     return CallRecord(
         row=call.row,
         route=call.route,

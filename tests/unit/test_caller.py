@@ -13,7 +13,9 @@ import pytest
 
 from routellm_batch.endpoints import caller as module
 from routellm_batch.endpoints.caller import Caller, History, Outcome, Request, RetryPolicy, _Tries
-from routellm_batch.endpoints.gate import Gate, RetryBudget
+from routellm_batch.endpoints.gate import Gate
+from routellm_batch.endpoints.pace import Limits
+from routellm_batch.endpoints.retries import RetryBudget
 from routellm_batch.errors import CallError
 from routellm_batch.pricing import Price
 from routellm_batch.types import ErrorKind as Kind
@@ -73,7 +75,7 @@ def make(
 ) -> Caller:
     return Caller(
         endpoint,
-        Gate(concurrency=concurrency, rpm=None, tpm=None),
+        Gate(Limits(concurrency)),
         RetryPolicy(attempts, deadline_s),
         retries or RetryBudget(1),
         PRICE,
@@ -97,7 +99,7 @@ def call(
         total = outcome
         while outcome.again_at_s is not None:
             await asyncio.sleep(max(0.0, outcome.again_at_s - time.monotonic()))
-            while not caller.may_retry(time.monotonic()):
+            while not caller.may_retry(time.monotonic()):  # noqa: ASYNC110 - time passes by itself
                 await asyncio.sleep(0.01)
             outcome = await caller.call(REQUEST, purse, stopping, outcome.history)
             total = replace(
@@ -198,7 +200,7 @@ def test_the_slot_is_free_while_a_row_waits() -> None:
 
     async def play() -> list[str]:
         first, second = Scripted([replace_wait(LIMITED, 0.2), OK]), Scripted([OK])
-        gate = Gate(concurrency=1, rpm=None, tpm=None)
+        gate = Gate(Limits(1))
         ended: list[str] = []
 
         async def one(name: str, endpoint: Scripted) -> None:
@@ -289,7 +291,6 @@ def test_a_cancelled_call_is_presumed_spent() -> None:
 
 def test_waits_stay_bounded_after_any_number_of_429s() -> None:
     """A row that was limited five thousand times still waits at most half a minute."""
-
     tries = _Tries(make(Scripted([OK])), REQUEST, Wallet(None), lambda: False, History(), lambda: None)
     tries._limited = 5000
     assert 0 <= tries._wait_s(None) <= module.MAX_WAIT_S
