@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from routellm_batch.config_endpoints import EndpointConfig
-from routellm_batch.endpoints.exchange import Request
+from routellm_batch.endpoints.outcome import Request
 from routellm_batch.pricing import estimate_tokens, worst_nano
 from routellm_batch.stages.rows import Chat, Prompt
 from routellm_batch.types import Route

@@ -105,7 +105,9 @@ def test_row_09_two_drivers(stage: Scene, reference: list[dict[str, Any]]) -> No
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_row_10_driver_asked_to_end(stage: Scene, reference: list[dict[str, Any]], number: signal.Signals) -> None:
+def test_row_10_driver_asked_to_end(
+    stage: Scene, reference: list[dict[str, Any]], number: signal.Signals
+) -> None:
     """It stops sending, keeps every answer, reports what was done, leaves with 75, and goes on when run again."""
     config = stage.config()
     job = stage.run(config)

@@ -99,7 +99,11 @@ class Scene:
         surroundings = {**os.environ, **self.env, **env}
         with log.open("wb") as out:
             popen = subprocess.Popen(
-                [str(part) for part in command], stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=surroundings
+                [str(part) for part in command],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                env=surroundings,
             )
         process = Process(popen, log)
         self.processes.append(process)
@@ -158,14 +162,18 @@ def wait_for(ready: Callable[[], bool], what: str, timeout_s: float = 40) -> Non
 
 
 @contextmanager
-def scene(folder: Path, *, rows: int = ROWS, texts: Sequence[str] | None = None, **settings: Any) -> Iterator[Scene]:
+def scene(
+    folder: Path, *, rows: int = ROWS, texts: Sequence[str] | None = None, **settings: Any
+) -> Iterator[Scene]:
     """Write prompts, serve both models, and end whatever was started. ``settings`` are the simulated servers'."""
     write_prompts(folder / "in.parquet", texts or prompts(rows, prefix=CANARY))
     env = {
         "ROUTELLM_LEASE_S": str(LEASE_S),
         "ROUTELLM_LOCAL_DIR": str(folder / "local"),
         "CANARY_KEY": KEY,
-        "PYTHONPATH": os.pathsep.join([str(HELPERS / "faulty"), *filter(None, [os.environ.get("PYTHONPATH")])]),
+        "PYTHONPATH": os.pathsep.join(
+            [str(HELPERS / "faulty"), *filter(None, [os.environ.get("PYTHONPATH")])]
+        ),
     }
     made = Scene(folder, env=env)
     try:

@@ -168,6 +168,9 @@ def quick_waits() -> Iterator[None]:
     shorter = {"BASE_WAIT_S": 0.004, "MAX_WAIT_S": 0.02, "POLL_S": 0.01}
     with (
         patch.multiple("routellm_batch.endpoints.caller", **shorter),
+        patch.multiple(
+            "routellm_batch.endpoints.breaker", PROBE_S=0.01, MAX_PROBE_S=0.05, NEVER_ANSWERED_S=0.5
+        ),
         patch("routellm_batch.dispatch.POLL_S", 0.05),
     ):
         yield
@@ -202,7 +205,13 @@ def billing(*logs: Path) -> list[dict[str, Any]]:
 
     A last line that is being written is left out.
     """
-    lines = [json.loads(line) for log in logs if log.exists() for line in log.read_text().splitlines() if line.endswith("}")]
+    lines = [
+        json.loads(line)
+        for log in logs
+        if log.exists()
+        for line in log.read_text().splitlines()
+        if line.endswith("}")
+    ]
     return sorted(
         ({**line, "nano": usd_to_nano(Decimal(line["usd"]))} for line in lines), key=lambda one: one["t"]
     )

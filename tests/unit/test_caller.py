@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from routellm_batch.endpoints import caller as module
-from routellm_batch.endpoints.caller import Caller, _Tries
-from routellm_batch.endpoints.exchange import History, Outcome, Request, RetryPolicy
-from routellm_batch.endpoints.gate import Gate, RetryBudget
+from routellm_batch.endpoints.caller import Caller, History, Outcome, Request, RetryPolicy, _Tries
+from routellm_batch.endpoints.gate import Gate
+from routellm_batch.endpoints.pace import Limits
+from routellm_batch.endpoints.retries import RetryBudget
 from routellm_batch.errors import CallError
 from routellm_batch.pricing import Price
 from routellm_batch.types import ErrorKind as Kind
@@ -74,7 +75,7 @@ def make(
 ) -> Caller:
     return Caller(
         endpoint,
-        Gate(concurrency=concurrency, rpm=None, tpm=None),
+        Gate(Limits(concurrency)),
         RetryPolicy(attempts, deadline_s),
         retries or RetryBudget(1),
         PRICE,
@@ -92,58 +93,23 @@ def call(
 ) -> tuple[Outcome, Scripted, Wallet]:
     endpoint, purse = Scripted(steps), wallet or Wallet(None)
 
-    return asyncio.run(through(make(endpoint, **settings), purse, stopping)), endpoint, purse
-
-
-async def through(caller: Caller, purse: Wallet, stopping: Callable[[], bool]) -> Outcome:
-    """Call a row to its end, as the fan-out does: again where the last send may have been billed; spending adds up."""
-    outcome = await caller.call(REQUEST, purse, stopping)
-    while outcome.again_at_s is not None:
-        while time.monotonic() < outcome.again_at_s or not caller.may_retry(time.monotonic()):  # noqa: ASYNC110 - time passes by itself
-            await asyncio.sleep(0.001)
-        after = await caller.call(REQUEST, purse, stopping, outcome.history)
-        outcome = replace(
-            after,
-            attempts=outcome.attempts + after.attempts,
-            cost_nano=outcome.cost_nano + after.cost_nano,
-            presumed_nano=outcome.presumed_nano + after.presumed_nano,
-        )
-    return outcome
-
-
-def test_a_send_that_may_have_been_billed_ends_the_call() -> None:
-    """The next send needs a reservation and an intent of its own: the row comes back, with when and what it had."""
-
     async def play() -> Outcome:
-        return await make(Scripted([LIMITED, TIMEOUT, OK])).call(REQUEST, Wallet(None), lambda: False)
+        caller = make(endpoint, **settings)
+        outcome = await caller.call(REQUEST, purse, stopping)
+        total = outcome
+        while outcome.again_at_s is not None:
+            await asyncio.sleep(max(0.0, outcome.again_at_s - time.monotonic()))
+            while not caller.may_retry(time.monotonic()):  # noqa: ASYNC110 - time passes by itself
+                await asyncio.sleep(0.01)
+            outcome = await caller.call(REQUEST, purse, stopping, outcome.history)
+            total = replace(
+                outcome,
+                attempts=total.attempts + outcome.attempts,
+                presumed_nano=total.presumed_nano + outcome.presumed_nano,
+            )
+        return total
 
-    outcome = asyncio.run(play())
-    assert (None, None, False, 2, 100) == (
-        outcome.reply,
-        outcome.error,
-        outcome.unsent,
-        outcome.attempts,
-        outcome.presumed_nano,
-    )
-    assert outcome.again_at_s is not None
-    assert (1, 2) == (outcome.history.failures, outcome.history.attempts)
-
-
-def test_each_send_is_announced() -> None:
-    """The local log hears of a send right before it; one that can't be noted is not made, and costs nothing."""
-    endpoint, purse, noted = Scripted([LIMITED, OK]), Wallet(1000), list[int]()
-
-    def full() -> None:
-        if noted:
-            raise OSError(28, "full")
-        noted.append(len(endpoint.sent))
-
-    async def play() -> Outcome:
-        return await make(endpoint).call(REQUEST, purse, lambda: False, History(), full)
-
-    with pytest.raises(OSError, match="full"):
-        asyncio.run(play())
-    assert ([0], 1, 0) == (noted, len(endpoint.sent), purse.reserved_nano)
+    return asyncio.run(play()), endpoint, purse
 
 
 @pytest.mark.parametrize(
@@ -234,7 +200,7 @@ def test_the_slot_is_free_while_a_row_waits() -> None:
 
     async def play() -> list[str]:
         first, second = Scripted([replace_wait(LIMITED, 0.2), OK]), Scripted([OK])
-        gate = Gate(concurrency=1, rpm=None, tpm=None)
+        gate = Gate(Limits(1))
         ended: list[str] = []
 
         async def one(name: str, endpoint: Scripted) -> None:
@@ -325,10 +291,6 @@ def test_a_cancelled_call_is_presumed_spent() -> None:
 
 def test_waits_stay_bounded_after_any_number_of_429s() -> None:
     """A row that was limited five thousand times still waits at most half a minute."""
-
-    class State:
-        outcome = None
-
-    tries = _Tries(make(Scripted([OK])), REQUEST, Wallet(None), lambda: False, History(), list)
+    tries = _Tries(make(Scripted([OK])), REQUEST, Wallet(None), lambda: False, History(), lambda: None)
     tries._limited = 5000
-    assert 0 <= tries.wait_s(State()) <= module.MAX_WAIT_S  # type: ignore[arg-type]
+    assert 0 <= tries._wait_s(None) <= module.MAX_WAIT_S

@@ -1,4 +1,4 @@
-"""What goes into a call and what comes out of it."""
+"""What is asked of a call and what comes of it: plain values."""
 
 from __future__ import annotations
 
