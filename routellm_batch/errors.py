@@ -20,7 +20,7 @@ No message ever holds a prompt, an answer or a key: only ids, names, kinds and n
 
 from __future__ import annotations
 
-from routellm_batch.types import ErrorKind, Verdict
+from routellm_batch.types import ErrorKind, RateHint, Verdict
 
 
 class RoutellmBatchError(Exception):
@@ -135,17 +135,19 @@ class CallError(RoutellmBatchError):
         status: int | None = None,
         retry_after_s: float | None = None,
         maybe_billed: bool = False,
+        rate: RateHint | None = None,
     ) -> None:
         self.kind = kind
         self.verdict = verdict
         self.status = status
         self.retry_after_s = retry_after_s
         self.maybe_billed = maybe_billed
+        self.rate = rate
         super().__init__(f"{kind}" + (f" (HTTP {status})" if status is not None else ""))
 
     def __reduce__(self) -> tuple[object, ...]:
         """Pickle by fields."""
-        fields = (self.kind, self.verdict, self.status, self.retry_after_s, self.maybe_billed)
+        fields = (self.kind, self.verdict, self.status, self.retry_after_s, self.maybe_billed, self.rate)
         return (_call_error, fields)
 
 
@@ -155,5 +157,8 @@ def _call_error(
     status: int | None,
     retry_after_s: float | None,
     maybe_billed: bool,  # noqa: FBT001
+    rate: RateHint | None,
 ) -> CallError:
-    return CallError(kind, verdict, status=status, retry_after_s=retry_after_s, maybe_billed=maybe_billed)
+    return CallError(
+        kind, verdict, status=status, retry_after_s=retry_after_s, maybe_billed=maybe_billed, rate=rate
+    )

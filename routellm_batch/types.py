@@ -92,6 +92,21 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class RateHint:
+    """What an endpoint says of its limits in a reply's ``x-ratelimit-*`` headers; None where it says nothing."""
+
+    limit_requests: int | None = None
+    """Requests in its window, mostly a minute."""
+    limit_tokens: int | None = None
+    remaining_requests: int | None = None
+    """Requests that it would still take now."""
+    remaining_tokens: int | None = None
+    reset_requests_s: float | None = None
+    """Seconds until it takes the whole number of requests again, within [0, 120]."""
+    reset_tokens_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Reply:
     """One checked chat completion."""
 
@@ -103,6 +118,8 @@ class Reply:
     """The model that the endpoint says answered."""
     usage: Usage
     """Tokens to be paid for."""
+    rate: RateHint | None = None
+    """What the endpoint said of its limits."""
 
 
 @dataclass(frozen=True, slots=True)
