@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
@@ -39,7 +38,8 @@ class RetryPolicy:
 class Request:
     """One request, built once and never changed between attempts."""
 
-    body: Mapping[str, Any]
+    content: bytes
+    """The body, as it is sent."""
     key: str
     """Digest of endpoint and body."""
     tokens: int
@@ -137,7 +137,7 @@ class _Tries:
             begun = time.monotonic()
             self._first_s = begun if self._first_s is None else self._first_s
             try:
-                reply = await caller.endpoint.send(request.body, headers, caller.timeout_s)
+                reply = await caller.endpoint.send(request.content, headers, caller.timeout_s)
             except CallError as error:
                 self._book_failure(error)
                 raise

@@ -110,7 +110,7 @@ def _seconds(text: str | None) -> float | None:
     return min(seconds, MAX_RETRY_AFTER_S)
 
 
-def parse_reply(status: int, content: bytes) -> Reply:
+def parse_reply(status: int, content: bytes, rate: RateHint | None = None) -> Reply:
     """Check a 2xx body against what a chat completion must hold.
 
     Raises:
@@ -130,7 +130,7 @@ def parse_reply(status: int, content: bytes) -> Reply:
     if not (answer is None or isinstance(answer, str)) or not (finish is None or isinstance(finish, str)):
         raise CallError(ErrorKind.BAD_REPLY, Verdict.RETRY, status=status, maybe_billed=True)
     named = _storable(model) if isinstance(model, str) else ""
-    return Reply(_storable(answer or ""), None if finish is None else _storable(finish), named, usage)
+    return Reply(_storable(answer or ""), None if finish is None else _storable(finish), named, usage, rate)
 
 
 def _storable(text: str) -> str:
