@@ -230,7 +230,7 @@ class _Tries:
         self._first_s = send.begun_s if self._first_s is None else self._first_s
         headers = {"X-Request-Key": self._request.key, "X-Attempt": number}
         try:
-            return await caller.endpoint.send(self._request.body, headers, caller.timeout_s)
+            return await caller.endpoint.send(self._request.content, headers, caller.timeout_s)
         except CallError as error:
             self._book_failure(error, probe=send.probe)
             raise
