@@ -26,6 +26,13 @@ CONCURRENCY = 8
 """Of each endpoint, for the whole run."""
 IN_FLIGHT = 2 * CONCURRENCY
 """The most calls that can be open at once."""
+SERVE = (
+    "import sys\n"
+    "from routellm_batch.endpoints.serve import serve\n"
+    "from routellm_batch.endpoints.sim_settings import simulate_spec\n"
+    "serve(simulate_spec(sys.argv[1], port=int(sys.argv[2]), log=sys.argv[3]))\n"
+)
+"""What ``endpoint simulate --faults FILE --port P --log FILE`` does, without the second that the whole CLI takes."""
 END_S = 25.0
 """No start takes longer than this."""
 
@@ -79,13 +86,8 @@ class Lab:
             price = {name: str(usd) for name, usd in PRICES[route].items()}
             plain = {"latency_ms": 30, "output_tokens": 24, "price": price, **settings}
             file.write_text(json.dumps(plain))
-            self._endpoints[route] = self._start(
-                [
-                    *("-m", "routellm_batch.cli", "endpoint", "simulate", "--port", port),
-                    *("--log", str(self.log), "--faults", str(file)),
-                ],
-                f"{route}-{len(self._programs)}",
-            )
+            arguments = ["-c", SERVE, str(file), port, str(self.log)]
+            self._endpoints[route] = self._start(arguments, f"{route}-{len(self._programs)}")
         for route, program in self._endpoints.items():
             wait_for(lambda program=program: "http" in program.said or program.ended, 20, "an endpoint")
             self._ports[route] = program.out.read_text().strip().rpartition(":")[2].partition("/")[0]
