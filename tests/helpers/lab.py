@@ -124,7 +124,7 @@ class Lab:
         """Run the job to its end and check its exit code."""
         program = self.start(**changes)
         found = program.wait(END_S)
-        assert (expected, "") == (found, "" if found == expected else program.said[-3000:])
+        assert expected == found, f"exit code {found}: {program.said[-3000:]}"
         return program
 
     def python(self, *arguments: str, name: str) -> Program:
