@@ -38,8 +38,9 @@ def run(*, quick: bool, rows: int | None = None) -> Table:
     folder = Path(tempfile.mkdtemp(prefix="routellm-bench-"))
     try:
         texts, _ = load_prompts(count)
+        distinct = [f"{n}. {text}" for n, text in enumerate(texts)]  # identical ones would be called once
         ids = [f"row-{n:06d}" for n in range(count)]
-        pq.write_table(pa.table({"id": ids, "prompt": texts}), folder / "prompts.parquet")
+        pq.write_table(pa.table({"id": ids, "prompt": distinct}), folder / "prompts.parquet")
         lines = [_case(name, spec, settings, folder, count) for name, spec, settings in _cases(folder)]
     finally:
         shutil.rmtree(folder)
@@ -48,6 +49,7 @@ def run(*, quick: bool, rows: int | None = None) -> Table:
         f"n = 1, serial runner. Seconds: first send to last reply, from the server's log. Ideal: rows / {RATE} a second.",
         f"Limited: {RATE} requests a second, {RATE} at once, at {LATENCY_S:.1f} s; the job knows the rate.",
         f"Faulty: 20 % 5xx, and half-way nothing but 429s for {STORM_S:.0f} s; attempts: 6, budget: 0.4.",
+        "Six 5xx in a row, which fail a row, are to be expected for one row in 15,625.",
     ]
     return Table("Rate limits and faults", headings, lines, notes)
 
