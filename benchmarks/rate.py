@@ -20,51 +20,48 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.prompts import REPO, load_prompts
+from benchmarks.storm import storm_server
 from benchmarks.table import Table
-from routellm_batch.endpoints.serve import start_server
-from routellm_batch.endpoints.sim_spec import Faults, SimulateSpec, Step
+from routellm_batch.endpoints.sim_spec import Faults, SimulateSpec
 
 ROWS, QUICK_ROWS = 3_000, 300
 RATE = 100
 """Requests a second that the server of the first case lets through, and that many at once."""
 LATENCY_S = 0.3
-STORM = 0.1
-"""Part of the rows that meet the storm of 429s, three times each, after half of all rows."""
+STORM_S = 10.0
+"""How long the storm of 429s lasts; it begins after half as many requests as there are rows."""
 
 
 def run(*, quick: bool, rows: int | None = None) -> Table:
-    """Run both cases, one process each, their server in another."""
+    """Run both cases, each in a process of its own, the server in this one."""
     count = rows or (QUICK_ROWS if quick else ROWS)
     folder = Path(tempfile.mkdtemp(prefix="routellm-bench-"))
     try:
         texts, _ = load_prompts(count)
+        distinct = [f"{n}. {text}" for n, text in enumerate(texts)]  # identical ones would be called once
         ids = [f"row-{n:06d}" for n in range(count)]
-        pq.write_table(pa.table({"id": ids, "prompt": texts}), folder / "prompts.parquet")
-        lines = [_case(name, spec, settings, folder, count) for name, spec, settings in _cases(folder, count)]
+        pq.write_table(pa.table({"id": ids, "prompt": distinct}), folder / "prompts.parquet")
+        lines = [_case(name, spec, settings, folder, count) for name, spec, settings in _cases(folder)]
     finally:
         shutil.rmtree(folder)
     headings = ["server", "rows", "answered", "seconds", "times ideal", "429", "5xx", "requests a row"]
     notes = [
         f"n = 1, serial runner. Seconds: first send to last reply, from the server's log. Ideal: rows / {RATE} a second.",
         f"Limited: {RATE} requests a second, {RATE} at once, at {LATENCY_S:.1f} s; the job knows the rate.",
-        f"Faulty: 20 % 5xx, and after half of the rows {STORM:.0%} meet 429 three times; attempts: 6, budget: 0.4.",
+        f"Faulty: 20 % 5xx, and half-way nothing but 429s for {STORM_S:.0f} s; attempts: 6, budget: 0.4.",
+        "Six 5xx in a row, which fail a row, are to be expected for one row in 15,625.",
     ]
     return Table("Rate limits and faults", headings, lines, notes)
 
 
-def _cases(folder: Path, rows: int) -> list[tuple[str, SimulateSpec, dict[str, Any]]]:
+def _cases(folder: Path) -> list[tuple[str, SimulateSpec, dict[str, Any]]]:
     """Return name, server and settings of each case."""
-    latency_ms, begin = LATENCY_S * 1000, rows // 2
     limited = SimulateSpec(
-        latency_ms=latency_ms, rpm=60 * RATE, burst=RATE, log=str(folder / "limited.jsonl")
+        latency_ms=LATENCY_S * 1000, rpm=60 * RATE, burst=RATE, log=str(folder / "limited.jsonl")
     )
-    storm: dict[str, tuple[Step, ...]] = {
-        str(index): ("rate_limit",) * 3 for index in range(begin, begin + int(rows * STORM))
-    }
     faulty = SimulateSpec(
         latency_ms=50,
         faults=Faults(server_error=0.2),
-        script=storm,
         retry_after_ms=1000,
         log=str(folder / "faulty.jsonl"),
     )
@@ -77,9 +74,10 @@ def _cases(folder: Path, rows: int) -> list[tuple[str, SimulateSpec, dict[str, A
 
 
 def _case(name: str, spec: SimulateSpec, settings: Mapping[str, Any], folder: Path, rows: int) -> list[str]:
-    with start_server(spec) as server:
+    calm = spec.rpm is not None
+    with storm_server(spec, after=10**9 if calm else rows // 2, seconds=STORM_S) as base_url:
         path = folder / f"{name}.yaml"
-        path.write_text(json.dumps(_config(name, server.base_url, settings, folder)))  # JSON is YAML
+        path.write_text(json.dumps(_config(name, base_url, settings, folder)))  # JSON is YAML
         command = [sys.executable, "-m", "benchmarks.job_child", str(path)]
         done = subprocess.run(command, cwd=REPO, check=True, stdout=subprocess.PIPE)  # noqa: S603 - our own command
     uri = Path(json.loads(done.stdout)["uri"])

@@ -58,7 +58,7 @@ class LatencyWatch:
     """Sends begun before this belong to another number of calls."""
     trials: int = 0
     before: float = math.inf
-    """Growth when the trials began."""
+    """Highest growth since the trials began."""
 
     def add(self, begun_s: float, now_s: float, output_tokens: int, in_flight: int) -> bool:
         """Note a reply to a send that found ``in_flight`` calls on their way; say whether fewer should be.
@@ -87,8 +87,8 @@ class LatencyWatch:
 
     def _crowded(self, growth: float, now_s: float) -> bool:
         """Judge whether to lower again, or to take what is seen for normal."""
-        if self.trials == 0:
-            self.before = growth
+        if self.trials == 0 or growth > self.before:
+            self.before = growth  # what the last number of calls had not shown in full when it was judged
         elif self.before - growth >= EFFECT:
             self.trials, self.before = 0, growth
         if self.trials >= TRIALS:
