@@ -41,7 +41,9 @@ def check_every_row_once(run: Path, ids: Iterable[Any]) -> None:
     """A: each input row is in responses or failed, once."""
     found = Counter(row["id"] for row in [*answers(run), *invalid(run)])
     expected = Counter(ids)
-    assert expected == found, f"missing {sorted(expected - found)[:9]}, too many {sorted(found - expected)[:9]}"
+    assert expected == found, (
+        f"missing {sorted(expected - found)[:9]}, too many {sorted(found - expected)[:9]}"
+    )
 
 
 def check_cap(log: Path, cap_usd: str) -> None:
@@ -82,9 +84,7 @@ def check_same(run: Path, undisturbed: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _comparable(rows: Sequence[Mapping[str, Any]]) -> dict[Any, dict[str, Any]]:
-    return {
-        row["id"]: {name: value for name, value in row.items() if name not in MAY_DIFFER} for row in rows
-    }
+    return {row["id"]: {name: value for name, value in row.items() if name not in MAY_DIFFER} for row in rows}
 
 
 def check_silent(folders: Iterable[Path], canaries: Sequence[str]) -> None:
