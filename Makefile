@@ -27,7 +27,7 @@ faults: .venv/.made-test ## the fault matrix: what dies, what breaks, and what i
 	$(BIN)/python tests/faults
 
 soak: .venv/.made-test ## random kills in a storm for SOAK_MINUTES (20), and what was lost
-	$(BIN)/python tests/faults/soak.py
+	PYTHONPATH=.:tests $(BIN)/python tests/faults/soak.py
 
 e2e: .venv/.made-e2e ## real S3, real inference servers, a real browser
 	sh infra/ci-setup

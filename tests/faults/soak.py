@@ -1,4 +1,4 @@
-"""``python tests/faults/soak.py``: kill whatever runs, in a storm, for ``SOAK_MINUTES`` (20); count what was lost.
+"""``make soak``: kill whatever runs, in a storm, for ``SOAK_MINUTES`` (20); count what was lost.
 
 Job after job: each is started, one of its workers or its driver is killed or told to stop at a random moment, and the
 same command goes on until it ends. Seeded by ``SOAK_SEED`` (0): which process and when, not how fast the machine is.
@@ -15,8 +15,6 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-
-sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1])]
 
 from helpers.jobs import billing, nano
 from helpers.lab import IN_FLIGHT, Lab, open_lab
