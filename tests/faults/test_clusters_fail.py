@@ -13,6 +13,8 @@ from helpers.programs import Program, kill, wait_for
 
 Rows = list[dict[str, Any]]
 DASK = "distributed.cli"
+LONG_TASKS = {"input__shard_rows": 60}
+"""Two tasks of some seconds for each worker, so that a disturbance surely falls into one."""
 QUICK = {
     "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "3s",
     "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",
@@ -61,7 +63,8 @@ def test_row_03_poison_shard(lab: Lab, phase: str) -> None:
 
 def test_row_04_worker_frozen_then_back(lab: Lab, undisturbed: Rows) -> None:
     """A worker that freezes is replaced; back again, it writes nothing and sends nothing that its successor did."""
-    lab.serve(latency_ms=100)
+    lab.changes |= LONG_TASKS
+    lab.serve(latency_ms=200)
     open_scheduler(lab)
     frozen, _ = open_workers(lab, "--no-nanny")
     job = lab.start()
@@ -78,7 +81,8 @@ def test_row_04_worker_frozen_then_back(lab: Lab, undisturbed: Rows) -> None:
 @pytest.mark.parametrize("options", [["--nanny"], ["--no-nanny"]])
 def test_row_05_worker_told_to_stop(lab: Lab, undisturbed: Rows, options: list[str]) -> None:
     """A worker that is told to stop drains: it is gone in time, and no reply that it waited for is paid again."""
-    lab.serve(latency_ms=100)
+    lab.changes |= LONG_TASKS
+    lab.serve(latency_ms=200)
     open_scheduler(lab)
     leaving, _ = open_workers(lab, *options)
     job = lab.start()
@@ -101,7 +105,8 @@ RETIRE = (
 
 def test_row_06_worker_retired(lab: Lab, undisturbed: Rows) -> None:
     """A worker that is retired at work is not answered for twice: no row is called again."""
-    lab.serve(latency_ms=100)
+    lab.changes |= LONG_TASKS
+    lab.serve(latency_ms=200)
     open_scheduler(lab)
     open_workers(lab)
     job = lab.start()
