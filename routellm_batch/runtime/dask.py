@@ -12,18 +12,21 @@ import queue
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import dask
-from distributed import Client, Future, LocalCluster, get_worker
+from distributed import Client, Future, LocalCluster, Status, Worker, WorkerPlugin, get_worker
 from distributed.scheduler import KilledWorker
 from distributed.security import Security
 
-from routellm_batch.config import ClusterConfig
+from routellm_batch.config import ClusterConfig, TlsConfig
 from routellm_batch.errors import ConfigError
 from routellm_batch.events import Sink, from_plain, to_plain
-from routellm_batch.process import drain, subscribe
+from routellm_batch.logs import install_redaction
+from routellm_batch.process import drain, drain_all, subscribe
 from routellm_batch.registry import missing_extra
+from routellm_batch.runtime.tasks import run_task
 from routellm_batch.types import Done
 
 THREADS = 2
@@ -39,6 +42,7 @@ SETTINGS = {
     "distributed.admin.low-level-log-length": 0,
     "distributed.comm.timeouts.connect": "30s",
 }
+ENDING = frozenset((Status.closing, Status.closing_gracefully, Status.closed, Status.failed, Status.stopping))
 CONNECT_S = 60
 DRAIN_EVERY_S = 2.0
 
@@ -59,6 +63,23 @@ class _Sent:
     """Workers that died with it."""
 
 
+class WorkerCare(WorkerPlugin):
+    """What every worker process does for this package, those that join later too."""
+
+    name = "routellm-batch"
+    # Else a second job on the cluster would end the first one's.
+    idempotent = True
+
+    def setup(self, worker: Worker) -> None:  # noqa: ARG002 - as Dask calls it
+        """Keep keys and data out of the worker's log."""
+        install_redaction()
+
+    def teardown(self, worker: Worker) -> None:
+        """Let the tasks of a worker that is told to go persist what they have; Dask kills it soon."""
+        if worker.status in ENDING:
+            drain_all()
+
+
 class DaskRunner:
     """A ``Runner`` on a Dask cluster."""
 
@@ -73,6 +94,7 @@ class DaskRunner:
         self._cluster = CLUSTERS[config.kind](config) if config.kind in CLUSTERS else None
         self._client = _connect(config, self._cluster)
         self._client.subscribe_topic(f"{TOPIC}-{token}", self._on_event)
+        self._client.register_plugin(WorkerCare())
         try:
             self._client.wait_for_workers(1, timeout=CONNECT_S)
         except TimeoutError:
@@ -155,7 +177,7 @@ def _on_worker(function: Callable[..., Any], task: object, token: str) -> Any:
     topic = f"{TOPIC}-{token}"
     unsubscribe = subscribe(lambda event: worker.log_event(topic, to_plain(event)), key=topic)
     try:
-        return function(task)
+        return run_task(function, task)
     finally:
         unsubscribe()
 
@@ -166,6 +188,8 @@ def _local_cluster(config: ClusterConfig) -> LocalCluster:
     return LocalCluster(
         env=dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), threads),
         n_workers=config.workers,
+        protocol="tls://",
+        security=Security.temporary(),  # Loopback is open to every user of this machine, and to what they run.
         threads_per_worker=THREADS,
         processes=True,
         host="127.0.0.1",
@@ -220,15 +244,29 @@ def _connect(config: ClusterConfig, cluster: LocalCluster | None) -> Client:
     if cluster is not None:
         return Client(cluster, set_as_default=False)
     address = config.address or ""
-    security = None
-    if config.tls is not None:
-        tls = config.tls
-        security = Security(
-            tls_ca_file=tls.ca, tls_client_cert=tls.cert, tls_client_key=tls.key, require_encryption=True
-        )
+    security = None if config.tls is None else _security(config.tls)
     try:
         return Client(address, security=security, timeout=CONNECT_S, set_as_default=False)
     except (OSError, ValueError, TypeError) as error:
         raise ConfigError(
             "cluster.address", f"no Dask scheduler answers at {address} ({type(error).__name__})"
         ) from None
+
+
+def _security(tls: TlsConfig) -> Security:
+    """Return mutual TLS from PEM files.
+
+    Raises:
+        ConfigError: a file is absent or can't be read.
+
+    """
+    for name, path in tls.model_dump().items():
+        try:
+            with Path(path).open("rb"):
+                pass
+        except OSError as error:
+            reason = type(error).__name__
+            raise ConfigError(f"cluster.tls.{name}", f"{path} can't be read ({reason})") from None
+    return Security(
+        tls_ca_file=tls.ca, tls_client_cert=tls.cert, tls_client_key=tls.key, require_encryption=True
+    )

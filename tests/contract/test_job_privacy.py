@@ -14,7 +14,7 @@ import pytest
 from helpers.jobs import Finished, job_config, plan_job, prompts, run_job, write_prompts
 from helpers.stub import Answer, Call, answering, stub_server
 
-from routellm_batch.errors import RoutellmBatchError
+from routellm_batch.errors import RoutellmBatchError, TaskError
 
 KEY = "sk-canarykey0123456789"
 CANARIES = ("canaryprompt", "canaryanswer", "canarysystem", KEY)
@@ -129,6 +129,6 @@ def test_a_crash_tells_no_prompt(tmp_path: Path, caplog: pytest.LogCaptureFixtur
     )
     with stub_server(answering("canaryanswer")) as stub, caplog.at_level(logging.DEBUG), failing:
         config = job_config(tmp_path, strong=stub.base_url, weak=stub.base_url)
-        with pytest.raises(PermissionError) as caught:
+        with pytest.raises(TaskError, match="PermissionError at") as caught:
             run_job(config)
     assert [] == leaks([repr(caught.value), *(record.getMessage() for record in caplog.records)])
