@@ -14,8 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from routellm_batch.config_cluster import ClusterConfig as ClusterConfig
-from routellm_batch.config_cluster import TlsConfig as TlsConfig
+from routellm_batch.config_cluster import ClusterConfig
 from routellm_batch.config_embedder import EmbedderConfig
 from routellm_batch.config_endpoints import EndpointConfig, JsonSchema, PlainJson, Sum, Uri
 from routellm_batch.config_errors import explain

@@ -20,7 +20,7 @@ from distributed import Client, Future, LocalCluster, Status, Worker, WorkerPlug
 from distributed.scheduler import KilledWorker
 from distributed.security import Security
 
-from routellm_batch.config import ClusterConfig, TlsConfig
+from routellm_batch.config_cluster import ClusterConfig, TlsConfig
 from routellm_batch.errors import ConfigError
 from routellm_batch.events import Sink, from_plain, to_plain
 from routellm_batch.logs import install_redaction
