@@ -14,8 +14,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from routellm_batch.config_cluster import ClusterConfig
 from routellm_batch.config_embedder import EmbedderConfig
-from routellm_batch.config_endpoints import EndpointConfig, JsonSchema, PlainJson, Sum
+from routellm_batch.config_endpoints import EndpointConfig, JsonSchema, PlainJson, Sum, Uri
 from routellm_batch.config_errors import explain
 from routellm_batch.errors import ConfigError
 from routellm_batch.yamlio import parse_yaml
@@ -55,7 +56,7 @@ class RunConfig(Model):
     """What the run is called and where it lies."""
 
     id: Annotated[str, AfterValidator(_run_id)]
-    root: str
+    root: Uri
     seed: int = 0
     deadline_s: Annotated[float, Field(gt=0)] | None = None
     date: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")] | None = None
@@ -82,7 +83,7 @@ class ColumnsConfig(Model):
 class InputConfig(Model):
     """Prompts in Parquet on any fsspec store."""
 
-    uri: str
+    uri: Uri
     columns: ColumnsConfig
     keep: tuple[str, ...] = ()
     shard_rows: Annotated[int, Field(ge=1, le=65536)] = 1024
@@ -144,30 +145,6 @@ class LabelConfig(Model):
     def _one_kind(self) -> LabelConfig:
         if bool(self.values) == (self.schema_ is not None):
             message = "give exactly one of values and schema"
-            raise ValueError(message)
-        return self
-
-
-class TlsConfig(Model):
-    """PEM files for mutual TLS with a scheduler."""
-
-    ca: str
-    cert: str
-    key: str
-
-
-class ClusterConfig(Model):
-    """Where the work runs."""
-
-    kind: Literal["serial", "local", "address", "cuda"] = "serial"
-    workers: Annotated[int, Field(ge=1, le=1024)] = 2
-    address: str | None = None
-    tls: TlsConfig | None = None
-
-    @model_validator(mode="after")
-    def _address(self) -> ClusterConfig:
-        if (self.kind == "address") != (self.address is not None):
-            message = "address is needed with kind address, and only there"
             raise ValueError(message)
         return self
 

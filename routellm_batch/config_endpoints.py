@@ -15,6 +15,20 @@ from routellm_batch.pricing import Price, usd_to_nano
 RESERVED_PARAMS = frozenset({"model", "messages", "stream", "n"})
 """Body keys that the job sets itself, or that would change what a reply is."""
 
+METADATA_HOSTS = frozenset(
+    (
+        *(
+            "metadata",
+            "metadata.google.internal",
+            "metadata.goog",
+            "instance-data",
+            "instance-data.ec2.internal",
+        ),
+        *("metadata.azure.internal", "fd00:ec2::254", "100.100.100.200", "168.63.129.16"),
+    )
+)
+"""Where clouds serve a machine's credentials, apart from link-local addresses."""
+
 
 class Model(BaseModel):
     """Frozen, and unknown keys are refused."""
@@ -71,6 +85,25 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def _is_link_local(host: str) -> bool:
+    """Say whether a host is a cloud's metadata service, or an address that is no server of models."""
+    if host.rstrip(".").lower() in METADATA_HOSTS:
+        return True
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None) or address
+    return mapped.is_link_local or mapped.is_unspecified or str(mapped) in METADATA_HOSTS
+
+
+def _uri(value: str) -> str:
+    if "@" in urlsplit(value).netloc and ":" in urlsplit(value).netloc.rpartition("@")[0]:
+        message = "must hold no password; the store's own environment variables or files have the credentials"
+        raise ValueError(message)
+    return value
+
+
 def _base_url(value: str) -> str:
     parts = urlsplit(value)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
@@ -79,6 +112,9 @@ def _base_url(value: str) -> str:
     if parts.username or parts.password or parts.query or parts.fragment:
         message = "must hold no user, password, query or fragment; the key belongs in api_key as a reference"
         raise ValueError(message)
+    if _is_link_local(parts.hostname):
+        message = "must not be a link-local address or a metadata service, whose replies are credentials"
+        raise ValueError(message)
     if parts.scheme == "http" and not is_loopback(parts.hostname):
         message = "must be https, except on this machine (localhost, 127.0.0.1)"
         raise ValueError(message)
@@ -86,6 +122,7 @@ def _base_url(value: str) -> str:
 
 
 Usd = Annotated[Decimal, AfterValidator(_price)]
+Uri = Annotated[str, AfterValidator(_uri)]
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
 KeyReference = Annotated[str, AfterValidator(_key_reference)]
 Sum = Annotated[Decimal, Field(gt=0), AfterValidator(_sum)]

@@ -16,6 +16,7 @@
     │   └── InterruptedRunError        exit 75
     │       ├── BusyRunError           another start drives the run
     │       └── FencedError            another runner or start has taken over
+    ├── TaskError                      a task failed in a way that nothing foresaw: class and place
     └── CallError                      one failed attempt at one endpoint: kind, verdict, status
 
 No message ever holds a prompt, an answer or a key: only ids, names, kinds and numbers.
@@ -169,6 +170,21 @@ class FencedError(InterruptedRunError):
     def __reduce__(self) -> tuple[object, ...]:
         """Pickle by fields."""
         return (FencedError, ())
+
+
+class TaskError(RoutellmBatchError):
+    """A task raised what nothing foresaw. Its text stays where it was raised, as it may hold a row's data."""
+
+    def __init__(self, kind: str, place: str) -> None:
+        self.kind = kind
+        """Class of what was raised."""
+        self.place = place
+        """File, line and function."""
+        super().__init__(f"a task failed with {kind} at {place}; the same command resumes the run")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle by fields: Dask carries errors between processes."""
+        return (TaskError, (self.kind, self.place))
 
 
 class CallError(RoutellmBatchError):

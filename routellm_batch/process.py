@@ -18,6 +18,7 @@ T = TypeVar("T")
 _lock = threading.Lock()
 _loops: list[asyncio.AbstractEventLoop] = []
 _drained: set[str] = set()
+_ending = threading.Event()
 _sinks: list[tuple[str, Callable[[Event], None]]] = []
 _subscribing = threading.Lock()
 
@@ -42,9 +43,14 @@ def drain(token: str) -> None:
     _drained.add(token)
 
 
+def drain_all() -> None:
+    """Ask every task of this process to begin nothing new, for good: the process is ending."""
+    _ending.set()
+
+
 def draining(token: str) -> bool:
     """Say whether the tasks of one start of a run should begin nothing new."""
-    return token in _drained
+    return token in _drained or _ending.is_set()
 
 
 def subscribe(sink: Callable[[Event], None], *, key: str = "") -> Callable[[], None]:

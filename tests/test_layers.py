@@ -28,8 +28,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 
 DOORS: Mapping[str, tuple[str, ...]] = {
     "dask": ("runtime/dask.py",),
-    "distributed": ("runtime/dask.py",),
-    "dask_cuda": ("runtime/dask.py",),
+    "distributed": ("runtime/dask.py", "runtime/clusters.py"),
+    "dask_cuda": ("runtime/clusters.py",),
     "openai": ("endpoints/client.py",),
     "fsspec": ("storage/",),
     "s3fs": ("storage/",),

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from routellm_batch.errors import ConfigError
+from routellm_batch.logs import hide
 
 
 def resolve_key(reference: str | None, config_key: str = "api_key") -> str:
@@ -29,4 +30,5 @@ def resolve_key(reference: str | None, config_key: str = "api_key") -> str:
         problem = f"key file {name} is absent, unreadable or empty"
     if not key.strip():
         raise ConfigError(config_key, problem)
+    hide(key.strip())
     return key.strip()

@@ -7,7 +7,6 @@ task that dies with its worker is submitted again a few times, then its death is
 from __future__ import annotations
 
 import logging
-import os
 import queue
 import time
 from collections import deque
@@ -16,25 +15,22 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import dask
-from distributed import Client, Future, LocalCluster, get_worker
+from distributed import Future, Status, Worker, WorkerPlugin, get_worker
 from distributed.scheduler import KilledWorker
-from distributed.security import Security
 
-from routellm_batch.config import ClusterConfig
+from routellm_batch.config_cluster import ClusterConfig
 from routellm_batch.errors import ConfigError, InterruptedRunError, WorkerLostError
 from routellm_batch.events import Sink, from_plain, to_plain
-from routellm_batch.process import drain, subscribe
-from routellm_batch.registry import missing_extra
+from routellm_batch.logs import install_redaction
+from routellm_batch.process import drain, drain_all, subscribe
+from routellm_batch.runtime.clusters import CLUSTERS, CONNECT_S, GPU, connect
+from routellm_batch.runtime.tasks import run_task
 from routellm_batch.types import Done
 
-THREADS = 2
-"""Tasks at once in a worker process: one's calls fill the gap while the other's last reply is awaited."""
 RESUBMITS = 1
 """A task whose worker died is started again this often, beside no other such task: one of them may be the killer."""
 ALLOWED_DEATHS = 1
 """Dask itself starts a task again after this many deaths."""
-GPU = "GPU"
-"""Resource that a worker with a GPU announces: ``dask worker --resources "GPU=1"``."""
 TOPIC = "routellm-events"
 SETTINGS = {
     "distributed.worker.daemon": True,
@@ -43,7 +39,7 @@ SETTINGS = {
     "distributed.admin.low-level-log-length": 0,
     "distributed.comm.timeouts.connect": "30s",
 }
-CONNECT_S = 60
+ENDING = frozenset((Status.closing, Status.closing_gracefully, Status.closed, Status.failed, Status.stopping))
 CLOSE_S = 5
 DRAIN_EVERY_S = 2.0
 GONE_S = 10.0
@@ -67,6 +63,23 @@ class _Sent:
     """Times that it was started again because its worker died."""
 
 
+class WorkerCare(WorkerPlugin):
+    """What every worker process does for this package, those that join later too."""
+
+    name = "routellm-batch"
+    # Else a second job on the cluster would end the first one's.
+    idempotent = True
+
+    def setup(self, worker: Worker) -> None:  # noqa: ARG002 - as Dask calls it
+        """Keep keys and data out of the worker's log."""
+        install_redaction()
+
+    def teardown(self, worker: Worker) -> None:
+        """Let the tasks of a worker that is told to go persist what they have; Dask kills it soon."""
+        if worker.status in ENDING:
+            drain_all()
+
+
 class DaskRunner:
     """A ``Runner`` on a Dask cluster."""
 
@@ -82,8 +95,9 @@ class DaskRunner:
         self._away_since_s: float | None = None
         dask.config.set(SETTINGS)
         self._cluster = CLUSTERS[config.kind](config) if config.kind in CLUSTERS else None
-        self._client = _connect(config, self._cluster)
+        self._client = connect(config, self._cluster)
         self._client.subscribe_topic(f"{TOPIC}-{token}", self._on_event)
+        self._client.register_plugin(WorkerCare())
         try:
             self._client.wait_for_workers(1, timeout=CONNECT_S)
         except TimeoutError:
@@ -196,80 +210,6 @@ def _on_worker(function: Callable[..., Any], task: object, token: str) -> Any:
     topic = f"{TOPIC}-{token}"
     unsubscribe = subscribe(lambda event: worker.log_event(topic, to_plain(event)), key=topic)
     try:
-        return function(task)
+        return run_task(function, task)
     finally:
         unsubscribe()
-
-
-def _local_cluster(config: ClusterConfig) -> LocalCluster:
-    # Dask allows a worker process one thread of arithmetic; a router on a CPU may use its share of the cores.
-    threads = str(max(1, (os.cpu_count() or 1) // config.workers))
-    return LocalCluster(
-        env=dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), threads),
-        n_workers=config.workers,
-        threads_per_worker=THREADS,
-        processes=True,
-        host="127.0.0.1",
-        dashboard_address="127.0.0.1:0",
-        silence_logs=logging.ERROR,
-        memory_limit=0,
-        preload="routellm_batch.runtime.preload",
-    )
-
-
-def _cuda_cluster(_config: ClusterConfig) -> LocalCluster:
-    """Return a cluster with one worker process for each GPU of this machine.
-
-    Raises:
-        MissingExtraError: dask-cuda is not installed.
-        ConfigError: there is no GPU.
-
-    """
-    try:
-        from dask_cuda import LocalCUDACluster
-        from dask_cuda.utils import get_n_gpus
-    except ModuleNotFoundError as error:
-        raise missing_extra(error, what="cluster.kind: cuda") from error
-    try:
-        gpus = int(get_n_gpus()) if os.environ.get("CUDA_VISIBLE_DEVICES") != "" else 0
-    except Exception as error:  # noqa: BLE001 - the NVML binding has its own error for each driver fault
-        raise ConfigError(
-            "cluster.kind", f"cuda, and the GPU driver does not answer ({type(error).__name__})"
-        ) from None
-    if gpus < 1:
-        raise ConfigError("cluster.kind", "cuda, and this machine has no GPU; use local or serial")
-    cluster: LocalCluster = LocalCUDACluster(
-        host="127.0.0.1",
-        dashboard_address="127.0.0.1:0",
-        threads_per_worker=THREADS,
-        resources={GPU: 1},
-        silence_logs=logging.ERROR,
-        memory_limit=0,
-        preload=["routellm_batch.runtime.preload"],  # A list: dask-cuda adds its own.
-    )
-    return cluster
-
-
-CLUSTERS: Mapping[str, Callable[[ClusterConfig], LocalCluster]] = {
-    "cuda": _cuda_cluster,
-    "local": _local_cluster,
-}
-"""Kinds of cluster that the job starts itself."""
-
-
-def _connect(config: ClusterConfig, cluster: LocalCluster | None) -> Client:
-    if cluster is not None:
-        return Client(cluster, set_as_default=False)
-    address = config.address or ""
-    security = None
-    if config.tls is not None:
-        tls = config.tls
-        security = Security(
-            tls_ca_file=tls.ca, tls_client_cert=tls.cert, tls_client_key=tls.key, require_encryption=True
-        )
-    try:
-        return Client(address, security=security, timeout=CONNECT_S, set_as_default=False)
-    except (OSError, ValueError, TypeError) as error:
-        raise ConfigError(
-            "cluster.address", f"no Dask scheduler answers at {address} ({type(error).__name__})"
-        ) from None

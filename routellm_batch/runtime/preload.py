@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import signal
 
+from routellm_batch.logs import install_redaction
+
 
 def dask_setup(_worker: object) -> None:
-    """Leave Ctrl-C to the driver."""
+    """Leave Ctrl-C to the driver, and keep keys and data out of the worker's log from its first line."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    install_redaction()

@@ -8,6 +8,7 @@ from typing import Any
 
 from routellm_batch.events import Sink
 from routellm_batch.process import drain, subscribe
+from routellm_batch.runtime.tasks import run_task
 from routellm_batch.types import Done
 
 SLOTS = 2
@@ -28,7 +29,7 @@ class SerialRunner:
 
     def submit(self, function: Callable[..., Any], task: object, *, scores: bool = False) -> None:  # noqa: ARG002
         """Start ``function(task)``; every task runs here."""
-        self._futures[self._threads.submit(function, task)] = task
+        self._futures[self._threads.submit(run_task, function, task)] = task
 
     def wait(self, timeout_s: float) -> Sequence[Done]:
         """Return what has finished."""

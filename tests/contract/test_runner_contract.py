@@ -16,7 +16,7 @@ from helpers.stub import Answer, Call, interrupting, stub_server
 from helpers.tasks import Item
 
 from routellm_batch.config import ClusterConfig
-from routellm_batch.errors import CallError, ConfigError, DataError
+from routellm_batch.errors import CallError, ConfigError, DataError, TaskError
 from routellm_batch.events import Event, RowsScored
 from routellm_batch.protocols import Runner
 from routellm_batch.runtime import open_runner
@@ -92,7 +92,9 @@ def test_errors_come_home_as_their_own_type(runner: Runner) -> None:
         error.retry_after_s,
         error.maybe_billed,
     )
-    assert isinstance(run_all(runner, tasks.fail_plainly, range(1))[0].error, ZeroDivisionError)
+    error = run_all(runner, tasks.fail_plainly, range(1))[0].error
+    assert isinstance(error, TaskError)
+    assert ("ZeroDivisionError", True) == (error.kind, error.place.endswith("in fail_plainly"))
     assert [4] == [done.receipt for done in run_all(runner, tasks.double, range(2, 3))]
 
 

@@ -115,7 +115,7 @@ def _write(folder: Path, tree: Any) -> Path:
         ({"label": {"schema": {"type": 5}}}, "label.schema: is no JSON schema: at $.type"),
         ({"cluster": {"kind": "address"}}, "cluster: address is needed with kind address"),
         (
-            {"cluster": {"kind": "local", "address": "tcp://h:1"}},
+            {"cluster": {"kind": "local", "address": "tcp://127.0.0.1:1"}},
             "cluster: address is needed with kind address",
         ),
         ({"cluster": {"kind": "yarn"}}, "cluster.kind"),

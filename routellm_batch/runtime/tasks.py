@@ -1,0 +1,58 @@
+"""How a runner runs a task: what fails comes home as an error that holds no data.
+
+An exception's text may quote what was being worked on, and travels far: to the driver's terminal, and through
+Dask's logs, its scheduler's memory and its dashboard. So only this package's errors keep theirs.
+"""
+
+from __future__ import annotations
+
+import errno
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from routellm_batch.errors import InterruptedRunError, RoutellmBatchError, TaskError
+
+PACKAGE = Path(__file__).parents[1]
+
+
+def run_task(function: Callable[..., Any], task: object) -> Any:
+    """Return ``function(task)``.
+
+    Raises:
+        RoutellmBatchError: as the task raised it, without its causes.
+        InterruptedRunError: storage or the network failed it; that may pass by itself.
+        TaskError: the task raised something else.
+
+    """
+    try:
+        return function(task)
+    except RoutellmBatchError as error:
+        raised: RoutellmBatchError = error
+    except OSError as error:
+        raised = InterruptedRunError(f"storage or the network failed ({_kind(error)} at {_place(error)})")
+    except Exception as error:  # noqa: BLE001 - whatever it is, its text and its causes must not travel
+        raised = TaskError(_kind(error), _place(error))
+    # Raised outside the handlers: an exception would take the one being handled along as its context.
+    raised.__cause__ = raised.__context__ = None
+    raise raised
+
+
+def _kind(error: BaseException) -> str:
+    """Return the class, and the system's name of an OSError's number."""
+    name = type(error).__name__
+    code = errno.errorcode.get(error.errno or 0) if isinstance(error, OSError) else None
+    return f"{name} ({code})" if code else name
+
+
+def _place(error: BaseException) -> str:
+    """Return where it was raised: the last place in this package, and the last of all where that is elsewhere."""
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if PACKAGE in Path(frame.filename).parents]
+    places = [f"{_short(f.filename)}:{f.lineno} in {f.name}" for f in (*ours[-1:], *frames[-1:])]
+    return " → ".join(dict.fromkeys(places))
+
+
+def _short(filename: str) -> str:
+    return "/".join(Path(filename).parts[-2:])
