@@ -26,7 +26,7 @@ def open_scheduler(lab: Lab) -> Program:
     lab.env |= QUICK
     arguments = ["--host", "127.0.0.1", "--port", "0", "--no-dashboard"]
     scheduler = lab.python("-m", f"{DASK}.dask_scheduler", *arguments, name="scheduler")
-    wait_for(lambda: "tcp://" in scheduler.said or scheduler.ended, 20, "a scheduler")
+    wait_for(lambda: "tcp://" in scheduler.said or scheduler.ended, 40, "a scheduler")
     address = "tcp://" + scheduler.said.partition("tcp://")[2].split()[0]
     lab.changes["cluster"] = {"kind": "address", "address": address}
     return scheduler
@@ -38,7 +38,7 @@ def open_workers(lab: Lab, *options: str, count: int = 2) -> list[Program]:
     arguments = ["-m", f"{DASK}.dask_worker", address, "--nthreads", "2", "--no-dashboard", *options]
     workers = [lab.python(*arguments, name="worker") for _ in range(count)]
     for worker in workers:
-        wait_for(lambda worker=worker: "Registered to" in worker.said, 20, "a worker")
+        wait_for(lambda worker=worker: "Registered to" in worker.said, 40, "a worker")
     return workers
 
 
@@ -128,7 +128,7 @@ def test_row_07_scheduler_killed(lab: Lab, undisturbed: Rows, phase: str) -> Non
     open_workers(lab, "--no-nanny", count=1)
     job = lab.start()
     if phase == "score":
-        wait_for(lambda: lab.count("commit/score/*"), 20, "a scored shard")
+        wait_for(lambda: lab.count("commit/score/*"), 40, "a scored shard")
     else:
         lab.wait_for_bills(60, job)
     kill(scheduler.pid)

@@ -104,7 +104,7 @@ def test_row_25_weights_gone_when_a_worker_restarts(lab: Lab) -> None:
     lab.env |= {"FAULTS": "slow_scores", "FAULT_SLOW_S": "0.4"}
     lab.serve(latency_ms=5)
     job = lab.start()
-    wait_for(lambda: lab.count("commit/score/*"), 20, "a scored shard")
+    wait_for(lambda: lab.count("commit/score/*"), 40, "a scored shard")
     weights.rename(lab.folder / "elsewhere")
     kill(job.workers()[0])
     code = job.wait(END_S)

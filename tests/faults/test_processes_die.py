@@ -21,7 +21,7 @@ def test_row_01_worker_killed_while_scoring(lab: Lab, undisturbed: Rows) -> None
     lab.env |= {"FAULTS": "slow_scores", "FAULT_SLOW_S": "0.3"}
     lab.serve()
     job = lab.start()
-    wait_for(lambda: lab.count("commit/score/*"), 20, "a scored shard")
+    wait_for(lambda: lab.count("commit/score/*"), 40, "a scored shard")
     kill(job.workers()[0])
     assert 0 == job.wait(END_S), job.said
     check_every_row_once(lab.run, lab.ids)
@@ -51,10 +51,10 @@ def test_row_08_driver_killed(lab: Lab, undisturbed: Rows) -> None:
     lab.env |= {"FAULTS": "slow_scores", "FAULT_SLOW_S": "0.05"}
     lab.serve(latency_ms=60)
     job = lab.start()
-    wait_for(lambda: lab.count("commit/score/*") >= 3, 20, "scored shards")
+    wait_for(lambda: lab.count("commit/score/*") >= 3, 40, "scored shards")
     job.close()
     job = lab.start()
-    wait_for((lab.run / "plan.json").exists, 20, "a plan")
+    wait_for((lab.run / "plan.json").exists, 40, "a plan")
     job.close()
     plan = (lab.run / "plan.json").read_bytes()
     job = lab.start()

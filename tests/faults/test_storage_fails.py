@@ -42,7 +42,7 @@ def test_row_18_storage_down(lab: Lab, undisturbed: Rows) -> None:
     lab.wait_for_bills(40, job)
     lab.storage_fails(down=True)
     until = time.monotonic() + 7
-    wait_for(lambda: job.ended or time.monotonic() > until, 20, "the time without a store")
+    wait_for(lambda: job.ended or time.monotonic() > until, 40, "the time without a store")
     before = lab.requests()
     time.sleep(1)
     assert (before, True) == (lab.requests(), before < ROWS)

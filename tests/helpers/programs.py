@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -18,9 +19,11 @@ class Program:
 
     def __init__(self, command: Sequence[str], folder: Path, name: str, env: Mapping[str, str]) -> None:
         self.out, self.err = folder / f"{name}.out", folder / f"{name}.err"
+        # Where the system can, a program also ends with the test run that started it, however that ends.
+        leash = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
         with self.out.open("wb") as out, self.err.open("wb") as err:
             self._process = subprocess.Popen(
-                command,
+                [*leash, *command],
                 cwd=folder,
                 env=dict(env),
                 stdin=subprocess.DEVNULL,
