@@ -46,8 +46,9 @@ def run(*, quick: bool) -> Table:
             for _ in range(rounds):
                 for way, found in rates.items():
                     found.append(rows / _seconds(way, folder, server.base_url))
-                    writes = max(writes, len(list((folder / "run" / "call").rglob("*.*"))) * MICRO_BATCH / rows)
-                    shutil.rmtree(folder / "run", ignore_errors=True)
+                    written = [path for path in folder.glob("root/**/call/**/*") if path.is_file()]
+                    writes = max(writes, len(written) * MICRO_BATCH / rows)
+                    shutil.rmtree(folder / "root", ignore_errors=True)
     finally:
         shutil.rmtree(folder)
     medians = {way: statistics.median(found) for way, found in rates.items()}
@@ -81,7 +82,7 @@ def _config(folder: Path, url: str) -> dict[str, Any]:
         "limits": {"concurrency": CONCURRENCY},
     }
     return {
-        "run": {"id": "run", "root": str(folder)},
+        "run": {"id": "run", "root": str(folder / "root")},
         "input": {"uri": str(folder / "prompts.parquet"), "columns": {"id": "id", "prompt": "prompt"}},
         "router": {"name": "length"},
         "budget": {"strong_share": "1"},
