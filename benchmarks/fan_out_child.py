@@ -1,4 +1,4 @@
-"""Answer a table of prompts in a process of its own, in one of several ways; print the seconds of its calls.
+"""Answer a table of prompts in a process of its own, in one of several ways; print the seconds of its calls, and of CPU.
 
 python -m benchmarks.fan_out_child WAY CONFIG
 """
@@ -26,8 +26,8 @@ from routellm_batch.storage.store import FsStore
 Send = Callable[[str], Awaitable[None]]
 
 
-async def loop(way: str, config: Config) -> float:
-    """Send every prompt to one endpoint, so many at once; return the seconds."""
+async def loop(way: str, config: Config) -> tuple[float, float]:
+    """Send every prompt to one endpoint, so many at once; return the seconds, and those of CPU."""
     end, prompts = config.endpoints.strong, pq.read_table(config.input.uri).column("prompt").to_pylist()
     url, slots = str(end.base_url), asyncio.Semaphore(end.limits.concurrency)
     limits = httpx2.Limits(max_connections=end.limits.concurrency)
@@ -59,19 +59,19 @@ async def loop(way: str, config: Config) -> float:
                 await send(prompt)
 
         await one(prompts[0])
-        begun = time.perf_counter()
+        begun, busy = time.perf_counter(), time.process_time()
         await asyncio.gather(*map(one, prompts))
-        return time.perf_counter() - begun
+        return time.perf_counter() - begun, time.process_time() - busy
 
 
-def job(config: Config, *, ledger: bool) -> float:
-    """Run the whole job here; return the seconds of its call stage."""
-    marks: dict[str, float] = {}
+def job(config: Config, *, ledger: bool) -> tuple[float, float]:
+    """Run the whole job here; return the seconds of its call stage, and those of CPU."""
+    marks: dict[str, tuple[float, float]] = {}
     create = FsStore.create
 
     def sink(event: Event) -> None:
         if isinstance(event, StageStarted | StageFinished):
-            marks[f"{type(event).__name__} {event.stage}"] = time.perf_counter()
+            marks[f"{type(event).__name__} {event.stage}"] = time.perf_counter(), time.process_time()
 
     def forgetful(store: FsStore, path: str, data: bytes) -> bool:
         return path.startswith("call/") or create(store, path, data)
@@ -80,7 +80,8 @@ def job(config: Config, *, ledger: bool) -> float:
         result = run_job(config, sink)
     if result.exit_code:
         raise SystemExit(f"the job ended with exit code {result.exit_code}")
-    return marks["StageFinished call"] - marks["StageStarted call"]
+    (begun, busy), (ended, busy_at_end) = marks["StageStarted call"], marks["StageFinished call"]
+    return ended - begun, busy_at_end - busy
 
 
 def main() -> None:
