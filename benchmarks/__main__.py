@@ -20,6 +20,7 @@ NAMES = (
     "planning",
     "whole_job",
     "rate",
+    "fan_out",
 )
 
 

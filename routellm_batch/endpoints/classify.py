@@ -135,7 +135,7 @@ def parse_reply(status: int, content: bytes, rate: RateHint | None = None) -> Re
 
 def _storable(text: str) -> str:
     """Return a text without lone surrogates, which no file can hold."""
-    return text.encode("utf-8", "replace").decode()
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def _usage(found: Any) -> Usage:

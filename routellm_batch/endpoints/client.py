@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import aiohttp
@@ -46,13 +48,11 @@ class OpenAIEndpoint:
         self._sdk = AsyncOpenAI(
             api_key=resolve_key(api_key),
             base_url=base_url,
-            http_client=DefaultAioHttpClient(trust_env=False),
+            http_client=DefaultAioHttpClient(trust_env=False, verify=_tls()),
             default_headers=NOT_FROM_THE_SHELL,
         )
         headers = {**self._sdk.auth_headers, **self._sdk.default_headers}
-        connector = aiohttp.TCPConnector(
-            limit=connections, keepalive_timeout=IDLE_S, ssl=httpx2.create_ssl_context(trust_env=False)
-        )
+        connector = aiohttp.TCPConnector(limit=connections, keepalive_timeout=IDLE_S, ssl=_tls())
         self._session = aiohttp.ClientSession(
             connector=connector,
             headers={name: value for name, value in headers.items() if isinstance(value, str)},
@@ -106,6 +106,12 @@ class OpenAIEndpoint:
         """Close the connections."""
         await self._session.close()
         await self._sdk.close()
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    """Return the SDK's own way of checking certificates; reading its list takes longer than a hundred calls."""
+    return httpx2.create_ssl_context(trust_env=False)
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import socket
 import time
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -15,7 +17,7 @@ from routellm_batch.endpoints import client as module
 from routellm_batch.endpoints.client import OpenAIEndpoint
 from routellm_batch.errors import CallError, ConfigError
 from routellm_batch.types import ErrorKind as Kind
-from routellm_batch.types import Reply, Usage, Verdict
+from routellm_batch.types import RateHint, Reply, Usage, Verdict
 
 BODY = {
     "model": "m",
@@ -148,6 +150,49 @@ def test_where_nobody_listens_nothing_is_owed(url: str) -> None:
         send(url)
     error = caught.value
     assert (Kind.UNREACHABLE, Verdict.RETRY, False) == (error.kind, error.verdict, error.maybe_billed)
+
+
+def test_a_connection_that_does_not_stand_in_time_owes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the network swallows the first packet nothing was sent, so nothing is presumed spent."""
+    monkeypatch.setattr(module, "CONNECT_S", 0.2)
+    with ExitStack() as stack:
+        full = stack.enter_context(socket.socket())
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for _ in range(4):  # more than its queue holds: the next one is not answered
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)  # noqa: FBT003
+            waiting.connect_ex(full.getsockname())
+        with pytest.raises(CallError) as caught:
+            send(f"http://127.0.0.1:{full.getsockname()[1]}/v1")
+    error = caught.value
+    assert (Kind.UNREACHABLE, Verdict.RETRY, False) == (error.kind, error.verdict, error.maybe_billed)
+
+
+def test_a_connection_that_the_server_closed_is_not_used_again() -> None:
+    """A server that hangs up after each reply costs a new connection, not a presumed spend."""
+    with stub_server(answering(headers={"Connection": "close"})) as stub:
+        send(stub.base_url, times=3)
+    assert len(stub.calls) == 3
+
+
+def test_cookies_are_neither_kept_nor_sent() -> None:
+    """One row's reply changes no other row's request."""
+    with stub_server(answering(headers={"Set-Cookie": "a=b; Path=/"})) as stub:
+        send(stub.base_url, times=2)
+    assert [False, False] == ["Cookie" in call.headers for call in stub.calls]
+
+
+@pytest.mark.parametrize("status", [200, 429])
+def test_what_the_endpoint_says_of_its_limits_travels_along(status: int) -> None:
+    """Answers and refusals alike carry the rate-limit headers."""
+    headers = {"X-RateLimit-Remaining-Requests": "3", "x-ratelimit-reset-tokens": "1m0.5s"}
+    expected = RateHint(remaining_requests=3, reset_tokens_s=60.5)
+    if status == 200:
+        with stub_server(answering(headers=headers)) as stub:
+            assert expected == send(stub.base_url).rate
+    else:
+        assert expected == failure(answering(status=status, headers=headers)).rate
 
 
 def test_an_endless_reply_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
