@@ -12,7 +12,10 @@
     ├── StopError                      the run stopped early; the same command resumes it
     │   ├── BudgetStopError            exit 4
     │   ├── EndpointStopError          exit 5
+    │   ├── WorkerLostError            exit 5: a shard whose worker process dies every time
     │   └── InterruptedRunError        exit 75
+    │       ├── BusyRunError           another start drives the run
+    │       └── FencedError            another runner or start has taken over
     ├── TaskError                      a task failed in a way that nothing foresaw: class and place
     └── CallError                      one failed attempt at one endpoint: kind, verdict, status
 
@@ -21,7 +24,9 @@ No message ever holds a prompt, an answer or a key: only ids, names, kinds and n
 
 from __future__ import annotations
 
-from routellm_batch.types import ErrorKind, Verdict
+from collections.abc import Mapping
+
+from routellm_batch.types import ErrorKind, RateHint, Verdict
 
 
 class RoutellmBatchError(Exception):
@@ -125,6 +130,48 @@ class InterruptedRunError(StopError):
     exit_code = 75
 
 
+class WorkerLostError(StopError):
+    """A task's worker process died, again and again."""
+
+    exit_code = 5
+
+    def __init__(self, deaths: int) -> None:
+        self.deaths = deaths
+        super().__init__(
+            f"a worker process died with it {deaths} times; see the workers' logs, or the memory they have"
+        )
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle by fields."""
+        return (WorkerLostError, (self.deaths,))
+
+
+class BusyRunError(InterruptedRunError):
+    """Another start of the run drives it."""
+
+    def __init__(self, who: Mapping[str, object]) -> None:
+        self.who = dict(who)
+        super().__init__(
+            f"another start of this run is driving it (process {who.get('pid')} on {who.get('name')}); nothing was "
+            "called here. Let it end, or stop it and run this command again"
+        )
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle by fields."""
+        return (BusyRunError, (self.who,))
+
+
+class FencedError(InterruptedRunError):
+    """Another runner, or another start of the run, has taken over; nothing more may be sent here."""
+
+    def __init__(self) -> None:
+        super().__init__("another start of this run has taken it over")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle by fields."""
+        return (FencedError, ())
+
+
 class TaskError(RoutellmBatchError):
     """A task raised what nothing foresaw. Its text stays where it was raised, as it may hold a row's data."""
 
@@ -151,12 +198,14 @@ class CallError(RoutellmBatchError):
         status: int | None = None,
         retry_after_s: float | None = None,
         maybe_billed: bool = False,
+        rate_hint: RateHint | None = None,
     ) -> None:
         self.kind = kind
         self.verdict = verdict
         self.status = status
         self.retry_after_s = retry_after_s
         self.maybe_billed = maybe_billed
+        self.rate_hint = rate_hint
         super().__init__(f"{kind}" + (f" (HTTP {status})" if status is not None else ""))
 
     def __reduce__(self) -> tuple[object, ...]:

@@ -9,11 +9,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from routellm_batch.call_stage import CallStage
 from routellm_batch.config import Config, check_config
-from routellm_batch.dispatch import CallStage, run_score_stage
-from routellm_batch.errors import BudgetStopError, ConfigError, DataError, EndpointStopError
+from routellm_batch.dispatch import run_score_stage
+from routellm_batch.errors import (
+    BudgetStopError,
+    ConfigError,
+    DataError,
+    EndpointStopError,
+    InterruptedRunError,
+)
 from routellm_batch.events import Notice, Sink, StageFinished, StageStarted
 from routellm_batch.halt import Halt, stop_words, stopping_on_signals
+from routellm_batch.ledger import epoch
+from routellm_batch.ledger.liveness import lease_s
 from routellm_batch.outputs import (
     Outputs,
     finished_exit,
@@ -35,6 +44,7 @@ from routellm_batch.storage.run import Run, open_existing, open_run
 from routellm_batch.tables import RESPONSE_COLUMNS
 
 SOME_FAILED = 3
+TAKEN_OVER = "another start of this run has taken it over"
 SINGLE_WRITER = (
     "run.single_writer is set: nothing keeps a second job from writing this run at the same time. "
     "If two do, answers that were paid for can be lost, and calls can be paid for twice"
@@ -69,7 +79,11 @@ def run_job(config: Config, sink: Sink, *, retry_failed: bool = False) -> RunRes
         return RunResult(ended, run.uri, rewrite_run_outputs(config, run, plan))
     begun = time.monotonic()
     halt = Halt(None if config.run.deadline_s is None else begun + config.run.deadline_s)
-    with stopping_on_signals(halt), _runner(config, sink) as (runner, token):
+    with (
+        stopping_on_signals(halt),
+        _driving(run, sink, halt) as start,
+        _runner(config, sink, start.token) as runner,
+    ):
         with _early_stop_told(config, run, begun):
             plan = _score_and_plan(config, run, runner, sink, halt)
         if plan is None:
@@ -82,18 +96,25 @@ def run_job(config: Config, sink: Sink, *, retry_failed: bool = False) -> RunRes
                     write_run_outputs(config, run, plan, "errors", str(error), time.monotonic() - begun)
                     raise
             calls = sum(totals.calls for totals in plan.endpoints.values())
-            job = CallJob(config, run, plan.cut, urls, runner.workers, calls, token)
-            _call(job, plan, runner, sink, halt, retry_failed=retry_failed)
+            names = (start.token, start.epoch, lease_s())
+            job = CallJob(config, run, plan.cut, urls, runner.workers, calls, *names)
+            stage = CallStage(job, plan, runner, halt, retry_failed=retry_failed, clean=start.clean)
+            _call(stage, sink)
     reason = stop_words(halt.reason, config)
     outputs = write_run_outputs(config, run, plan, halt.state, reason, time.monotonic() - begun)
     return RunResult(outputs.exit_code, run.uri, outputs)
 
 
-def _call(job: CallJob, plan: Plan, runner: Runner, sink: Sink, halt: Halt, *, retry_failed: bool) -> None:
+def _call(stage: CallStage, sink: Sink) -> None:
+    job, plan = stage.job, stage.plan
     done = sum(job.run.shards[int(name)].rows for name in newest_markers(job.run))
-    sink(StageStarted("call", plan.valid, 0 if retry_failed else min(done, plan.valid), plan.planned_nano))
+    sink(
+        StageStarted(
+            "call", plan.valid, 0 if stage.retry_failed else min(done, plan.valid), plan.planned_nano
+        )
+    )
     try:
-        CallStage(job, plan, runner, halt, retry_failed=retry_failed).run()
+        stage.run()
     finally:
         close_pool(job.token)
     sink(StageFinished("call"))
@@ -113,7 +134,8 @@ def plan_job(config: Config, sink: Sink) -> RunResult:
     begun, halt = time.monotonic(), Halt()
     with (
         stopping_on_signals(halt),
-        _runner(config, sink) as (runner, _),
+        _driving(run, sink, halt) as start,
+        _runner(config, sink, start.token) as runner,
         _early_stop_told(config, run, begun),
     ):
         plan = _score_and_plan(config, run, runner, sink, halt)
@@ -184,12 +206,43 @@ def _under_todays_cap(plan: Plan, config: Config) -> Plan:
     return replace(plan, cap_nano=None if cap is None else usd_to_nano(cap))
 
 
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """This start of the run."""
+
+    token: str
+    epoch: int
+    clean: bool
+    """The start before it, if any, left no runner behind."""
+
+
 @contextmanager
-def _runner(config: Config, sink: Sink) -> Iterator[tuple[Runner, str]]:
-    token = secrets.token_hex(6)
+def _driving(run: Run, sink: Sink, halt: Halt) -> Iterator[_Start]:
+    """Be the one start that drives the run.
+
+    Raises:
+        BusyRunError: another one does.
+        InterruptedRunError: storage failed.
+
+    """
+    token, lease = secrets.token_hex(6), lease_s()
+    number, clean = epoch.take(run.store, token, lease, time.sleep, lambda text: sink(Notice(text)))
+    with epoch.holding(run.store, token, number, lease, lambda: halt.stop("interrupted", TAKEN_OVER)):
+        try:
+            yield _Start(token, number, clean)
+            epoch.end(run.store, number)
+        except OSError as error:
+            message = (
+                f"storage or the network failed ({type(error).__name__}); run the same command again to go on"
+            )
+            raise InterruptedRunError(message) from None
+
+
+@contextmanager
+def _runner(config: Config, sink: Sink, token: str) -> Iterator[Runner]:
     runner = open_runner(config.cluster, sink, token)
     try:
-        yield runner, token
+        yield runner
     finally:
         runner.close()
 

@@ -92,6 +92,21 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class RateHint:
+    """What an endpoint said of its limits (``x-ratelimit-*``); None where it said nothing."""
+
+    limit_requests: int | None = None
+    """Requests to one period."""
+    limit_tokens: int | None = None
+    remaining_requests: int | None = None
+    """Requests that are left now."""
+    remaining_tokens: int | None = None
+    reset_requests_s: float | None = None
+    """Seconds until all requests of the period are back."""
+    reset_tokens_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Reply:
     """One checked chat completion."""
 
@@ -103,6 +118,8 @@ class Reply:
     """The model that the endpoint says answered."""
     usage: Usage
     """Tokens to be paid for."""
+    rate_hint: RateHint | None = None
+    """What the endpoint said of its limits, if anything."""
 
 
 @dataclass(frozen=True, slots=True)

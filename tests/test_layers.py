@@ -17,11 +17,11 @@ REPO = Path(__file__).resolve().parents[1]
 PACKAGE = "routellm_batch"
 
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("storage",),  # The run folder: everything above reads and writes it.
+    ("storage", "ledger"),  # The run folder: everything above reads and writes it.
     ("models",),  # What torch models share.
     ("routers", "embedders", "endpoints", "runtime", "reporting"),
     ("stages",),
-    ("pipeline", "dispatch", "outputs", "servers", "training", "evaluation"),
+    ("pipeline", "call_stage", "dispatch", "outputs", "servers", "training", "evaluation"),
     ("cli", "cli_endpoint", "cli_router"),
 )
 """Lowest first; whatever is not named is below them all. A layer may import itself and what is below."""

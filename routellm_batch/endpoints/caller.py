@@ -1,22 +1,32 @@
-"""One request through to its end: slot, send, settle, and tenacity as the only retry layer."""
+"""One request: slot, send, settle, and tenacity as the only retry layer.
+
+A failure that was surely not billed is tried again here. One that may have been billed ends the call, as the next
+send needs a reservation and an intent of its own; the row comes back with its ``History``.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
-from routellm_batch.endpoints.gate import Gate, RetryBudget
+from routellm_batch.endpoints.breaker import is_down
+from routellm_batch.endpoints.gate import DownError, Gate
+from routellm_batch.endpoints.outcome import NEW, History, Outcome, Request, RetryPolicy
+from routellm_batch.endpoints.pace import Send
+from routellm_batch.endpoints.retries import RetryBudget
 from routellm_batch.errors import CallError
 from routellm_batch.pricing import Price, cost_nano
 from routellm_batch.protocols import Endpoint
-from routellm_batch.types import ErrorKind, Reply, Usage, Verdict
+from routellm_batch.types import ErrorKind, Reply, Verdict
 from routellm_batch.wallet import Wallet
+
+__all__ = ["Caller", "History", "Outcome", "Request", "RetryPolicy"]
 
 BASE_WAIT_S = 0.5
 MAX_WAIT_S = 30.0
@@ -25,44 +35,8 @@ POLL_S = 0.25
 """How often a row that waits looks whether it should give up."""
 
 
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
-    """When to try again."""
-
-    attempts: int
-    """Failed attempts before a row is failed; 429s are not counted."""
-    deadline_s: float
-    """Seconds from a row's first attempt after which it is not tried again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One request, built once and never changed between attempts."""
-
-    body: Mapping[str, Any]
-    key: str
-    """Digest of endpoint and body."""
-    tokens: int
-    """Expected tokens, input and output, for the token rate."""
-    worst_nano: int
-    """The most one send can cost."""
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What came of a request."""
-
-    reply: Reply | None = None
-    error: CallError | None = None
-    unsent: bool = False
-    """Given up before an answer because the run stops or nothing is left to pay with; to be called later."""
-    attempts: int = 0
-    usage: Usage = Usage()
-    cost_nano: int = 0
-    presumed_nano: int = 0
-    latency_s: float | None = None
-    over_reserve: bool = False
-    """The endpoint counted more than the worst case: it ignores the limit it was sent."""
+def _nothing() -> None:
+    pass
 
 
 class _StopError(Exception):
@@ -83,102 +57,213 @@ class Caller:
     presume_5xx: bool
     """Book a 5xx at its worst cost."""
 
-    async def call(self, request: Request, wallet: Wallet, stopping: Callable[[], bool]) -> Outcome:
-        """Send a request until it is answered, can't be, or the run stops. Raises nothing of its own."""
-        tries = _Tries(self, request, wallet, stopping)
-        retrying = AsyncRetrying(
-            retry=retry_if_exception(_again),
-            stop=tries.out,
-            wait=tries.wait_s,
-            sleep=tries.pause,
-            reraise=True,
-        )
-        self.retries.earn()
+    async def call(
+        self,
+        request: Request,
+        wallet: Wallet,
+        stopping: Callable[[], bool],
+        history: History = NEW,
+        sending: Callable[[], None] = _nothing,
+    ) -> Outcome:
+        """Send a request until it is answered, can't be, may have been billed, or the run stops.
+
+        Args:
+            request: what is sent.
+            wallet: what pays for it.
+            stopping: says whether the run stops.
+            history: of the row's earlier calls.
+            sending: called right before each request is written to its socket; what it raises goes through, unsent.
+
+        """
+        if not history.attempts:
+            self.retries.earn()
+        self.gate.open += 1
         try:
-            await retrying(tries.once)
-        except _StopError:
-            tries.outcome = replace(tries.outcome, unsent=True)
-        except CallError as error:
-            tries.outcome = replace(tries.outcome, error=error, unsent=error.verdict is Verdict.FATAL)
-        return tries.outcome
+            return await _Tries(self, request, wallet, stopping, history, sending).run()
+        finally:
+            self.gate.open -= 1
 
+    def may_retry(self, now_s: float) -> bool:
+        """Say whether a row that is due may be sent again now, and take one from the retry budget if so.
 
-def _again(error: BaseException) -> bool:
-    return isinstance(error, CallError) and error.verdict in {Verdict.RETRY, Verdict.WAIT}
+        While the endpoint is down this waits for a probe to be due, until the row would be failed for it.
+        """
+        breaker = self.gate.pace.breaker
+        if breaker.given_up(now_s):
+            return True
+        return breaker.wait_s(now_s) <= 0 and self.retries.allow(now_s)
 
 
 class _Tries:
-    """The attempts at one request, and what they have cost so far."""
+    """The attempts at one request in one call, and what they have cost."""
 
     def __init__(
-        self, caller: Caller, request: Request, wallet: Wallet, stopping: Callable[[], bool]
+        self,
+        caller: Caller,
+        request: Request,
+        wallet: Wallet,
+        stopping: Callable[[], bool],
+        history: History,
+        sending: Callable[[], None],
     ) -> None:
-        self.outcome = Outcome()
         self._caller = caller
         self._request = request
         self._wallet = wallet
         self._stopping = stopping
-        self._failures = 0
+        self._sending = sending
+        self._before = history
+        self._attempts = 0
+        self._presumed_nano = 0
+        self._failures = history.failures
         self._limited = 0
-        self._first_s: float | None = None
-        """When the first attempt was sent; what a row waits before that is the pace's doing."""
+        self._free = False
+        """The last failure was a 429: the next attempt is no retry that a share is kept of."""
+        self._first_s = history.first_s
+        """When the row was first sent; what it waits before that is the pace's doing."""
+        self._error: CallError | None = None
+        """What the first attempt of this call ended in, until it is retried."""
 
-    async def once(self) -> None:
-        """Make one attempt; raises CallError, or _StopError where nothing was sent."""
-        caller, request = self._caller, self._request
-        async with caller.gate.slot(request.tokens, self._stopping):
-            if self._stopping() or not await self._wallet.reserve(request.worst_nano):
-                raise _StopError
-            if self._stopping():  # it may have waited long for its money
-                self._wallet.release(request.worst_nano)
-                raise _StopError
-            self.outcome = replace(self.outcome, attempts=self.outcome.attempts + 1)
-            headers = {"X-Request-Key": request.key, "X-Attempt": str(self.outcome.attempts)}
-            begun = time.monotonic()
-            self._first_s = begun if self._first_s is None else self._first_s
+    async def run(self) -> Outcome:
+        """Try once plainly, as most rows need no more; leave what comes after a failure to tenacity."""
+        try:
             try:
-                reply = await caller.endpoint.send(request.body, headers, caller.timeout_s)
+                return await self.once()
             except CallError as error:
-                self._book_failure(error)
-                raise
-            except asyncio.CancelledError:
-                self._presume()
-                raise
-            self._settle(reply, time.monotonic() - begun)
+                if not self._here(error):
+                    raise
+                self._error = error
+                return await AsyncRetrying(
+                    retry=retry_if_exception(self._here),
+                    stop=self.out,
+                    wait=self.wait_s,
+                    sleep=self.pause,
+                    reraise=True,
+                )(self._once_more)
+        except _StopError:
+            return self._ended(unsent=True)
+        except DownError as down:
+            return self._ended(error=down.error)
+        except CallError as error:
+            if error.verdict is Verdict.RETRY:
+                wait_s = self._wait_s(error)
+                if self._presumes(error) and not self._spent(wait_s):
+                    return self._ended(again_at_s=time.monotonic() + wait_s)
+            return self._ended(error=error, unsent=error.verdict is Verdict.FATAL)
 
-    def out(self, state: RetryCallState) -> bool:
-        """Say whether to give up: attempts or seconds are used up."""
+    def _ended(self, **fields: Any) -> Outcome:
+        attempts = self._before.attempts + self._attempts
+        return Outcome(
+            attempts=self._attempts,
+            presumed_nano=self._presumed_nano,
+            history=History(self._failures, attempts, self._first_s),
+            **fields,
+        )
+
+    async def _once_more(self) -> Outcome:
+        """Make an attempt; the first is the one that failed already, so that its wait comes first."""
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
+        return await self.once()
+
+    def _here(self, error: BaseException) -> bool:
+        """Say whether to try again in this call."""
+        if not isinstance(error, CallError) or error.verdict not in {Verdict.RETRY, Verdict.WAIT}:
+            return False
+        return not self._presumes(error)
+
+    def _presumes(self, error: CallError) -> bool:
+        """Say whether a failed attempt is booked as billed."""
+        return error.maybe_billed and (self._caller.presume_5xx or error.kind is not ErrorKind.SERVER_ERROR)
+
+    def _spent(self, wait_s: float) -> bool:
+        """Say whether attempts or seconds are used up."""
         since_s = 0.0 if self._first_s is None else time.monotonic() - self._first_s
-        late = since_s + state.upcoming_sleep > self._caller.policy.deadline_s
+        late = since_s + wait_s > self._caller.policy.deadline_s
         return late or self._failures >= self._caller.policy.attempts
 
-    def wait_s(self, state: RetryCallState) -> float:
-        """Return how long to wait: what the endpoint asked for plus jitter, else full jitter over a doubling span."""
-        error = state.outcome.exception() if state.outcome else None
-        doublings = min(MAX_DOUBLINGS, self._failures + self._limited - 1)
+    def _wait_s(self, error: BaseException | None) -> float:
+        doublings = min(MAX_DOUBLINGS, max(0, self._failures + self._limited - 1))
         span = min(MAX_WAIT_S, BASE_WAIT_S * 2**doublings)
         if isinstance(error, CallError) and error.retry_after_s is not None:
             return error.retry_after_s + random.uniform(0, min(1.0, span))
         return random.uniform(0, span)
 
+    async def once(self) -> Outcome:
+        """Make one attempt; raises CallError, or _StopError where nothing was sent."""
+        gate = self._caller.gate
+        send = await gate.enter(self._request.tokens, self._stopping)
+        if send is None:
+            raise _StopError
+        came: Reply | CallError | None = None
+        sent = False
+        try:
+            await self._reserve()
+            send, sent = replace(send, begun_s=time.monotonic()), True
+            came = reply = await self._send(send)
+            return self._settle(reply, time.monotonic() - send.begun_s)
+        except CallError as error:
+            came = error
+            raise
+        finally:
+            gate.leave(send, came, sent=sent)
+
+    async def _reserve(self) -> None:
+        """Set the worst cost aside and say that a request is about to be sent."""
+        worst = self._request.worst_nano
+        if not await self._wallet.reserve(worst):
+            raise _StopError
+        try:
+            stop = self._stopping()  # it may have waited long for its money
+            if not stop:
+                self._sending()
+        except BaseException:
+            self._wallet.release(worst)
+            raise
+        if stop:
+            self._wallet.release(worst)
+            raise _StopError
+
+    async def _send(self, send: Send) -> Reply:
+        caller, self._attempts = self._caller, self._attempts + 1
+        number = str(self._before.attempts + self._attempts)
+        self._first_s = send.begun_s if self._first_s is None else self._first_s
+        headers = {"X-Request-Key": self._request.key, "X-Attempt": number}
+        try:
+            return await caller.endpoint.send(self._request.content, headers, caller.timeout_s)
+        except CallError as error:
+            self._book_failure(error, probe=send.probe)
+            raise
+        except asyncio.CancelledError:
+            self._presume()
+            raise
+
+    def out(self, state: RetryCallState) -> bool:
+        """Say whether to give up: attempts or seconds are used up."""
+        return self._spent(state.upcoming_sleep)
+
+    def wait_s(self, state: RetryCallState) -> float:
+        """Return how long to wait: what the endpoint asked for plus jitter, else full jitter over a doubling span."""
+        return self._wait_s(state.outcome.exception() if state.outcome else None)
+
     async def pause(self, seconds: float) -> None:
         """Wait outside the slot, and for the retry budget; leave as soon as the run stops."""
         until = time.monotonic() + seconds
-        limited = self._limited and not self._failures
         while True:
             if self._stopping():
                 raise _StopError
             left = until - time.monotonic()
-            if left <= 0 and (limited or self._caller.retries.allow(time.monotonic())):
+            if left <= 0 and (self._free or self._caller.retries.allow(time.monotonic())):
                 return
             await asyncio.sleep(min(POLL_S, left) if left > 0 else POLL_S)
 
-    def _book_failure(self, error: CallError) -> None:
-        if error.verdict is Verdict.WAIT:
-            self._limited += 1
+    def _book_failure(self, error: CallError, *, probe: bool) -> None:
+        self._free = error.verdict is Verdict.WAIT
+        if self._free or (probe and is_down(error)):
+            self._limited += 1  # a probe tells of the endpoint, not of its row
         else:
             self._failures += 1
-        if error.maybe_billed and (self._caller.presume_5xx or error.kind is not ErrorKind.SERVER_ERROR):
+        if self._presumes(error):
             self._presume()
         else:
             self._wallet.release(self._request.worst_nano)
@@ -186,16 +271,11 @@ class _Tries:
     def _presume(self) -> None:
         worst = self._request.worst_nano
         self._wallet.presume(worst)
-        self.outcome = replace(self.outcome, presumed_nano=self.outcome.presumed_nano + worst)
+        self._presumed_nano += worst
 
-    def _settle(self, reply: Reply, latency_s: float) -> None:
-        cost = cost_nano(self._caller.price, reply.usage)
-        self._wallet.settle(self._request.worst_nano, cost)
-        self.outcome = replace(
-            self.outcome,
-            reply=reply,
-            usage=self.outcome.usage + reply.usage,
-            cost_nano=self.outcome.cost_nano + cost,
-            latency_s=latency_s,
-            over_reserve=cost > self._request.worst_nano,
+    def _settle(self, reply: Reply, latency_s: float) -> Outcome:
+        worst, cost = self._request.worst_nano, cost_nano(self._caller.price, reply.usage)
+        self._wallet.settle(worst, cost)
+        return self._ended(
+            reply=reply, usage=reply.usage, cost_nano=cost, latency_s=latency_s, over_reserve=cost > worst
         )

@@ -10,6 +10,7 @@ import logging
 import os
 import queue
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from distributed.scheduler import KilledWorker
 from distributed.security import Security
 
 from routellm_batch.config_cluster import ClusterConfig, TlsConfig
-from routellm_batch.errors import ConfigError
+from routellm_batch.errors import ConfigError, WorkerLostError
 from routellm_batch.events import Sink, from_plain, to_plain
 from routellm_batch.logs import install_redaction
 from routellm_batch.process import drain, drain_all, subscribe
@@ -31,13 +32,16 @@ from routellm_batch.types import Done
 
 THREADS = 2
 """Tasks at once in a worker process: one's calls fill the gap while the other's last reply is awaited."""
-RESUBMITS = 3
+RESUBMITS = 1
+"""A task whose worker died is started again this often, beside no other such task: one of them may be the killer."""
+ALLOWED_DEATHS = 2
+"""Dask itself starts a task again after this many deaths."""
 GPU = "GPU"
 """Resource that a worker with a GPU announces: ``dask worker --resources "GPU=1"``."""
 TOPIC = "routellm-events"
 SETTINGS = {
     "distributed.worker.daemon": True,
-    "distributed.scheduler.allowed-failures": 10,
+    "distributed.scheduler.allowed-failures": ALLOWED_DEATHS,
     "distributed.scheduler.work-stealing": False,
     "distributed.admin.low-level-log-length": 0,
     "distributed.comm.timeouts.connect": "30s",
@@ -59,8 +63,8 @@ class _Sent:
     """What its worker must have free."""
     future: Future[Any] | None = None
     """Held, or Dask would forget the task."""
-    deaths: int = 0
-    """Workers that died with it."""
+    trials: int = 0
+    """Times that it was started again because its worker died."""
 
 
 class WorkerCare(WorkerPlugin):
@@ -88,6 +92,8 @@ class DaskRunner:
         self._sink = sink
         self._finished: queue.Queue[Future[Any]] = queue.Queue()
         self._tasks: dict[str, _Sent] = {}
+        self._suspects: deque[_Sent] = deque()
+        self._on_trial: str | None = None
         self._number = 0
         self._draining, self._drain_again_s = False, 0.0
         dask.config.set(SETTINGS)
@@ -112,6 +118,9 @@ class DaskRunner:
 
     def wait(self, timeout_s: float) -> Sequence[Done]:
         """Return what has finished."""
+        if self._draining and self._suspects:
+            given_up, self._suspects = self._suspects, deque()
+            return [Done(sent.task, error=_lost(sent)) for sent in given_up]
         try:
             futures = [self._finished.get(timeout=timeout_s)]
         except queue.Empty:
@@ -134,7 +143,11 @@ class DaskRunner:
         if self._cluster is not None:
             self._cluster.close()
 
-    def _submit(self, sent: _Sent) -> None:
+    def _try_suspect(self) -> None:
+        if self._suspects and self._on_trial is None:
+            self._on_trial = self._submit(self._suspects.popleft())
+
+    def _submit(self, sent: _Sent) -> str:
         self._number += 1
         key = f"{sent.function.__name__}-{self._token}-{self._number}"
         future = self._client.submit(
@@ -142,11 +155,15 @@ class DaskRunner:
         )
         self._tasks[key] = replace(sent, future=future)
         future.add_done_callback(self._finished.put)
+        return key
 
     def _done(self, future: Future[Any]) -> Done | None:
         sent = self._tasks.pop(str(future.key), None)
         if sent is None:
             return None
+        if self._on_trial == future.key:
+            self._on_trial = None
+        self._try_suspect()
         if future.status == "finished":
             receipt = future.result()
             future.release()
@@ -155,15 +172,22 @@ class DaskRunner:
             future.exception() if future.status == "error" else ConnectionError("the Dask scheduler is gone")
         )
         future.release()
-        if isinstance(error, KilledWorker) and sent.deaths < RESUBMITS and not self._draining:
-            log.warning("a worker died; its shard is started again")
-            self._submit(replace(sent, deaths=sent.deaths + 1))
-            return None
+        if isinstance(error, KilledWorker):
+            if sent.trials < RESUBMITS and not self._draining:
+                log.warning("a task's workers died; it is started again")
+                self._suspects.append(replace(sent, trials=sent.trials + 1))
+                self._try_suspect()
+                return None
+            error = _lost(sent)
         return Done(sent.task, error=error)
 
     def _on_event(self, event: tuple[float, dict[str, Any]]) -> None:
         fields = {name: value for name, value in event[1].items() if name != "worker"}
         self._sink(from_plain(fields))
+
+
+def _lost(sent: _Sent) -> WorkerLostError:
+    return WorkerLostError((sent.trials + 1) * (ALLOWED_DEATHS + 1))
 
 
 async def _drain(token: str) -> None:

@@ -6,6 +6,7 @@ shards whose rows wait for another shard's answer, and for those that the budget
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,10 +14,16 @@ from typing import Literal
 
 import pyarrow as pa
 
+from routellm_batch.ledger.local import local_folder
+from routellm_batch.ledger.record import CallRecord
+from routellm_batch.ledger.shard import ShardLedger
+from routellm_batch.ledger.state import LedgerState
+from routellm_batch.ledger.succession import adopt, wait_for_predecessors
+from routellm_batch.ledger.writer import LedgerWriter
 from routellm_batch.planning import score_key
-from routellm_batch.process import emit, run_on_loop
+from routellm_batch.process import draining, emit, run_on_loop
 from routellm_batch.stages.fanout import FanOut
-from routellm_batch.stages.job import CallJob, endpoint_pool
+from routellm_batch.stages.job import CallJob, EndpointPool, endpoint_pool
 from routellm_batch.stages.plan import copies_path
 from routellm_batch.stages.requests import Call, build_call
 from routellm_batch.stages.respond import (
@@ -30,7 +37,6 @@ from routellm_batch.stages.respond import (
 )
 from routellm_batch.stages.rows import Prompt, decode_prompts, input_columns
 from routellm_batch.storage.inputs import read_rows
-from routellm_batch.storage.ledger import CallRecord, LedgerState, ShardLedger
 from routellm_batch.storage.progress import STAGE, marker_name
 from routellm_batch.storage.store import FsStore
 from routellm_batch.tables import from_parquet
@@ -81,6 +87,8 @@ class CallReceipt:
     """Settled and presumed for this shard, by all tasks there ever were."""
     stop: str | None
     """Why this process calls no more, if so."""
+    short: bool = False
+    """The grant did not pay for a row's worst case."""
 
 
 @dataclass
@@ -104,28 +112,27 @@ def call_shard(task: CallTask) -> CallReceipt:
 
     """
     shard = _open(task)
-    before, stop = shard.state.spent_nano, None
+    calls = _missing(task, shard, shard.state.records) if task.mode == "call" else []
+    if calls:
+        _claim(task, shard)
+        calls = _missing(task, shard, shard.state.records)
+    before, stop, short, unsent = shard.state.spent_nano, None, False, 0
     wallet = Wallet(None if task.grant_nano is None else task.grant_nano - max(0, before - task.known_nano))
     records = dict(shard.state.records)
-    calls = _missing(task, shard, records) if task.mode == "call" else []
-    unsent = 0
     if calls:
         pool = endpoint_pool(task.job)
-        fan_out = FanOut(task.shard.index, pool, shard.ledger, wallet, emit)
-        _run(fan_out, calls)
-        stop = pool.stop
-        for row, record in fan_out.records.items():
+        made = _fan_out(task, pool, shard, wallet, calls)
+        stop, short = pool.stop, wallet.empty
+        for row, record in made.items():
             records[row] = record.after(records[row]) if row in records else record
-        unsent = sum(
-            call.row not in fan_out.records or fan_out.records[call.row].status == "unsent" for call in calls
-        )
+        unsent = sum(call.row not in made or made[call.row].status == "unsent" for call in calls)
     waits = any(owner != task.shard.index for owner, _ in shard.copies.values())
     # A process that stopped calling for errors leaves its shards open: their failures may be mended by a resume.
     committed = task.mode == "finish" or (unsent == 0 and not waits and stop is None)
     if committed:
         _commit(task, shard, records)
     total = before + wallet.settled_nano + wallet.presumed_nano
-    return CallReceipt(task.shard.index, committed, unsent, total, stop)
+    return CallReceipt(task.shard.index, committed, unsent, total, stop, short)
 
 
 def _open(task: CallTask) -> _Open:
@@ -138,7 +145,7 @@ def _open(task: CallTask) -> _Open:
     if task.has_copies:
         rows = from_parquet(job.run.store.read(copies_path(job.cut, shard))).to_pylist()
         copies = {row["row"]: (row["owner_shard"], row["owner_row"]) for row in rows}
-    ledger = ShardLedger(job.run.store, shard.name)
+    ledger = ShardLedger(job.run.store, shard.name, epoch=job.epoch)
     return _Open(scores, ["strong" if s else "weak" for s in strong], copies, ledger, ledger.load())
 
 
@@ -180,14 +187,44 @@ def _columns(task: CallTask) -> list[str]:
     return input_columns(task.job.config.input.columns, task.job.config.input.keep)
 
 
-def _run(fan_out: FanOut, calls: list[Call]) -> None:
+def _claim(task: CallTask, shard: _Open) -> None:
+    """Become the shard's only runner, with all that earlier ones left."""
+    run = task.job.run
+    folder = local_folder(run.uri)
+    _adopt_all(run.uri, task.job.token)
+    state = shard.ledger.claim()
+    shard.state = wait_for_predecessors(
+        shard.ledger,
+        state,
+        lambda: adopt(run.store, folder, task.shard.name),
+        lease_s=task.job.lease_s,
+        now_s=time.monotonic,
+        sleep=time.sleep,
+        stopping=lambda: draining(task.job.token),
+    )
+
+
+@lru_cache(maxsize=4)
+def _adopt_all(run_uri: str, token: str) -> int:  # noqa: ARG001 - once in each process and start
+    """Store what dead processes left on this machine, whatever shard it is of."""
+    return adopt(FsStore(run_uri), local_folder(run_uri))
+
+
+def _fan_out(
+    task: CallTask, pool: EndpointPool, shard: _Open, wallet: Wallet, calls: list[Call]
+) -> dict[int, CallRecord]:
+    writer = LedgerWriter(shard.ledger, local_folder(task.job.run.uri), lease_s=task.job.lease_s)
     try:
+        fan_out = FanOut(task.shard.index, pool, writer, wallet, emit)
         run_on_loop(fan_out.run(calls))
     except ExceptionGroup as group:
         error: BaseException = group
         while isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
         raise error from None
+    finally:
+        writer.close()
+    return fan_out.records
 
 
 def _commit(task: CallTask, shard: _Open, records: dict[int, CallRecord]) -> None:
@@ -201,7 +238,7 @@ def _commit(task: CallTask, shard: _Open, records: dict[int, CallRecord]) -> Non
     final = {row: r for row, r in [*records.items(), *copies.items()] if r.status in FINAL}
     _write(task, shard.scores, final)
     summary = summarise(shard.scores, records, copies, shard.state)
-    receipt = {"rows": shard.scores.num_rows, "writers": shard.ledger.writers, "summary": summary.to_dict()}
+    receipt = {"rows": shard.scores.num_rows, "entries": shard.ledger.entries, "summary": summary.to_dict()}
     job.run.commit(STAGE, marker_name(task.shard.name, task.revision), receipt)
 
 

@@ -1,27 +1,34 @@
-"""Fanning one shard's calls out: both endpoints at once, every reply persisted within a micro-batch."""
+"""Fanning one shard's calls out: both endpoints at once, every reply persisted within a micro-batch.
+
+Each route has a lane. It names rows in an intent, which is on storage before the first of them is sent; a row
+whose send may have been billed in vain goes back to its lane, and is sent again under another intent.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import heapq
+import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from routellm_batch.config import LabelConfig
-from routellm_batch.config_endpoints import EndpointConfig
-from routellm_batch.endpoints.caller import Outcome, Request
+from routellm_batch.endpoints.caller import Caller
+from routellm_batch.endpoints.outcome import History, Outcome
 from routellm_batch.events import CallProgress
+from routellm_batch.ledger.record import CallRecord
+from routellm_batch.ledger.writer import LedgerWriter
+from routellm_batch.stages.answers import Pending, next_question, record_of
 from routellm_batch.stages.job import EndpointPool
-from routellm_batch.stages.labels import ask_again, judge
-from routellm_batch.stages.requests import Call, follow_up
-from routellm_batch.storage.ledger import CallRecord, ShardLedger
-from routellm_batch.types import ROUTES, ErrorKind, Route, Verdict
+from routellm_batch.stages.requests import Call
+from routellm_batch.types import ROUTES, Route, Verdict
 from routellm_batch.wallet import Wallet
 
-MICRO_BATCH = 64
-"""Rows to one intent, and results to one object."""
-FLUSH_S = 5.0
-"""A reply waits no longer than this to be persisted."""
+INTENT_ROWS = 64
+"""Rows to one intent, at least where so many wait; more where more are in flight."""
+MAX_INTENT_ROWS = 256
+LOOK_S = 0.25
 PROGRESS_S = 0.5
 
 
@@ -31,115 +38,51 @@ class FanOut:
 
     shard: int
     pool: EndpointPool
-    ledger: ShardLedger
+    writer: LedgerWriter
     wallet: Wallet
     emit: Callable[[CallProgress], None]
     records: dict[int, CallRecord] = field(default_factory=dict)
     """Row → what came of it, in this go."""
-    _buffer: list[CallRecord] = field(default_factory=list)
-    _full: asyncio.Event = field(default_factory=asyncio.Event)
-    _writing: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _ending: bool = False
-    _broken: bool = False
-    _open: int = 0
+    open: int = 0
     _failed: int = 0
 
     async def run(self, calls: Sequence[Call]) -> None:
         """Make the calls; returns when each is answered, failed or known not to be sent."""
-        flushing, reporting = (
-            asyncio.create_task(self._flush_often()),
-            asyncio.create_task(self._report_often()),
-        )
+        writing = asyncio.create_task(self.writer.run(self.stopping))
+        reporting = asyncio.create_task(self._report_often())
         try:
             async with asyncio.TaskGroup() as group:
                 for route in ROUTES:
-                    group.create_task(self._route(route, [call for call in calls if call.route == route]))
+                    mine = [Pending(call, call.request) for call in calls if call.route == route]
+                    group.create_task(_Lane(self, route, mine).run())
         finally:
             reporting.cancel()
-            self._ending = True  # never cancelled: a write under way must end before the ledger is read
-            self._full.set()
-            await flushing
+            self.writer.finish()
+            await writing
             self._report()
+        if self.writer.error is not None:
+            raise self.writer.error
 
-    async def _route(self, route: Route, calls: Sequence[Call]) -> None:
-        """Open micro-batches as fast as calls end; an intent is on storage before its first send."""
-        window = asyncio.Semaphore(self.pool.callers[route].gate.concurrency + MICRO_BATCH // 2)
-        async with asyncio.TaskGroup() as group:
-            for start in range(0, len(calls), MICRO_BATCH):
-                batch = calls[start : start + MICRO_BATCH]
-                await window.acquire()
-                window.release()
-                if self._stopping() or self.wallet.empty:
-                    return
-                async with self._writing:
-                    rows = [(call.row, call.request.worst_nano) for call in batch]
-                    await asyncio.to_thread(self.ledger.write_intent, route, rows)
-                for call in batch:
-                    await window.acquire()
-                    group.create_task(self._row(call, window))
+    def stopping(self) -> bool:
+        """Say whether this task is to begin nothing more."""
+        return self.writer.error is not None or self.pool.stopping()
 
-    async def _row(self, call: Call, window: asyncio.Semaphore) -> None:
-        self._open += 1
-        try:
-            self._keep(await self._answer(call))
-        finally:
-            self._open -= 1
-            window.release()
+    def keep(self, record: CallRecord, *, final: bool) -> None:
+        """Take a record of one send, or of a row's end."""
+        self.writer.add(record)
+        known = self.records.get(record.row)
+        self.records[record.row] = record if known is None else record.after(known)
+        if final:
+            failed = record.status == "failed"
+            self._failed += failed
+            self.pool.count(record.route, failed=failed)
 
-    async def _answer(self, call: Call) -> CallRecord:
-        """Call one row, asking again where a label is wanted and the answer is none."""
-        config, label = self.pool.job.config, self.pool.job.config.label
-        end: EndpointConfig = getattr(config.endpoints, call.route)
-        request = call.request
-        record = await self._once(call, request)
-        for _ in range(label.reask if label else 0):
-            if label is None or record.error_kind != ErrorKind.INVALID_LABEL:
-                break
-            answer = record.answer or ""
-            request = follow_up(end, request, answer, ask_again(label, judge(label, answer).problem or ""))
-            second = await self._once(call, request)
-            record = replace(second.after(record), status=second.status)
-        if record.status != "unsent":
-            self.pool.count(call.route, failed=record.status == "failed")
-        return record
-
-    def _stopping(self) -> bool:
-        return self._broken or self.pool.stopping()
-
-    async def _once(self, call: Call, request: Request) -> CallRecord:
-        outcome = await self.pool.callers[call.route].call(request, self.wallet, self._stopping)
-        self._watch(call.route, outcome)
-        return _record(call, outcome, self.pool.job.config.label)
-
-    def _watch(self, route: Route, outcome: Outcome) -> None:
+    def watch(self, route: Route, outcome: Outcome) -> None:
+        """Stop calling where an outcome says so."""
         if outcome.error is not None and outcome.error.verdict is Verdict.FATAL:
             self.pool.fatal(outcome.error.kind)
         if outcome.over_reserve:
             self.pool.exceeded(route, capped=self.wallet.grant_nano is not None)
-
-    def _keep(self, record: CallRecord) -> None:
-        self.records[record.row] = record
-        self._failed += record.status == "failed"
-        self._buffer.append(record)
-        if len(self._buffer) >= MICRO_BATCH:
-            self._full.set()
-
-    async def _flush_often(self) -> None:
-        while self._buffer or not self._ending:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(0 if self._ending else FLUSH_S):
-                    await self._full.wait()
-            self._full.clear()
-            async with self._writing:
-                records, self._buffer = self._buffer, []
-                if records:
-                    try:
-                        await asyncio.to_thread(self.ledger.write_results, records)
-                    except BaseException:
-                        self._broken = (
-                            True  # what can't be persisted must not be paid for: nothing more is sent
-                        )
-                        raise
 
     async def _report_often(self) -> None:
         while True:
@@ -148,36 +91,95 @@ class FanOut:
 
     def _report(self) -> None:
         answered = sum(record.status != "unsent" for record in self.records.values())
-        self.emit(CallProgress(self.shard, answered, self._failed, self._open, self.wallet.settled_nano))
+        self.emit(CallProgress(self.shard, answered, self._failed, self.open, self.wallet.settled_nano))
 
 
-def _record(call: Call, outcome: Outcome, label: LabelConfig | None) -> CallRecord:
-    """Return what the ledger keeps of an outcome."""
-    reply, kind, tag = outcome.reply, outcome.error.kind if outcome.error else None, None
-    if reply is not None:
-        if not reply.answer.strip():
-            kind = (
-                ErrorKind.CONTENT_FILTER
-                if reply.finish_reason == "content_filter"
-                else ErrorKind.EMPTY_ANSWER
+class _Lane:
+    """One route's rows: those not sent yet, and those that wait to be sent again."""
+
+    def __init__(self, fan: FanOut, route: Route, rows: Sequence[Pending]) -> None:
+        self._fan = fan
+        self._route = route
+        self._caller: Caller = fan.pool.callers[route]
+        self._fresh = deque(rows)
+        self._later: list[tuple[float, int, Pending]] = []
+        """Heap of (due, row, …)."""
+        self._open = 0
+        self._moved = asyncio.Event()
+
+    async def run(self) -> None:
+        """Send all rows; returns when nothing is open and nothing more is to be sent."""
+        async with asyncio.TaskGroup() as group:
+            while self._open or ((self._fresh or self._later) and not self._ending()):
+                batch = [] if self._ending() or self._fan.writer.silent() else self._take(time.monotonic())
+                if not batch:
+                    await self._pause()
+                    continue
+                rows = [(one.call.row, one.request.worst_nano) for one in batch]
+                await self._fan.writer.intend(self._route, rows, self._fan.stopping)
+                if self._fan.writer.error is None:
+                    self._open += len(batch)
+                    self._fan.open += len(batch)
+                    for one in batch:
+                        group.create_task(self._send(one))
+
+    def _ending(self) -> bool:
+        return self._fan.stopping() or self._fan.wallet.empty
+
+    def _take(self, now_s: float) -> list[Pending]:
+        """Return the rows of the next intent: those that are due first, then fresh ones, as many as there is room for."""
+        busy = self._caller.gate.concurrency
+        size = min(MAX_INTENT_ROWS, max(INTENT_ROWS, busy))
+        room = busy + 2 * size - self._open
+        if room < size:
+            return []
+        batch: list[Pending] = []
+        while self._later and len(batch) < size and self._later[0][0] <= now_s:
+            if not (self._later[0][2].asks_again or self._caller.may_retry(now_s)):
+                break
+            batch.append(heapq.heappop(self._later)[2])
+        while self._fresh and len(batch) < size:
+            batch.append(self._fresh.popleft())
+        return batch
+
+    async def _pause(self) -> None:
+        """Wait until a row ends or comes due, but not long: a stop is not announced."""
+        self._moved.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_S):
+                await self._moved.wait()
+
+    async def _send(self, one: Pending) -> None:
+        fan = self._fan
+        try:
+            outcome = await self._caller.call(
+                one.request,
+                fan.wallet,
+                lambda: fan.stopping() or fan.writer.silent(),
+                one.history,
+                lambda: fan.writer.sending(one.call.row),
             )
-        elif label is not None:
-            tag = judge(label, reply.answer).label
-            kind = ErrorKind.INVALID_LABEL if tag is None else None
-    status = "unsent" if outcome.unsent else "failed" if kind is not None else "ok"
-    return CallRecord(
-        row=call.row,
-        route=call.route,
-        status=status,
-        request_key=call.request.key,
-        error_kind=None if kind is None else str(kind),
-        answer=reply.answer if reply else None,
-        label=tag,
-        finish_reason=reply.finish_reason if reply else None,
-        model=reply.model if reply else None,
-        attempts=outcome.attempts,
-        usage=outcome.usage,
-        cost_nano=outcome.cost_nano,
-        presumed_nano=outcome.presumed_nano,
-        latency_s=outcome.latency_s,
-    )
+        except OSError:  # the local log is full: nothing was sent, and the writer says why
+            outcome = Outcome(unsent=True, history=one.history)
+        finally:
+            self._open -= 1
+            fan.open -= 1
+            self._moved.set()
+        self._end(one, outcome)
+
+    def _end(self, one: Pending, outcome: Outcome) -> None:
+        """Book a row's outcome, and put the row back where it is to be sent again."""
+        self._fan.watch(self._route, outcome)
+        record = record_of(one.call, outcome, self._fan.pool.job.config.label)
+        question = next_question(self._fan.pool.job.config, one, record)
+        back: Pending | None = None
+        if question is not None:
+            back = replace(one, request=question, reasks=one.reasks + 1, asks_again=True, history=History())
+            # Its answer is kept, should there be no second.
+        elif outcome.again_at_s is not None or outcome.unsent:
+            back = replace(one, history=outcome.history, asks_again=outcome.unsent)
+        if back is not None:
+            record = replace(record, status="unsent")
+            due_s = outcome.again_at_s or time.monotonic()
+            heapq.heappush(self._later, (due_s, one.call.row, back))
+        self._fan.keep(record, final=back is None)

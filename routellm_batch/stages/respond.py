@@ -9,8 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from routellm_batch.config import Config
+from routellm_batch.ledger.record import CallRecord
+from routellm_batch.ledger.state import LedgerState
 from routellm_batch.pricing import nano_to_usd
-from routellm_batch.storage.ledger import CallRecord, LedgerState
 from routellm_batch.storage.run import Run
 from routellm_batch.summary import CallSummary, FailedRow, RouteTotals, SlowRow, latency_bin
 from routellm_batch.tables import failed_schema, from_parquet, response_schema, to_parquet

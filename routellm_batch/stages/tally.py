@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
+from routellm_batch.ledger.shard import ShardLedger
 from routellm_batch.stages.respond import route_totals, summarise
-from routellm_batch.storage.ledger import ShardLedger
 from routellm_batch.storage.progress import STAGE, marker_name, newest_markers
 from routellm_batch.storage.run import Run
 from routellm_batch.summary import CallSummary
@@ -45,6 +45,6 @@ def _tally(run: Run, shard: str, revision: int | None) -> Tally:
     marker = run.marker(STAGE, marker_name(shard, revision))
     summary = CallSummary.from_dict(marker["summary"])
     # A later pass over its failed or unfunded rows may have spent money and died before its own marker.
-    if (summary.failed or summary.unfunded) and ledger.count_writers() > marker["writers"]:
+    if (summary.failed or summary.unfunded) and ledger.count_entries() > marker["entries"]:
         summary = replace(summary, routes=route_totals(ledger.load()))
     return Tally(shard, revision, summary)

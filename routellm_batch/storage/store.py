@@ -135,6 +135,8 @@ class FsStore:
         if not paths:
             return []
         full = [f"{self._base}/{path}" for path in paths]
+        if any(sign in self._base for sign in "*?["):  # fsspec would take it for a pattern
+            return [self.read(path) for path in paths]
         found = self._attempt(self._fs.cat, full)
         return (
             [bytes(found[path]) for path in full]

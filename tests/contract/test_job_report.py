@@ -190,7 +190,7 @@ def test_the_layout_is_the_contracts(tmp_path: Path, stub: Stub) -> None:
     for shard in ("000000", "000001"):
         expected |= {f"score/{shard}.parquet", f"responses/{shard}.parquet"}
         expected |= {f"commit/score/{shard}.json", f"commit/call/{shard}.json"}
-    expected.add("failed/000001.parquet")
+    expected |= {"failed/000001.parquet", "epoch/000001.json", "epoch/000001.end"}
     names = {name for name in result.objects() if not name.startswith("call/")}
     assert expected == names
     root = tmp_path / "root" / "runs" / "job"

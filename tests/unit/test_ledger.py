@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from routellm_batch.storage.ledger import CallRecord, ShardLedger
+from routellm_batch.errors import FencedError
+from routellm_batch.ledger.record import CallRecord
+from routellm_batch.ledger.shard import ShardLedger
 from routellm_batch.storage.store import FsStore
 from routellm_batch.types import Usage
 
@@ -30,60 +32,121 @@ def record(row: int, status: str = "ok", **fields: object) -> CallRecord:
     return replace(base, **fields)
 
 
+def claimed(store: FsStore, epoch: int = 0) -> ShardLedger:
+    """Return the ledger of a new runner of the shard."""
+    ledger = ShardLedger(store, "000000", epoch=epoch)
+    ledger.claim()
+    return ledger
+
+
+def put(ledger: ShardLedger, *records: CallRecord) -> None:
+    ledger.write_results([one.to_json() for one in records])
+
+
 def test_an_untouched_shard_has_an_empty_ledger(store: FsStore) -> None:
-    """Nothing was sent, nothing was spent, and there was no writer."""
+    """Nothing was sent, nothing was spent, and nobody wrote."""
     state = ShardLedger(store, "000000").load()
-    assert ({}, {}, 0, 0) == (state.records, state.orphans, state.writers, state.spent_nano)
+    assert ({}, {}, 0, 0) == (state.records, state.orphans, state.entries, state.spent_nano)
 
 
 def test_results_close_their_intents(store: FsStore) -> None:
     """Rows of an intent with a result are known; those without one are orphans at their worst cost, by route."""
-    ledger = ShardLedger(store, "000000")
+    ledger = claimed(store)
     ledger.write_intent("weak", [(0, 70), (1, 80)])
     ledger.write_intent("strong", [(2, 900), (3, 1000)])
-    ledger.write_results([record(0), record(2, route="strong", cost_nano=500)])
+    put(ledger, record(0), record(2, route="strong", cost_nano=500))
     state = ShardLedger(store, "000000").load()
     assert {0: 100, 2: 500} == {row: found.cost_nano for row, found in state.records.items()}
-    assert ({"weak": (1, 80), "strong": (1, 1000)}, 1, 1680) == (
+    assert ({"weak": (1, 80), "strong": (1, 1000)}, {ledger.runner}, 1680) == (
         state.orphans,
-        state.writers,
+        set(state.open_runners),
         state.spent_nano,
     )
 
 
-def test_orphans_stay_orphans(store: FsStore) -> None:
-    """A later writer's result does not undo what an earlier writer may have sent."""
-    first = ShardLedger(store, "000000")
-    first.write_intent("weak", [(0, 70)])
-    second = ShardLedger(store, "000000")
-    assert 1 == second.load().writers
-    second.write_intent("weak", [(0, 70)])
-    second.write_results([record(0)])
+def test_each_intent_authorises_one_send(store: FsStore) -> None:
+    """A row that is sent again is named again, and each send without a record is presumed at its own worst cost."""
+    ledger = claimed(store)
+    ledger.write_intent("weak", [(0, 70)])
+    put(ledger, record(0, "unsent", cost_nano=0, presumed_nano=70))
+    ledger.write_intent("weak", [(0, 90)])
     state = ShardLedger(store, "000000").load()
-    assert ({"weak": (1, 70)}, 170, 2) == (state.orphans, state.spent_nano, state.writers)
+    assert ({"weak": (1, 90)}, 160) == (state.orphans, state.spent_nano)
 
 
-def test_two_writers_never_share_a_number(store: FsStore) -> None:
-    """Both that found the ledger empty write to it, and nothing of either is lost."""
+def test_orphans_stay_orphans(store: FsStore) -> None:
+    """A later runner's result does not undo what an earlier one may have sent."""
+    claimed(store).write_intent("weak", [(0, 70)])
+    second = claimed(store)
+    second.write_intent("weak", [(0, 70)])
+    put(second, record(0))
+    state = ShardLedger(store, "000000").load()
+    assert ({"weak": (1, 70)}, 170) == (state.orphans, state.spent_nano)
+
+
+def test_a_claim_shuts_the_earlier_runner_out(store: FsStore) -> None:
+    """Who has not read a newer claim can't write an intent, so one row never has two live runners."""
+    first = claimed(store)
+    first.write_intent("weak", [(0, 70)])
+    second = claimed(store)
+    for forbidden in (lambda: first.write_intent("weak", [(1, 70)]), first.beat):
+        with pytest.raises(FencedError):
+            forbidden()
+    second.write_intent("weak", [(1, 70)])
+    put(first, record(0))  # what it still gets is not lost
+    state = ShardLedger(store, "000000").load()
+    assert ({0}, {second.runner}) == (set(state.records), set(state.open_runners))
+
+
+def test_two_claims_at_once_leave_one_runner(store: FsStore) -> None:
+    """Of two that found the same log, the later claim counts."""
     one, other = ShardLedger(store, "000000"), ShardLedger(store, "000000")
     for ledger in (one, other):
         ledger.load()
-    for ledger, row in ((one, 0), (other, 1)):
-        ledger.write_intent("weak", [(row, 70)])
-    for ledger, row in ((one, 0), (other, 1)):
-        ledger.write_results([record(row)])
-    state = ShardLedger(store, "000000").load()
-    assert ({0, 1}, 2, {}) == (set(state.records), state.writers, state.orphans)
-    assert (1, 2, 2) == (one.writers, other.writers, ShardLedger(store, "000000").count_writers())
+    for ledger in (one, other):
+        ledger.claim()
+    with pytest.raises(FencedError):
+        one.write_intent("weak", [(0, 70)])
+    other.write_intent("weak", [(0, 70)])
+
+
+def test_a_runner_of_an_earlier_start_can_not_claim(store: FsStore) -> None:
+    """A zombie of a start that was taken over is shut out: by a seal, by a newer claim, by the epoch alone."""
+    ShardLedger(store, "000000", epoch=2).seal()
+    store.create("epoch/000006.json", b"{}")
+    for epoch in (1, 5):
+        with pytest.raises(FencedError):
+            claimed(store, epoch)
+    assert 6 == claimed(store, 6).load().epoch
+
+
+def test_a_seal_stops_a_runner_at_work(store: FsStore) -> None:
+    """The next intent after a seal is refused."""
+    ledger = claimed(store, 1)
+    ledger.write_intent("weak", [(0, 70)])
+    ShardLedger(store, "000000", epoch=2).seal()
+    with pytest.raises(FencedError):
+        ledger.write_intent("weak", [(1, 70)])
+
+
+def test_a_stale_listing_hides_nothing_that_was_paid(store: FsStore) -> None:
+    """A claim asks for the objects after the listed ones, entries and results alike."""
+    first = claimed(store)
+    first.write_intent("weak", [(0, 70), (1, 70)])
+    put(first, record(0))
+    put(first, record(1))
+    real = store.list
+    store.list = lambda folder: [o for o in real(folder) if "000000." in o.path]  # type: ignore[method-assign]
+    found = ShardLedger(store, "000000").claim()
+    assert ({0, 1}, {}) == (set(found.records), found.orphans)
 
 
 def test_records_of_a_row_add_up(store: FsStore) -> None:
     """Spending, tokens and attempts are summed over the tries; the answer is the last one's."""
     for answer, status in ((None, "failed"), ("Yes.", "ok")):
-        ledger = ShardLedger(store, "000000")
-        ledger.load()
+        ledger = claimed(store)
         ledger.write_intent("weak", [(0, 70)])
-        ledger.write_results([record(0, status, answer=answer, presumed_nano=30)])
+        put(ledger, record(0, status, answer=answer, presumed_nano=30))
     found = ShardLedger(store, "000000").load().records[0]
     assert ("ok", "Yes.", 2, 200, 60, Usage(20, 4, 10, 2)) == (
         found.status,
@@ -93,6 +156,12 @@ def test_records_of_a_row_add_up(store: FsStore) -> None:
         found.presumed_nano,
         found.usage,
     )
+
+
+def test_an_answer_is_not_given_up_for_a_failure() -> None:
+    """A zombie's late failure costs, and takes no answer away."""
+    found = record(0, "failed", cost_nano=1).after(record(0, answer="Yes."))
+    assert ("ok", "Yes.", 101) == (found.status, found.answer, found.cost_nano)
 
 
 def test_a_row_that_was_not_sent_after_all_keeps_its_outcome() -> None:
@@ -109,9 +178,9 @@ def test_a_row_that_was_not_sent_after_all_keeps_its_outcome() -> None:
 
 def test_intents_hold_no_text(store: FsStore) -> None:
     """An intent is row numbers, sums and a nonce."""
-    ShardLedger(store, "000000").write_intent("weak", [(0, 70)])
-    intent = json.loads(store.read("call/000000/000.i000000.json"))
-    assert ({"route", "nonce", "rows"}, [[0, 70]]) == (intent.keys(), intent["rows"])
+    claimed(store).write_intent("weak", [(0, 70)])
+    intent = json.loads(store.read("call/000000/000001.json"))
+    assert ({"kind", "route", "runner", "rows"}, [[0, 70]]) == (intent.keys(), intent["rows"])
 
 
 @settings(max_examples=60, deadline=None)
@@ -119,10 +188,10 @@ def test_intents_hold_no_text(store: FsStore) -> None:
 def test_any_answer_comes_back(answers: list[str]) -> None:
     """Line separators, control characters and every script survive the ledger's lines."""
     store = fresh()
-    ledger = ShardLedger(store, "000000")
+    ledger = claimed(store)
     clean = [text.encode("utf-8", "replace").decode() for text in answers]
     ledger.write_intent("weak", [(n, 1) for n in range(len(clean))])
-    ledger.write_results([record(n, answer=text) for n, text in enumerate(clean)])
+    put(ledger, *(record(n, answer=text) for n, text in enumerate(clean)))
     state = ShardLedger(store, "000000").load()
     assert clean == [state.records[n].answer for n in range(len(clean))]
 
@@ -135,13 +204,12 @@ def test_no_cent_is_forgotten(tries: list[tuple[int, str]]) -> None:
     """Whatever order tries and deaths come in, spent is the sum of all results and of all lost intents."""
     store, spent = fresh(), 0
     for row, status in tries:
-        ledger = ShardLedger(store, "000000")
-        ledger.load()
+        ledger = claimed(store)
         ledger.write_intent("weak", [(row, 1000)])
         if status == "lost":
             spent += 1000
             continue
-        ledger.write_results([record(row, status, cost_nano=7, presumed_nano=3)])
+        put(ledger, record(row, status, cost_nano=7, presumed_nano=3))
         spent += 10
     state = ShardLedger(store, "000000").load()
-    assert (spent, len(tries)) == (state.spent_nano, state.writers)
+    assert (spent, 2 * len(tries)) == (state.spent_nano, state.entries)

@@ -1,0 +1,165 @@
+"""The driver's loop over the call stage: which shard is sent out next, with what to spend, and when to stop."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import dataclass, field, replace
+
+from routellm_batch.dispatch import POLL_S, WINDOW, error_of
+from routellm_batch.errors import DataError, InterruptedRunError, WorkerLostError
+from routellm_batch.halt import Halt
+from routellm_batch.ledger.shard import ShardLedger
+from routellm_batch.protocols import Runner
+from routellm_batch.stages.call import CallReceipt, CallTask, call_shard
+from routellm_batch.stages.job import CallJob
+from routellm_batch.stages.plan import Plan
+from routellm_batch.stages.tally import Tally, tallies
+from routellm_batch.storage.progress import newest_markers
+from routellm_batch.types import Done, Shard
+
+MOST_TOLD = 3
+
+
+def grant_for(left_nano: int, tasks: int, slots: int) -> int:
+    """Return what the next task may spend: an even part of what is left over the tasks that may run beside it."""
+    return left_nano // max(1, min(tasks, WINDOW * slots))
+
+
+@dataclass
+class CallStage:
+    """The call stage of one start of a run."""
+
+    job: CallJob
+    plan: Plan
+    runner: Runner
+    halt: Halt
+    retry_failed: bool = False
+    clean: bool = True
+    """The start before this one, if any, left no runner behind."""
+    _waiting: deque[CallTask] = field(default_factory=deque)
+    _again: list[CallTask] = field(default_factory=list)
+    """Tasks that ran out of their grant."""
+    _finish: list[CallTask] = field(default_factory=list)
+    """Shards to be written once all calls are done."""
+    _running: dict[int, CallTask] = field(default_factory=dict)
+    _spent: dict[int, int] = field(default_factory=dict)
+    """Shard → settled and presumed, in nano-dollars, as its ledger last said."""
+    _unfunded: bool = False
+    _given_up: list[str] = field(default_factory=list)
+    """What is wrong with shards that can't be worked on; the others are."""
+    _error: BaseException | None = None
+    """What a task raised that nobody expected; raised again once the others have persisted their replies."""
+
+    def run(self) -> None:
+        """Call what is missing; returns when all is done or nothing more can be."""
+        self._load()
+        self._loop()
+        if self._unfunded:
+            self.halt.stop("budget", "what is left of budget.hard_cap_usd pays for no further call")
+        if self._given_up:
+            self.halt.stop("errors", "; ".join(self._given_up[:MOST_TOLD]))
+        if self.halt.state in {"finished", "budget"}:
+            self._waiting = deque(replace(task, mode="finish", grant_nano=None) for task in self._finish)
+            self._loop(finishing=True)
+
+    def _load(self) -> None:
+        if self.plan.cap_nano is not None and not self.clean:
+            self._seal()
+        known = {tally.shard: tally for tally in tallies(self.job.run, begun=self.plan.cap_nano is not None)}
+        revision = 1 + max((tally.revision or 0 for tally in known.values()), default=0)
+        copies = set(self.plan.copy_shards)
+        for shard in self.job.run.shards:
+            tally = known.get(shard.name)
+            if tally is not None:
+                self._spent[shard.index] = tally.summary.spent_nano + tally.summary.presumed_nano
+            committed = tally is not None and tally.revision is not None
+            if tally is None or not committed or self._reopened(tally):
+                task = CallTask(
+                    self.job,
+                    shard,
+                    has_copies=shard.index in copies,
+                    revision=revision if committed else 0,
+                    retry_failed=self.retry_failed,
+                )
+                self._waiting.append(task)
+
+    def _seal(self) -> None:
+        """Shut out what an earlier start left running, so that it spends nothing that is granted anew."""
+        run = self.job.run
+        done = newest_markers(run)
+        for name in run.store.folders("call"):
+            if name not in done:
+                ShardLedger(run.store, name, epoch=self.job.epoch).seal()
+
+    def _reopened(self, tally: Tally) -> bool:
+        return tally.summary.unfunded > 0 or (self.retry_failed and tally.summary.failed > 0)
+
+    def _loop(self, *, finishing: bool = False) -> None:
+        while self._waiting or self._running or self._again:
+            self.halt.check_deadline(time.monotonic())
+            if self._error is not None or (self.halt.stopped and not finishing):
+                self._drain()
+                if not self._running:
+                    break
+            else:
+                self._submit()
+            for done in self.runner.wait(POLL_S):
+                self._take(done)
+        if self._error is not None:
+            raise self._error
+
+    def _drain(self) -> None:
+        self._waiting.clear()
+        self._again.clear()
+        self.runner.drain()
+
+    def _submit(self) -> None:
+        alone = not self._waiting and not self._running
+        if alone and self._again:  # nobody else may give anything back: one at a time, with all that is left
+            self._start(self._again.pop(0), 1)
+        while self._waiting and len(self._running) < WINDOW * self.runner.slots:
+            tasks = len(self._waiting) + len(self._running)
+            self._start(self._waiting.popleft(), tasks)
+
+    def _start(self, task: CallTask, tasks: int) -> None:
+        cap = self.plan.calls_cap_nano
+        if cap is not None and task.mode == "call":
+            granted = sum(running.grant_nano or 0 for running in self._running.values())
+            left = max(0, cap - sum(self._spent.values()) - granted)
+            known = self._spent.get(task.shard.index, 0)
+            task = replace(task, grant_nano=grant_for(left, tasks, self.runner.slots), known_nano=known)
+        self._running[task.shard.index] = task
+        self.runner.submit(call_shard, task)
+
+    def _take(self, done: Done) -> None:
+        task: CallTask = done.task
+        last = self._running.pop(task.shard.index)
+        if done.error is not None:
+            self._fail(last.shard, error_of(done))
+            return
+        receipt: CallReceipt = done.receipt
+        self._spent[receipt.shard] = receipt.total_nano
+        if receipt.stop is not None:
+            self.halt.stop("errors", receipt.stop)
+        if receipt.committed:
+            return
+        alone = not self._running and not self._waiting
+        if receipt.unsent and not self.halt.stopped:
+            if alone and receipt.short and receipt.total_nano == last.known_nano:
+                self._unfunded = True  # all that is left was offered, and paid for nothing
+                self._finish.append(last)
+            else:
+                self._again.append(replace(last, again=True))
+        elif not receipt.unsent:
+            self._finish.append(last)
+
+    def _fail(self, shard: Shard, error: BaseException | None) -> None:
+        """Take a task's error: one shard's trouble is told at the end, any other stops the run."""
+        if isinstance(error, (WorkerLostError, DataError)):
+            rows = f"rows {shard.start} to {shard.start + shard.rows - 1} of {self.job.run.files[shard.file].uri}"
+            self._given_up.append(f"{rows} can't be worked on: {error}")
+        elif isinstance(error, InterruptedRunError):
+            self.halt.stop("interrupted", str(error))
+        else:
+            self._error = self._error or error

@@ -1,0 +1,64 @@
+"""What the ledger keeps of one row in one go."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+
+from routellm_batch.types import Route, Usage
+
+_ENCODE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
+@dataclass(frozen=True, slots=True)
+class CallRecord:
+    """What came of one row in one go."""
+
+    row: int
+    """Row in the shard."""
+    route: Route
+    """Where it was sent."""
+    status: str
+    """ok | failed | unsent (it still needs a call; what its sends so far cost is here all the same)."""
+    request_key: str
+    """Digest of endpoint and body."""
+    error_kind: str | None = None
+    answer: str | None = None
+    label: str | None = None
+    finish_reason: str | None = None
+    model: str | None = None
+    attempts: int = 0
+    """Requests sent."""
+    usage: Usage = Usage()
+    """Tokens of all attempts that were answered."""
+    cost_nano: int = 0
+    """Settled cost of all attempts."""
+    presumed_nano: int = 0
+    """Worst cost of attempts whose fate is unknown."""
+    latency_s: float | None = None
+    """Of the answering attempt."""
+
+    def to_json(self) -> str:
+        """One line."""
+        fields = {name: getattr(self, name) for name in self.__slots__}  # asdict copies deeply, and is slow
+        use = self.usage
+        fields["usage"] = {name: getattr(use, name) for name in use.__slots__}
+        return _ENCODE(fields)
+
+    @classmethod
+    def from_json(cls, line: str) -> CallRecord:
+        """Read one line."""
+        fields = json.loads(line)
+        return cls(**{**fields, "usage": Usage(**fields["usage"])})
+
+    def after(self, earlier: CallRecord) -> CallRecord:
+        """Return this record with an earlier one's spending added; an answer is never given up for none."""
+        keeps = self.status == "unsent" or (earlier.status == "ok" and self.status != "ok")
+        last = earlier if keeps else self
+        return replace(
+            last,
+            attempts=earlier.attempts + self.attempts,
+            usage=earlier.usage + self.usage,
+            cost_nano=earlier.cost_nano + self.cost_nano,
+            presumed_nano=earlier.presumed_nano + self.presumed_nano,
+        )

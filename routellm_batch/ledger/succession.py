@@ -1,0 +1,108 @@
+"""Taking a shard over: from a dead runner what it left on this machine, from a live one what it still writes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+
+from routellm_batch.ledger.liveness import is_dead, is_myself
+from routellm_batch.ledger.local import abandoned, frames
+from routellm_batch.ledger.record import CallRecord
+from routellm_batch.ledger.shard import ShardLedger
+from routellm_batch.ledger.state import Entry, LedgerState
+from routellm_batch.protocols import Store
+from routellm_batch.types import Route
+
+LOOK_S = 0.25
+
+active: set[str] = set()
+"""Runners at work in this process."""
+
+
+def sent_line(row: int) -> bytes:
+    """Return what the local log says right before a row is sent."""
+    return b"%d" % row
+
+
+def adopt(store: Store, folder: Path, shard: str | None = None) -> int:
+    """Put what dead runners left in this machine's local logs on storage; returns the number of records.
+
+    Rows that were named in an intent and never sent are told as unsent, so only calls in flight stay open.
+    """
+    adopted = 0
+    for name, runner, path, data in abandoned(folder, shard):
+        ledger = ShardLedger(store, name)
+        lines = _left_behind(ledger, runner, data)
+        if lines:
+            for number in count():
+                if ledger.add_results(runner, number, lines):
+                    break
+        path.unlink(missing_ok=True)
+        adopted += len(lines)
+    return adopted
+
+
+def _left_behind(ledger: ShardLedger, runner: str, data: bytes) -> list[str]:
+    """Return the records of a dead runner that storage lacks."""
+    log, stored = ledger.read_runner(runner)
+    done: dict[int, list[str]] = {}
+    in_flight: set[int] = set()
+    for frame in frames(data):
+        if frame.isdigit():
+            in_flight.add(int(frame))
+            continue
+        row = json.loads(frame)["row"]
+        in_flight.discard(row)
+        done.setdefault(row, []).append(frame.decode("utf-8"))
+    lines = [line for row, mine in done.items() for line in mine[stored.get(row, 0) :]]
+    named: dict[int, list[Route]] = {}
+    for entry in log:
+        for row, _ in entry.rows:
+            named.setdefault(row, []).append(entry.route)
+    for row, routes in named.items():
+        known = max(len(done.get(row, [])), stored.get(row, 0))
+        if row not in in_flight:
+            lines += [CallRecord(row, route, "unsent", "").to_json() for route in routes[known:]]
+    return lines
+
+
+def wait_for_predecessors(
+    ledger: ShardLedger,
+    state: LedgerState,
+    adopt_here: Callable[[], int],
+    *,
+    lease_s: float,
+    now_s: Callable[[], float],
+    sleep: Callable[[float], None],
+    stopping: Callable[[], bool],
+) -> LedgerState:
+    """Wait until no runner before this one can still write; returns what there is then.
+
+    A runner that lives sees this one's claim within a beat, sends nothing more, and writes what it still gets. One
+    that is silent for a lease is passed over: what it had open is presumed spent.
+    """
+    heard: dict[str, tuple[int, float]] = {}
+    passed: set[str] = set()
+    while True:
+        waits = [r for r, claim in state.open_runners.items() if r not in passed and _may_live(r, claim)]
+        if adopt_here():
+            state = ledger.load(sure=True)
+            continue
+        if not waits or stopping():
+            return state
+        for runner in waits:
+            trace = ledger.trace(runner)
+            if trace != heard.get(runner, (-1, 0.0))[0]:
+                heard[runner] = (trace, now_s())
+            if ledger.has_ended(runner) or now_s() - heard[runner][1] > lease_s:
+                passed.add(runner)
+        sleep(LOOK_S)
+        state = ledger.load(sure=True)
+
+
+def _may_live(runner: str, claim: Entry) -> bool:
+    if is_myself(claim.who):
+        return runner in active
+    return not is_dead(claim.who)
