@@ -98,7 +98,7 @@ def test_handlers_of_others_are_served_too() -> None:
         prompt = "canary" + "prompt"
         for error in (ValueError(prompt), ConfigError("budget.usd", "is too little")):
             logger.error("Compute Failed, sk-canary0123456789", exc_info=error)
-        logger.error("too few %s %s", "arguments")
+        logger.error("too few %s %s", *["arguments"])
     finally:
         logger.removeHandler(handler)
     text = "\n".join(seen)
