@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 from distributed import Client, LocalCluster
 from distributed.security import Security
 
-from routellm_batch.config_cluster import ClusterConfig, TlsConfig
+from routellm_batch.config_cluster import ClusterConfig
 from routellm_batch.errors import ConfigError
 from routellm_batch.registry import missing_extra
+from routellm_batch.runtime.tls import readable_files
 
 THREADS = 2
 """Tasks at once in a worker process: one's calls fill the gap while the other's last reply is awaited."""
@@ -89,29 +89,13 @@ def connect(config: ClusterConfig, cluster: LocalCluster | None) -> Client:
     if cluster is not None:
         return Client(cluster, set_as_default=False)
     address = config.address or ""
-    security = None if config.tls is None else _security(config.tls)
+    security = None
+    if config.tls is not None:
+        files = {f"tls_{name}": path for name, path in readable_files(config.tls).items()}
+        security = Security(require_encryption=True, **files)
     try:
         return Client(address, security=security, timeout=CONNECT_S, set_as_default=False)
     except (OSError, ValueError, TypeError) as error:
         raise ConfigError(
             "cluster.address", f"no Dask scheduler answers at {address} ({type(error).__name__})"
         ) from None
-
-
-def _security(tls: TlsConfig) -> Security:
-    """Return mutual TLS from PEM files.
-
-    Raises:
-        ConfigError: a file is absent or can't be read.
-
-    """
-    for name, path in tls.model_dump().items():
-        try:
-            with Path(path).open("rb"):
-                pass
-        except OSError as error:
-            reason = type(error).__name__
-            raise ConfigError(f"cluster.tls.{name}", f"{path} can't be read ({reason})") from None
-    return Security(
-        tls_ca_file=tls.ca, tls_client_cert=tls.cert, tls_client_key=tls.key, require_encryption=True
-    )

@@ -6,13 +6,13 @@ Dask's logs, its scheduler's memory and its dashboard. So only this package's er
 
 from __future__ import annotations
 
-import errno
+import os
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from routellm_batch.errors import InterruptedRunError, RoutellmBatchError, TaskError
+from routellm_batch.errors import RoutellmBatchError, TaskError
 
 PACKAGE = Path(__file__).parents[1]
 
@@ -22,28 +22,31 @@ def run_task(function: Callable[..., Any], task: object) -> Any:
 
     Raises:
         RoutellmBatchError: as the task raised it, without its causes.
-        InterruptedRunError: storage or the network failed it; that may pass by itself.
+        OSError: of the built-in class that the task raised, with the system's own words at most.
         TaskError: the task raised something else.
 
     """
     try:
         return function(task)
     except RoutellmBatchError as error:
-        raised: RoutellmBatchError = error
+        raised: Exception = error
     except OSError as error:
-        raised = InterruptedRunError(f"storage or the network failed ({_kind(error)} at {_place(error)})")
+        raised = _system_error(error)
     except Exception as error:  # noqa: BLE001 - whatever it is, its text and its causes must not travel
-        raised = TaskError(_kind(error), _place(error))
+        raised = TaskError(type(error).__name__, _place(error))
     # Raised outside the handlers: an exception would take the one being handled along as its context.
     raised.__cause__ = raised.__context__ = None
     raise raised
 
 
-def _kind(error: BaseException) -> str:
-    """Return the class, and the system's name of an OSError's number."""
-    name = type(error).__name__
-    code = errno.errorcode.get(error.errno or 0) if isinstance(error, OSError) else None
-    return f"{name} ({code})" if code else name
+def _system_error(error: OSError) -> OSError:
+    """Return an error that a driver classes the same; a store's client may have quoted the request in its text."""
+    kind = next(one for one in type(error).__mro__ if one.__module__ == "builtins")
+    if not issubclass(kind, OSError):
+        kind = OSError
+    if error.errno is None:
+        return kind(f"at {_place(error)}")
+    return kind(error.errno, os.strerror(error.errno))
 
 
 def _place(error: BaseException) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 from distributed import get_worker
 
@@ -62,6 +64,24 @@ def until_drained(item: Item) -> str:
             return "drained"
         time.sleep(0.01)
     return "never"
+
+
+def flush_when_drained(item: Item) -> str:
+    """Write a file as soon as the process is told to begin nothing more; ``token`` is its path."""
+    Path(f"{item.token}.begun").write_text(str(os.getpid()), "utf-8")
+    answer = until_drained(item)
+    Path(item.token).write_text(answer, "utf-8")
+    return answer
+
+
+def leak(item: Item) -> None:
+    """Raise what nothing foresaw, with data in its text, in its cause and in the log."""
+    try:
+        {}[item.token]
+    except KeyError as error:
+        logging.getLogger("routellm_batch.test").exception("while on shard %d", item.number)
+        message = f"invalid literal: {item.token}"
+        raise ValueError(message) from error
 
 
 def worker_name(_item: Item) -> str:

@@ -119,6 +119,22 @@ def _write(folder: Path, tree: Any) -> Path:
             "cluster: address is needed with kind address",
         ),
         ({"cluster": {"kind": "yarn"}}, "cluster.kind"),
+        ({"cluster": {"kind": "address", "address": "tcp://10.0.0.5:8786"}}, "use tls://… with cluster.tls"),
+        (
+            {"cluster": {"kind": "address", "address": "tcp://scheduler:8786"}},
+            "cluster.address: tcp://scheduler",
+        ),
+        ({"cluster": {"kind": "address", "address": "ws://127.0.0.1:1"}}, "cluster.address: must be tls://"),
+        ({"cluster": {"kind": "address", "address": "tls://h:1"}}, "cluster: tls: {ca, cert, key} is needed"),
+        ({"run__id": "a/{date}"}, "run.id: may hold letters"),
+        ({"run__id": "{date}" + "x" * 55}, "run.id: may hold letters"),
+        ({"run__root": "sftp://user:secret@host/x"}, "run.root: must hold no password"),
+        ({"input__storage_options": {"key": "k"}}, "input.storage_options: unknown key"),
+        ({"run__storage_options": {"key": "k"}}, "run.storage_options: unknown key"),
+        ({"endpoints__strong__base_url": "https://169.254.169.254/v1"}, "must not be a link-local address"),
+        ({"endpoints__strong__base_url": "https://[fe80::1]/v1"}, "must not be a link-local address"),
+        ({"endpoints__strong__base_url": "https://[::ffff:169.254.169.254]/v1"}, "must not be a link-local"),
+        ({"endpoints__strong__base_url": "https://metadata.google.internal./v1"}, "must not be a link-local"),
     ],
 )
 def test_bad_keys_are_named(changes: dict[str, Any], words: str) -> None:
@@ -134,6 +150,13 @@ def test_a_literal_key_is_refused_and_not_repeated(key: str) -> None:
     text = _problem(endpoints__strong__api_key=key)
     assert "endpoints.strong.api_key: must be a reference, env:NAME or file:/path" in text
     assert "canary" not in text
+
+
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:8786", "tcp://localhost:8786", "tcp://[::1]:8786"])
+def test_loopback_needs_no_certificates(address: str) -> None:
+    """A plain address is fine on this machine."""
+    config = check_config(job_tree(HERE, cluster={"kind": "address", "address": address}), source="j")
+    assert address == config.cluster.address
 
 
 def test_all_problems_are_told_at_once() -> None:

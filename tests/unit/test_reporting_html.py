@@ -129,6 +129,18 @@ def test_errors_and_rows_by_id() -> None:
         assert part in text
 
 
+@pytest.mark.parametrize("hostile", ["</style><script>alert(1)</script>", '"><img src=x onerror=alert(1)>'])
+def test_hostile_names(hostile: str) -> None:
+    """Error kinds, notices and reasons are text too, and the page's policy lets nothing run or load."""
+    failures = [FailedRow("r1", "weak", hostile)]
+    html = render_report(
+        facts(calls=calls(failures=failures, errors={hostile: 2}), notices=[hostile], stop_reason=hostile)
+    )
+    assert set() == {"script", "img", "iframe", "object"} & set(_Page(html).tags)
+    assert hostile in _Page(html).text
+    assert "default-src 'none'" in html
+
+
 def test_hostile_ids() -> None:
     """An id is text, whatever it says, and never markup."""
     failures = [FailedRow(row_id, "weak", "timeout") for row_id in HOSTILE]

@@ -1,0 +1,26 @@
+"""The PEM files of mutual TLS, looked at before Dask is given them: its own errors name neither file nor key."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from routellm_batch.config_cluster import TlsConfig
+from routellm_batch.errors import ConfigError
+
+
+def readable_files(tls: TlsConfig) -> Mapping[str, str]:
+    """Return ``ca_file``, ``client_cert`` and ``client_key``.
+
+    Raises:
+        ConfigError: a file is absent or can't be read; names the config key and the file.
+
+    """
+    for name, path in tls.model_dump().items():
+        try:
+            with Path(path).open("rb"):
+                pass
+        except OSError as error:
+            reason = type(error).__name__
+            raise ConfigError(f"cluster.tls.{name}", f"{path} can't be read ({reason})") from None
+    return {"ca_file": tls.ca, "client_cert": tls.cert, "client_key": tls.key}
