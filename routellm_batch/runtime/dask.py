@@ -74,7 +74,7 @@ class DaskRunner:
         self._suspects: deque[_Sent] = deque()
         self._on_trial: str | None = None
         self._number = 0
-        self._draining, self._drain_again_s = False, 0.0
+        self._draining, self._drain_again_s = False, dict[str, float]()
         dask.config.set(SETTINGS)
         self._cluster = CLUSTERS[config.kind](config) if config.kind in CLUSTERS else None
         self._client = _connect(config, self._cluster)
@@ -107,12 +107,13 @@ class DaskRunner:
             futures.append(self._finished.get_nowait())
         return [done for future in futures if (done := self._done(future)) is not None]
 
-    def drain(self) -> None:
+    def drain(self, token: str | None = None) -> None:
         """Tell running tasks on every worker to begin nothing new; said again, as a worker may have been replaced."""
-        self._draining = True
-        if time.monotonic() >= self._drain_again_s:
-            self._drain_again_s = time.monotonic() + DRAIN_EVERY_S
-            self._client.run(_drain, self._token, wait=False, on_error="ignore")
+        token = token or self._token
+        self._draining = self._draining or token == self._token
+        if time.monotonic() >= self._drain_again_s.get(token, 0.0):
+            self._drain_again_s[token] = time.monotonic() + DRAIN_EVERY_S
+            self._client.run(_drain, token, wait=False, on_error="ignore")
 
     def close(self) -> None:
         """Leave the cluster; end it if it is ours."""
