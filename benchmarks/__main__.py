@@ -19,6 +19,7 @@ NAMES = (
     "gpu_routers",
     "planning",
     "whole_job",
+    "rate",
 )
 
 

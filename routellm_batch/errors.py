@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from routellm_batch.types import ErrorKind, Verdict
+from routellm_batch.types import ErrorKind, RateHint, Verdict
 
 
 class RoutellmBatchError(Exception):
@@ -182,12 +182,14 @@ class CallError(RoutellmBatchError):
         status: int | None = None,
         retry_after_s: float | None = None,
         maybe_billed: bool = False,
+        rate_hint: RateHint | None = None,
     ) -> None:
         self.kind = kind
         self.verdict = verdict
         self.status = status
         self.retry_after_s = retry_after_s
         self.maybe_billed = maybe_billed
+        self.rate_hint = rate_hint
         super().__init__(f"{kind}" + (f" (HTTP {status})" if status is not None else ""))
 
     def __reduce__(self) -> tuple[object, ...]:

@@ -55,8 +55,8 @@ class Router(Protocol):
 class Endpoint(Protocol):
     """One OpenAI-compatible chat endpoint."""
 
-    async def send(self, body: Mapping[str, Any], headers: Mapping[str, str], timeout_s: float) -> Reply:
-        """Send one request, once; return a checked reply.
+    async def send(self, body: bytes, headers: Mapping[str, str], timeout_s: float) -> Reply:
+        """Send one request, a body of JSON, once; return a checked reply.
 
         Raises:
             CallError: with its ``kind`` and ``verdict``; nothing else.

@@ -10,18 +10,23 @@ import asyncio
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
-from routellm_batch.endpoints.exchange import NEW, History, Outcome, Request, RetryPolicy
-from routellm_batch.endpoints.gate import Gate, RetryBudget
+from routellm_batch.endpoints.breaker import is_down
+from routellm_batch.endpoints.gate import DownError, Gate
+from routellm_batch.endpoints.outcome import NEW, History, Outcome, Request, RetryPolicy
+from routellm_batch.endpoints.pace import Send
+from routellm_batch.endpoints.retries import RetryBudget
 from routellm_batch.errors import CallError
 from routellm_batch.pricing import Price, cost_nano
 from routellm_batch.protocols import Endpoint
 from routellm_batch.types import ErrorKind, Reply, Verdict
 from routellm_batch.wallet import Wallet
+
+__all__ = ["Caller", "History", "Outcome", "Request", "RetryPolicy"]
 
 BASE_WAIT_S = 0.5
 MAX_WAIT_S = 30.0
@@ -72,11 +77,21 @@ class Caller:
         """
         if not history.attempts:
             self.retries.earn()
-        return await _Tries(self, request, wallet, stopping, history, sending).run()
+        self.gate.open += 1
+        try:
+            return await _Tries(self, request, wallet, stopping, history, sending).run()
+        finally:
+            self.gate.open -= 1
 
     def may_retry(self, now_s: float) -> bool:
-        """Say whether a row that is due may be sent again now, and take one from the retry budget if so."""
-        return self.retries.allow(now_s)
+        """Say whether a row that is due may be sent again now, and take one from the retry budget if so.
+
+        While the endpoint is down this waits for a probe to be due, until the row would be failed for it.
+        """
+        breaker = self.gate.pace.breaker
+        if breaker.given_up(now_s):
+            return True
+        return breaker.wait_s(now_s) <= 0 and self.retries.allow(now_s)
 
 
 class _Tries:
@@ -101,6 +116,8 @@ class _Tries:
         self._presumed_nano = 0
         self._failures = history.failures
         self._limited = 0
+        self._free = False
+        """The last failure was a 429: the next attempt is no retry that a share is kept of."""
         self._first_s = history.first_s
         """When the row was first sent; what it waits before that is the pace's doing."""
         self._error: CallError | None = None
@@ -124,6 +141,8 @@ class _Tries:
                 )(self._once_more)
         except _StopError:
             return self._ended(unsent=True)
+        except DownError as down:
+            return self._ended(error=down.error)
         except CallError as error:
             if error.verdict is Verdict.RETRY:
                 wait_s = self._wait_s(error)
@@ -172,34 +191,52 @@ class _Tries:
 
     async def once(self) -> Outcome:
         """Make one attempt; raises CallError, or _StopError where nothing was sent."""
-        caller, request = self._caller, self._request
-        async with caller.gate.slot(request.tokens, self._stopping):
-            if self._stopping() or not await self._wallet.reserve(request.worst_nano):
-                raise _StopError
-            if self._stopping():  # it may have waited long for its money
-                self._wallet.release(request.worst_nano)
-                raise _StopError
-            headers = {
-                "X-Request-Key": request.key,
-                "X-Attempt": str(self._before.attempts + self._attempts + 1),
-            }
-            try:
+        gate = self._caller.gate
+        send = await gate.enter(self._request.tokens, self._stopping)
+        if send is None:
+            raise _StopError
+        came: Reply | CallError | None = None
+        sent = False
+        try:
+            await self._reserve()
+            send, sent = replace(send, begun_s=time.monotonic()), True
+            came = reply = await self._send(send)
+            return self._settle(reply, time.monotonic() - send.begun_s)
+        except CallError as error:
+            came = error
+            raise
+        finally:
+            gate.leave(send, came, sent=sent)
+
+    async def _reserve(self) -> None:
+        """Set the worst cost aside and say that a request is about to be sent."""
+        worst = self._request.worst_nano
+        if not await self._wallet.reserve(worst):
+            raise _StopError
+        try:
+            stop = self._stopping()  # it may have waited long for its money
+            if not stop:
                 self._sending()
-            except BaseException:
-                self._wallet.release(request.worst_nano)
-                raise
-            self._attempts += 1
-            begun = time.monotonic()
-            self._first_s = begun if self._first_s is None else self._first_s
-            try:
-                reply = await caller.endpoint.send(request.body, headers, caller.timeout_s)
-            except CallError as error:
-                self._book_failure(error)
-                raise
-            except asyncio.CancelledError:
-                self._presume()
-                raise
-            return self._settle(reply, time.monotonic() - begun)
+        except BaseException:
+            self._wallet.release(worst)
+            raise
+        if stop:
+            self._wallet.release(worst)
+            raise _StopError
+
+    async def _send(self, send: Send) -> Reply:
+        caller, self._attempts = self._caller, self._attempts + 1
+        number = str(self._before.attempts + self._attempts)
+        self._first_s = send.begun_s if self._first_s is None else self._first_s
+        headers = {"X-Request-Key": self._request.key, "X-Attempt": number}
+        try:
+            return await caller.endpoint.send(self._request.content, headers, caller.timeout_s)
+        except CallError as error:
+            self._book_failure(error, probe=send.probe)
+            raise
+        except asyncio.CancelledError:
+            self._presume()
+            raise
 
     def out(self, state: RetryCallState) -> bool:
         """Say whether to give up: attempts or seconds are used up."""
@@ -212,18 +249,18 @@ class _Tries:
     async def pause(self, seconds: float) -> None:
         """Wait outside the slot, and for the retry budget; leave as soon as the run stops."""
         until = time.monotonic() + seconds
-        limited = self._limited and not self._failures
         while True:
             if self._stopping():
                 raise _StopError
             left = until - time.monotonic()
-            if left <= 0 and (limited or self._caller.retries.allow(time.monotonic())):
+            if left <= 0 and (self._free or self._caller.retries.allow(time.monotonic())):
                 return
             await asyncio.sleep(min(POLL_S, left) if left > 0 else POLL_S)
 
-    def _book_failure(self, error: CallError) -> None:
-        if error.verdict is Verdict.WAIT:
-            self._limited += 1
+    def _book_failure(self, error: CallError, *, probe: bool) -> None:
+        self._free = error.verdict is Verdict.WAIT
+        if self._free or (probe and is_down(error)):
+            self._limited += 1  # a probe tells of the endpoint, not of its row
         else:
             self._failures += 1
         if self._presumes(error):

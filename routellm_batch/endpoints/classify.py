@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Mapping
 from typing import Any
 
 from routellm_batch.errors import CallError
-from routellm_batch.types import ErrorKind, Reply, Usage, Verdict
+from routellm_batch.types import ErrorKind, RateHint, Reply, Usage, Verdict
 
 MAX_REPLY_BYTES = 32 * 1024 * 1024
 """A longer reply is refused."""
 MAX_TOKENS = 10**9
 """A larger count in a reply's usage is nonsense, and would not fit the columns."""
 MAX_RETRY_AFTER_S = 120.0
-"""A longer Retry-After is cut to this; some servers send nonsense."""
+"""A longer wait, asked for or told by a reset header, is cut to this; some servers send nonsense."""
 
 _QUOTA_CODES = frozenset({"insufficient_quota", "billing_hard_limit_reached", "insufficient_balance"})
 _BY_CODE = {
@@ -27,6 +29,18 @@ _FATAL_STATUS = {
     403: ErrorKind.AUTH,
     404: ErrorKind.NOT_FOUND,
 }
+_RATE_HEADERS = (
+    "x-ratelimit-limit-requests",
+    "x-ratelimit-limit-tokens",
+    "x-ratelimit-remaining-requests",
+    "x-ratelimit-remaining-tokens",
+    "x-ratelimit-reset-requests",
+    "x-ratelimit-reset-tokens",
+)
+_DURATION = re.compile(r"(?:\d{1,9}(?:\.\d{1,9})?(?:ms|[dhms])){1,5}", re.ASCII)
+_DURATION_PART = re.compile(r"([\d.]+)(ms|[dhms])")
+_UNIT_S = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_MAX_COUNT_DIGITS = 12
 _TRANSIENT_STATUS = frozenset({408, 409, 425})
 
 
@@ -67,7 +81,36 @@ def retry_after_s(milliseconds: str | None, seconds: str | None) -> float | None
     return None
 
 
-def parse_reply(status: int, content: bytes) -> Reply:
+def rate_hint(headers: Mapping[str, str]) -> RateHint | None:
+    """Return what the ``x-ratelimit-*`` headers say, None where there are none of use; nonsense counts as absent.
+
+    Args:
+        headers: of a reply; names in lower case, or a mapping that does not mind the case.
+
+    """
+    found = [headers.get(name) for name in _RATE_HEADERS]
+    if not any(found):
+        return None
+    counts, resets = [_count(text) for text in found[:4]], [_seconds(text) for text in found[4:]]
+    hint = RateHint(*counts, *resets)
+    return None if hint == RateHint() else hint
+
+
+def _count(text: str | None) -> int | None:
+    if text is None or not (text.isascii() and text.isdigit() and len(text) <= _MAX_COUNT_DIGITS):
+        return None
+    return int(text)
+
+
+def _seconds(text: str | None) -> float | None:
+    """Read ``1s``, ``6m0s``, ``20ms`` or plain seconds, within [0, 120]."""
+    if text is None or not _DURATION.fullmatch(text):
+        return retry_after_s(None, text)
+    seconds = sum(float(number) * _UNIT_S[unit] for number, unit in _DURATION_PART.findall(text))
+    return min(seconds, MAX_RETRY_AFTER_S)
+
+
+def parse_reply(status: int, content: bytes, rate: RateHint | None = None) -> Reply:
     """Check a 2xx body against what a chat completion must hold.
 
     Raises:
@@ -87,7 +130,7 @@ def parse_reply(status: int, content: bytes) -> Reply:
     if not (answer is None or isinstance(answer, str)) or not (finish is None or isinstance(finish, str)):
         raise CallError(ErrorKind.BAD_REPLY, Verdict.RETRY, status=status, maybe_billed=True)
     named = _storable(model) if isinstance(model, str) else ""
-    return Reply(_storable(answer or ""), None if finish is None else _storable(finish), named, usage)
+    return Reply(_storable(answer or ""), None if finish is None else _storable(finish), named, usage, rate)
 
 
 def _storable(text: str) -> str:

@@ -1,9 +1,9 @@
 """The one door to openai: one request over HTTP, checked, and every failure classed by type and status.
 
-``AsyncOpenAI`` brings the URL rules, headers and error types; its retries are off (ours are the only layer), it
-follows no redirect (the prompt would travel along), and a total deadline is put around it, as its timeout
-counts from byte to byte. The raw response is asked for and checked here: the SDK hands a 200 with HTML or
-with an error inside to the caller as if it were an answer.
+``AsyncOpenAI`` brings the URL rules, the headers and the error types, and is asked for them once: its own way of
+sending costs several times what the rest of a call does. A request is the ready bytes of its body through one
+aiohttp session, sent once, without redirects (the prompt would travel along), cookies or proxies, under a total
+deadline. What comes back is checked here: a 200 may hold HTML, or an error.
 """
 
 from __future__ import annotations
@@ -17,87 +17,132 @@ import aiohttp
 import httpx2
 import openai
 from openai import AsyncOpenAI, DefaultAioHttpClient, Omit
+from yarl import URL
 
-from routellm_batch.endpoints.classify import MAX_REPLY_BYTES, failure_of, parse_reply, retry_after_s
+from routellm_batch.endpoints.classify import (
+    MAX_REPLY_BYTES,
+    failure_of,
+    parse_reply,
+    rate_hint,
+    retry_after_s,
+)
 from routellm_batch.endpoints.keys import resolve_key
 from routellm_batch.errors import CallError
-from routellm_batch.types import ErrorKind, Reply, Verdict
+from routellm_batch.types import ErrorKind, RateHint, Reply, Verdict
 
 NOT_FROM_THE_SHELL: Mapping[str, Any] = {"OpenAI-Organization": Omit(), "OpenAI-Project": Omit()}
 """Headers that the SDK takes from OPENAI_ORG_ID and OPENAI_PROJECT_ID; the config alone says what is sent."""
+IDLE_S = 4.0
+"""An unused connection is closed after this, before servers do (often after 5 s): a request that meets a server's
+close is broken, and has to be presumed spent."""
+CONNECT_S = 15.0
+"""A connection that does not stand by then never will; nothing was sent."""
 
 
 class OpenAIEndpoint:
-    """An ``Endpoint`` behind an OpenAI-compatible API; lives on one event loop."""
+    """An ``Endpoint`` behind an OpenAI-compatible API; made and used on one event loop."""
 
     def __init__(self, base_url: str, api_key: str | None, *, connections: int) -> None:
-        limits = httpx2.Limits(max_connections=connections, max_keepalive_connections=connections)
-        transport = DefaultAioHttpClient(follow_redirects=False, trust_env=False, limits=limits, timeout=None)
-        self._client = AsyncOpenAI(
+        self._sdk = AsyncOpenAI(
             api_key=resolve_key(api_key),
             base_url=base_url,
-            max_retries=0,
-            http_client=transport,
+            http_client=DefaultAioHttpClient(trust_env=False),
             default_headers=NOT_FROM_THE_SHELL,
         )
+        headers = {**self._sdk.auth_headers, **self._sdk.default_headers}
+        connector = aiohttp.TCPConnector(
+            limit=connections, keepalive_timeout=IDLE_S, ssl=httpx2.create_ssl_context(trust_env=False)
+        )
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            headers={name: value for name, value in headers.items() if isinstance(value, str)},
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S),
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+        self._urls: dict[str, URL] = {}
 
-    async def send(self, body: Mapping[str, Any], headers: Mapping[str, str], timeout_s: float) -> Reply:
+    async def send(self, body: bytes, headers: Mapping[str, str], timeout_s: float) -> Reply:
         """Send one chat completion, once (see ``Endpoint.send``)."""
-        return parse_reply(*await self.post("/chat/completions", body, headers, timeout_s))
+        status, content, rate = await self.post("/chat/completions", body, headers, timeout_s)
+        return parse_reply(status, content, rate)
 
     async def post(
-        self, path: str, body: Mapping[str, Any], headers: Mapping[str, str], timeout_s: float
-    ) -> tuple[int, bytes]:
-        """Send one request to a path below the base URL, once; return the status, always 2xx, and the body.
+        self, path: str, body: bytes, headers: Mapping[str, str], timeout_s: float
+    ) -> tuple[int, bytes, RateHint | None]:
+        """Send one request to a path below the base URL, once.
+
+        Returns:
+            The status, always 2xx, the body, and what the headers say of the endpoint's limits.
 
         Raises:
             CallError: with its ``kind`` and ``verdict``; nothing else.
 
         """
         try:
-            async with asyncio.timeout(timeout_s):
-                response = await self._client.post(
-                    path,
-                    cast_to=httpx2.Response,
-                    body=body,
-                    options={"headers": dict(headers), "max_retries": 0},
-                )
-                content = response.content
-        except openai.APIStatusError as error:
-            raise _status_error(error) from None
+            async with (
+                asyncio.timeout(timeout_s),
+                self._session.post(
+                    self._url(path), data=body, headers=headers, allow_redirects=False
+                ) as response,
+            ):
+                content = await _read(response)
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
+            raise CallError(ErrorKind.UNREACHABLE, Verdict.RETRY) from None
         except TimeoutError:
             raise CallError(ErrorKind.TIMEOUT, Verdict.RETRY, maybe_billed=True) from None
-        except openai.APIConnectionError as error:
-            raise _connection_error(error) from None
-        except (openai.OpenAIError, httpx2.HTTPError, json.JSONDecodeError, OSError):
+        except (aiohttp.ClientError, OSError, ValueError):
             raise CallError(ErrorKind.CONNECTION, Verdict.RETRY, maybe_billed=True) from None
-        if len(content) > MAX_REPLY_BYTES:
-            raise CallError(
-                ErrorKind.BAD_REPLY, Verdict.RETRY, status=response.status_code, maybe_billed=True
-            )
-        return response.status_code, content
+        if not 200 <= response.status < 300:
+            raise _status_error(response, content) from None
+        return response.status, content, rate_hint(response.headers)
+
+    def _url(self, path: str) -> URL:
+        """Return where a path is, by the SDK's rule: below the base URL, which ends with a slash."""
+        if path not in self._urls:
+            self._urls[path] = URL(f"{self._sdk.base_url}{path.lstrip('/')}", encoded=True)
+        return self._urls[path]
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._client.close()
+        await self._session.close()
+        await self._sdk.close()
 
 
-def _status_error(error: openai.APIStatusError) -> CallError:
-    headers = error.response.headers
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    """Return the whole body, read no further than the limit.
+
+    Raises:
+        CallError: it is longer.
+
+    """
+    parts, size = [], 0
+    while part := await response.content.readany():
+        parts.append(part)
+        size += len(part)
+        if size > MAX_REPLY_BYTES:
+            raise CallError(ErrorKind.BAD_REPLY, Verdict.RETRY, status=response.status, maybe_billed=True)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _status_error(response: aiohttp.ClientResponse, content: bytes) -> CallError:
+    """Class a refusal by its status and the code that the SDK's error finds in its body."""
+    try:
+        body = json.loads(content)
+    except (ValueError, RecursionError):
+        body = None
+    details = body.get("error", body) if isinstance(body, dict) else None
+    request = httpx2.Request("POST", str(response.url))
+    error = openai.APIStatusError(
+        "", response=httpx2.Response(response.status, request=request), body=details
+    )
     code = error.code if isinstance(error.code, str) else None
     kind, verdict, maybe_billed = failure_of(error.status_code, code)
-    wait = retry_after_s(headers.get("retry-after-ms"), headers.get("retry-after"))
-    return CallError(kind, verdict, status=error.status_code, retry_after_s=wait, maybe_billed=maybe_billed)
-
-
-def _connection_error(error: BaseException) -> CallError:
-    """Tell a connection that never stood (nothing was sent, nothing is owed) from one that broke.
-
-    Told by aiohttp's own error: its transport reports both as a ``ConnectTimeout``, which openai calls a timeout.
-    """
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, aiohttp.ClientConnectorError):
-            return CallError(ErrorKind.UNREACHABLE, Verdict.RETRY)
-        cause = cause.__cause__
-    return CallError(ErrorKind.CONNECTION, Verdict.RETRY, maybe_billed=True)
+    headers = response.headers
+    return CallError(
+        kind,
+        verdict,
+        status=error.status_code,
+        retry_after_s=retry_after_s(headers.get("retry-after-ms"), headers.get("retry-after")),
+        maybe_billed=maybe_billed,
+        rate_hint=rate_hint(headers),
+    )

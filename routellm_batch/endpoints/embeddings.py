@@ -90,7 +90,8 @@ class _Sender:
         }
         if self.config.dimensions is not None:
             body["dimensions"] = self.config.dimensions
-        key = hashlib.sha256(json.dumps(body).encode()).hexdigest()[:32]
+        content = json.dumps(body).encode()
+        key = hashlib.sha256(content).hexdigest()[:32]
         sent = 0
         retrying = AsyncRetrying(
             stop=stop_after_attempt(self.config.attempts),
@@ -102,13 +103,14 @@ class _Sender:
             async for attempt in retrying:
                 with attempt:
                     sent += 1
-                    return await self._once(body, {"X-Request-Key": key, "X-Attempt": str(sent)})
+                    return await self._once(content, texts, {"X-Request-Key": key, "X-Attempt": str(sent)})
         except CallError as error:
             raise self._stop(error, sent) from None
         raise EndpointStopError("no attempt was made")  # attempts is at least 1
 
-    async def _once(self, body: Mapping[str, Any], headers: Mapping[str, str]) -> NDArray[np.float32]:
-        texts = body["input"]
+    async def _once(
+        self, content: bytes, texts: Sequence[str], headers: Mapping[str, str]
+    ) -> NDArray[np.float32]:
         tokens = [worst_tokens(len(text.encode("utf-8", "replace"))) for text in texts]
         price = usd_to_nano(self.config.price.input) if self.config.price else 0
         worst = worst_nano(price, tokens)
@@ -117,8 +119,8 @@ class _Sender:
         # So it is booked if this is cancelled while it waits.
         use = EmbeddingUse(model, attempts=1, presumed_nano=worst)
         try:
-            reply = await self.client.post("/embeddings", body, headers, self.config.timeout_s)
-            vectors, counted = parse_embeddings(*reply, len(texts))
+            status, found, _ = await self.client.post("/embeddings", content, headers, self.config.timeout_s)
+            vectors, counted = parse_embeddings(status, found, len(texts))
             if counted is None:
                 use = EmbeddingUse(model, 1, 1, sum(tokens), 0, worst)
             else:

@@ -1,125 +1,139 @@
-"""How fast an endpoint may be called: request and token buckets, slots, a retry budget. The decisions are pure."""
+"""Lets one process's calls to an endpoint through, first come, first served. The decisions are ``Pace``'s."""
 
 from __future__ import annotations
 
 import asyncio
+import math
+import random
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from routellm_batch.endpoints.pace import Limits, Pace, Send
+from routellm_batch.errors import CallError
+from routellm_batch.types import ErrorKind, Reply, Verdict
 
 LOOK_S = 0.25
-"""A call that waits for the pace looks this often whether the run stops."""
-BURST_S = 1.0
-"""A bucket holds this many seconds of its rate."""
-FIRST_RETRIES = 10.0
-"""Retries that are free before any traffic has earned one."""
-MAX_SAVED_RETRIES = 100.0
-RETRIES_PER_S = 1.0
-"""Retries earned by waiting, so that a tail without traffic still ends."""
+"""Calls that wait look this often whether the run stops."""
 
 
-@dataclass(slots=True)
-class Bucket:
-    """A token bucket; the clock is an argument."""
+class DownError(Exception):
+    """The endpoint has been down for longer than rows wait; ``error`` is what it failed with last."""
 
-    rate_per_s: float
-    level: float
-    at_s: float
-
-    @classmethod
-    def full(cls, per_minute: float, now_s: float) -> Bucket:
-        """Return a full bucket."""
-        rate = per_minute / 60
-        return cls(rate, max(1.0, rate * BURST_S), now_s)
-
-    def wait_s(self, now_s: float, amount: float) -> float:
-        """Return how long until ``amount`` may be taken; an amount above the capacity waits for a full bucket."""
-        capacity = max(1.0, self.rate_per_s * BURST_S)
-        self.level = min(capacity, self.level + (now_s - self.at_s) * self.rate_per_s)
-        self.at_s = now_s
-        return max(0.0, (min(amount, capacity) - self.level) / self.rate_per_s)
-
-    def take(self, amount: float) -> None:
-        """Take an amount; the level may fall below zero."""
-        self.level -= amount
+    def __init__(self, kind: ErrorKind) -> None:
+        self.error = CallError(kind, Verdict.RETRY)
+        super().__init__(str(kind))
 
 
-@dataclass(slots=True)
-class RetryBudget:
-    """Retries as a share of traffic: each first send earns a part of one; the clock is an argument."""
-
-    share: float
-    saved: float = FIRST_RETRIES
-    at_s: float | None = None
-
-    def earn(self) -> None:
-        """Count a first send."""
-        self.saved = min(MAX_SAVED_RETRIES, self.saved + self.share)
-
-    def allow(self, now_s: float) -> bool:
-        """Take one retry, if one is to be had."""
-        if self.at_s is not None:
-            self.saved = min(MAX_SAVED_RETRIES, self.saved + (now_s - self.at_s) * RETRIES_PER_S)
-        self.at_s = now_s
-        if self.saved < 1:
-            return False
-        self.saved -= 1
-        return True
-
-
-@dataclass(slots=True)
-class ErrorWindow:
-    """The last rows that ended, and how many of them failed."""
-
-    size: int
-    outcomes: deque[bool] = field(default_factory=deque)
-
-    def add(self, *, failed: bool) -> None:
-        """Count one row that ended."""
-        self.outcomes.append(failed)
-        if len(self.outcomes) > self.size:
-            self.outcomes.popleft()
-
-    def rate(self, least: int) -> float:
-        """Return the share that failed; 0 with fewer than ``least`` rows."""
-        return sum(self.outcomes) / len(self.outcomes) if len(self.outcomes) >= max(1, least) else 0.0
+@dataclass(slots=True, eq=False)
+class _Waiter:
+    tokens: int
+    stopping: Callable[[], bool]
+    turn: asyncio.Future[Send | None]
 
 
 class Gate:
-    """Lets calls through at an endpoint's pace, so many at once."""
+    """Lets calls through at an endpoint's pace; lives on one event loop."""
 
-    def __init__(self, *, concurrency: int, rpm: float | None, tpm: float | None) -> None:
-        self.concurrency = concurrency
-        self.in_flight = 0
-        self._slots = asyncio.Semaphore(concurrency)
+    def __init__(self, limits: Limits, *, share: float = 1.0, patience_s: float = math.inf) -> None:
+        self.pace = Pace(limits, time.monotonic(), share=share, patience_s=patience_s)
+        self.open = 0
+        """Calls in hand, sent or waiting."""
+        self._queue: deque[_Waiter] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def concurrency(self) -> int:
+        """Calls at once that this process's share allows; the endpoint may take fewer for now."""
+        return self.pace.limiter.most
+
+    @property
+    def in_flight(self) -> int:
+        """Calls on their way."""
+        return self.pace.in_flight
+
+    def set_share(self, share: float) -> None:
+        """Change this process's part of the endpoint's limits."""
+        self.pace.set_share(share, time.monotonic())
+        self._look()
+
+    async def enter(self, tokens: int, stopping: Callable[[], bool] = lambda: False) -> Send | None:
+        """Wait for a turn; None if the run stops first. ``leave`` must be called for what is returned.
+
+        Raises:
+            DownError: the endpoint has been down for too long; nothing was sent.
+
+        """
         now_s = time.monotonic()
-        self._requests = None if rpm is None else Bucket.full(rpm, now_s)
-        self._tokens = None if tpm is None else Bucket.full(tpm, now_s)
+        if (down := self._down(now_s)) is not None:
+            raise down
+        if not self._queue and self.pace.wait_s(now_s, tokens) <= 0:
+            return None if stopping() else self.pace.begin(now_s, tokens)
+        waiter = _Waiter(tokens, stopping, asyncio.get_running_loop().create_future())
+        self._queue.append(waiter)
+        self._look()
+        try:
+            return await waiter.turn
+        except asyncio.CancelledError:
+            self._withdraw(waiter)
+            raise
 
-    @asynccontextmanager
-    async def slot(self, tokens: int, stopping: Callable[[], bool] = lambda: False) -> AsyncIterator[None]:
-        """Wait for a slot and for the pace, then hold the slot; a stop ends the wait, and nothing may be sent then."""
-        async with self._slots:
-            while not stopping() and (wait_s := self._wait_s(tokens)) > 0:  # noqa: ASYNC110 - time passes by itself
-                await asyncio.sleep(min(wait_s, LOOK_S))
-            if not stopping():
-                self._take(tokens)
-            self.in_flight += 1
-            try:
-                yield
-            finally:
-                self.in_flight -= 1
-
-    def _take(self, tokens: int) -> None:
-        for bucket, amount in ((self._requests, 1), (self._tokens, tokens)):
-            if bucket is not None:
-                bucket.take(amount)
-
-    def _wait_s(self, tokens: int) -> float:
+    def leave(self, send: Send, came: Reply | CallError | None = None, *, sent: bool = True) -> None:
+        """End a call: with a reply, a failure, or neither if it was cut off or never sent."""
         now_s = time.monotonic()
-        waits = [
-            b.wait_s(now_s, n) for b, n in ((self._requests, 1), (self._tokens, tokens)) if b is not None
-        ]
-        return max(waits, default=0.0)
+        if isinstance(came, Reply):
+            self.pace.answered(send, came, now_s)
+        elif came is not None:
+            self.pace.failed(send, came, now_s, random.random())
+        elif sent:
+            self.pace.cut_off(send)
+        else:
+            self.pace.unsent(send)
+        if self._queue:
+            self._look()
+
+    def _withdraw(self, waiter: _Waiter) -> None:
+        """Take a cancelled call out; its turn, if it had come already, is the next one's."""
+        if not waiter.turn.done() or waiter.turn.cancelled():
+            if waiter in self._queue:
+                self._queue.remove(waiter)
+        elif waiter.turn.exception() is None and (send := waiter.turn.result()) is not None:
+            self.leave(send, sent=False)
+
+    def _look(self) -> None:
+        """Let through whose turn it is, and come back when the next one's may be."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        now_s = time.monotonic()
+        wait_s = math.inf
+        while self._queue:
+            waiter = self._queue[0]
+            if not waiter.turn.done():
+                wait_s = self.pace.wait_s(now_s, waiter.tokens)
+                if wait_s > 0:
+                    break
+                stop = waiter.stopping()
+                waiter.turn.set_result(None if stop else self.pace.begin(now_s, waiter.tokens))
+            self._queue.popleft()
+        if self._queue:
+            self._timer = asyncio.get_running_loop().call_later(min(wait_s, LOOK_S), self._tick)
+
+    def _tick(self) -> None:
+        """End the waits that have become vain, then look."""
+        for waiter in self._queue:
+            if waiter.turn.done():
+                continue
+            if waiter.stopping():
+                waiter.turn.set_result(None)
+            elif (down := self._down(time.monotonic())) is not None:
+                waiter.turn.set_exception(down)
+        self._look()
+
+    def _down(self, now_s: float) -> DownError | None:
+        """Return why it is vain to wait; None where a probe is due, as there always may be one."""
+        breaker = self.pace.breaker
+        if not breaker.given_up(now_s) or breaker.wait_s(now_s) <= 0:
+            return None
+        return DownError(breaker.kind or ErrorKind.UNREACHABLE)

@@ -46,8 +46,10 @@ class LocalLog:
 
     def __init__(self, folder: Path, shard: str, runner: str) -> None:
         self._path = folder / f"{shard}.{runner}{SUFFIX}"
-        self._file = os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_WRONLY, 0o600)
+        new = self._path.with_suffix(".new")  # nobody looks for it until it is locked
+        self._file = os.open(new, os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_WRONLY, 0o600)
         fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        new.rename(self._path)
 
     def append(self, payload: bytes) -> None:
         """Append a frame; an OSError means that it may not be there."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from routellm_batch.config import Config, LabelConfig
 from routellm_batch.config_endpoints import EndpointConfig
-from routellm_batch.endpoints.exchange import History, Outcome, Request
+from routellm_batch.endpoints.outcome import History, Outcome, Request
 from routellm_batch.ledger.record import CallRecord
 from routellm_batch.stages.labels import ask_again, judge
 from routellm_batch.stages.requests import Call, follow_up

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from routellm_batch.endpoints.caller import Caller
-from routellm_batch.endpoints.exchange import History, Outcome
+from routellm_batch.endpoints.outcome import History, Outcome
 from routellm_batch.events import CallProgress
 from routellm_batch.ledger.record import CallRecord
 from routellm_batch.ledger.writer import LedgerWriter

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -11,17 +12,21 @@ from routellm_batch.config import Config
 from routellm_batch.config_endpoints import EndpointConfig
 from routellm_batch.endpoints.caller import Caller
 from routellm_batch.endpoints.client import OpenAIEndpoint
-from routellm_batch.endpoints.exchange import RetryPolicy
-from routellm_batch.endpoints.gate import ErrorWindow, Gate, RetryBudget
+from routellm_batch.endpoints.gate import Gate
+from routellm_batch.endpoints.outcome import RetryPolicy
+from routellm_batch.endpoints.pace import Limits
+from routellm_batch.endpoints.retries import ErrorWindow, RetryBudget
 from routellm_batch.ledger.liveness import LEASE_S
 from routellm_batch.planning import Cut
-from routellm_batch.process import draining, run_on_loop
+from routellm_batch.process import draining, event_loop, run_on_loop
 from routellm_batch.storage.run import Run
 from routellm_batch.types import ROUTES, ErrorKind, Route
 
 ERROR_WINDOW = 100
 LEAST_OUTCOMES = 20
 """The error rate is not judged on fewer rows, unless the run has fewer."""
+IDLE_S = 30.0
+"""A pool of another start that was not used for so long is of a start that has ended."""
 
 log = logging.getLogger(__name__)
 
@@ -70,10 +75,25 @@ class EndpointPool:
 
     warned: set[Route] = field(default_factory=set)
     """Endpoints that count more tokens than they may, said once."""
+    used_s: float = field(default_factory=time.monotonic)
+    """When a task last asked for it."""
+    closed: bool = False
 
     def stopping(self) -> bool:
         """Say whether nothing more should be sent."""
-        return self.stop is not None or draining(self.job.token)
+        return self.stop is not None or self.closed or draining(self.job.token)
+
+    def demand(self) -> Mapping[Route, int]:
+        """Return the calls of each endpoint that are in hand here: sent or waiting."""
+        return {route: caller.gate.open for route, caller in self.callers.items()}
+
+    def set_share(self, route: Route, share: float) -> None:
+        """Change this process's part of an endpoint's limits, 0 to 1; on the process's event loop."""
+        self.callers[route].gate.set_share(share)
+
+    def idle(self, now_s: float) -> bool:
+        """Say whether its start of the run seems to have ended here."""
+        return now_s - self.used_s > IDLE_S and not any(self.demand().values())
 
     def count(self, route: Route, *, failed: bool) -> None:
         """Count a row that ended; stop calling if too many failed."""
@@ -108,23 +128,51 @@ _pools: dict[str, EndpointPool] = {}
 
 
 def endpoint_pool(job: CallJob) -> EndpointPool:
-    """Return this process's endpoints for a start of a run, opened on first use.
+    """Return this process's endpoints for a start of a run, opened on first use; close those of ended starts.
 
     Raises:
         ConfigError: a key reference stands for nothing here.
 
     """
+    now_s = time.monotonic()
     with _lock:
         if job.token not in _pools:
+            for token in [token for token, pool in _pools.items() if pool.idle(now_s)]:
+                _close(_pools.pop(token))
             _pools[job.token] = run_on_loop(_open(job))
-        return _pools[job.token]
+        pool = _pools[job.token]
+        pool.used_s = now_s
+        return pool
 
 
 def close_pool(token: str) -> None:
     """Close this process's connections for a start of a run."""
     with _lock:
         pool = _pools.pop(token, None)
-    for caller in pool.callers.values() if pool else ():
+    if pool is not None:
+        _close(pool)
+
+
+def set_shares(token: str, shares: Mapping[Route, float]) -> None:
+    """Change this process's part of the endpoints' limits; nothing where this start of the run calls nothing yet."""
+    with _lock:
+        pool = _pools.get(token)
+    if pool is None:
+        return
+    for route, share in shares.items():
+        event_loop().call_soon_threadsafe(pool.set_share, route, share)
+
+
+def demands(token: str) -> Mapping[Route, int]:
+    """Return the calls of each endpoint that this process has in hand for a start of a run: sent or waiting."""
+    with _lock:
+        pool = _pools.get(token)
+    return dict.fromkeys(ROUTES, 0) if pool is None else pool.demand()
+
+
+def _close(pool: EndpointPool) -> None:
+    pool.closed = True
+    for caller in pool.callers.values():
         run_on_loop(caller.endpoint.close())
 
 
@@ -135,15 +183,13 @@ async def _open(job: CallJob) -> EndpointPool:
 
 def _caller(job: CallJob, route: Route, end: EndpointConfig) -> Caller:
     limits, retry = end.limits, job.config.retry
-    concurrency = max(1, limits.concurrency // job.workers)
-    gate = Gate(
-        concurrency=concurrency,
-        rpm=None if limits.rpm is None else limits.rpm / job.workers,
-        tpm=None if limits.tpm is None else limits.tpm / job.workers,
-    )
     return Caller(
-        OpenAIEndpoint(job.base_urls[route], end.api_key, connections=concurrency),
-        gate,
+        OpenAIEndpoint(job.base_urls[route], end.api_key, connections=limits.concurrency),
+        Gate(
+            Limits(limits.concurrency, limits.rpm, limits.tpm),
+            share=1 / job.workers,
+            patience_s=retry.deadline_s,
+        ),
         RetryPolicy(retry.attempts, retry.deadline_s),
         RetryBudget(retry.budget),
         end.nano_price,

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from routellm_batch.config_endpoints import EndpointConfig
-from routellm_batch.endpoints.exchange import Request
+from routellm_batch.endpoints.outcome import Request
 from routellm_batch.pricing import estimate_tokens, worst_nano
 from routellm_batch.stages.rows import Chat, Prompt
 from routellm_batch.types import Route
@@ -36,23 +34,24 @@ def build_request(end: EndpointConfig, chat: Chat, chars: int) -> Request:
     Its key covers the endpoint and the whole body, so another URL, model, parameter or system turn is another key.
     So does its worst cost: tools and answer formats are input tokens like any other.
     """
-    body: Mapping[str, Any] = {"model": end.model, "messages": list(chat), **end.params}
-    text = json.dumps(
-        ["v1", end.kind, end.base_url, body], ensure_ascii=False, sort_keys=True, separators=(",", ":")
-    )
-    canonical = text.encode("utf-8")
-    key = hashlib.sha256(canonical).hexdigest()[:32]
+    content = _encoded({"model": end.model, "messages": list(chat), **end.params})
+    key = hashlib.sha256(_encoded(["v2", end.kind, end.base_url]) + content).hexdigest()[:32]
     tokens = estimate_tokens(chars, len(chat)) + end.expected_output_tokens
     longest = end.max_output_tokens or end.expected_output_tokens
-    return Request(body, key, tokens, worst_nano(end.nano_price, len(canonical), len(chat), longest))
+    return Request(content, key, tokens, worst_nano(end.nano_price, len(content), len(chat), longest))
 
 
 def follow_up(end: EndpointConfig, request: Request, answer: str, question: str) -> Request:
     """Return the request that shows a model its unusable answer and asks again."""
     turns = [{"role": "assistant", "content": answer}, {"role": "user", "content": question}]
-    chat = [*request.body["messages"], *turns]
+    chat = [*json.loads(request.content)["messages"], *turns]
     texts = [
         t["content"] if isinstance(t["content"], str) else json.dumps(t["content"], ensure_ascii=False)
         for t in chat
     ]
     return build_request(end, chat, sum(map(len, texts)))
+
+
+def _encoded(value: object) -> bytes:
+    """Return JSON in the order it was given: that of an answer format's properties is the answer's."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()

@@ -176,8 +176,9 @@ def _row_group(file: InputFile, group: int, columns: tuple[str, ...]) -> pa.Tabl
     """Decode one row group; kept, as consecutive shards often lie in the same one."""
     fs, path = open_filesystem(file.uri)
     try:
-        with fs.open(path, "rb") as handle:
-            table = pq.ParquetFile(handle).read_row_group(group, columns=list(columns))
+        # Arrow's own threads must not call into Python: they and a garbage collection can wait for each other.
+        with fs.open(path, "rb") as handle, pq.ParquetFile(handle, pre_buffer=False) as parquet:
+            table = parquet.read_row_group(group, columns=list(columns), use_threads=False)
     except FileNotFoundError:
         raise DataError("was there when the run began and is gone", file=file.uri) from None
     except (pa.ArrowInvalid, pa.ArrowException, IndexError, OSError):  # pyarrow says damage in all these ways

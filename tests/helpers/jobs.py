@@ -168,6 +168,9 @@ def quick_waits() -> Iterator[None]:
     shorter = {"BASE_WAIT_S": 0.004, "MAX_WAIT_S": 0.02, "POLL_S": 0.01}
     with (
         patch.multiple("routellm_batch.endpoints.caller", **shorter),
+        patch.multiple(
+            "routellm_batch.endpoints.breaker", PROBE_S=0.01, MAX_PROBE_S=0.05, NEVER_ANSWERED_S=0.5
+        ),
         patch("routellm_batch.dispatch.POLL_S", 0.05),
     ):
         yield
@@ -198,8 +201,17 @@ def plan_job(config: Config) -> Finished:
 
 
 def billing(*logs: Path) -> list[dict[str, Any]]:
-    """Return the lines of some billing logs, in order of time, with ``nano`` as integer nano-dollars."""
-    lines = [json.loads(line) for log in logs if log.exists() for line in log.read_text().splitlines()]
+    """Return the lines of some billing logs, in order of time, with ``nano`` as integer nano-dollars.
+
+    A last line that is being written is left out.
+    """
+    lines = [
+        json.loads(line)
+        for log in logs
+        if log.exists()
+        for line in log.read_text().splitlines()
+        if line.endswith("}")
+    ]
     return sorted(
         ({**line, "nano": usd_to_nano(Decimal(line["usd"]))} for line in lines), key=lambda one: one["t"]
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,9 +11,10 @@ from typing import Any
 import pytest
 
 from routellm_batch.endpoints import caller as module
-from routellm_batch.endpoints.caller import Caller, _Tries
-from routellm_batch.endpoints.exchange import History, Outcome, Request, RetryPolicy
-from routellm_batch.endpoints.gate import Gate, RetryBudget
+from routellm_batch.endpoints.caller import Caller, History, Outcome, Request, RetryPolicy, _Tries
+from routellm_batch.endpoints.gate import Gate
+from routellm_batch.endpoints.pace import Limits
+from routellm_batch.endpoints.retries import RetryBudget
 from routellm_batch.errors import CallError
 from routellm_batch.pricing import Price
 from routellm_batch.types import ErrorKind as Kind
@@ -23,7 +23,7 @@ from routellm_batch.wallet import Wallet
 
 PRICE = Price(1_000_000, 1_000_000, 1_000_000)
 """A nano-dollar a token."""
-REQUEST = Request({"model": "m", "messages": [{"role": "user", "content": "Hi"}]}, "key", 10, worst_nano=100)
+REQUEST = Request(b'{"model":"m","messages":[{"role":"user","content":"Hi"}]}', "key", 10, worst_nano=100)
 OK = Reply("Yes.", "stop", "m", Usage(20, 0, 10))
 LIMITED = CallError(Kind.RATE_LIMITED, Verdict.WAIT, status=429, retry_after_s=0.0)
 BROKEN = CallError(Kind.SERVER_ERROR, Verdict.RETRY, status=500, maybe_billed=True)
@@ -48,12 +48,12 @@ class Scripted:
 
     steps: Sequence[Step]
     hold_s: float = 0.0
-    sent: list[tuple[dict[str, Any], dict[str, str], float]] = field(default_factory=list)
+    sent: list[tuple[bytes, dict[str, str], float]] = field(default_factory=list)
 
-    async def send(self, body: Mapping[str, Any], headers: Mapping[str, str], timeout_s: float) -> Reply:
+    async def send(self, body: bytes, headers: Mapping[str, str], timeout_s: float) -> Reply:
         """Reply with the next step."""
         step = self.steps[min(len(self.sent), len(self.steps) - 1)]
-        self.sent.append((copy.deepcopy(dict(body)), dict(headers), timeout_s))
+        self.sent.append((body, dict(headers), timeout_s))
         await asyncio.sleep(self.hold_s)
         if isinstance(step, CallError):
             raise step
@@ -74,7 +74,7 @@ def make(
 ) -> Caller:
     return Caller(
         endpoint,
-        Gate(concurrency=concurrency, rpm=None, tpm=None),
+        Gate(Limits(concurrency)),
         RetryPolicy(attempts, deadline_s),
         retries or RetryBudget(1),
         PRICE,
@@ -92,58 +92,23 @@ def call(
 ) -> tuple[Outcome, Scripted, Wallet]:
     endpoint, purse = Scripted(steps), wallet or Wallet(None)
 
-    return asyncio.run(through(make(endpoint, **settings), purse, stopping)), endpoint, purse
-
-
-async def through(caller: Caller, purse: Wallet, stopping: Callable[[], bool]) -> Outcome:
-    """Call a row to its end, as the fan-out does: again where the last send may have been billed; spending adds up."""
-    outcome = await caller.call(REQUEST, purse, stopping)
-    while outcome.again_at_s is not None:
-        while time.monotonic() < outcome.again_at_s or not caller.may_retry(time.monotonic()):  # noqa: ASYNC110 - time passes by itself
-            await asyncio.sleep(0.001)
-        after = await caller.call(REQUEST, purse, stopping, outcome.history)
-        outcome = replace(
-            after,
-            attempts=outcome.attempts + after.attempts,
-            cost_nano=outcome.cost_nano + after.cost_nano,
-            presumed_nano=outcome.presumed_nano + after.presumed_nano,
-        )
-    return outcome
-
-
-def test_a_send_that_may_have_been_billed_ends_the_call() -> None:
-    """The next send needs a reservation and an intent of its own: the row comes back, with when and what it had."""
-
     async def play() -> Outcome:
-        return await make(Scripted([LIMITED, TIMEOUT, OK])).call(REQUEST, Wallet(None), lambda: False)
+        caller = make(endpoint, **settings)
+        outcome = await caller.call(REQUEST, purse, stopping)
+        total = outcome
+        while outcome.again_at_s is not None:
+            await asyncio.sleep(max(0.0, outcome.again_at_s - time.monotonic()))
+            while not caller.may_retry(time.monotonic()):  # noqa: ASYNC110 - time passes by itself
+                await asyncio.sleep(0.01)
+            outcome = await caller.call(REQUEST, purse, stopping, outcome.history)
+            total = replace(
+                outcome,
+                attempts=total.attempts + outcome.attempts,
+                presumed_nano=total.presumed_nano + outcome.presumed_nano,
+            )
+        return total
 
-    outcome = asyncio.run(play())
-    assert (None, None, False, 2, 100) == (
-        outcome.reply,
-        outcome.error,
-        outcome.unsent,
-        outcome.attempts,
-        outcome.presumed_nano,
-    )
-    assert outcome.again_at_s is not None
-    assert (1, 2) == (outcome.history.failures, outcome.history.attempts)
-
-
-def test_each_send_is_announced() -> None:
-    """The local log hears of a send right before it; one that can't be noted is not made, and costs nothing."""
-    endpoint, purse, noted = Scripted([LIMITED, OK]), Wallet(1000), list[int]()
-
-    def full() -> None:
-        if noted:
-            raise OSError(28, "full")
-        noted.append(len(endpoint.sent))
-
-    async def play() -> Outcome:
-        return await make(endpoint).call(REQUEST, purse, lambda: False, History(), full)
-
-    with pytest.raises(OSError, match="full"):
-        asyncio.run(play())
-    assert ([0], 1, 0) == (noted, len(endpoint.sent), purse.reserved_nano)
+    return asyncio.run(play()), endpoint, purse
 
 
 @pytest.mark.parametrize(
@@ -211,7 +176,7 @@ def test_a_single_attempt_outlasts_a_storm_of_429s() -> None:
 def test_the_body_is_the_same_on_every_attempt() -> None:
     """Only ``X-Attempt`` changes between attempts."""
     outcome, endpoint, _ = call([BROKEN, LIMITED, OK])
-    assert [REQUEST.body] * 3 == [body for body, _, _ in endpoint.sent]
+    assert [REQUEST.content] * 3 == [body for body, _, _ in endpoint.sent]
     assert [{"X-Request-Key": "key", "X-Attempt": str(n)} for n in (1, 2, 3)] == [
         h for _, h, _ in endpoint.sent
     ]
@@ -234,7 +199,7 @@ def test_the_slot_is_free_while_a_row_waits() -> None:
 
     async def play() -> list[str]:
         first, second = Scripted([replace_wait(LIMITED, 0.2), OK]), Scripted([OK])
-        gate = Gate(concurrency=1, rpm=None, tpm=None)
+        gate = Gate(Limits(1))
         ended: list[str] = []
 
         async def one(name: str, endpoint: Scripted) -> None:
@@ -325,10 +290,6 @@ def test_a_cancelled_call_is_presumed_spent() -> None:
 
 def test_waits_stay_bounded_after_any_number_of_429s() -> None:
     """A row that was limited five thousand times still waits at most half a minute."""
-
-    class State:
-        outcome = None
-
-    tries = _Tries(make(Scripted([OK])), REQUEST, Wallet(None), lambda: False, History(), list)
+    tries = _Tries(make(Scripted([OK])), REQUEST, Wallet(None), lambda: False, History(), lambda: None)
     tries._limited = 5000
-    assert 0 <= tries.wait_s(State()) <= module.MAX_WAIT_S  # type: ignore[arg-type]
+    assert 0 <= tries._wait_s(None) <= module.MAX_WAIT_S

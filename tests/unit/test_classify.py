@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routellm_batch.endpoints.classify import failure_of, parse_reply, retry_after_s
+from routellm_batch.endpoints.classify import failure_of, parse_reply, rate_hint, retry_after_s
 from routellm_batch.errors import CallError
 from routellm_batch.types import ErrorKind as Kind
-from routellm_batch.types import Usage, Verdict
+from routellm_batch.types import RateHint, Usage, Verdict
 
 GOOD: dict[str, Any] = {
     "model": "m",
@@ -87,6 +87,64 @@ def test_retry_after_is_read_and_capped(
 ) -> None:
     """The finer header wins, nonsense counts as not given, and nothing is above 120 s or below 0."""
     assert expected == retry_after_s(milliseconds, seconds)
+
+
+def test_rate_limits_are_read_from_the_headers() -> None:
+    """Limits, what is left of them and when they are whole again."""
+    headers = {
+        "x-ratelimit-limit-requests": "500",
+        "x-ratelimit-limit-tokens": "30000",
+        "x-ratelimit-remaining-requests": "499",
+        "x-ratelimit-remaining-tokens": "0",
+        "x-ratelimit-reset-requests": "120ms",
+        "x-ratelimit-reset-tokens": "1m0.5s",
+    }
+    assert RateHint(500, 30000, 499, 0, 0.12, 60.5) == rate_hint(headers)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("1s", 1.0),
+        ("6m0s", 120.0),
+        ("20ms", 0.02),
+        ("1h2m", 120.0),
+        ("1m30s", 90.0),
+        ("2.5", 2.5),
+        ("7", 7.0),
+        ("-3", 0.0),
+        ("1e9", 120.0),
+        ("soon", None),
+        ("nan", None),
+        ("", None),
+        ("1.2.3s", None),
+        ("s", None),
+        ("١s", None),
+    ],
+)
+def test_a_reset_is_read_and_capped(text: str, expected: float | None) -> None:
+    """Durations in either form, within [0, 120] s; nonsense counts as not given."""
+    hint = rate_hint({"x-ratelimit-reset-requests": text})
+    assert expected == (hint.reset_requests_s if hint else None)
+
+
+@pytest.mark.parametrize("text", ["-1", "many", "1.5", "9" * 13, "", "²"])
+def test_a_count_of_nonsense_is_not_given(text: str) -> None:
+    """Only whole numbers of a likely size are taken."""
+    assert rate_hint({"x-ratelimit-remaining-tokens": text}) is None
+
+
+def test_headers_without_limits_give_no_hint() -> None:
+    """Most servers say nothing of their limits."""
+    assert rate_hint({"content-type": "application/json"}) is None
+
+
+@given(st.text(max_size=20))
+def test_no_header_text_is_too_odd(text: str) -> None:
+    """Whatever a header holds, reading it raises nothing and stays within bounds."""
+    hint = rate_hint({"x-ratelimit-reset-tokens": text, "x-ratelimit-limit-tokens": text})
+    reset = hint.reset_tokens_s if hint else None
+    assert reset is None or 0 <= reset <= 120
 
 
 def test_a_good_reply_is_read() -> None:

@@ -23,6 +23,7 @@ BODY = {
     "temperature": 0,
     "unheard_of": [1],
 }
+CONTENT = json.dumps(BODY, ensure_ascii=False).encode()
 HEADERS = {"X-Request-Key": "k", "X-Attempt": "1"}
 
 
@@ -31,8 +32,8 @@ def send(url: str, *, key: str | None = None, timeout_s: float = 5, times: int =
         endpoint = OpenAIEndpoint(url, key, connections=4)
         try:
             for _ in range(times - 1):
-                await endpoint.send(BODY, HEADERS, timeout_s)
-            return await endpoint.send(BODY, HEADERS, timeout_s)
+                await endpoint.send(CONTENT, HEADERS, timeout_s)
+            return await endpoint.send(CONTENT, HEADERS, timeout_s)
         finally:
             await endpoint.close()
 
@@ -57,7 +58,7 @@ def test_a_reply_is_read_and_the_request_is_sent_as_it_is(monkeypatch: pytest.Mo
         reply = send(stub.base_url, key="env:CLIENT_TEST_KEY")
     call = stub.calls[0]
     assert ("Hallo 👋", "stop", Usage(10, 0, 5)) == (reply.answer, reply.finish_reason, reply.usage)
-    assert BODY == call.body
+    assert CONTENT == call.raw
     assert ("k", 1, "Bearer secret-key") == (call.key, call.attempt, call.headers["Authorization"])
 
 

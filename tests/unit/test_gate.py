@@ -9,7 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routellm_batch.endpoints.gate import Bucket, ErrorWindow, Gate, RetryBudget
+from routellm_batch.endpoints.buckets import BURST_S, Bucket
+from routellm_batch.endpoints.gate import Gate
+from routellm_batch.endpoints.pace import Limits
+from routellm_batch.endpoints.retries import ErrorWindow, RetryBudget
+from routellm_batch.errors import CallError
+from routellm_batch.types import ErrorKind, Reply, Usage, Verdict
 
 
 @given(st.integers(1, 6000), st.lists(st.floats(0, 2), min_size=1, max_size=60))
@@ -21,7 +26,7 @@ def test_a_bucket_never_lets_more_through_than_its_rate(per_minute: int, gaps: l
         now += bucket.wait_s(now, 1)
         assert bucket.wait_s(now, 1) <= 1e-9
         bucket.take(1)
-        assert taken <= per_minute / 60 * now + max(1.0, per_minute / 60) + 1e-6
+        assert taken <= per_minute / 60 * now + max(1.0, per_minute / 60 * BURST_S) + 1e-6
 
 
 def test_a_bucket_says_how_long_to_wait() -> None:
@@ -32,11 +37,11 @@ def test_a_bucket_says_how_long_to_wait() -> None:
 
 
 def test_an_amount_above_the_capacity_waits_for_a_full_bucket_and_is_paid_back() -> None:
-    """A prompt larger than a second's tokens passes on a full bucket, and the next one waits for the debt."""
-    bucket = Bucket.full(6_000, 0.0)
+    """A prompt larger than a burst of tokens passes on a full bucket, and the next one waits for the debt."""
+    bucket = Bucket.full(24_000, 0.0)
     assert bucket.wait_s(0.0, 500) == 0
     bucket.take(500)
-    assert bucket.wait_s(0.0, 100) == pytest.approx(5.0)
+    assert bucket.wait_s(0.0, 100) == pytest.approx(1.25)
 
 
 def test_retries_are_a_share_of_the_traffic() -> None:
@@ -65,6 +70,9 @@ def test_the_error_rate_is_judged_on_the_last_rows_only() -> None:
     assert rates == [0.0, 0.0, 1.0, 0.75, 0.5, 0.25, 0.0]
 
 
+REFUSED = CallError(ErrorKind.BAD_REQUEST, Verdict.ROW, status=400)
+
+
 def _through(
     gate: Gate, calls: int, *, tokens: int = 1, hold_s: float = 0.0, fail: bool = False
 ) -> tuple[int, float]:
@@ -73,11 +81,11 @@ def _through(
 
     async def one() -> None:
         nonlocal peak
-        async with gate.slot(tokens):
-            peak = max(peak, gate.in_flight)
-            await asyncio.sleep(hold_s)
-            if fail:
-                raise RuntimeError
+        send = await gate.enter(tokens)
+        assert send is not None
+        peak = max(peak, gate.in_flight)
+        await asyncio.sleep(hold_s)
+        gate.leave(send, REFUSED if fail else Reply("Yes.", "stop", "m", Usage(tokens)))
 
     async def play() -> None:
         await asyncio.gather(*(one() for _ in range(calls)), return_exceptions=True)
@@ -90,21 +98,21 @@ def _through(
 @pytest.mark.parametrize("concurrency", [1, 3])
 def test_as_many_at_once_as_configured(concurrency: int) -> None:
     """The gate fills its slots, and never opens one more."""
-    gate = Gate(concurrency=concurrency, rpm=None, tpm=None)
+    gate = Gate(Limits(concurrency))
     assert (concurrency, 0) == (_through(gate, 12, hold_s=0.005)[0], gate.in_flight)
 
 
 def test_a_slot_comes_back_from_a_failed_call() -> None:
     """Calls that raise leave their slots, so that all get through."""
-    gate = Gate(concurrency=1, rpm=None, tpm=None)
+    gate = Gate(Limits(1))
     assert (1, 0) == (_through(gate, 5, fail=True)[0], gate.in_flight)
 
 
 def test_requests_keep_to_the_rate() -> None:
-    """At 1,200 a minute, beyond a second's burst of 20, six more take at least 0.25 s."""
-    assert _through(Gate(concurrency=50, rpm=1200, tpm=None), 26)[1] >= 0.25
+    """At 1,200 a minute, beyond a burst of 5, six more take at least 0.25 s."""
+    assert _through(Gate(Limits(50, rpm=1200)), 11)[1] >= 0.25
 
 
 def test_tokens_keep_to_the_rate() -> None:
-    """At 60,000 tokens a minute, beyond a burst of 1,000, another 300 take at least 0.25 s."""
-    assert _through(Gate(concurrency=50, rpm=None, tpm=60_000), 13, tokens=100)[1] >= 0.25
+    """At 60,000 tokens a minute, beyond a burst of 250, another 300 take at least 0.25 s."""
+    assert _through(Gate(Limits(50, tpm=60_000)), 6, tokens=100)[1] >= 0.25

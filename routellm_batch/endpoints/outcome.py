@@ -1,10 +1,8 @@
-"""What goes into a call and what comes out of it."""
+"""What is asked of a call and what comes of it: plain values."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from routellm_batch.errors import CallError
 from routellm_batch.types import Reply, Usage
@@ -24,7 +22,8 @@ class RetryPolicy:
 class Request:
     """One request, built once and never changed between attempts."""
 
-    body: Mapping[str, Any]
+    content: bytes
+    """The body, as it is sent."""
     key: str
     """Digest of endpoint and body."""
     tokens: int

@@ -1,0 +1,121 @@
+"""Rows 1, 2, 8, 9 and 10 of the fault matrix: processes of the job die, are started twice or are told to stop."""
+
+from __future__ import annotations
+
+import signal
+import time
+from typing import Any
+
+import pytest
+from helpers.lab import END_S, IN_FLIGHT, ROWS, Lab
+from helpers.oracle import check_accounted, check_cap, check_every_row_once, check_same, cost
+from helpers.programs import kill, wait_for
+
+Rows = list[dict[str, Any]]
+LOCAL = {"kind": "local", "workers": 2}
+
+
+def test_row_01_worker_killed_while_scoring(lab: Lab, undisturbed: Rows) -> None:
+    """A worker that dies while scoring costs its shard a second go, and nothing else."""
+    lab.changes["cluster"] = LOCAL
+    lab.env |= {"FAULTS": "slow_scores", "FAULT_SLOW_S": "0.3"}
+    lab.serve()
+    job = lab.start()
+    wait_for(lambda: lab.count("commit/score/*"), 20, "a scored shard")
+    kill(job.workers()[0])
+    assert 0 == job.wait(END_S), job.said
+    check_every_row_once(lab.run, lab.ids)
+    check_same(lab.run, undisturbed)
+    check_accounted(lab.run, lab.log, most=0)
+
+
+def test_row_02_worker_killed_while_calling(lab: Lab, undisturbed: Rows) -> None:
+    """A worker that dies while calling loses at most its open calls; the report has them, and nothing is called twice."""
+    lab.changes["cluster"] = LOCAL
+    lab.serve(latency_ms=100)
+    job = lab.start()
+    lab.wait_for_bills(60, job)
+    kill(job.workers()[0])
+    assert 0 == job.wait(END_S), job.said
+    check_every_row_once(lab.run, lab.ids)
+    check_same(lab.run, undisturbed)
+    check_accounted(lab.run, lab.log, most=IN_FLIGHT)
+    billed = lab.requests()
+    lab.finish()
+    assert billed == lab.requests()
+
+
+def test_row_08_driver_killed(lab: Lab, undisturbed: Rows) -> None:
+    """A driver killed while scoring, right after planning and while calling goes on each time; the plan stands."""
+    lab.changes |= {"cluster": {"kind": "serial"}, "budget__hard_cap_usd": "1"}
+    lab.env |= {"FAULTS": "slow_scores", "FAULT_SLOW_S": "0.05"}
+    lab.serve(latency_ms=60)
+    job = lab.start()
+    wait_for(lambda: lab.count("commit/score/*") >= 3, 20, "scored shards")
+    job.close()
+    job = lab.start()
+    wait_for((lab.run / "plan.json").exists, 20, "a plan")
+    job.close()
+    plan = (lab.run / "plan.json").read_bytes()
+    job = lab.start()
+    lab.wait_for_bills(60, job)
+    job.close()
+    lab.finish()
+    assert plan == (lab.run / "plan.json").read_bytes()
+    check_every_row_once(lab.run, lab.ids)
+    check_same(lab.run, undisturbed)
+    check_cap(lab.log, "1")
+    check_accounted(lab.run, lab.log, most=2 * IN_FLIGHT)
+    billed = lab.requests()
+    lab.finish()
+    assert billed == lab.requests()
+
+
+def test_row_09_two_drivers_at_once(lab: Lab, undisturbed: Rows) -> None:
+    """A second start of a run that is under way leaves at once, says why and calls nothing."""
+    lab.changes["cluster"] = {"kind": "serial"}
+    lab.serve(latency_ms=400)
+    first = lab.start()
+    lab.wait_for_bills(20, first)
+    second, begun = lab.start(), time.monotonic()
+    assert 75 == second.wait(END_S), second.said
+    assert time.monotonic() - begun < 15
+    assert "another start" in second.said
+    assert "Traceback" not in second.said
+    assert 0 == first.wait(END_S), first.said
+    assert ROWS == lab.requests()
+    check_same(lab.run, undisturbed)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_row_10_driver_told_to_stop(lab: Lab, undisturbed: Rows, number: signal.Signals) -> None:
+    """A first signal ends the sending, keeps every reply, reports and exits 75; the same command does the rest."""
+    lab.changes["cluster"] = LOCAL if number is signal.SIGTERM else {"kind": "serial"}
+    lab.serve(latency_ms=100)
+    job = lab.start()
+    lab.wait_for_bills(40, job)
+    job.send(number)
+    assert 75 == job.wait(10), job.said
+    stopped = cost(lab.run)
+    assert ("interrupted", lab.billed) == (stopped["state"], stopped["rows"]["ok"])
+    lab.finish()
+    check_every_row_once(lab.run, lab.ids)
+    check_same(lab.run, undisturbed)
+    check_accounted(lab.run, lab.log, most=0)
+
+
+def test_row_10_driver_told_to_stop_twice(lab: Lab) -> None:
+    """A second signal ends the job at once, whatever is still open."""
+    lab.changes["endpoints__weak__timeout_s"] = lab.changes["endpoints__strong__timeout_s"] = 60
+    lab.serve(faults={"hang": 0.2})
+    job = lab.start()
+    lab.wait_for_bills(20, job)
+    job.send(signal.SIGTERM)
+    time.sleep(1)
+    assert not job.ended
+    job.send(signal.SIGTERM)
+    assert 75 == job.wait(2), job.said
+    lab.serve()
+    lab.finish()
+    check_every_row_once(lab.run, lab.ids)
+    check_accounted(lab.run, lab.log, most=IN_FLIGHT)

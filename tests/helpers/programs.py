@@ -1,0 +1,103 @@
+"""Programs that a fault test starts, disturbs and surely ends, each in a process group of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+POLL_S = 0.01
+
+
+class Program:
+    """One started program; its output goes to ``<folder>/<name>.out`` and ``.err``."""
+
+    def __init__(self, command: Sequence[str], folder: Path, name: str, env: Mapping[str, str]) -> None:
+        self.out, self.err = folder / f"{name}.out", folder / f"{name}.err"
+        with self.out.open("wb") as out, self.err.open("wb") as err:
+            self._process = subprocess.Popen(
+                command,
+                cwd=folder,
+                env=dict(env),
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                start_new_session=True,
+            )
+        self.pid = self._process.pid
+
+    @property
+    def ended(self) -> bool:
+        """Say whether it has ended."""
+        return self._process.poll() is not None
+
+    @property
+    def said(self) -> str:
+        """All that it wrote so far."""
+        return self.out.read_text(errors="replace") + self.err.read_text(errors="replace")
+
+    def send(self, number: int) -> None:
+        """Send it a signal, if it still runs."""
+        if not self.ended:
+            self._process.send_signal(number)
+
+    def wait(self, within_s: float) -> int:
+        """Return its exit code; a failure with its last words if it takes longer."""
+        try:
+            return self._process.wait(within_s)
+        except subprocess.TimeoutExpired:
+            words = self.said[-2000:]
+        raise AssertionError(f"still runs after {within_s} s: {words}")
+
+    def close(self) -> None:
+        """End it and all that it started: the group was made for it alone."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self._process.wait(20)
+
+    def workers(self) -> list[int]:
+        """Return the ids of its Dask worker processes, in order of their start."""
+        return [pid for pid in descendants(self.pid) if b"spawn_main" in _command(pid)]
+
+
+def kill(pid: int, number: int = signal.SIGKILL) -> None:
+    """Send a process of this test a signal; one that is gone already is fine."""
+    with suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def descendants(pid: int) -> list[int]:
+    """Return the children of a process, and theirs, by id."""
+    parents: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with suppress(OSError, IndexError, ValueError):
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+                if fields[0] != "Z":
+                    parents.setdefault(int(fields[1]), []).append(int(entry.name))
+    found, waiting = [], [pid]
+    while waiting:
+        children = sorted(parents.get(waiting.pop(), []))
+        found += children
+        waiting += children
+    return sorted(found)
+
+
+def _command(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def wait_for(condition: Callable[[], object], within_s: float, what: str) -> None:
+    """Return once a condition holds; a failure that names it if that takes longer."""
+    until = time.monotonic() + within_s
+    while not condition():
+        if time.monotonic() > until:
+            raise AssertionError(f"not within {within_s} s: {what}")
+        time.sleep(POLL_S)
