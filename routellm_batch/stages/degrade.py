@@ -190,7 +190,7 @@ class _Pending:
         """Choose the cut, and count what it does."""
         cut = NONE_STRONG if overrun.reason == "worst_case" else self._choose(overrun)
         moved, kept, learned = 0, 0, overrun.spent_nano + self._learned_weak_nano
-        planned = {
+        planned: dict[Route, int] = {
             "strong": overrun.ended_nano["strong"],
             "weak": overrun.ended_nano["weak"] + self._weak_nano,
         }
