@@ -192,7 +192,7 @@ def test_a_cap_that_is_taken_away_finishes_the_job(tmp_path: Path) -> None:
     write_prompts(tmp_path / "in.parquet", prompts(60))
     with two_models(tmp_path) as urls:
         stopped = run_job(
-            job_config(tmp_path, **urls, **EXPECTED, budget__hard_cap_usd=nano_to_usd(1_000_000))
+            job_config(tmp_path, **urls, **EXPECTED, budget__hard_cap_usd=nano_to_usd(1_700_000))
         )
         result = run_job(job_config(tmp_path, **urls, **EXPECTED))
     assert (4, 0, 60, 60) == (stopped.exit_code, result.exit_code, len(result.by_id), len(bills(tmp_path)))
@@ -201,7 +201,7 @@ def test_a_cap_that_is_taken_away_finishes_the_job(tmp_path: Path) -> None:
 def test_the_same_cap_again_calls_nothing(tmp_path: Path) -> None:
     """Resumed with the same cap, a job that the budget stopped makes no call and stops as before."""
     write_prompts(tmp_path / "in.parquet", prompts(60))
-    config: dict[str, Any] = {**EXPECTED, "budget__hard_cap_usd": nano_to_usd(400_000)}
+    config: dict[str, Any] = {**EXPECTED, "budget__hard_cap_usd": nano_to_usd(1_700_000)}
     with two_models(tmp_path) as urls:
         first = run_job(job_config(tmp_path, **urls, **config))
         sent = len(bills(tmp_path))

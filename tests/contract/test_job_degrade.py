@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.jobs import Finished, job_config, nano, prompts, run_job, write_prompts
+from helpers.jobs import Finished, job_config, prompts, run_job, write_prompts
 from helpers.models import bills, two_models
 from helpers.stub import Answer, Call, answering, interrupting, stub_server
 
@@ -68,7 +68,10 @@ def test_the_report_says_what_was_moved(tmp_path: Path) -> None:
         result = run_job(job_config(tmp_path, **urls, **TIGHT), page=True)
     moved = sum(one.moved for one in further(result))
     told = result.cost["degraded_running"]
-    assert (moved, True) == (sum(one["rows"] for one in told), all(one["at"] and one["reason"] for one in told))
+    assert (moved, True) == (
+        sum(one["rows"] for one in told),
+        all(one["at"] and one["reason"] for one in told),
+    )
     page = result.run.store.read("report/report.html").decode()
     for text in (" ".join(result.lines), page, " ".join(result.notices)):
         assert "went weak" in text or "go weak" in text
@@ -114,7 +117,9 @@ def test_a_resume_follows_the_newest_cut(tmp_path: Path) -> None:
         urls = {"strong": stub.base_url, "weak": stub.base_url}
         first = run_job(job_config(tmp_path, **urls, **TIGHT))
         cuts = [one.cut for one in further(first)]
-        second = run_job(job_config(tmp_path, **urls, **{**TIGHT, "budget__hard_cap_usd": nano_to_usd(10 * CAP)}))
+        second = run_job(
+            job_config(tmp_path, **urls, **{**TIGHT, "budget__hard_cap_usd": nano_to_usd(10 * CAP)})
+        )
         keys = [call.key for call in stub.calls]
     assert (75, 0, 60) == (first.exit_code, second.exit_code, second.cost["rows"]["ok"])
     assert (cuts, len(keys)) == ([one.cut for one in further(second)], len(set(keys)))
