@@ -6,7 +6,7 @@ SETUP = PYTHON="$(PYTHON)" sh tools/setup_env.sh
 LOCK = pyproject.toml constraints.txt tools/setup_env.sh
 EXTRAS = --extra torch --extra s3 --extra azure --extra gcs --extra e2e --extra bench
 
-.PHONY: help quickstart test check e2e bench constraints clean
+.PHONY: help quickstart test check faults e2e bench constraints clean
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9]*\):.*## /\1	/p' Makefile
@@ -15,13 +15,16 @@ quickstart: .venv/.made-core ## the whole job on the bundled prompts; writes ./o
 	$(BIN)/routellm-batch run configs/quickstart.yaml
 
 test: .venv/.made-test ## unit, contract, wheel and documentation tests
-	$(BIN)/python -m pytest --ignore=tests/e2e
+	$(BIN)/python -m pytest --ignore=tests/e2e --ignore=tests/faults
 
 check: .venv/.made-test ## lint, types, layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_layers.py
+
+faults: .venv/.made-test ## the fault matrix, a line per row; FAULTS="-k row_02" for some of it
+	$(BIN)/python tests/faults $(FAULTS)
 
 e2e: .venv/.made-e2e ## real S3, real inference servers, a real browser
 	sh infra/ci-setup

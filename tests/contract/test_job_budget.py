@@ -167,6 +167,25 @@ def test_without_faults_every_cent_is_accounted_for(tmp_path: Path) -> None:
     assert "0.000000000" == cost["presumed_usd"]
 
 
+def test_cached_tokens_cost_their_own_price(tmp_path: Path) -> None:
+    """Under a cap too, cached input is billed and booked at the cached price, and reasoning is not counted twice."""
+    write_prompts(tmp_path / "in.parquet", prompts(20))
+    price = {**PRICES["strong"], "cached_input": Decimal("0.25")}
+    settings = {
+        "endpoints__strong__price": price,
+        "budget__strong_share": 1,
+        "budget__hard_cap_usd": Decimal(1),
+    }
+    with two_models(tmp_path, cached_share=0.5, reasoning_share=0.5, price_cached="0.25") as urls:
+        result = run_job(job_config(tmp_path, **urls, **settings))
+    end, lines = result.cost["endpoints"]["strong"], billing(tmp_path / "strong.log")
+    fresh = end["input_tokens"] - end["cached_input_tokens"]
+    exact = fresh * 2_500 + end["cached_input_tokens"] * 250 + end["output_tokens"] * 10_000
+    assert (0, True) == (result.exit_code, end["cached_input_tokens"] > 0)
+    assert (exact, exact) == (nano(end["spent_usd"]), sum(line["nano"] for line in lines))
+    assert sum(row["reasoning_tokens"] for row in result.rows) > 0
+
+
 def test_a_raised_cap_finishes_the_job(tmp_path: Path) -> None:
     """Raised step by step, the cap is never passed; every id comes out once, first answers stay, new ones are added."""
     write_prompts(tmp_path / "in.parquet", prompts(60))
