@@ -82,6 +82,7 @@ class CallStage:
         if self._given_up:
             self.halt.stop("errors", "; ".join(self._given_up[:MOST_TOLD]))
         if self.halt.state in {"finished", "budget"}:
+            self._due = None
             self._waiting = deque(replace(task, mode="finish", grant_nano=None) for task in self._finish)
             self._loop(finishing=True)
 
@@ -197,7 +198,7 @@ class CallStage:
         receipt: CallReceipt = done.receipt
         self._spent[receipt.shard] = receipt.total_nano
         self._governor.book(receipt.shard, receipt.ended)
-        if self._governor.ahead(sum(self._spent.values())):
+        if last.mode == "call" and self._governor.ahead(sum(self._spent.values())):
             self._due = self._due or "burn"
         if receipt.stop is not None:
             self.halt.stop("errors", receipt.stop)

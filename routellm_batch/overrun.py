@@ -47,8 +47,9 @@ class Governor:
     @property
     def learning(self) -> bool:
         """Say whether a route with calls to come has not been heard enough."""
-        burns = self._burns().values()
-        return self.active and any(b.pending_nano > 0 and b.answered < LEARNED_CALLS for b in burns)
+        # What is left by rounding alone is no call to come.
+        burns = [burn for burn in self._burns().values() if burn.pending_nano > burn.expected_nano // 1000]
+        return self.active and any(burn.answered < LEARNED_CALLS for burn in burns)
 
     def book(self, shard: int, ended: Mapping[Route, Ended]) -> None:
         """Take what all calls of a shard came to."""
