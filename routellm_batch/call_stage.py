@@ -8,17 +8,22 @@ from dataclasses import dataclass, field, replace
 
 from routellm_batch.dispatch import POLL_S, WINDOW, error_of
 from routellm_batch.errors import DataError, InterruptedRunError, WorkerLostError
+from routellm_batch.events import Sink
 from routellm_batch.halt import Halt
 from routellm_batch.ledger.shard import ShardLedger
+from routellm_batch.overrun import Governor
 from routellm_batch.protocols import Runner
 from routellm_batch.stages.call import CallReceipt, CallTask, call_shard
+from routellm_batch.stages.degrade import Reason, load_degrades
 from routellm_batch.stages.job import CallJob
 from routellm_batch.stages.plan import Plan
 from routellm_batch.stages.tally import Tally, tallies
 from routellm_batch.storage.progress import newest_markers
-from routellm_batch.types import Done, Shard
+from routellm_batch.types import ROUTES, Done, Shard
 
 MOST_TOLD = 3
+LEARNING_PARTS = 8
+"""While a route's costs are not known yet, a task is given at most this part of what is left."""
 
 
 def grant_for(left_nano: int, tasks: int, slots: int) -> int:
@@ -37,9 +42,16 @@ class CallStage:
     retry_failed: bool = False
     clean: bool = True
     """The start before this one, if any, left no runner behind."""
+    sink: Sink = lambda _event: None
     _waiting: deque[CallTask] = field(default_factory=deque)
     _again: list[CallTask] = field(default_factory=list)
-    """Tasks that ran out of their grant."""
+    """Tasks whose grant paid for nothing."""
+    _alone: int | None = None
+    """The shard that was offered all that is left."""
+    _stuck: list[CallTask] = field(default_factory=list)
+    """Tasks that all that is left paid for nothing of."""
+    _due: Reason | None = None
+    """Why pending rows need a higher cut; nothing is begun until they have it."""
     _finish: list[CallTask] = field(default_factory=list)
     """Shards to be written once all calls are done."""
     _running: dict[int, CallTask] = field(default_factory=dict)
@@ -51,6 +63,16 @@ class CallStage:
     _error: BaseException | None = None
     """What a task raised that nobody expected; raised again once the others have persisted their replies."""
 
+    def __post_init__(self) -> None:
+        """Follow the newest plan."""
+        degrades = load_degrades(self.job.run)
+        if degrades:
+            newest = degrades[-1]
+            self.job = replace(self.job, cut=newest.cut, copies_cut=self.plan.cut, round=newest.number)
+        else:
+            self.job = replace(self.job, copies_cut=self.plan.cut)
+        self._governor = Governor(self.plan, self.job, degrades, self.sink)
+
     def run(self) -> None:
         """Call what is missing; returns when all is done or nothing more can be."""
         self._load()
@@ -60,6 +82,7 @@ class CallStage:
         if self._given_up:
             self.halt.stop("errors", "; ".join(self._given_up[:MOST_TOLD]))
         if self.halt.state in {"finished", "budget"}:
+            self._due = None
             self._waiting = deque(replace(task, mode="finish", grant_nano=None) for task in self._finish)
             self._loop(finishing=True)
 
@@ -73,6 +96,7 @@ class CallStage:
             tally = known.get(shard.name)
             if tally is not None:
                 self._spent[shard.index] = tally.summary.spent_nano + tally.summary.presumed_nano
+                self._governor.book(shard.index, {r: tally.summary.routes[r].ended for r in ROUTES})
             committed = tally is not None and tally.revision is not None
             if tally is None or not committed or self._reopened(tally):
                 task = CallTask(
@@ -96,12 +120,16 @@ class CallStage:
         return tally.summary.unfunded > 0 or (self.retry_failed and tally.summary.failed > 0)
 
     def _loop(self, *, finishing: bool = False) -> None:
-        while self._waiting or self._running or self._again:
+        while self._waiting or self._running or self._again or self._stuck:
             self.halt.check_deadline(time.monotonic())
             if self._error is not None or (self.halt.stopped and not finishing):
                 self._drain()
                 if not self._running:
                     break
+            elif self._due is not None:
+                self.runner.drain(self.job.round_token)
+                if not self._running:
+                    self._degrade(self._due)
             else:
                 self._submit()
             for done in self.runner.wait(POLL_S):
@@ -112,12 +140,36 @@ class CallStage:
     def _drain(self) -> None:
         self._waiting.clear()
         self._again.clear()
+        self._stuck.clear()
         self.runner.drain()
+
+    def _degrade(self, reason: Reason) -> None:
+        """Give pending rows a higher cut; nothing is running. Where none helps, what is stuck is left out."""
+        tasks = [*self._waiting, *self._again, *self._stuck]
+        shards = [task.shard for task in tasks]
+        job = self._governor.degrade(self.job, shards, sum(self._spent.values()), reason)
+        self._due = None
+        if job is not None:
+            self.job, self._waiting = job, deque(tasks)
+            self._again, self._stuck = [], []
+        elif reason == "worst_case":
+            self._leave_out()
+
+    def _leave_out(self) -> None:
+        self._unfunded = True
+        self._finish += self._stuck
+        self._stuck = []
 
     def _submit(self) -> None:
         alone = not self._waiting and not self._running
         if alone and self._again:  # nobody else may give anything back: one at a time, with all that is left
+            self._alone = self._again[0].shard.index
             self._start(self._again.pop(0), 1)
+        elif alone and self._stuck:
+            if self._governor.active:
+                self._due = "worst_case"
+            else:
+                self._leave_out()
         while self._waiting and len(self._running) < WINDOW * self.runner.slots:
             tasks = len(self._waiting) + len(self._running)
             self._start(self._waiting.popleft(), tasks)
@@ -128,31 +180,42 @@ class CallStage:
             granted = sum(running.grant_nano or 0 for running in self._running.values())
             left = max(0, cap - sum(self._spent.values()) - granted)
             known = self._spent.get(task.shard.index, 0)
-            task = replace(task, grant_nano=grant_for(left, tasks, self.runner.slots), known_nano=known)
+            grant = grant_for(left, tasks, self.runner.slots)
+            if self._alone != task.shard.index and self._governor.learning:
+                grant = min(grant, left // LEARNING_PARTS)  # what it teaches is wanted early
+            task = replace(task, grant_nano=grant, known_nano=known)
+        task = replace(task, job=self.job)
         self._running[task.shard.index] = task
         self.runner.submit(call_shard, task)
 
     def _take(self, done: Done) -> None:
         task: CallTask = done.task
         last = self._running.pop(task.shard.index)
+        alone, self._alone = self._alone == task.shard.index, None if not self._running else self._alone
         if done.error is not None:
             self._fail(last.shard, error_of(done))
             return
         receipt: CallReceipt = done.receipt
         self._spent[receipt.shard] = receipt.total_nano
+        self._governor.book(receipt.shard, receipt.ended)
+        if last.mode == "call" and self._governor.ahead(sum(self._spent.values())):
+            self._due = self._due or "burn"
         if receipt.stop is not None:
             self.halt.stop("errors", receipt.stop)
         if receipt.committed:
             return
-        alone = not self._running and not self._waiting
-        if receipt.unsent and not self.halt.stopped:
-            if alone and receipt.short and receipt.total_nano == last.known_nano:
-                self._unfunded = True  # all that is left was offered, and paid for nothing
-                self._finish.append(last)
-            else:
-                self._again.append(replace(last, again=True))
-        elif not receipt.unsent:
+        if not receipt.unsent:
             self._finish.append(last)
+        elif not self.halt.stopped:
+            paid = receipt.total_nano != last.known_nano
+            stuck = alone and receipt.short and not paid
+            task = replace(last, again=True)
+            if stuck:
+                self._stuck.append(task)
+            elif paid or self._due is not None:
+                self._waiting.append(task)
+            else:
+                self._again.append(task)
 
     def _fail(self, shard: Shard, error: BaseException | None) -> None:
         """Take a task's error: one shard's trouble is told at the end, any other stops the run."""

@@ -14,6 +14,7 @@ from routellm_batch.reporting.html import render_report
 from routellm_batch.reporting.plan_html import frontier_table, plan_facts, render_plan
 from routellm_batch.reporting.text import count, rows, usd
 from routellm_batch.reporting.wording import closing_lines
+from routellm_batch.stages.degrade import load_degrades
 from routellm_batch.stages.plan import Plan, empty_plan
 from routellm_batch.stages.tally import tallies
 from routellm_batch.storage.paid import embedding_use
@@ -114,6 +115,7 @@ def _facts(config: Config, run: Run, plan: Plan, state: State, reason: str | Non
         state=state,
         stop_reason=reason,
     )
+    facts = replace(facts, degrades=load_degrades(run))
     return with_embedding(facts, config.router.embedder, embedding_use(run))
 
 

@@ -98,7 +98,9 @@ def run_job(config: Config, sink: Sink, *, retry_failed: bool = False) -> RunRes
             calls = sum(totals.calls for totals in plan.endpoints.values())
             names = (start.token, start.epoch, lease_s())
             job = CallJob(config, run, plan.cut, urls, runner.workers, calls, *names)
-            stage = CallStage(job, plan, runner, halt, retry_failed=retry_failed, clean=start.clean)
+            stage = CallStage(
+                job, plan, runner, halt, retry_failed=retry_failed, clean=start.clean, sink=sink
+            )
             _call(stage, sink)
     reason = stop_words(halt.reason, config)
     outputs = write_run_outputs(config, run, plan, halt.state, reason, time.monotonic() - begun)

@@ -94,6 +94,11 @@ def worst_nano(price: Price, input_bytes: int, messages: int, max_output_tokens:
     return -(-(tokens * dearest + max_output_tokens * price.output_nano) // MILLION)
 
 
+def estimated_chars(tokens: int, messages: int) -> int:
+    """Return the characters of a chat whose ``estimate_tokens`` are known, at most three too many."""
+    return CHARS_PER_TOKEN * (tokens - MESSAGE_OVERHEAD_TOKENS * messages - REPLY_OVERHEAD_TOKENS)
+
+
 def estimate_tokens(chars: int, messages: int) -> int:
     """Return the expected input tokens of a chat of ``messages`` turns with ``chars`` characters in all."""
     return -(-chars // CHARS_PER_TOKEN) + MESSAGE_OVERHEAD_TOKENS * messages + REPLY_OVERHEAD_TOKENS

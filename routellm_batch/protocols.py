@@ -112,8 +112,8 @@ class Runner(Protocol):
         """Return what has finished, waiting up to ``timeout_s`` for the first."""
         ...
 
-    def drain(self) -> None:
-        """Tell running tasks to stop starting new work and return what they have."""
+    def drain(self, token: str | None = None) -> None:
+        """Tell running tasks to stop starting new work and return what they have; only those that heed ``token``."""
         ...
 
     def close(self) -> None:

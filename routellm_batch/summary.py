@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from routellm_batch.burn import Ended
+from routellm_batch.lengths import Heard
 from routellm_batch.types import ROUTES, Usage
 
 BINS_PER_OCTAVE = 4
@@ -30,6 +32,10 @@ class RouteTotals:
     """Worst cost of sends whose fate is unknown."""
     latency_bins: Mapping[int, int] = field(default_factory=dict)
     """round(4·log2(milliseconds)) → answered calls."""
+    ended: Ended = Ended()
+    """The same calls beside what was expected of them."""
+    heard: Heard = Heard()
+    """What their answers taught of lengths."""
 
     def __add__(self, other: RouteTotals) -> RouteTotals:
         """Add field by field."""
@@ -40,6 +46,8 @@ class RouteTotals:
             self.spent_nano + other.spent_nano,
             self.presumed_nano + other.presumed_nano,
             _add(self.latency_bins, other.latency_bins),
+            self.ended + other.ended,
+            self.heard + other.heard,
         )
 
 
@@ -118,7 +126,9 @@ class CallSummary:
                 **{
                     **totals,
                     "usage": Usage(**totals["usage"]),
-                    "latency_bins": {int(k): v for k, v in totals["latency_bins"].items()},
+                    "latency_bins": _numbered(totals["latency_bins"]),
+                    "ended": Ended(**totals.get("ended", {})),
+                    "heard": _heard(totals.get("heard", {})),
                 }
             )
             for route, totals in fields["routes"].items()
@@ -149,6 +159,14 @@ def latency_quantile(bins: Mapping[int, int], quantile: float) -> float | None:
         if seen >= quantile * total:
             return float(2 ** (number / BINS_PER_OCTAVE)) / 1000
     return None
+
+
+def _numbered(bins: Mapping[str, int]) -> dict[int, int]:
+    return {int(number): count for number, count in bins.items()}
+
+
+def _heard(fields: Mapping[str, Any]) -> Heard:
+    return Heard(**{**fields, "bins": _numbered(fields.get("bins", {}))})
 
 
 def _add(one: Mapping[Any, int], other: Mapping[Any, int]) -> dict[Any, int]:

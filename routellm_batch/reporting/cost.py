@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Literal
 
+from routellm_batch.burn import WHOLE
 from routellm_batch.config import Config
 from routellm_batch.config_embedder import EmbedderConfig
+from routellm_batch.lengths import HIGH, LOW, Heard
 from routellm_batch.metering import EmbeddingUse
 from routellm_batch.planning import strong_rows
 from routellm_batch.pricing import Price, cost_nano, usd_text
 from routellm_batch.reporting.text import count, duration, public_uri, usd
-from routellm_batch.reporting.views import PlanView
+from routellm_batch.reporting.views import DegradeView, PlanView
 from routellm_batch.summary import CallSummary, RouteTotals
 from routellm_batch.types import ROUTES, Route, Usage
 
@@ -54,6 +56,8 @@ class RunFacts:
     """What the user should read besides, e.g. that a running job was degraded."""
     embedding: EmbeddingUse | None = None
     """What scoring took of a paid embedder; None without one."""
+    degrades: Sequence[DegradeView] = ()
+    """Further plans that were made while it ran."""
 
     @property
     def spent_nano(self) -> int:
@@ -230,8 +234,23 @@ def cost_json(facts: RunFacts) -> dict[str, Any]:
             f"all_{route}": usd_text(counterfactual_nano(facts, route)) for route in ROUTES
         },
         "degraded": None if plan.degraded is None else dict(plan.degraded),
+        "degraded_running": [_degrade_json(one) for one in facts.degrades],
         "errors": dict(sorted(calls.errors.items())),
         "wall_s": round(facts.wall_s, 3),
+    }
+
+
+def _degrade_json(one: DegradeView) -> dict[str, Any]:
+    return {
+        "at": one.at,
+        "reason": one.reason,
+        "rows": one.moved,
+        "kept_strong": one.kept,
+        "threshold": one.cut.threshold,
+        "cost_ratio": {route: one.ratio_ppm[route] / WHOLE for route in ROUTES},
+        "spent_usd": usd_text(one.spent_nano),
+        "projected_usd": usd_text(one.projected_nano),
+        "lowered_usd": usd_text(one.lowered_nano),
     }
 
 
@@ -258,4 +277,14 @@ def _endpoint_json(facts: RunFacts, route: Route) -> dict[str, Any]:
         "planned_usd": usd_text(facts.plan.endpoints[route].planned_nano),
         "spent_usd": usd_text(totals.spent_nano),
         "presumed_usd": usd_text(totals.presumed_nano),
+        "estimates": _estimates_json(totals.heard),
+    }
+
+
+def _estimates_json(heard: Heard) -> dict[str, Any]:
+    return {
+        "tokens_per_char": heard.tokens_per_char,
+        **{f"output_p{round(100 * q)}": heard.output_tokens(q) for q in (LOW, 0.5, HIGH)},
+        "p10_p90_coverage": heard.coverage,
+        "judged": heard.judged,
     }

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from routellm_batch.lengths import HIGH, LOW
 from routellm_batch.reporting import charts, wording
 from routellm_batch.reporting.cost import RunFacts, counterfactual_nano
 from routellm_batch.reporting.page import render
@@ -59,6 +60,7 @@ def render_report(facts: RunFacts) -> str:
         score_chart=_score_chart(facts),
         frontier_chart=_frontier_chart(facts),
         latencies=latencies(facts),
+        estimates=_estimates(facts),
         errors=_errors(facts),
     )
 
@@ -75,6 +77,7 @@ def _banners(facts: RunFacts) -> list[tuple[str, str]]:
     found = [
         (_tone(facts), ending),
         ("warn", wording.degraded_text(facts.plan)),
+        *(("warn", wording.degrade_text(one)) for one in facts.degrades),
         ("warn", wording.unfunded_text(facts)),
         *(("warn", notice) for notice in facts.notices),
     ]
@@ -152,6 +155,18 @@ def latencies(facts: RunFacts) -> list[LatencyRow]:
         chart = charts.latency_chart(bins, span, route, quantiles[0], axis=route == list(heard)[-1])
         rows.append(LatencyRow(route, sum(bins.values()), quantiles, chart))
     return rows
+
+
+def _estimates(facts: RunFacts) -> list[tuple[Route, tuple[str, ...]]]:
+    """Return what each endpoint's answers taught: P10, P50, P90, coverage and tokens per character, as texts."""
+    found: list[tuple[Route, tuple[str, ...]]] = []
+    for route in ROUTES:
+        heard = facts.calls.routes[route].heard
+        if heard.bins:
+            lengths = [count(heard.output_tokens(q) or 0) for q in (LOW, 0.5, HIGH)]
+            covered = "–" if heard.coverage is None else f"{percent(heard.coverage)} of {count(heard.judged)}"
+            found.append((route, (*lengths, covered, f"{heard.tokens_per_char or 0:.3f}")))
+    return found
 
 
 def _errors(facts: RunFacts) -> list[tuple[str, str, str, float]]:

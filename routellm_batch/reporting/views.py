@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from routellm_batch.planning import Cut, FrontierPoint
+from routellm_batch.types import Route
 
 
 class PlannedRoute(Protocol):
@@ -22,6 +23,50 @@ class PlannedRoute(Protocol):
     @property
     def planned_nano(self) -> int:
         """Expected cost."""
+
+
+class DegradeView(Protocol):
+    """A further plan, made while the run was under way; read only."""
+
+    @property
+    def at(self) -> str:
+        """When, UTC, ISO 8601."""
+
+    @property
+    def reason(self) -> str:
+        """``burn`` (the projected cost passed the cap) or ``worst_case`` (no strong row could be paid for)."""
+
+    @property
+    def cut(self) -> Cut:
+        """Which pending rows stayed strong."""
+
+    @property
+    def moved(self) -> int:
+        """Rows that went from strong to weak."""
+
+    @property
+    def kept(self) -> int:
+        """Pending rows that stayed strong."""
+
+    @property
+    def ratio_ppm(self) -> Mapping[Route, int]:
+        """Route → settled over expected cost of the calls answered by then, in parts per million."""
+
+    @property
+    def spent_nano(self) -> int:
+        """Spent and presumed on calls by then."""
+
+    @property
+    def cap_nano(self) -> int:
+        """What the hard cap leaves for calls."""
+
+    @property
+    def projected_nano(self) -> int:
+        """What all calls would have cost with the cut before."""
+
+    @property
+    def lowered_nano(self) -> int:
+        """What they should cost with this one."""
 
 
 class PlanView(Protocol):

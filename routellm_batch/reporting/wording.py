@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from decimal import Decimal
 
+from routellm_batch.burn import WHOLE
 from routellm_batch.pricing import usd_to_nano
 from routellm_batch.reporting.cost import EndpointFacts, RunFacts, counterfactual_nano
 from routellm_batch.reporting.text import count, percent, price, public_uri, rate, rows, seconds, usd
-from routellm_batch.reporting.views import PlanView
+from routellm_batch.reporting.views import DegradeView, PlanView
 from routellm_batch.types import ROUTES, ErrorKind, Route
 
 KIND_TEXTS: dict[str, str] = {
@@ -151,6 +152,23 @@ def degraded_text(plan: PlanView) -> str | None:
     )
 
 
+def degrade_text(one: DegradeView) -> str:
+    """Say how many rows went weak while the run was under way, when and why."""
+    moved = f"{one.at.replace('+00:00', ' UTC')}: {count(one.moved)} pending strong {_noun(one.moved)} went weak, "
+    if one.reason == "worst_case":
+        left = usd(max(0, one.cap_nano - one.spent_nano))
+        return f"{moved}as {left} were left and paid for no strong request's worst case."
+    ratios = " and ".join(f"{one.ratio_ppm[route] / WHOLE:.2f} times ({route})" for route in ROUTES)
+    return (
+        f"{moved}{count(one.kept)} stayed strong. Answers cost {ratios} what was planned, so the run was heading for "
+        f"{usd(one.projected_nano)} of {usd(one.cap_nano)}; now for {usd(one.lowered_nano)}."
+    )
+
+
+def _noun(number: int) -> str:
+    return "row" if number == 1 else "rows"
+
+
 def rate_text(facts: RunFacts) -> str:
     """Say how long the run took and how fast it was."""
     if facts.wall_s <= 0 or not facts.done:
@@ -198,7 +216,8 @@ def closing_lines(facts: RunFacts, report_uri: str) -> list[str]:
     if facts.done:
         all_strong, all_weak = (usd(counterfactual_nano(facts, route)) for route in ROUTES)
         lines.append(f"          all strong about {all_strong}, all weak about {all_weak}")
-    notes = [presumed_text(facts), degraded_text(facts.plan), *facts.notices]
+    degraded = [degraded_text(facts.plan), *map(degrade_text, facts.degrades)]
+    notes = [presumed_text(facts), *degraded, *facts.notices]
     lines += [f"  note    {note}" for note in notes if note]
     following = next_step(facts)
     if following:

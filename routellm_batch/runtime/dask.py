@@ -91,7 +91,7 @@ class DaskRunner:
         self._suspects: deque[_Sent] = deque()
         self._on_trial: str | None = None
         self._number = 0
-        self._draining, self._drain_again_s = False, 0.0
+        self._draining, self._drain_again_s = False, dict[str, float]()
         self._away_since_s: float | None = None
         dask.config.set(SETTINGS)
         self._cluster = CLUSTERS[config.kind](config) if config.kind in CLUSTERS else None
@@ -137,14 +137,15 @@ class DaskRunner:
             self._away_since_s = now_s
         return self._away_since_s is not None and now_s - self._away_since_s > GONE_S
 
-    def drain(self) -> None:
+    def drain(self, token: str | None = None) -> None:
         """Tell running tasks on every worker to begin nothing new; said again, as a worker may have been replaced."""
-        self._draining = True
+        token = token or self._token
+        self._draining = self._draining or token == self._token
         if self._client.status != "running":
             return
-        if time.monotonic() >= self._drain_again_s:
-            self._drain_again_s = time.monotonic() + DRAIN_EVERY_S
-            self._client.run(_drain, self._token, wait=False, on_error="ignore")
+        if time.monotonic() >= self._drain_again_s.get(token, 0.0):
+            self._drain_again_s[token] = time.monotonic() + DRAIN_EVERY_S
+            self._client.run(_drain, token, wait=False, on_error="ignore")
 
     def close(self) -> None:
         """Leave the cluster; end it if it is ours."""

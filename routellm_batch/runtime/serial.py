@@ -36,9 +36,9 @@ class SerialRunner:
         finished, _ = wait(self._futures, timeout_s, FIRST_COMPLETED)
         return [_done(self._futures.pop(future), future) for future in finished]
 
-    def drain(self) -> None:
-        """Tell running tasks to begin nothing new."""
-        drain(self._token)
+    def drain(self, token: str | None = None) -> None:
+        """Tell running tasks to begin nothing new; only those that heed ``token``, if one is given."""
+        drain(token or self._token)
 
     def close(self) -> None:
         """End the threads."""

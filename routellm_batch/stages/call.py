@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Literal
 
 import pyarrow as pa
 
+from routellm_batch.burn import Ended
 from routellm_batch.ledger.local import local_folder
 from routellm_batch.ledger.record import CallRecord
 from routellm_batch.ledger.shard import ShardLedger
@@ -29,6 +30,7 @@ from routellm_batch.stages.requests import Call, build_call
 from routellm_batch.stages.respond import (
     FINAL,
     copy_of,
+    ended_calls,
     read_shard_responses,
     response_table,
     summarise,
@@ -89,6 +91,8 @@ class CallReceipt:
     """Why this process calls no more, if so."""
     short: bool = False
     """The grant did not pay for a row's worst case."""
+    ended: Mapping[Route, Ended] = field(default_factory=dict)
+    """This shard's calls that ended, by all tasks there ever were."""
 
 
 @dataclass
@@ -132,7 +136,8 @@ def call_shard(task: CallTask) -> CallReceipt:
     if committed:
         _commit(task, shard, records)
     total = before + wallet.settled_nano + wallet.presumed_nano
-    return CallReceipt(task.shard.index, committed, unsent, total, stop, short)
+    ended = ended_calls(shard.scores, records)
+    return CallReceipt(task.shard.index, committed, unsent, total, stop, short, ended)
 
 
 def _open(task: CallTask) -> _Open:
@@ -143,7 +148,7 @@ def _open(task: CallTask) -> _Open:
     )
     copies: dict[int, tuple[int, int]] = {}
     if task.has_copies:
-        rows = from_parquet(job.run.store.read(copies_path(job.cut, shard))).to_pylist()
+        rows = from_parquet(job.run.store.read(copies_path(job.copies_cut or job.cut, shard))).to_pylist()
         copies = {row["row"]: (row["owner_shard"], row["owner_row"]) for row in rows}
     ledger = ShardLedger(job.run.store, shard.name, epoch=job.epoch)
     return _Open(scores, ["strong" if s else "weak" for s in strong], copies, ledger, ledger.load())
@@ -215,7 +220,7 @@ def _fan_out(
 ) -> dict[int, CallRecord]:
     writer = LedgerWriter(shard.ledger, local_folder(task.job.run.uri), lease_s=task.job.lease_s)
     try:
-        fan_out = FanOut(task.shard.index, pool, writer, wallet, emit)
+        fan_out = FanOut(task.shard.index, pool, writer, wallet, emit, round_token=task.job.round_token)
         run_on_loop(fan_out.run(calls))
     except ExceptionGroup as group:
         error: BaseException = group

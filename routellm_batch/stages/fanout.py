@@ -19,6 +19,7 @@ from routellm_batch.endpoints.outcome import History, Outcome
 from routellm_batch.events import CallProgress
 from routellm_batch.ledger.record import CallRecord
 from routellm_batch.ledger.writer import LedgerWriter
+from routellm_batch.process import draining
 from routellm_batch.stages.answers import Pending, next_question, record_of
 from routellm_batch.stages.job import EndpointPool
 from routellm_batch.stages.requests import Call
@@ -43,6 +44,8 @@ class FanOut:
     emit: Callable[[CallProgress], None]
     records: dict[int, CallRecord] = field(default_factory=dict)
     """Row → what came of it, in this go."""
+    round_token: str = ""
+    """Drained when a new cut is due."""
     open: int = 0
     _failed: int = 0
 
@@ -65,7 +68,7 @@ class FanOut:
 
     def stopping(self) -> bool:
         """Say whether this task is to begin nothing more."""
-        return self.writer.error is not None or self.pool.stopping()
+        return self.writer.error is not None or self.pool.stopping() or draining(self.round_token)
 
     def keep(self, record: CallRecord, *, final: bool) -> None:
         """Take a record of one send, or of a row's end."""

@@ -50,6 +50,15 @@ class CallJob:
     """Number of this start among those that drove the run."""
     lease_s: float = LEASE_S
     """How long a runner that falls silent is waited for."""
+    copies_cut: Cut | None = None
+    """The plan's own cut, whose tables of copies hold; None where ``cut`` is that."""
+    round: int = 0
+    """Number of the further plan that ``cut`` is of; 0 is the plan itself."""
+
+    @property
+    def round_token(self) -> str:
+        """Names the tasks that follow one cut, so that they can be called back before the next."""
+        return f"{self.token}.d{self.round}"
 
 
 @dataclass

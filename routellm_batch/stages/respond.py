@@ -8,10 +8,12 @@ from dataclasses import replace
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from routellm_batch.burn import Ended
 from routellm_batch.config import Config
 from routellm_batch.ledger.record import CallRecord
 from routellm_batch.ledger.state import LedgerState
-from routellm_batch.pricing import nano_to_usd
+from routellm_batch.lengths import Heard, heard
+from routellm_batch.pricing import estimated_chars, nano_to_usd
 from routellm_batch.storage.run import Run
 from routellm_batch.summary import CallSummary, FailedRow, RouteTotals, SlowRow, latency_bin
 from routellm_batch.tables import failed_schema, from_parquet, response_schema, to_parquet
@@ -131,7 +133,7 @@ def summarise(
         strong_rows=sum(r.route == "strong" for r in final.values()),
         unfunded=valid - len(final),
         copies=len([row for row in copies if row in final]),
-        routes=route_totals(LedgerState(records, state.orphans)),
+        routes=route_totals(LedgerState(records, state.orphans), scores),
         errors=errors,
         slowest=[SlowRow(str(ids[r.row]), r.route, r.latency_s or 0) for r in timed[:KEPT]],
         failures=[
@@ -141,12 +143,36 @@ def summarise(
     )
 
 
-def route_totals(state: LedgerState) -> dict[str, RouteTotals]:
+def route_totals(state: LedgerState, scores: pa.Table) -> dict[str, RouteTotals]:
     """Return what a shard's own calls did and cost, by route."""
-    return {route: _totals(route, state) for route in ROUTES}
+    ended = ended_calls(scores, state.records)
+    return {route: _totals(route, state, ended[route], _heard(route, state, scores)) for route in ROUTES}
 
 
-def _totals(route: Route, state: LedgerState) -> RouteTotals:
+def ended_calls(scores: pa.Table, records: Mapping[int, CallRecord]) -> dict[Route, Ended]:
+    """Return a shard's own calls that are answered or failed beside what was expected of them, by route."""
+    tokens = scores.column("tokens").to_pylist()
+    ended: dict[Route, Ended] = {route: Ended() for route in ROUTES}
+    for row, record in records.items():
+        if record.status in FINAL:
+            paid, expected = record.cost_nano > 0, tokens[row] or 0
+            one = Ended(1, expected, int(paid), expected if paid else 0, record.cost_nano)
+            ended[record.route] += one
+    return ended
+
+
+def _heard(route: Route, state: LedgerState, scores: pa.Table) -> Heard:
+    """Return what a shard's answers on a route taught; those of one request each, in row order."""
+    tokens, turns = scores.column("tokens").to_pylist(), scores.column("turns").to_pylist()
+    told = (state.records[row] for row in sorted(state.records))
+    return heard(
+        (estimated_chars(tokens[one.row], turns[one.row]), one.usage.input_tokens, one.usage.output_tokens)
+        for one in told
+        if one.route == route and one.status == "ok" and one.attempts == 1 and one.usage.output_tokens
+    )
+
+
+def _totals(route: Route, state: LedgerState, ended: Ended, learned: Heard) -> RouteTotals:
     mine = [r for r in state.records.values() if r.route == route]
     usage, bins = Usage(), dict[int, int]()
     for record in mine:
@@ -161,6 +187,8 @@ def _totals(route: Route, state: LedgerState) -> RouteTotals:
         spent_nano=sum(r.cost_nano for r in mine),
         presumed_nano=sum(r.presumed_nano for r in mine) + state.orphans.get(route, (0, 0))[1],
         latency_bins=bins,
+        ended=ended,
+        heard=learned,
     )
 
 

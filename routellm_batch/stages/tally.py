@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
+import pyarrow as pa
+
 from routellm_batch.ledger.shard import ShardLedger
 from routellm_batch.stages.respond import route_totals, summarise
 from routellm_batch.storage.progress import STAGE, marker_name, newest_markers
@@ -40,11 +42,14 @@ def _tally(run: Run, shard: str, revision: int | None) -> Tally:
     ledger = ShardLedger(run.store, shard)
     if revision is None:
         state = ledger.load()
-        scores = from_parquet(run.store.read(f"score/{shard}.parquet"))
-        return Tally(shard, None, summarise(scores, state.records, {}, state))
+        return Tally(shard, None, summarise(_scores(run, shard), state.records, {}, state))
     marker = run.marker(STAGE, marker_name(shard, revision))
     summary = CallSummary.from_dict(marker["summary"])
     # A later pass over its failed or unfunded rows may have spent money and died before its own marker.
     if (summary.failed or summary.unfunded) and ledger.count_entries() > marker["entries"]:
-        summary = replace(summary, routes=route_totals(ledger.load()))
+        summary = replace(summary, routes=route_totals(ledger.load(), _scores(run, shard)))
     return Tally(shard, revision, summary)
+
+
+def _scores(run: Run, shard: str) -> pa.Table:
+    return from_parquet(run.store.read(f"score/{shard}.parquet"))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -21,9 +20,10 @@ from helpers.jobs import (
     run_job,
     write_prompts,
 )
-from helpers.stub import Answer, answering, interrupting, simulated, stub_server
+from helpers.models import bills, highest_bill, two_models
+from helpers.stub import Answer, answering, interrupting, stub_server
 
-from routellm_batch.endpoints.sim_spec import Faults, SimulateSpec
+from routellm_batch.endpoints.sim_spec import Faults
 from routellm_batch.pricing import Price, estimate_tokens, nano_to_usd
 from routellm_batch.stages.plan import load_plan
 from routellm_batch.stages.rows import tie_hash
@@ -33,6 +33,7 @@ HERE = "http://127.0.0.1:9/v1"
 EXPECTED = {
     "endpoints__strong__estimate": {"output_tokens": 4},
     "endpoints__weak__estimate": {"output_tokens": 4},
+    "budget__on_overrun": "stop",
 }
 """Plans that expect far less than the simulated models answer, so that caps bite while running."""
 
@@ -116,34 +117,6 @@ def test_a_cap_lowers_the_share_and_says_so(tmp_path: Path) -> None:
     assert "lowered to fit the hard cap" in " ".join(result.lines)
 
 
-@contextmanager
-def two_models(folder: Path, **settings: Any) -> Iterator[dict[str, str]]:
-    """Serve a strong and a weak simulated model that bill what they do; yield their URLs."""
-    specs = [
-        SimulateSpec(
-            model=f"{route}-model",
-            latency_ms=2,
-            output_tokens=24,
-            log=str(folder / f"{route}.log"),
-            price_input=str(PRICES[route]["input"]),
-            price_output=str(PRICES[route]["output"]),
-            **settings,
-        )
-        for route in ("strong", "weak")
-    ]
-    with simulated(specs[0]) as strong, simulated(specs[1]) as weak:
-        yield {"strong": strong, "weak": weak}
-
-
-def bills(folder: Path) -> list[dict[str, Any]]:
-    return billing(folder / "strong.log", folder / "weak.log")
-
-
-def highest_bill(folder: Path) -> int:
-    """Return the most that had been billed at any line; bills only grow."""
-    return sum(line["nano"] for line in bills(folder))
-
-
 FAULTS = {
     "none": Faults(),
     "transient": Faults(
@@ -159,7 +132,7 @@ def test_the_cap_holds_at_every_bill(tmp_path: Path, faults: str, on_overrun: st
     """Whatever the endpoints do, all that they bill stays within the cap; what nothing is left for is unfunded."""
     write_prompts(tmp_path / "in.parquet", prompts(60))
     cap = 2_000_000
-    settings = {"budget__hard_cap_usd": nano_to_usd(cap), "budget__on_overrun": on_overrun, **EXPECTED}
+    settings = {**EXPECTED, "budget__hard_cap_usd": nano_to_usd(cap), "budget__on_overrun": on_overrun}
     quick = {
         "endpoints__strong__timeout_s": 0.3,
         "endpoints__weak__timeout_s": 0.3,
@@ -170,11 +143,12 @@ def test_the_cap_holds_at_every_bill(tmp_path: Path, faults: str, on_overrun: st
     cost, rows = result.cost, result.cost["rows"]
     billed = highest_bill(tmp_path)
     spent, presumed = nano(cost["spent_usd"]), nano(cost["presumed_usd"])
-    assert (4, True) == (result.exit_code, spent + presumed <= cap)
+    assert (True, 60) == (spent + presumed <= cap, rows["ok"] + rows["failed"] + rows["unfunded"])
     assert spent <= billed <= min(cap, spent + presumed)
-    assert (60, True) == (rows["ok"] + rows["failed"] + rows["unfunded"], rows["unfunded"] > 0)
     assert rows["ok"] + rows["failed"] == len(result.by_id)
-    assert "_SUCCESS" not in result.objects()
+    left_out = rows["unfunded"] > 0
+    assert left_out or on_overrun == "degrade"
+    assert (left_out, not left_out) == (result.exit_code == 4, "_SUCCESS" in result.objects())
     assert sum(int(row["cost_usd"] * 10**9) for row in result.rows) == spent
 
 
@@ -191,6 +165,25 @@ def test_without_faults_every_cent_is_accounted_for(tmp_path: Path) -> None:
         assert sum(line["output_tokens"] for line in lines) == end["output_tokens"]
         assert end["cached_input_tokens"] > 0
     assert "0.000000000" == cost["presumed_usd"]
+
+
+def test_cached_tokens_cost_their_own_price(tmp_path: Path) -> None:
+    """Under a cap too, cached input is billed and booked at the cached price, and reasoning is not counted twice."""
+    write_prompts(tmp_path / "in.parquet", prompts(20))
+    price = {**PRICES["strong"], "cached_input": Decimal("0.25")}
+    settings = {
+        "endpoints__strong__price": price,
+        "budget__strong_share": 1,
+        "budget__hard_cap_usd": Decimal(1),
+    }
+    with two_models(tmp_path, cached_share=0.5, reasoning_share=0.5, price_cached="0.25") as urls:
+        result = run_job(job_config(tmp_path, **urls, **settings))
+    end, lines = result.cost["endpoints"]["strong"], billing(tmp_path / "strong.log")
+    fresh = end["input_tokens"] - end["cached_input_tokens"]
+    exact = fresh * 2_500 + end["cached_input_tokens"] * 250 + end["output_tokens"] * 10_000
+    assert (0, True) == (result.exit_code, end["cached_input_tokens"] > 0)
+    assert (exact, exact) == (nano(end["spent_usd"]), sum(line["nano"] for line in lines))
+    assert sum(row["reasoning_tokens"] for row in result.rows) > 0
 
 
 def test_a_raised_cap_finishes_the_job(tmp_path: Path) -> None:
@@ -218,7 +211,7 @@ def test_a_cap_that_is_taken_away_finishes_the_job(tmp_path: Path) -> None:
     write_prompts(tmp_path / "in.parquet", prompts(60))
     with two_models(tmp_path) as urls:
         stopped = run_job(
-            job_config(tmp_path, **urls, **EXPECTED, budget__hard_cap_usd=nano_to_usd(1_000_000))
+            job_config(tmp_path, **urls, **EXPECTED, budget__hard_cap_usd=nano_to_usd(1_700_000))
         )
         result = run_job(job_config(tmp_path, **urls, **EXPECTED))
     assert (4, 0, 60, 60) == (stopped.exit_code, result.exit_code, len(result.by_id), len(bills(tmp_path)))
@@ -227,7 +220,7 @@ def test_a_cap_that_is_taken_away_finishes_the_job(tmp_path: Path) -> None:
 def test_the_same_cap_again_calls_nothing(tmp_path: Path) -> None:
     """Resumed with the same cap, a job that the budget stopped makes no call and stops as before."""
     write_prompts(tmp_path / "in.parquet", prompts(60))
-    config: dict[str, Any] = {**EXPECTED, "budget__hard_cap_usd": nano_to_usd(400_000)}
+    config: dict[str, Any] = {**EXPECTED, "budget__hard_cap_usd": nano_to_usd(1_700_000)}
     with two_models(tmp_path) as urls:
         first = run_job(job_config(tmp_path, **urls, **config))
         sent = len(bills(tmp_path))
@@ -242,6 +235,7 @@ def test_a_cap_holds_over_interruptions(tmp_path: Path) -> None:
     script, tokens = answering(output_tokens=32), 10 * 2_500 + 32 * 10_000
     slow = {f"endpoints__{route}__limits": {"concurrency": 2} for route in ("strong", "weak")}
     settings = {"budget__strong_share": 1, "endpoints__strong__estimate": {"output_tokens": 1}, **slow}
+    settings["budget__on_overrun"] = "stop"
     with stub_server(script) as stub:
         urls = {"strong": stub.base_url, "weak": stub.base_url}
         for start, cap in enumerate((4_000_000, 12_000_000, 12_000_000, 12_000_000, 12_000_000, 12_000_000)):

@@ -84,6 +84,7 @@ ENDS: dict[str, tuple[int, Callable[[Stub], Script], dict[str, Any]]] = {
         lambda _: answering(output_tokens=32),
         {
             "budget__hard_cap_usd": Decimal("0.002"),
+            "budget__on_overrun": "stop",
             "endpoints__strong__estimate": {"output_tokens": 1},
             "budget__strong_share": Decimal("0.75"),
         },
