@@ -21,7 +21,7 @@ from distributed.scheduler import KilledWorker
 from distributed.security import Security
 
 from routellm_batch.config import ClusterConfig
-from routellm_batch.errors import ConfigError, WorkerLostError
+from routellm_batch.errors import ConfigError, InterruptedRunError, WorkerLostError
 from routellm_batch.events import Sink, from_plain, to_plain
 from routellm_batch.process import drain, subscribe
 from routellm_batch.registry import missing_extra
@@ -31,7 +31,7 @@ THREADS = 2
 """Tasks at once in a worker process: one's calls fill the gap while the other's last reply is awaited."""
 RESUBMITS = 1
 """A task whose worker died is started again this often, beside no other such task: one of them may be the killer."""
-ALLOWED_DEATHS = 2
+ALLOWED_DEATHS = 1
 """Dask itself starts a task again after this many deaths."""
 GPU = "GPU"
 """Resource that a worker with a GPU announces: ``dask worker --resources "GPU=1"``."""
@@ -44,7 +44,11 @@ SETTINGS = {
     "distributed.comm.timeouts.connect": "30s",
 }
 CONNECT_S = 60
+CLOSE_S = 5
 DRAIN_EVERY_S = 2.0
+GONE_S = 10.0
+"""A scheduler that can't be reached for so long is given up; tasks on it end by themselves."""
+GONE = "the Dask scheduler is gone"
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +79,7 @@ class DaskRunner:
         self._on_trial: str | None = None
         self._number = 0
         self._draining, self._drain_again_s = False, 0.0
+        self._away_since_s: float | None = None
         dask.config.set(SETTINGS)
         self._cluster = CLUSTERS[config.kind](config) if config.kind in CLUSTERS else None
         self._client = _connect(config, self._cluster)
@@ -99,6 +104,9 @@ class DaskRunner:
         if self._draining and self._suspects:
             given_up, self._suspects = self._suspects, deque()
             return [Done(sent.task, error=_lost(sent)) for sent in given_up]
+        if self._scheduler_is_gone(time.monotonic()):
+            lost, self._tasks = self._tasks, {}
+            return [Done(sent.task, error=InterruptedRunError(GONE)) for sent in lost.values()]
         try:
             futures = [self._finished.get(timeout=timeout_s)]
         except queue.Empty:
@@ -107,17 +115,28 @@ class DaskRunner:
             futures.append(self._finished.get_nowait())
         return [done for future in futures if (done := self._done(future)) is not None]
 
+    def _scheduler_is_gone(self, now_s: float) -> bool:
+        """Say whether the scheduler was away so long that what it knew is lost."""
+        if self._client.status == "running":
+            self._away_since_s = None
+        elif self._away_since_s is None:
+            self._away_since_s = now_s
+        return self._away_since_s is not None and now_s - self._away_since_s > GONE_S
+
     def drain(self) -> None:
         """Tell running tasks on every worker to begin nothing new; said again, as a worker may have been replaced."""
         self._draining = True
+        if self._client.status != "running":
+            return
         if time.monotonic() >= self._drain_again_s:
             self._drain_again_s = time.monotonic() + DRAIN_EVERY_S
             self._client.run(_drain, self._token, wait=False, on_error="ignore")
 
     def close(self) -> None:
         """Leave the cluster; end it if it is ours."""
-        self._client.unsubscribe_topic(f"{TOPIC}-{self._token}")
-        self._client.close()
+        if self._client.status == "running":
+            self._client.unsubscribe_topic(f"{TOPIC}-{self._token}")
+        self._client.close(timeout=CLOSE_S)
         if self._cluster is not None:
             self._cluster.close()
 
@@ -146,9 +165,7 @@ class DaskRunner:
             receipt = future.result()
             future.release()
             return Done(sent.task, receipt=receipt)
-        error = (
-            future.exception() if future.status == "error" else ConnectionError("the Dask scheduler is gone")
-        )
+        error = future.exception() if future.status == "error" else InterruptedRunError(GONE)
         future.release()
         if isinstance(error, KilledWorker):
             if sent.trials < RESUBMITS and not self._draining:
