@@ -1,14 +1,21 @@
-"""``python tests/faults``: run the fault matrix; one line per row, ``number name passed|failed``."""
+"""``python tests/faults [pytest options]``: run the fault matrix; a line for each row, ``number name passed|failed``."""
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
+HERE = Path(__file__).parent
 ROW = re.compile(r"test_row_(\d+)_(\w+)")
+HALVES = (("test_clusters", "test_endpoints"), ("test_processes", "test_storage", "test_input"))
+"""Run side by side, as much of the time is spent on programs that start; a row's cases are in one file."""
+NO_TESTS = int(pytest.ExitCode.NO_TESTS_COLLECTED)
 
 
 class Matrix:
@@ -18,10 +25,11 @@ class Matrix:
         self.names: dict[int, str] = {}
         self.failed: set[int] = set()
 
-    def pytest_itemcollected(self, item: pytest.Item) -> None:
-        """Note a case."""
-        number, name = self._row(item.nodeid)
-        self.names.setdefault(number, name)
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Note the cases that are to be run."""
+        for item in session.items:
+            number, name = self._row(item.nodeid)
+            self.names.setdefault(number, name)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Note how a part of a case ended; one that was skipped has not passed."""
@@ -34,14 +42,40 @@ class Matrix:
         return int(found[1]), found[2]
 
 
-def main() -> int:
-    """Run the rows and print the matrix; 0 if all passed."""
+def run_half(number: int, results: Path, options: list[str]) -> int:
+    """Run the files of one half in this process, and write how each row ended."""
     matrix = Matrix()
-    code = pytest.main([str(Path(__file__).parent), "-q", *sys.argv[1:]], plugins=[matrix])
-    for number, name in sorted(matrix.names.items()):
-        sys.stdout.write(f"{number} {name} {'failed' if number in matrix.failed else 'passed'}\n")
+    files = [str(path) for name in HALVES[number] for path in sorted(HERE.glob(f"{name}*.py"))]
+    code = pytest.main([*files, "-q", *options], plugins=[matrix])
+    rows = {row: [name, row not in matrix.failed] for row, name in matrix.names.items()}
+    results.write_text(json.dumps(rows))
     return int(code)
 
 
+def main() -> int:
+    """Run both halves and print the matrix; 0 if all rows passed."""
+    missing = [
+        p.name for p in HERE.glob("test_*.py") if not any(p.name.startswith(n) for h in HALVES for n in h)
+    ]
+    assert [] == missing
+    with tempfile.TemporaryDirectory(prefix="faults-") as folder:
+        results = [Path(folder, f"{number}.json") for number in range(len(HALVES))]
+        halves = [
+            subprocess.Popen([sys.executable, __file__, "--half", str(number), str(path), *sys.argv[1:]])
+            for number, path in enumerate(results)
+        ]
+        codes = [half.wait() for half in halves]
+        rows = {
+            int(n): row
+            for path in results
+            if path.exists()
+            for n, row in json.loads(path.read_text()).items()
+        }
+    for number, (name, passed) in sorted(rows.items()):
+        sys.stdout.write(f"{number} {name} {'passed' if passed else 'failed'}\n")
+    return 0 if rows and all(code in {0, NO_TESTS} for code in codes) else 1
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    half = sys.argv[1:2] == ["--half"]
+    sys.exit(run_half(int(sys.argv[2]), Path(sys.argv[3]), sys.argv[4:]) if half else main())
