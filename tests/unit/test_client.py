@@ -190,9 +190,9 @@ def test_what_the_endpoint_says_of_its_limits_travels_along(status: int) -> None
     expected = RateHint(remaining_requests=3, reset_tokens_s=60.5)
     if status == 200:
         with stub_server(answering(headers=headers)) as stub:
-            assert expected == send(stub.base_url).rate
+            assert expected == send(stub.base_url).rate_hint
     else:
-        assert expected == failure(answering(status=status, headers=headers)).rate
+        assert expected == failure(answering(status=status, headers=headers)).rate_hint
 
 
 def test_an_endless_reply_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -161,7 +161,7 @@ def test_facts_of_a_config() -> None:
     }
     tree = {
         "run": {"id": "x", "root": "out"},
-        "input": {"uri": "ftp://me:hunter2@host/in.parquet", "columns": {"prompt": "prompt"}},
+        "input": {"uri": "ftp://me@host/in.parquet", "columns": {"prompt": "prompt"}},
         "budget": {"strong_share": Decimal("0.5")},
         "endpoints": ends,
     }
