@@ -33,6 +33,10 @@ def epoch_path(number: int) -> str:
     return f"epoch/{number:06d}.json"
 
 
+def _end_path(number: int) -> str:
+    return f"epoch/{number:06d}.end"
+
+
 def there(store: Store, path: str) -> bool:
     """Say whether an object is there. By reading it: some stores' ``exists`` takes any error for a no."""
     try:
@@ -62,10 +66,10 @@ def take(
 
     """
     while True:
-        latest, names = _latest(store)
+        latest, _ = _latest(store)
         clean = True
         if latest:
-            clean = f"epoch/{latest:06d}.end" in names
+            clean = there(store, _end_path(latest))
             holder = json.loads(store.read(epoch_path(latest)))
             if not clean and _lives(store, latest, holder, lease_s, sleep, waiting):
                 raise BusyRunError(holder["who"])
@@ -75,8 +79,12 @@ def take(
 
 
 def _latest(store: Store) -> tuple[int, set[str]]:
+    """Return the newest epoch's number and what else a listing shows; the listing may be stale, the number is not."""
     names = {found.path for found in store.list("epoch")}
-    return max((int(match[1]) for name in names if (match := _EPOCH.match(name))), default=0), names
+    latest = max((int(match[1]) for name in names if (match := _EPOCH.match(name))), default=0)
+    while there(store, epoch_path(latest + 1)):
+        latest += 1
+    return latest, names
 
 
 def _lives(
@@ -104,7 +112,7 @@ def _lives(
         if is_dead(who):
             return False
         if _latest(store) != before:
-            return f"epoch/{number:06d}.end" not in _latest(store)[1]
+            return not there(store, _end_path(number))
     return False
 
 
@@ -140,4 +148,4 @@ def holding(
 
 def end(store: Store, number: int) -> None:
     """Say that a start is over and has left no runner behind."""
-    store.create(f"epoch/{number:06d}.end", b"ended")
+    store.create(_end_path(number), b"ended")

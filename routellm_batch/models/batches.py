@@ -46,14 +46,15 @@ def halving(compute: Callable[[list[int]], torch.Tensor], batch: list[int]) -> t
     """Return ``compute(batch)`` [len(batch), …]; where the GPU's memory runs out, that of its halves, joined.
 
     Raises:
-        torch.OutOfMemoryError: one text alone is too much.
+        MemoryError: one text alone is too much.
 
     """
     try:
         return compute(batch)
     except torch.OutOfMemoryError:
-        if len(batch) <= SMALLEST:
-            raise
+        pass
+    if len(batch) <= SMALLEST:
+        raise MemoryError
     torch.cuda.empty_cache()
     middle = len(batch) // 2
     return torch.cat([halving(compute, batch[:middle]), halving(compute, batch[middle:])])

@@ -94,6 +94,8 @@ class DaskRunner:
         self._draining, self._drain_again_s = False, dict[str, float]()
         self._away_since_s: float | None = None
         dask.config.set(SETTINGS)
+        # Of a scheduler that is gone it prints a traceback; the run says so itself, and what to do.
+        logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
         self._cluster = CLUSTERS[config.kind](config) if config.kind in CLUSTERS else None
         self._client = connect(config, self._cluster)
         self._client.subscribe_topic(f"{TOPIC}-{token}", self._on_event)

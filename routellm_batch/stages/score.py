@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from routellm_batch.config import Config
 from routellm_batch.metering import MAX_TOKENS, metered, worst_nano, worst_tokens
 from routellm_batch.pricing import estimate_tokens, usd_to_nano
+from routellm_batch.protocols import Router
 from routellm_batch.routers import get_router
 from routellm_batch.stages.rows import Prompt, decode_ids, decode_prompts, input_columns, tie_hash
 from routellm_batch.storage.inputs import read_rows
@@ -20,6 +23,8 @@ from routellm_batch.tables import ID_INTEGER, ID_TEXT, score_schema, to_parquet
 from routellm_batch.types import InvalidKind, PromptBatch, Shard
 
 STAGE = "score"
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +107,24 @@ def score_shard(config: Config, run: Run, shard: Shard) -> pa.Table:
             seed=config.run.seed,
             options=config.router.options,
         )
-        scores[valid] = router.score(batch)
+        scores[valid] = score_halving(router, batch)
+        if lost := int(np.isnan(scores[valid]).sum()):
+            log.warning("shard %s: %d prompts have no score and go to failed/", shard.name, lost)
     return _table(prompts, ids, scores, run.seed)
+
+
+def score_halving(router: Router, batch: PromptBatch) -> NDArray[np.float32]:
+    """Return float32 [B]; where memory runs out those of its halves, and NaN for a prompt that is too much alone."""
+    try:
+        return router.score(batch)
+    except MemoryError:
+        if len(batch.texts) <= 1:
+            return np.full(len(batch.texts), np.nan, dtype=np.float32)
+    middle = len(batch.texts) // 2
+    parts = (slice(None, middle), slice(middle, None))
+    return np.concatenate(
+        [score_halving(router, PromptBatch(batch.ids[part], batch.texts[part])) for part in parts]
+    )
 
 
 def _table(

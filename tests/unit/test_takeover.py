@@ -222,6 +222,13 @@ def test_a_run_that_ended_or_whose_driver_is_dead_is_taken_at_once(store: FsStor
     assert 0 == clock.now_s
 
 
+def test_a_stale_listing_hides_no_start(store: FsStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a listing shows no epoch at all, the next one is still the next, and no start waits for ever."""
+    held(store, dead_process(), ended=True)
+    monkeypatch.setattr(FsStore, "list", lambda *_: [])
+    assert (2, True) == took(store, Clock())
+
+
 def test_a_driver_that_lives_is_left_alone(store: FsStore) -> None:
     """On this machine that is known at once; the error names the process and says that nothing was called."""
     parent = os.getppid()
