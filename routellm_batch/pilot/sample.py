@@ -1,0 +1,136 @@
+"""Which rows a pilot asks about: distinct prompts, spread evenly over the scores, each with its weight. Pure.
+
+Rows are cut into strata of equal size by score, and each stratum gives its part of the sample, the rows of the lowest keyed
+hash: a simple random sample that any process draws alike. The rows come in parts, twice: first their scores, then the rows
+themselves; what is kept does not grow with them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+STRATA = 10
+BINS = 65_536
+"""Steps of the score by which strata are told apart."""
+CANDIDATE = np.dtype(
+    [("hash", "<u8"), ("first", "<u8"), ("second", "<u8"), ("shard", "<i4"), ("row", "<i4"), ("score", "<f4")]
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """Some valid rows; arrays of one length B."""
+
+    shard: int
+    """Their shard's number."""
+    row: NDArray[np.int32]
+    """Row in the shard."""
+    score: NDArray[np.float32]
+    """In [0, 1]."""
+    tie: NDArray[np.uint64]
+    """Keyed hash of the id."""
+    content: NDArray[np.uint64]
+    """[B, 2], digest of the prompt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """One row of the sample."""
+
+    shard: int
+    row: int
+    score: float
+    stratum: int
+    weight: float
+    """Valid rows that it stands for, over their mean: 1 where the strata gave even parts."""
+
+
+@dataclass
+class Sampler:
+    """Draws a pilot of at most ``rows`` distinct prompts."""
+
+    rows: int
+    seed: int
+    _counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(BINS, dtype=np.int64))
+    _kept: dict[int, NDArray[np.void]] = field(default_factory=dict)
+
+    def count(self, scores: NDArray[np.float32]) -> None:
+        """Take some rows' scores; all of them before the first ``add``."""
+        self._counts += np.bincount(_bins(scores), minlength=BINS)
+
+    def add(self, part: Part) -> None:
+        """Take some rows."""
+        strata = self._strata()[_bins(part.score)]
+        new = np.empty(len(part.row), dtype=CANDIDATE)
+        new["hash"] = _mixed(part.tie, self.seed)
+        new["first"], new["second"] = part.content[:, 0], part.content[:, 1]
+        new["shard"], new["row"], new["score"] = part.shard, part.row, part.score
+        for stratum in np.unique(strata):
+            known = self._kept.get(int(stratum), np.empty(0, dtype=CANDIDATE))
+            self._kept[int(stratum)] = _lowest(np.concatenate([known, new[strata == stratum]]), self.rows)
+
+    def draw(self) -> list[Drawn]:
+        """Return the sample, in the order of shards and rows; fewer rows where there are fewer distinct prompts."""
+        sizes = np.bincount(self._strata(), weights=self._counts, minlength=STRATA)
+        kept = self._without_repeats()
+        parts = _parts(self.rows, sizes, np.array([len(kept[s]) for s in range(STRATA)]))
+        mean = sizes[parts > 0].sum() / max(1, parts.sum())
+        found = [
+            Drawn(int(c["shard"]), int(c["row"]), float(c["score"]), s, float(sizes[s] / parts[s] / mean))
+            for s in range(STRATA)
+            for c in kept[s][: parts[s]]
+        ]
+        return sorted(found, key=lambda one: (one.shard, one.row))
+
+    def _strata(self) -> NDArray[np.int64]:
+        """Return each bin's stratum, [BINS]: by the middle of its rows' ranks."""
+        after = np.cumsum(self._counts)
+        middle = (after - self._counts / 2) / max(1, after[-1])
+        return np.minimum((middle * STRATA).astype(np.int64), STRATA - 1)
+
+    def _without_repeats(self) -> list[NDArray[np.void]]:
+        """Return each stratum's candidates, lowest hash first; a prompt that several strata hold counts in one."""
+        kept = [self._kept.get(s, np.empty(0, dtype=CANDIDATE)) for s in range(STRATA)]
+        every = np.concatenate(kept)
+        stratum = np.repeat(np.arange(STRATA), [len(part) for part in kept])
+        order = np.argsort(every["hash"], kind="stable")
+        _, first = np.unique(every[order][["first", "second"]], return_index=True)
+        chosen = order[np.sort(first)]
+        return [every[chosen[stratum[chosen] == s]] for s in range(STRATA)]
+
+
+def _bins(scores: NDArray[np.float32]) -> NDArray[np.int64]:
+    return np.minimum(scores.astype(np.float64) * BINS, BINS - 1).astype(np.int64)
+
+
+def _lowest(candidates: NDArray[np.void], count: int) -> NDArray[np.void]:
+    """Return the distinct prompts of the lowest hashes, lowest first."""
+    ordered = candidates[np.argsort(candidates["hash"], kind="stable")]
+    _, first = np.unique(ordered[["first", "second"]], return_index=True)
+    return ordered[np.sort(first)[:count]]
+
+
+def _parts(rows: int, sizes: NDArray[np.float64], there: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return how many rows each stratum gives: in proportion to its size, and what one lacks the others give."""
+    parts = np.zeros(len(sizes), dtype=np.int64)
+    wanted = min(rows, int(there.sum()))
+    while parts.sum() < wanted:
+        open_sizes = np.where(parts < there, sizes, 0.0)
+        exact = (wanted - parts.sum()) * open_sizes / open_sizes.sum()
+        more = np.minimum(np.floor(exact).astype(np.int64), there - parts)
+        if not more.any():  # largest remainder first, one row at a time
+            more[int(np.argmax(exact))] = 1
+        parts += more
+    return parts
+
+
+def _mixed(tie: NDArray[np.uint64], seed: int) -> NDArray[np.uint64]:
+    """Return another hash of the ids, so that the sample says nothing of where ties are cut (splitmix64)."""
+    with np.errstate(over="ignore"):
+        z = tie + np.uint64((0x9E3779B97F4A7C15 * (2 * seed + 1)) % 2**64)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return z ^ (z >> np.uint64(31))
