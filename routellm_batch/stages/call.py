@@ -37,6 +37,7 @@ from routellm_batch.stages.respond import (
     write_failed,
     write_responses,
 )
+from routellm_batch.stages.reuse import reused
 from routellm_batch.stages.rows import Prompt, decode_prompts, input_columns
 from routellm_batch.storage.inputs import read_rows
 from routellm_batch.storage.progress import STAGE, marker_name
@@ -221,7 +222,7 @@ def _fan_out(
     writer = LedgerWriter(shard.ledger, local_folder(task.job.run.uri), lease_s=task.job.lease_s)
     try:
         fan_out = FanOut(task.shard.index, pool, writer, wallet, emit, round_token=task.job.round_token)
-        run_on_loop(fan_out.run(calls))
+        run_on_loop(fan_out.run(calls, reused(task.job.pilot, calls)))
     except ExceptionGroup as group:
         error: BaseException = group
         while isinstance(error, BaseExceptionGroup):

@@ -49,14 +49,20 @@ class FanOut:
     open: int = 0
     _failed: int = 0
 
-    async def run(self, calls: Sequence[Call]) -> None:
-        """Make the calls; returns when each is answered, failed or known not to be sent."""
+    async def run(self, calls: Sequence[Call], known: Sequence[CallRecord] = ()) -> None:
+        """Make the calls but those that are ``known``; returns when each is answered, failed or known not to be sent."""
+        for record in known:
+            self.keep(record, final=False)
         writing = asyncio.create_task(self.writer.run(self.stopping))
         reporting = asyncio.create_task(self._report_often())
         try:
             async with asyncio.TaskGroup() as group:
                 for route in ROUTES:
-                    mine = [Pending(call, call.request) for call in calls if call.route == route]
+                    mine = [
+                        Pending(call, call.request)
+                        for call in calls
+                        if call.route == route and call.row not in self.records
+                    ]
                     group.create_task(_Lane(self, route, mine).run())
         finally:
             reporting.cancel()

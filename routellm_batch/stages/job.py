@@ -55,6 +55,9 @@ class CallJob:
     round: int = 0
     """Number of the further plan that ``cut`` is of; 0 is the plan itself."""
 
+    pilot: str | None = None
+    """URI of a pilot whose answers are taken over."""
+
     @property
     def round_token(self) -> str:
         """Names the tasks that follow one cut, so that they can be called back before the next."""
