@@ -18,6 +18,7 @@ from routellm_batch.config_cluster import ClusterConfig
 from routellm_batch.config_embedder import EmbedderConfig
 from routellm_batch.config_endpoints import EndpointConfig, JsonSchema, PlainJson, Sum, Uri
 from routellm_batch.config_errors import explain
+from routellm_batch.config_grader import AnswerGrader, JudgeConfig, JudgePairsConfig, PilotConfig
 from routellm_batch.errors import ConfigError
 from routellm_batch.yamlio import parse_yaml
 
@@ -167,6 +168,11 @@ class Config(Model):
     endpoints: EndpointsConfig
     retry: RetryConfig = RetryConfig()
     label: LabelConfig | None = None
+    pilot: PilotConfig | None = None
+    grade: AnswerGrader | None = None
+    """Grades the run's own answers afterwards."""
+    judge: JudgePairsConfig | None = None
+    """``judge_pairs`` only."""
     cluster: ClusterConfig = ClusterConfig()
 
     @model_validator(mode="after")
@@ -178,6 +184,24 @@ class Config(Model):
                 message = (
                     f"endpoints.{name}.params.max_completion_tokens is needed: "
                     "budget.hard_cap_usd reserves the worst case of each call"
+                )
+                raise ValueError(message)
+        return self
+
+    @model_validator(mode="after")
+    def _judge_known(self) -> Config:
+        needs = [
+            *(["pilot.grader"] if self.pilot and isinstance(self.pilot.grader, JudgeConfig) else []),
+            *(["judge"] if self.judge else []),
+        ]
+        for key in needs:
+            if self.endpoints.judge is None:
+                message = f"endpoints.judge is missing: {key} needs its model and price"
+                raise ValueError(message)
+            if self.endpoints.judge.max_output_tokens is None:
+                message = (
+                    f"endpoints.judge.params.max_completion_tokens is needed: {key} has a cap, "
+                    "which reserves the worst case of each call"
                 )
                 raise ValueError(message)
         return self

@@ -21,7 +21,10 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("models",),  # What torch models share.
     ("routers", "embedders", "endpoints", "runtime", "reporting"),
     ("stages",),
-    ("pipeline", "call_stage", "overrun", "dispatch", "outputs", "servers", "training", "evaluation"),
+    (
+        *("pipeline", "call_stage", "overrun", "dispatch", "outputs", "servers", "training", "evaluation"),
+        *("grading", "ask", "judge_pairs"),
+    ),
     ("cli", "cli_endpoint", "cli_router"),
 )
 """Lowest first; whatever is not named is below them all. A layer may import itself and what is below."""
