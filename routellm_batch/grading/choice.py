@@ -29,9 +29,14 @@ class ChoiceReader:
             re.compile(
                 rf"(?i:\banswer\b[\s*_\"'`]{{0,4}}(?:is|:))[\s*_\"'`]{{0,4}}(?:\\boxed\s?\{{)?[(\[{{]({either})[)\]}}]"
             ),
+            re.compile(
+                rf"(?i:\banswer\b[\s*_\"'`]{{0,4}}(?:is|:))[ \t*_\"'`]{{0,4}}({either})[.*_\"'` \t]{{0,4}}$",
+                re.MULTILINE,
+            ),
             re.compile(rf"\\boxed\s?\{{\s?(?:\\(?:text|textbf|mathrm|mathbf)\s?\{{)?\s?\(?({either}){end}"),
             re.compile(rf"(?<![A-Za-z0-9_])\(?({upper})\)?\**\s(?i:is\s(?:the\s)?(?:correct|right|best))\b"),
         )
+        self._hedge = re.compile(rf"[)\]}}*]{{0,3}}\s(?:or|and)\s[(\[*]{{0,3}}{upper}{end}")
         self._alone = re.compile(rf"^[^\w\n]{{0,8}}({either})[^\w\n]{{0,8}}$", re.MULTILINE)
         self._opening = re.compile(rf"^[ \t*_(\[\"'`]{{0,6}}({upper})[*_]{{0,2}}[).:\],]", re.MULTILINE)
 
@@ -47,7 +52,7 @@ class ChoiceReader:
             (match.start(1), match[1].upper())
             for pattern in self._phrases
             for match in pattern.finditer(text)
-            if not self._is_word(text, match)
+            if not (self._is_word(text, match) or self._hedge.match(text, match.end(1)))
         ]
         if said:
             return max(said)[1]
