@@ -23,6 +23,7 @@ _SCALES = {
 _NUMBER = re.compile(
     r"(?P<before>[-−+$€£¥₹]{0,3})"
     r"(?P<number>(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|(?<![\d.])\.\d+)"
+    r"(?::(?P<sixtieths>[0-5]\d)(?![\d:]))?"
     r"(?:[eE](?P<e>[-+]?\d{1,3})(?![\w.])|\s?[×*]\s?10\^\{?(?P<power>-?\d{1,3})\}?)?"
     r"(?:(?P<mixed>\s\d{1,9})?\s?/\s?(?P<under>\d{1,20})(?![\d/]))?"
     r"(?:\s?(?P<scale>%|(?:percent|thousand|million|billion|trillion)\b))?",
@@ -72,6 +73,8 @@ def _number(text: str, match: re.Match[str]) -> Number | None:
     if len(digits) > MAX_DIGITS or glued:
         return None
     value = Fraction(Decimal(digits))
+    if match["sixtieths"]:  # of a time of day, so that 2:00 and 3:00 differ
+        value += Fraction(int(match["sixtieths"]), 60)
     power = match["e"] or match["power"]
     if power:
         value *= Fraction(10) ** int(power)
@@ -135,7 +138,7 @@ class NumericReader:
         return same_number(answer, reference, self._tolerance)
 
 
-def _boxed(text: str) -> Sequence[Number]:
+def _boxed(text: str) -> list[Number]:
     r"""Return the numbers in the last ``\boxed{…}``."""
     opened = list(_BOXED.finditer(text))
     return numbers_in(text[opened[-1].end() :].partition("}")[0]) if opened else []

@@ -88,6 +88,8 @@ def test_exact(reference: Any, answer: str, settings: dict[str, Any], expected: 
         ("0.3333333", "1/3", 1),
         ("0.333", "1/3", 0),
         ("5", "5km", 1),
+        ("2:30", "It ends at 2:30 pm.", 1),
+        ("3:00", "2:00 pm", 0),
         ("3", "H2O has 3 atoms", 1),
     ],
 )
