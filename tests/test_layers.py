@@ -45,7 +45,19 @@ LATE = frozenset(("routers", "embedders"))
 HIDDEN_FROM_STAGES = frozenset(("runtime", "reporting"))
 """A stage knows neither what it runs on nor who reads what it did."""
 
-PURE = ("burn", "errors", "lengths", "metrics", "planning", "pricing", "summary", "types")
+PURE = (
+    "burn",
+    "calibration",
+    "calibration_maps",
+    "errors",
+    "lengths",
+    "metrics",
+    "planning",
+    "prediction",
+    "pricing",
+    "summary",
+    "types",
+)
 PURE_MAY_IMPORT = frozenset(
     (
         *("__future__", "bisect", "collections", "dataclasses", "decimal", "enum", "fractions", "functools"),
