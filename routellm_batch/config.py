@@ -37,6 +37,8 @@ OPERATIONAL = (
     *(f"endpoints.{name}.{key}" for name in ("strong", "weak", "judge") for key in ("limits", "timeout_s")),
 )
 """Keys that may change between a run and its resume (design §6); where a run lies is not part of what it is."""
+LATER: dict[str, Any] = {"budget.order": "auto"}
+"""Keys that older runs don't have, left out of what a run is where they say what those do."""
 
 
 class Model(BaseModel):
@@ -106,6 +108,9 @@ class BudgetConfig(Model):
     usd: Sum | None = None
     recover: Annotated[Decimal, Field(gt=0, le=1)] | None = None
     confidence: Annotated[Decimal, Field(gt=0, lt=1)] | None = None
+    """With which ``recover`` is to be held; 0.9 where left out."""
+    order: Literal["auto", "score", "gain_per_dollar"] = "auto"
+    """What rows are ranked by; auto is gain_per_dollar for ``usd`` where a pilot has token counts, else score."""
     hard_cap_usd: Sum | None = None
     on_overrun: Literal["degrade", "stop"] = "degrade"
 
@@ -116,8 +121,11 @@ class BudgetConfig(Model):
             found = "none is given" if not given else f"{' and '.join(given)} are given"
             message = f"exactly one of strong_share, usd and recover is needed; {found}"
             raise ValueError(message)
-        if self.recover is not None:
-            message = "recover needs a pilot, which this version can't make; give strong_share or usd"
+        if self.recover is None and self.confidence is not None:
+            message = "confidence is that of recover, which is not given"
+            raise ValueError(message)
+        if self.strong_share is not None and self.order == "gain_per_dollar":
+            message = "strong_share sends the rows with the highest scores; order gain_per_dollar needs usd or recover"
             raise ValueError(message)
         return self
 
@@ -238,7 +246,7 @@ def identity(config: Config) -> dict[str, Any]:
     """Return what a run is, flat (``a.b.c`` → JSON value), without the keys that may change on a resume."""
     flat: dict[str, Any] = {}
     _flatten("", config.model_dump(mode="json", by_alias=True), flat)
-    return {key: value for key, value in flat.items() if not _operational(key)}
+    return {k: value for k, value in flat.items() if not _operational(k) and LATER.get(k, flat) != value}
 
 
 def _operational(key: str) -> bool:

@@ -46,17 +46,17 @@ HIDDEN_FROM_STAGES = frozenset(("runtime", "reporting"))
 """A stage knows neither what it runs on nor who reads what it did."""
 
 PURE = (
-    "burn",
-    "calibration",
-    "calibration_maps",
-    "errors",
-    "lengths",
-    "metrics",
-    "planning",
-    "prediction",
-    "pricing",
-    "summary",
-    "types",
+    *(
+        "burn",
+        "calibration",
+        "calibration_maps",
+        "errors",
+        "foresight",
+        "lengths",
+        "lengths_model",
+        "metrics",
+    ),
+    *("planning", "prediction", "pricing", "ranking", "summary", "types"),
 )
 PURE_MAY_IMPORT = frozenset(
     (
