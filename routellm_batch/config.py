@@ -18,6 +18,7 @@ from routellm_batch.config_cluster import ClusterConfig
 from routellm_batch.config_embedder import EmbedderConfig
 from routellm_batch.config_endpoints import EndpointConfig, JsonSchema, PlainJson, Sum, Uri
 from routellm_batch.config_errors import explain
+from routellm_batch.config_grader import AnswerGrader, JudgeConfig, JudgePairsConfig, PilotConfig
 from routellm_batch.errors import ConfigError
 from routellm_batch.yamlio import parse_yaml
 
@@ -37,6 +38,8 @@ OPERATIONAL = (
     *(f"endpoints.{name}.{key}" for name in ("strong", "weak", "judge") for key in ("limits", "timeout_s")),
 )
 """Keys that may change between a run and its resume (design §6); where a run lies is not part of what it is."""
+LATER: dict[str, Any] = {"budget.order": "auto"}
+"""Keys that older runs don't have, left out of what a run is where they say what those do."""
 
 
 class Model(BaseModel):
@@ -106,6 +109,9 @@ class BudgetConfig(Model):
     usd: Sum | None = None
     recover: Annotated[Decimal, Field(gt=0, le=1)] | None = None
     confidence: Annotated[Decimal, Field(gt=0, lt=1)] | None = None
+    """With which ``recover`` is to be held; 0.9 where left out."""
+    order: Literal["auto", "score", "gain_per_dollar"] = "auto"
+    """What rows are ranked by; auto is gain_per_dollar for ``usd`` where a pilot has token counts, else score."""
     hard_cap_usd: Sum | None = None
     on_overrun: Literal["degrade", "stop"] = "degrade"
 
@@ -116,8 +122,11 @@ class BudgetConfig(Model):
             found = "none is given" if not given else f"{' and '.join(given)} are given"
             message = f"exactly one of strong_share, usd and recover is needed; {found}"
             raise ValueError(message)
-        if self.recover is not None:
-            message = "recover needs a pilot, which this version can't make; give strong_share or usd"
+        if self.recover is None and self.confidence is not None:
+            message = "confidence is that of recover, which is not given"
+            raise ValueError(message)
+        if self.strong_share is not None and self.order == "gain_per_dollar":
+            message = "strong_share sends the rows with the highest scores; order gain_per_dollar needs usd or recover"
             raise ValueError(message)
         return self
 
@@ -167,6 +176,11 @@ class Config(Model):
     endpoints: EndpointsConfig
     retry: RetryConfig = RetryConfig()
     label: LabelConfig | None = None
+    pilot: PilotConfig | None = None
+    grade: AnswerGrader | None = None
+    """Grades the run's own answers afterwards."""
+    judge: JudgePairsConfig | None = None
+    """``judge_pairs`` only."""
     cluster: ClusterConfig = ClusterConfig()
 
     @model_validator(mode="after")
@@ -178,6 +192,24 @@ class Config(Model):
                 message = (
                     f"endpoints.{name}.params.max_completion_tokens is needed: "
                     "budget.hard_cap_usd reserves the worst case of each call"
+                )
+                raise ValueError(message)
+        return self
+
+    @model_validator(mode="after")
+    def _judge_known(self) -> Config:
+        needs = [
+            *(["pilot.grader"] if self.pilot and isinstance(self.pilot.grader, JudgeConfig) else []),
+            *(["judge"] if self.judge else []),
+        ]
+        for key in needs:
+            if self.endpoints.judge is None:
+                message = f"endpoints.judge is missing: {key} needs its model and price"
+                raise ValueError(message)
+            if self.endpoints.judge.max_output_tokens is None:
+                message = (
+                    f"endpoints.judge.params.max_completion_tokens is needed: {key} has a cap, "
+                    "which reserves the worst case of each call"
                 )
                 raise ValueError(message)
         return self
@@ -238,7 +270,7 @@ def identity(config: Config) -> dict[str, Any]:
     """Return what a run is, flat (``a.b.c`` → JSON value), without the keys that may change on a resume."""
     flat: dict[str, Any] = {}
     _flatten("", config.model_dump(mode="json", by_alias=True), flat)
-    return {key: value for key, value in flat.items() if not _operational(key)}
+    return {k: value for k, value in flat.items() if not _operational(k) and LATER.get(k, flat) != value}
 
 
 def _operational(key: str) -> bool:

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from routellm_batch.burn import LEARNED_CALLS, Ended, RouteBurn, too_dear
 from routellm_batch.events import Notice, Sink
 from routellm_batch.pricing import MILLION, nano_to_usd
-from routellm_batch.stages.costing import Prices
 from routellm_batch.stages.degrade import Degrade, Overrun, Reason, make_degrade
 from routellm_batch.stages.job import CallJob
 from routellm_batch.stages.plan import Plan
@@ -36,7 +35,7 @@ class Governor:
 
     def __post_init__(self) -> None:
         """Read the prices once."""
-        self._prices = Prices.of(self.job.config)
+        self._prices = self.job.expected
 
     @property
     def active(self) -> bool:

@@ -98,6 +98,7 @@ def run_job(config: Config, sink: Sink, *, retry_failed: bool = False) -> RunRes
             calls = sum(totals.calls for totals in plan.endpoints.values())
             names = (start.token, start.epoch, lease_s())
             job = CallJob(config, run, plan.cut, urls, runner.workers, calls, *names)
+            job = replace(job, ranker=plan.ranker, prices=plan.run_prices)
             stage = CallStage(
                 job, plan, runner, halt, retry_failed=retry_failed, clean=start.clean, sink=sink
             )

@@ -1,6 +1,7 @@
 """The plan's decision, exact and in bounded memory: which rows go to the strong model.
 
-Rows are ordered by (score, keyed hash of the id), highest first. A *cut* is a point in that order, and a row is
+Rows are ordered by (score, keyed hash of the id), highest first; or by another number in [0, 1] in the score's place
+(``ranking``). A *cut* is a point in that order, and a row is
 strong iff it lies at or above it: a pure function of (row, plan), so no table of assignments is needed and
 every worker agrees. The cut is found by radix select: a row's rank is a 96-bit number, its float32 score's bits
 (order-preserving, as scores are not negative) and then the 64-bit hash; each pass over the rows counts the next
@@ -11,12 +12,15 @@ Pure: no I/O, no clock, no randomness. Memory does not grow with the rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import ROUND_FLOOR, Decimal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from routellm_batch.prediction import Quality
 
 DIGIT_BITS = 16
 DIGITS = 6
@@ -33,7 +37,7 @@ class RankedRows:
     """Some rows as planning sees them; three arrays of one length."""
 
     key: NDArray[np.uint32]
-    """Order-preserving bits of the score."""
+    """Order-preserving bits of what rows are ranked by, their score as a rule."""
     tie: NDArray[np.uint64]
     """Keyed hash of the id."""
     delta: NDArray[np.int64]
@@ -53,7 +57,7 @@ class Cut:
 
     @property
     def threshold(self) -> float | None:
-        """The score at the cut; None where nothing goes strong."""
+        """What is ranked by, at the cut: the score as a rule; None where nothing goes strong."""
         return None if self.key >= NOTHING else float(np.array(self.key, np.uint32).view(np.float32))
 
     def strong(self, key: NDArray[np.uint32], tie: NDArray[np.uint64]) -> NDArray[np.bool_]:
@@ -159,6 +163,28 @@ def _cut(prefix: int, digits: int) -> Cut:
 
 
 @dataclass(frozen=True, slots=True)
+class Outlook:
+    """What a pilot says of a strong share of the job."""
+
+    quality: Quality
+    """Predicted, with a 90 % interval."""
+    random: Quality
+    """The same, if as many rows went strong at random."""
+    low_nano: int | None
+    """P10 of the run's cost; None where the pilot has no token counts."""
+    high_nano: int | None
+    """P90."""
+    random_nano: int
+    """Expected cost, if as many rows went strong at random."""
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any]) -> Outlook:
+        """Read it back."""
+        both = {name: Quality(**fields[name]) for name in ("quality", "random")}
+        return cls(**{**fields, **both})
+
+
+@dataclass(frozen=True, slots=True)
 class FrontierPoint:
     """One budget on the way from all-weak to all-strong."""
 
@@ -168,6 +194,14 @@ class FrontierPoint:
     """Score at the cut; None where nothing goes strong."""
     planned_nano: int
     """Expected cost of the run."""
+    outlook: Outlook | None = None
+    """What a pilot says of it."""
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any]) -> FrontierPoint:
+        """Read it back; points of older plans have no outlook."""
+        outlook = fields.get("outlook")
+        return cls(**{**fields, "outlook": None if outlook is None else Outlook.from_fields(outlook)})
 
 
 def frontier(rows: Source, base_nano: int, points: int = 50) -> list[FrontierPoint]:

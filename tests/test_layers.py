@@ -21,7 +21,10 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("models",),  # What torch models share.
     ("routers", "embedders", "endpoints", "runtime", "reporting"),
     ("stages",),
-    ("pipeline", "call_stage", "overrun", "dispatch", "outputs", "servers", "training", "evaluation"),
+    (
+        *("pipeline", "call_stage", "overrun", "dispatch", "outputs", "servers", "training", "evaluation"),
+        *("grading", "ask", "judge_pairs"),
+    ),
     ("cli", "cli_endpoint", "cli_router"),
 )
 """Lowest first; whatever is not named is below them all. A layer may import itself and what is below."""
@@ -45,7 +48,19 @@ LATE = frozenset(("routers", "embedders"))
 HIDDEN_FROM_STAGES = frozenset(("runtime", "reporting"))
 """A stage knows neither what it runs on nor who reads what it did."""
 
-PURE = ("burn", "errors", "lengths", "metrics", "planning", "pricing", "summary", "types")
+PURE = (
+    *(
+        "burn",
+        "calibration",
+        "calibration_maps",
+        "errors",
+        "foresight",
+        "lengths",
+        "lengths_model",
+        "metrics",
+    ),
+    *("planning", "prediction", "pricing", "ranking", "summary", "types"),
+)
 PURE_MAY_IMPORT = frozenset(
     (
         *("__future__", "bisect", "collections", "dataclasses", "decimal", "enum", "fractions", "functools"),

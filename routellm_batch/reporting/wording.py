@@ -62,6 +62,8 @@ def asked_text(plan: PlanView) -> str:
     value = plan.asked["value"]
     if plan.asked["mode"] == "usd":
         return f"the best routing for {usd_asked(value)}"
+    if plan.asked["mode"] == "recover":
+        return f"the least strong share that recovers {percent(float(value))} of the gain"
     return f"{percent(float(value))} of the rows strong"
 
 

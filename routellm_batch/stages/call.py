@@ -21,7 +21,6 @@ from routellm_batch.ledger.shard import ShardLedger
 from routellm_batch.ledger.state import LedgerState
 from routellm_batch.ledger.succession import adopt, wait_for_predecessors
 from routellm_batch.ledger.writer import LedgerWriter
-from routellm_batch.planning import score_key
 from routellm_batch.process import draining, emit, run_on_loop
 from routellm_batch.stages.fanout import FanOut
 from routellm_batch.stages.job import CallJob, EndpointPool, endpoint_pool
@@ -144,9 +143,8 @@ def call_shard(task: CallTask) -> CallReceipt:
 def _open(task: CallTask) -> _Open:
     job, shard = task.job, task.shard
     scores = from_parquet(job.run.store.read(f"score/{shard.name}.parquet"))
-    strong = job.cut.strong(
-        score_key(scores.column("score").to_numpy()), scores.column("tie").fill_null(0).to_numpy()
-    )
+    columns = scores.column("score").to_numpy(), scores.column("tokens").fill_null(0).to_numpy()
+    strong = job.cut.strong(job.ranker.keys(*columns), scores.column("tie").fill_null(0).to_numpy())
     copies: dict[int, tuple[int, int]] = {}
     if task.has_copies:
         rows = from_parquet(job.run.store.read(copies_path(job.copies_cut or job.cut, shard))).to_pylist()

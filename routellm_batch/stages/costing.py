@@ -6,7 +6,7 @@ routing, each group has at most one paid *owner* per route, the row with the low
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from routellm_batch.config import Config
 from routellm_batch.planning import Cut, RankedRows
 from routellm_batch.pricing import MILLION
+from routellm_batch.ranking import BY_SCORE, AnswerCost, Ranker
 from routellm_batch.stages.spill import Bucket, BucketSpill, bucket_count, repeated
 from routellm_batch.types import ROUTES, Route
 
@@ -25,16 +26,18 @@ COPY = np.dtype([("shard", "<i4"), ("row", "<i4"), ("owner_shard", "<i4"), ("own
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """Expected cost of a call as a line in its input tokens: in nano-dollars."""
+    """Expected cost of a call in nano-dollars: a line in its input tokens, or what a pilot's answers say."""
 
     input_nano: dict[Route, int]
     answer_nano: dict[Route, int]
     """Of the expected output, times a million."""
     output_tokens: dict[Route, int]
     """Expected output tokens of one answer."""
+    ranker: Ranker = BY_SCORE
+    """How rows are ordered, and what is known of their answers' lengths."""
 
     @classmethod
-    def of(cls, config: Config) -> Prices:
+    def of(cls, config: Config, ranker: Ranker = BY_SCORE) -> Prices:
         """Read them from the config."""
         ends = {route: getattr(config.endpoints, route) for route in ROUTES}
         out = {route: end.expected_output_tokens for route, end in ends.items()}
@@ -42,12 +45,55 @@ class Prices:
             {route: end.nano_price.input_nano for route, end in ends.items()},
             {route: end.nano_price.output_nano * out[route] for route, end in ends.items()},
             out,
+            ranker,
         )
+
+    @classmethod
+    def evenly(cls, costs: Mapping[Route, AnswerCost], planned: Mapping[str, Totals]) -> Prices:
+        """Spread each route's plan evenly over its calls.
+
+        Lengths are known row by row while planning; on the way sums of calls and tokens must say what was expected.
+        """
+        inputs, answers, lengths = dict[Route, int](), dict[Route, int](), dict[Route, int]()
+        for route, cost in costs.items():
+            totals, middle = planned[route], cost.by_tokens.value[len(cost.by_tokens.value) // 2]
+            inputs[route] = round(cost.input_nano * cost.input_ratio)
+            answers[route], lengths[route] = round(middle * cost.output_nano), round(middle)
+            if totals.calls:
+                rest = totals.planned_nano * MILLION - totals.input_tokens * inputs[route]
+                answers[route], lengths[route] = (
+                    max(0, rest // totals.calls),
+                    totals.output_tokens // totals.calls,
+                )
+        return cls(inputs, answers, lengths)
 
     def cost(self, route: Route, tokens: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the expected nano-dollars of calls with these input tokens, int64 [B]."""
         total = tokens * self.input_nano[route] + self.answer_nano[route]
         return np.asarray((2 * total + MILLION) // (2 * MILLION), dtype=np.int64)
+
+    def row_cost(self, route: Route, rows: NDArray[np.void]) -> NDArray[np.int64]:
+        """Return the expected nano-dollars of calls for rows [B] (``ROW``)."""
+        tokens = rows["tokens"].astype(np.int64)
+        if self.ranker.costs is None:
+            return self.cost(route, tokens)
+        return self.ranker.costs[route].nano(tokens, _scores(rows))
+
+    def row_answers(self, route: Route, rows: NDArray[np.void]) -> int:
+        """Return the output tokens that calls for rows [B] (``ROW``) should bring."""
+        if self.ranker.costs is None:
+            return self.output_tokens[route] * len(rows)
+        tokens = rows["tokens"].astype(np.int64)
+        return round(float(self.ranker.costs[route].output_tokens(tokens, _scores(rows)).sum()))
+
+    def keys(self, rows: NDArray[np.void]) -> NDArray[np.uint32]:
+        """Return what rows [B] (``ROW``) are ordered by."""
+        return self.ranker.keys(_scores(rows), rows["tokens"])
+
+
+def _scores(rows: NDArray[np.void]) -> NDArray[np.float32]:
+    """Return the scores that the records' keys are the bits of."""
+    return np.ascontiguousarray(rows["key"]).view(np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +161,8 @@ def costs_of(rows: NDArray[np.void], prices: Prices) -> tuple[RankedRows, int, i
     brings the strong call, and the weak call is saved only with the last; that saving is left out, so a plan made
     from these deltas never costs more than they say.
     """
-    key, tie = np.ascontiguousarray(rows["key"]), np.ascontiguousarray(rows["tie"])
-    tokens = rows["tokens"].astype(np.int64)
-    strong, weak = prices.cost("strong", tokens), prices.cost("weak", tokens)
+    key, tie = prices.keys(rows), np.ascontiguousarray(rows["tie"])
+    strong, weak = prices.row_cost("strong", rows), prices.row_cost("weak", rows)
     delta, paid = strong - weak, np.ones(len(rows), dtype=bool)
     at = repeated(rows["first"])
     if len(at):
@@ -146,18 +191,18 @@ def settle_routes(
     totals: dict[str, Totals] = {route: Totals() for route in ROUTES}
     for bucket in buckets:
         rows = bucket.rows
-        strong = cut.strong(rows["key"], rows["tie"])
+        strong = cut.strong(prices.keys(rows), rows["tie"])
         strong_count += int(strong.sum())
-        tokens, own = rows["tokens"].astype(np.int64), np.ones(len(rows), dtype=bool)
+        own = np.ones(len(rows), dtype=bool)
         taking, owners = _copies(bucket, strong)
         if len(taking):
             copies.add(rows[taking], rows[owners])
             own[taking] = False
-        for route, there in (("strong", strong), ("weak", ~strong)):
-            paid = tokens[there & own]
-            nano = int(prices.cost(route, paid).sum())  # type: ignore[arg-type]
-            answers = prices.output_tokens[route] * len(paid)  # type: ignore[index]
-            totals[route] = totals[route].plus(len(paid), int(there.sum()), int(paid.sum()), answers, nano)
+        for route, there in zip(ROUTES, (strong, ~strong), strict=True):
+            paid = rows[there & own]
+            nano, answers = int(prices.row_cost(route, paid).sum()), prices.row_answers(route, paid)
+            tokens = int(paid["tokens"].sum(dtype=np.int64))
+            totals[route] = totals[route].plus(len(paid), int(there.sum()), tokens, answers, nano)
     return strong_count, totals
 
 

@@ -20,9 +20,8 @@ from numpy.typing import NDArray
 from routellm_batch.burn import WHOLE, RouteBurn, pick_cut, projected_nano, room_nano
 from routellm_batch.config_endpoints import EndpointConfig
 from routellm_batch.ledger.shard import ShardLedger
-from routellm_batch.planning import NONE_STRONG, Cut, RankedRows, score_key
+from routellm_batch.planning import NONE_STRONG, Cut, RankedRows
 from routellm_batch.pricing import worst_nano
-from routellm_batch.stages.costing import Prices
 from routellm_batch.stages.job import CallJob
 from routellm_batch.stages.plan import copies_path
 from routellm_batch.stages.respond import FINAL
@@ -157,12 +156,9 @@ def _read(job: CallJob, shard: Shard, *, copied: bool) -> _Part:
     left = scores.filter(pending)
     sizes = left.column("bytes").to_numpy(), left.column("turns").to_numpy()
     largest = (int(sizes[0].max()), int(sizes[1].max())) if left.num_rows else (0, 0)
-    return _Part(
-        score_key(left.column("score").to_numpy()),
-        left.column("tie").to_numpy(),
-        left.column("tokens").to_numpy().astype(np.int64),
-        largest,
-    )
+    tokens = left.column("tokens").to_numpy().astype(np.int64)
+    keys = job.ranker.keys(left.column("score").to_numpy(), tokens)
+    return _Part(keys, left.column("tie").to_numpy(), tokens, largest)
 
 
 class _Pending:
@@ -171,7 +167,7 @@ class _Pending:
     def __init__(self, job: CallJob, path: Path, overrun: Overrun) -> None:
         self._cut = job.cut
         self._end: EndpointConfig = job.config.endpoints.weak
-        self._prices = Prices.of(job.config)
+        self._prices = job.expected
         self._ratios = {route: overrun.burns[route].ratio_ppm for route in ROUTES}
         self._strong = RankedSpill(path)  # expected input tokens in place of a delta
         self._weak_nano = 0

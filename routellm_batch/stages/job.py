@@ -19,6 +19,8 @@ from routellm_batch.endpoints.retries import ErrorWindow, RetryBudget
 from routellm_batch.ledger.liveness import LEASE_S
 from routellm_batch.planning import Cut
 from routellm_batch.process import draining, event_loop, run_on_loop
+from routellm_batch.ranking import BY_SCORE, Ranker
+from routellm_batch.stages.costing import Prices
 from routellm_batch.storage.run import Run
 from routellm_batch.types import ROUTES, ErrorKind, Route
 
@@ -54,6 +56,15 @@ class CallJob:
     """The plan's own cut, whose tables of copies hold; None where ``cut`` is that."""
     round: int = 0
     """Number of the further plan that ``cut`` is of; 0 is the plan itself."""
+    ranker: Ranker = BY_SCORE
+    """What rows are ordered by: the plan's, for every cut."""
+    prices: Prices | None = None
+    """What calls are expected to cost on the way, where the plan knows better than the config."""
+
+    @property
+    def expected(self) -> Prices:
+        """What calls are expected to cost: a line in their input tokens."""
+        return self.prices or Prices.of(self.config)
 
     pilot: str | None = None
     """URI of a pilot whose answers are taken over."""

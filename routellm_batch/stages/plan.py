@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
-from decimal import Decimal
+from dataclasses import asdict, dataclass, field, replace
+from decimal import ROUND_CEILING, Decimal
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,18 +19,24 @@ import pyarrow as pa
 
 from routellm_batch.config import Config
 from routellm_batch.errors import BudgetError, DataError
+from routellm_batch.foresight import Foresight
+from routellm_batch.pilot_facts import PilotFacts
 from routellm_batch.planning import (
     NONE_STRONG,
     Cut,
     FrontierPoint,
+    Outlook,
     cut_by_count,
     cut_by_spend,
     frontier,
     strong_rows,
 )
+from routellm_batch.prediction import RecoverChoice
 from routellm_batch.pricing import nano_to_usd, usd_to_nano
+from routellm_batch.ranking import BY_SCORE, Ranker
 from routellm_batch.stages.costing import Copies, Prices, Totals, costs_of, settle_routes
 from routellm_batch.stages.gather import Gathered, gather_rows
+from routellm_batch.stages.outlook import choose_recover, look_ahead, outlooks, pilot_words
 from routellm_batch.stages.spill import RankedSpill
 from routellm_batch.storage.paid import embedding_use
 from routellm_batch.storage.run import Run, to_json
@@ -64,13 +70,21 @@ class Plan:
     """What the hard cap took away from the plan, if it did."""
     frontier: list[FrontierPoint]
     histogram: list[int]
-    """Valid rows in equal steps of the score."""
+    """Valid rows in equal steps of what they are ranked by, the score as a rule."""
     copy_shards: list[int]
     """Shards with rows that take their answer from another row."""
     copies: int
     """Rows that take their answer from another row."""
     embedding_nano: int = 0
     """What scoring paid for embeddings, spent and presumed; it counts against the hard cap."""
+    ranker: Ranker = BY_SCORE
+    """What rows are ranked by, for this cut and every later one."""
+    pilot: dict[str, Any] = field(default_factory=dict)
+    """``uri``, ``rows``, ``kind`` of map and ``note`` of the pilot it was made with; empty without one."""
+    outlook: Outlook | None = None
+    """What the pilot says of the plan."""
+    recover: RecoverChoice | None = None
+    """How ``budget.recover`` was met."""
 
     @property
     def calls_cap_nano(self) -> int | None:
@@ -81,6 +95,11 @@ class Plan:
     def planned_nano(self) -> int:
         """Expected cost of the run."""
         return sum(self.endpoints[route].planned_nano for route in ROUTES)
+
+    @property
+    def run_prices(self) -> Prices | None:
+        """What the run follows its spending by; None where that is what the config says."""
+        return None if self.ranker.costs is None else Prices.evenly(self.ranker.costs, self.endpoints)
 
     def to_json(self) -> bytes:
         """Return ``plan.json``."""
@@ -94,13 +113,20 @@ class Plan:
         known = {k: v for k, v in fields.items() if k not in {"format", "planned_nano"}}
         known["cut"] = Cut(fields["cut"]["key"], int(fields["cut"]["tie"], 16))
         known["endpoints"] = {route: Totals(**totals) for route, totals in fields["endpoints"].items()}
-        known["frontier"] = [FrontierPoint(**point) for point in fields["frontier"]]
+        known["frontier"] = [FrontierPoint.from_fields(point) for point in fields["frontier"]]
+        known["ranker"] = Ranker.from_fields(fields.get("ranker"))
+        if fields.get("outlook"):
+            known["outlook"] = Outlook.from_fields(fields["outlook"])
+        if fields.get("recover"):
+            known["recover"] = RecoverChoice(**fields["recover"])
         return cls(**known)
 
 
 def empty_plan(config: Config) -> Plan:
     """Return a plan of no rows: what is known of a run before its scores are."""
-    mode = next(name for name in ("strong_share", "usd") if getattr(config.budget, name) is not None)
+    mode = next(
+        name for name in ("strong_share", "usd", "recover") if getattr(config.budget, name) is not None
+    )
     cap = config.budget.hard_cap_usd
     return Plan(
         cut=NONE_STRONG,
@@ -126,12 +152,19 @@ def load_plan(run: Run) -> Plan | None:
     return None if fields is None else Plan.from_json(fields)
 
 
-def make_plan(config: Config, run: Run, *, again: bool = False) -> Plan:
+def make_plan(config: Config, run: Run, *, pilot: PilotFacts | None = None, again: bool = False) -> Plan:
     """Make the plan and write it.
+
+    Args:
+        config: the job.
+        run: its folder; scored.
+        pilot: what rows are ranked and the plan is judged by, beside their scores.
+        again: it replaces one that was made before there was a cap.
 
     Raises:
         DataError: null or duplicate ids, or no valid row.
-        BudgetError: not even all-weak fits the budget, or the plan is above the cap and may not be degraded.
+        BudgetError: not even all-weak fits the budget, the plan is above the cap and may not be degraded, or what is
+            to be recovered can't be.
 
     """
     with tempfile.TemporaryDirectory(prefix="routellm-plan-") as scratch:
@@ -140,7 +173,8 @@ def make_plan(config: Config, run: Run, *, again: bool = False) -> Plan:
             kinds = "null, empty, oversized or not UTF-8"
             problem = f"none of the {gathered.invalid} rows is a valid prompt ({kinds})"
             raise DataError(problem, file=config.input.uri)
-        prices = Prices.of(config)
+        seen = look_ahead(config, gathered, pilot)
+        prices = Prices.of(config, BY_SCORE if seen is None else seen.ranker)
         ranked = RankedSpill(Path(scratch) / "ranked")
         base, dearest, histogram = 0, 0, np.zeros(HISTOGRAM_BINS, dtype=np.int64)
         for bucket in gathered.content.buckets():
@@ -148,7 +182,8 @@ def make_plan(config: Config, run: Run, *, again: bool = False) -> Plan:
             ranked.add(part)
             base, dearest = base + weak_nano, dearest + strong_nano
             histogram += np.histogram(part.key.view(np.float32), HISTOGRAM_BINS, (0, 1))[0]
-        cut = _choose(config, ranked, gathered.valid, base)
+        recover = choose_recover(config.budget, seen) if seen and config.budget.recover is not None else None
+        cut = _choose(config, ranked, gathered.valid, base, recover)
         plan = _settle(cut, config, run, gathered, prices)
         paid = embedding_use(run)
         plan = replace(
@@ -158,14 +193,25 @@ def make_plan(config: Config, run: Run, *, again: bool = False) -> Plan:
             all_strong_nano=dearest,
             frontier=frontier(ranked.passes, base),
             histogram=histogram.tolist(),
+            recover=recover,
         )
         plan = _fit_cap(plan, config, run, gathered, prices, ranked)
+        plan = plan if seen is None or pilot is None else _with_outlook(plan, seen, pilot)
     run.store.create(PLAN_AGAIN if again else PLAN, plan.to_json())
     return load_plan(run) or plan
 
 
-def _choose(config: Config, ranked: RankedSpill, valid: int, base: int) -> Cut:
+def _with_outlook(plan: Plan, seen: Foresight, pilot: PilotFacts) -> Plan:
+    here = FrontierPoint(plan.strong / plan.valid, plan.cut.threshold, plan.planned_nano)
+    *points, here = outlooks(seen, [*plan.frontier, here], plan.all_weak_nano, plan.all_strong_nano)
+    return replace(plan, frontier=points, outlook=here.outlook, pilot=pilot_words(pilot))
+
+
+def _choose(config: Config, ranked: RankedSpill, valid: int, base: int, recover: RecoverChoice | None) -> Cut:
     budget = config.budget
+    if recover is not None and recover.share is not None:
+        rows = (Decimal(str(recover.share)) * valid).to_integral_value(ROUND_CEILING)
+        return cut_by_count(ranked.passes, int(rows))
     if budget.strong_share is not None:
         return cut_by_count(ranked.passes, strong_rows(budget.strong_share, valid))
     nano = usd_to_nano(budget.usd or Decimal(0))
@@ -192,6 +238,7 @@ def _settle(cut: Cut, config: Config, run: Run, gathered: Gathered, prices: Pric
     return replace(
         empty_plan(config),
         cut=cut,
+        ranker=prices.ranker,
         valid=gathered.valid,
         invalid=gathered.invalid,
         strong=strong,
@@ -235,7 +282,7 @@ def _fit_cap(
         "planned_usd": f"{planned:.9f}",
         "strong_rows": str(plan.strong),
     }
-    names = ("all_weak_nano", "all_strong_nano", "frontier", "histogram", "embedding_nano")
+    names = ("all_weak_nano", "all_strong_nano", "frontier", "histogram", "embedding_nano", "recover")
     kept = {name: getattr(plan, name) for name in names}
     return replace(lower, degraded=degraded, **kept)
 

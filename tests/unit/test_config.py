@@ -16,6 +16,7 @@ from routellm_batch.config import check_config, identity, load_config
 from routellm_batch.errors import ConfigError
 
 HERE = Path("/work-folder")
+EXACT = {"kind": "exact", "reference": "right"}
 SIMULATED = {"kind": "simulated", "model": "m", "price": {"input": 1, "output": 1}}
 
 
@@ -54,6 +55,39 @@ def _write(folder: Path, tree: Any) -> Path:
         ({"budget": {}}, "budget: exactly one of strong_share, usd and recover is needed; none is given"),
         ({"budget__usd": 5}, "exactly one of strong_share, usd and recover is needed; strong_share and usd"),
         ({"budget": {"recover": Decimal("0.9")}}, "budget: recover needs a pilot"),
+        ({"pilot": {"usd": 5}}, "pilot.grader: is missing"),
+        ({"pilot": {"grader": EXACT}}, "pilot.usd: is missing"),
+        ({"pilot": {"usd": 5, "grader": EXACT, "row": 9}}, "pilot.row: unknown key; did you mean rows?"),
+        ({"pilot": {"usd": 5, "grader": {}}}, "pilot.grader.kind: is missing"),
+        ({"grade": {"kind": "exacct"}}, "grade.kind: 'exacct' is none of 'exact', 'numeric'"),
+        ({"grade": {"kind": "judge"}}, "grade.kind: 'judge' is none of 'exact', 'numeric'"),
+        ({"grade": {"kind": "exact"}}, "grade.reference: is missing"),
+        (
+            {"grade": {**EXACT, "kind": "numeric", "tolerence": 1}},
+            "grade.tolerence: unknown key; did you mean tolerance?",
+        ),
+        ({"grade": {**EXACT, "kind": "regex", "pattern": "(?=a)(b)"}}, "grade.pattern: can't be used"),
+        ({"grade": {**EXACT, "kind": "regex", "pattern": "a"}}, "grade.pattern: can't be used"),
+        ({"grade": {**EXACT, "kind": "regex", "pattern": "(a)(b)"}}, "grade.pattern: must have one group"),
+        ({"grade": {**EXACT, "kind": "choice", "letters": "ABBA"}}, "grade.letters: must be two or more"),
+        (
+            {"pilot": {"usd": 5, "grader": {"kind": "judge"}}},
+            "endpoints.judge is missing: pilot.grader needs",
+        ),
+        ({"judge": {}}, "endpoints.judge is missing: judge needs its model and price"),
+        (
+            {"judge": {}, "endpoints__judge": SIMULATED},
+            "endpoints.judge.params.max_completion_tokens is needed",
+        ),
+        ({"judge": {"template": "{question} {answer_a}"}}, "judge: template lacks {answer_b}"),
+        (
+            {"judge": {"mode": "single", "template": "{question} {answer} {answer_a}"}},
+            "judge: template has {answer_a}, which belongs to another mode",
+        ),
+        (
+            {"judge": {"mode": "single", "template": "{question} {answer} {reference}"}},
+            "judge: a template with {reference} and reference: COLUMN go together",
+        ),
         ({"budget__strong_share": Decimal("1.01")}, "budget.strong_share: "),
         ({"budget__strong_share": Decimal("-0.01")}, "budget.strong_share: "),
         ({"budget__strong_share": "26%"}, "budget.strong_share: "),

@@ -1,0 +1,129 @@
+"""Pilots drawn from recorded outcomes: some rows are labelled, a router is fitted on them, the others are the job."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from routellm_batch.embedders import get_embedder
+from routellm_batch.evaluation.outcomes import Outcomes
+from routellm_batch.evaluation.pilot import draw_pilot
+from routellm_batch.routers.outcome import describe
+from routellm_batch.training.fitting import FOLDS, Penalties, fit_heads
+from routellm_batch.training.rows import TrainingRows, to_unit
+
+REPO = Path(__file__).resolve().parents[1]
+SHARED = Path(os.environ.get("ROUTELLM_SHARED") or REPO.parent / "shared") / "data"
+PAIRS = {
+    "MMLU": "mmlu_gpt4-1106_vs_mixtral",
+    "GSM8K": "gsm8k_gpt4-1106_vs_mixtral",
+    "GSM8K, GPT-4o": "gsm8k_gpt4o_vs_llama3-8b",
+    "MMLU-Pro": "mmlupro-visible_llama31-70b_vs_mixtral",
+    "AlpacaEval": "alpacaeval_gpt4-1106_vs_mixtral",
+    "MT-Bench": "mtbench_gpt4-1106_vs_mixtral",
+}
+"""Name in a table → part of the files' names."""
+PENALTIES = Penalties(3.0, 300.0)
+"""Of the simple fit; not chosen on these rows."""
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Recorded:
+    """One data set with both models' grades, and token counts where the answers are recorded."""
+
+    name: str
+    outcomes: Outcomes
+    described: Floats
+    """[N, D + F], what the outcome router reads."""
+    tokens: Mapping[str, NDArray[np.int64]]
+    """``prompt``, ``strong`` and ``weak`` → [N], characters / 4; empty where answers are not recorded."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pilot:
+    """A labelled sample, a router fitted on it, and the rest of the job."""
+
+    drawn: NDArray[np.int64]
+    """[n], its rows."""
+    rest: NDArray[np.int64]
+    """[N − n] or less: rows that share no prompt with it."""
+    out_of_fold: Floats
+    """[n], scores by models that did not see the row."""
+    scores: Floats
+    """Scores of the rest, by the model that saw all n."""
+
+
+Fit = Callable[[Recorded, NDArray[np.int64], NDArray[np.int64], int], tuple[Floats, Floats]]
+"""(data, pilot rows, other rows, seed) → out-of-fold scores of the pilot rows, and scores of the others."""
+
+
+def load(name: str, *, answers: bool = False, rows: int | None = None) -> Recorded:
+    """Read a data set without its contaminated rows; with ``answers`` its token counts too."""
+    part = PAIRS[name]
+    table = pq.read_table(SHARED / f"outcomes_{part}.parquet")
+    kept = np.ones(table.num_rows, dtype=bool)
+    if "contaminated" in table.column_names:
+        kept = ~table.column("contaminated").to_numpy(zero_copy_only=False)
+    at = np.flatnonzero(kept)[:rows]
+    column = {n: table.column(n).to_pylist() for n in ("prompt_id", "prompt", "strong_score", "weak_score")}
+    grades = [np.array(column[n], dtype=np.float64) for n in ("strong_score", "weak_score")]
+    whole = Outcomes(part, list(map(str, column["prompt_id"])), column["prompt"], *grades)
+    tokens = _tokens(part, column["prompt_id"], at) if answers else {}
+    data = whole.take(at)
+    return Recorded(name, data, describe(get_embedder("static"), data.prompts), tokens)
+
+
+def _tokens(part: str, ids: list[object], at: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
+    table = pq.read_table(SHARED / f"responses_{part}.parquet")
+    place = {row_id: n for n, row_id in enumerate(table.column("prompt_id").to_pylist())}
+    rows = [place[ids[n]] for n in at]
+    columns = {"prompt": "prompt", "strong": "strong_response", "weak": "weak_response"}
+    return {
+        name: table.column(f"{stem}_tokens_est").to_numpy()[rows].astype(np.int64)
+        for name, stem in columns.items()
+    }
+
+
+def draw(data: Recorded, rows: int, seed: int, fit: Fit) -> Pilot:
+    """Draw a pilot of rows with distinct prompts, and fit on it."""
+    marked = Outcomes("", list(map(str, range(len(data.outcomes)))), data.outcomes.prompts, *_grades(data))
+    pilot, rest = (np.array(part.ids, dtype=np.int64) for part in draw_pilot(marked, rows, seed))
+    with threadpool_limits(limits=1, user_api="blas"):
+        return Pilot(pilot, rest, *fit(data, pilot, rest, seed))
+
+
+def _grades(data: Recorded) -> tuple[Floats, Floats]:
+    return data.outcomes.strong, data.outcomes.weak
+
+
+def simple_fit(
+    data: Recorded, pilot: NDArray[np.int64], rest: NDArray[np.int64], seed: int
+) -> tuple[Floats, Floats]:
+    """Fit outcome heads of fixed penalties, and once for each of five folds."""
+    strong, weak = to_unit(data.outcomes.strong[pilot], data.outcomes.weak[pilot])
+    n = len(pilot)
+    rows = TrainingRows(
+        prompts=[data.outcomes.prompts[row] for row in pilot],
+        strong=strong,
+        weak=weak,
+        weight=np.ones(n),
+        file=np.zeros(n, dtype=np.int64),
+        task=["0"] * n,
+        held_out=np.zeros(n, dtype=np.bool_),
+    )
+    read = data.described[pilot]
+    fold, found = np.random.default_rng(seed).permutation(n) % FOLDS, np.zeros(n)
+    for number in range(FOLDS):
+        heads = fit_heads(rows, read, fold != number, PENALTIES, alpha=1)
+        found[fold == number] = heads.score(read[fold == number])
+    heads = fit_heads(rows, read, np.ones(n, dtype=np.bool_), PENALTIES, alpha=1)
+    return found, heads.score(data.described[rest])
