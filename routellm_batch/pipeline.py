@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -17,11 +16,9 @@ from routellm_batch.errors import (
     ConfigError,
     DataError,
     EndpointStopError,
-    InterruptedRunError,
 )
 from routellm_batch.events import Notice, Sink, StageFinished, StageStarted
 from routellm_batch.halt import Halt, stop_words, stopping_on_signals
-from routellm_batch.ledger import epoch
 from routellm_batch.ledger.liveness import lease_s
 from routellm_batch.outputs import (
     Outputs,
@@ -31,24 +28,46 @@ from routellm_batch.outputs import (
     write_plan_outputs,
     write_run_outputs,
 )
+from routellm_batch.pilot_facts import PilotFacts
 from routellm_batch.pricing import usd_to_nano
 from routellm_batch.protocols import Runner
 from routellm_batch.reporting.cost import State
-from routellm_batch.runtime import open_runner
 from routellm_batch.servers import base_urls, check_keys, check_reachable, check_scoring_key
 from routellm_batch.stages.job import CallJob, close_pool
 from routellm_batch.stages.plan import Plan, load_plan, make_plan
 from routellm_batch.stages.score import STAGE as SCORE
+from routellm_batch.starting import driving, runner_of
 from routellm_batch.storage.progress import newest_markers
 from routellm_batch.storage.run import Run, open_existing, open_run
 from routellm_batch.tables import RESPONSE_COLUMNS
 
 SOME_FAILED = 3
-TAKEN_OVER = "another start of this run has taken it over"
 SINGLE_WRITER = (
     "run.single_writer is set: nothing keeps a second job from writing this run at the same time. "
     "If two do, answers that were paid for can be lost, and calls can be paid for twice"
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A job as its pilot changes it."""
+
+    config: Config
+    """With the router that it scores with."""
+    facts: PilotFacts | None = None
+    """What the plan takes from the pilot."""
+    pilot: str | None = None
+    """URI of the pilot, whose answers are taken over."""
+
+
+Prepare = Callable[[Config, Run, Runner, Sink, Halt], Prepared | None]
+"""Gives a run what its pilot knows; None where ``halt`` says why not."""
+
+
+def without_pilot(config: Config, run: Run, runner: Runner, sink: Sink, halt: Halt) -> Prepared:
+    """Take the job as it is."""
+    del run, runner, sink, halt
+    return Prepared(config)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +79,10 @@ class RunResult:
     outputs: Outputs
 
 
-def run_job(config: Config, sink: Sink, *, retry_failed: bool = False) -> RunResult:
-    """Run the whole job, or resume it.
+def run_job(
+    config: Config, sink: Sink, *, retry_failed: bool = False, prepare: Prepare = without_pilot
+) -> RunResult:
+    """Run the whole job, or resume it; ``prepare`` gives it what a pilot knows.
 
     Raises:
         InputError: bad config or input; nothing was spent.
@@ -81,13 +102,15 @@ def run_job(config: Config, sink: Sink, *, retry_failed: bool = False) -> RunRes
     halt = Halt(None if config.run.deadline_s is None else begun + config.run.deadline_s)
     with (
         stopping_on_signals(halt),
-        _driving(run, sink, halt) as start,
-        _runner(config, sink, start.token) as runner,
+        driving(run, sink, halt) as start,
+        runner_of(config, sink, start.token) as runner,
     ):
         with _early_stop_told(config, run, begun):
-            plan = _score_and_plan(config, run, runner, sink, halt)
-        if plan is None:
+            made = prepare(config, run, runner, sink, halt)
+            plan = made and _score_and_plan(made, run, runner, sink, halt)
+        if made is None or plan is None:
             return _interrupted(config, run, halt, time.monotonic() - begun)
+        config = made.config
         with base_urls(config) as urls:
             if config.cluster.kind != "address":
                 try:
@@ -98,7 +121,7 @@ def run_job(config: Config, sink: Sink, *, retry_failed: bool = False) -> RunRes
             calls = sum(totals.calls for totals in plan.endpoints.values())
             names = (start.token, start.epoch, lease_s())
             job = CallJob(config, run, plan.cut, urls, runner.workers, calls, *names)
-            job = replace(job, ranker=plan.ranker, prices=plan.run_prices)
+            job = replace(job, ranker=plan.ranker, prices=plan.run_prices, pilot=made.pilot)
             stage = CallStage(
                 job, plan, runner, halt, retry_failed=retry_failed, clean=start.clean, sink=sink
             )
@@ -123,7 +146,7 @@ def _call(stage: CallStage, sink: Sink) -> None:
     sink(StageFinished("call"))
 
 
-def plan_job(config: Config, sink: Sink) -> RunResult:
+def plan_job(config: Config, sink: Sink, *, prepare: Prepare = without_pilot) -> RunResult:
     """Score and plan; call neither model. A ``remote`` embedder is the router's own: it is called, and paid.
 
     Raises:
@@ -137,14 +160,15 @@ def plan_job(config: Config, sink: Sink) -> RunResult:
     begun, halt = time.monotonic(), Halt()
     with (
         stopping_on_signals(halt),
-        _driving(run, sink, halt) as start,
-        _runner(config, sink, start.token) as runner,
+        driving(run, sink, halt) as start,
+        runner_of(config, sink, start.token) as runner,
         _early_stop_told(config, run, begun),
     ):
-        plan = _score_and_plan(config, run, runner, sink, halt)
-    if plan is None:
+        made = prepare(config, run, runner, sink, halt)
+        plan = made and _score_and_plan(made, run, runner, sink, halt)
+    if made is None or plan is None:
         return _interrupted(config, run, halt, time.monotonic() - begun)
-    return RunResult(0, run.uri, write_plan_outputs(config, run, plan))
+    return RunResult(0, run.uri, write_plan_outputs(made.config, run, plan))
 
 
 def report_job(run_uri: str) -> RunResult:
@@ -179,17 +203,17 @@ def check_columns(config: Config) -> None:
             )
 
 
-def _score_and_plan(config: Config, run: Run, runner: Runner, sink: Sink, halt: Halt) -> Plan | None:
+def _score_and_plan(made: Prepared, run: Run, runner: Runner, sink: Sink, halt: Halt) -> Plan | None:
     """Return the run's plan, making what is missing; None if interrupted before it stands."""
+    config = made.config
     known = load_plan(run)
     if known is not None:
         known = _under_todays_cap(known, config)
         cap = known.calls_cap_nano
         if cap is None or known.planned_nano <= cap or run.store.folders("call"):
             return known
-        return make_plan(
-            config, run, again=True
-        )  # planned before there was this cap, and nothing is called yet
+        # Planned before there was this cap, and nothing is called yet.
+        return make_plan(config, run, pilot=made.facts, again=True)
     rows = sum(shard.rows for shard in run.shards)
     done = sum(run.shards[int(name)].rows for name in run.committed(SCORE))
     sink(StageStarted("score", rows, done))
@@ -198,7 +222,7 @@ def _score_and_plan(config: Config, run: Run, runner: Runner, sink: Sink, halt: 
     if halt.stopped:
         return None
     sink(StageStarted("plan", rows, rows))
-    plan = make_plan(config, run)
+    plan = make_plan(config, run, pilot=made.facts)
     sink(StageFinished("plan"))
     return plan
 
@@ -207,47 +231,6 @@ def _under_todays_cap(plan: Plan, config: Config) -> Plan:
     """Return the plan with the cap that the config has now: it may be raised between starts."""
     cap = config.budget.hard_cap_usd
     return replace(plan, cap_nano=None if cap is None else usd_to_nano(cap))
-
-
-@dataclass(frozen=True, slots=True)
-class _Start:
-    """This start of the run."""
-
-    token: str
-    epoch: int
-    clean: bool
-    """The start before it, if any, left no runner behind."""
-
-
-@contextmanager
-def _driving(run: Run, sink: Sink, halt: Halt) -> Iterator[_Start]:
-    """Be the one start that drives the run.
-
-    Raises:
-        BusyRunError: another one does.
-        InterruptedRunError: storage failed.
-
-    """
-    token, lease = secrets.token_hex(6), lease_s()
-    number, clean = epoch.take(run.store, token, lease, time.sleep, lambda text: sink(Notice(text)))
-    with epoch.holding(run.store, token, number, lease, lambda: halt.stop("interrupted", TAKEN_OVER)):
-        try:
-            yield _Start(token, number, clean)
-            epoch.end(run.store, number)
-        except OSError as error:
-            message = (
-                f"storage or the network failed ({type(error).__name__}); run the same command again to go on"
-            )
-            raise InterruptedRunError(message) from None
-
-
-@contextmanager
-def _runner(config: Config, sink: Sink, token: str) -> Iterator[Runner]:
-    runner = open_runner(config.cluster, sink, token)
-    try:
-        yield runner
-    finally:
-        runner.close()
 
 
 @contextmanager
@@ -262,7 +245,8 @@ def _early_stop_told(config: Config, run: Run, begun_s: float) -> Iterator[None]
 
 
 def _interrupted(config: Config, run: Run, halt: Halt, wall_s: float) -> RunResult:
-    outputs = write_early_stop(config, run, halt.reason, wall_s)
+    state: State = "errors" if halt.state == "errors" else "interrupted"
+    outputs = write_early_stop(config, run, stop_words(halt.reason, config), wall_s, state)
     return RunResult(outputs.exit_code, run.uri, outputs)
 
 

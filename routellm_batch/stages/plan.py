@@ -38,7 +38,7 @@ from routellm_batch.stages.costing import Copies, Prices, Totals, costs_of, sett
 from routellm_batch.stages.gather import Gathered, gather_rows
 from routellm_batch.stages.outlook import choose_recover, look_ahead, outlooks, pilot_words
 from routellm_batch.stages.spill import RankedSpill
-from routellm_batch.storage.paid import embedding_use
+from routellm_batch.storage.paid import embedding_use, own_pilot_use
 from routellm_batch.storage.run import Run, to_json
 from routellm_batch.tables import to_parquet
 from routellm_batch.types import ROUTES, Shard
@@ -86,10 +86,13 @@ class Plan:
     recover: RecoverChoice | None = None
     """How ``budget.recover`` was met."""
 
+    pilot_nano: int = 0
+    """What the run's own pilot took, spent and presumed; it counts against the hard cap too."""
+
     @property
     def calls_cap_nano(self) -> int | None:
         """What the hard cap leaves for calls."""
-        return None if self.cap_nano is None else max(0, self.cap_nano - self.embedding_nano)
+        return None if self.cap_nano is None else max(0, self.cap_nano - self.embedding_nano - self.pilot_nano)
 
     @property
     def planned_nano(self) -> int:
@@ -185,10 +188,11 @@ def make_plan(config: Config, run: Run, *, pilot: PilotFacts | None = None, agai
         recover = choose_recover(config.budget, seen) if seen and config.budget.recover is not None else None
         cut = _choose(config, ranked, gathered.valid, base, recover)
         plan = _settle(cut, config, run, gathered, prices)
-        paid = embedding_use(run)
+        paid, own = embedding_use(run), own_pilot_use(run)
         plan = replace(
             plan,
             embedding_nano=paid.paid_nano if paid else 0,
+            pilot_nano=own.paid_nano if own else 0,
             all_weak_nano=base,
             all_strong_nano=dearest,
             frontier=frontier(ranked.passes, base),
