@@ -24,6 +24,7 @@ from routellm_batch.outputs import FINISHED_CODES, run_summary
 from routellm_batch.pipeline import plan_job, run_job
 from routellm_batch.stages.respond import read_shard_responses
 from routellm_batch.storage.run import Run, open_existing
+from routellm_batch.summary import CallSummary
 
 Asked = Literal["strong", "weak", "judge"]
 JUDGE_PROMPT_BYTES = 16 * 1024 * 1024
@@ -55,13 +56,23 @@ class AskResult:
 
     rows: pa.Table | None
     """As ``responses/`` holds them, the newest of each id; None before the first answer."""
-    spent_nano: int
-    presumed_nano: int
+    summary: CallSummary
+    """What its calls did and cost."""
     exit_code: int
     """That of a run (design §7)."""
     run_uri: str
     lines: Sequence[str]
     """How the run ended, in words."""
+
+    @property
+    def spent_nano(self) -> int:
+        """Settled cost."""
+        return self.summary.spent_nano
+
+    @property
+    def presumed_nano(self) -> int:
+        """Cost of what may have been billed."""
+        return self.summary.presumed_nano
 
     @property
     def finished(self) -> bool:
@@ -79,11 +90,9 @@ def ask(asked: Ask, sink: Sink) -> AskResult:
     """
     result = run_job(ask_config(asked), sink)
     run, _ = open_existing(result.run_uri)
-    summary = run_summary(run)
     return AskResult(
         read_rows(run),
-        summary.spent_nano,
-        summary.presumed_nano,
+        run_summary(run),
         result.exit_code,
         result.run_uri,
         result.outputs.lines,

@@ -61,6 +61,7 @@ def server_spec(end: EndpointConfig) -> SimulateSpec | ReplaySpec | None:
             skill=given.skill,
             output_tokens=given.output_tokens,
             reference=reference,
+            replies=given.replies,
             rpm=given.rpm,
             log=given.log,
             price_input=str(price.input),
