@@ -18,7 +18,7 @@ from routellm_batch.config_cluster import ClusterConfig
 from routellm_batch.config_embedder import EmbedderConfig
 from routellm_batch.config_endpoints import EndpointConfig, JsonSchema, PlainJson, Sum, Uri
 from routellm_batch.config_errors import explain
-from routellm_batch.config_grader import AnswerGrader, JudgeConfig, JudgePairsConfig, PilotConfig
+from routellm_batch.config_grader import AnswerGrader, JudgePairsConfig, PilotConfig
 from routellm_batch.errors import ConfigError
 from routellm_batch.yamlio import parse_yaml
 
@@ -185,31 +185,22 @@ class Config(Model):
 
     @model_validator(mode="after")
     def _bounded_if_capped(self) -> Config:
-        if self.budget.hard_cap_usd is None:
-            return self
-        for name in ("strong", "weak"):
-            if getattr(self.endpoints, name).max_output_tokens is None:
+        """What has a cap reserves the worst case of each call, so answers must have a longest length."""
+        capped = {
+            "budget.hard_cap_usd": self.budget.hard_cap_usd is not None and ("strong", "weak"),
+            "pilot.usd": self.pilot is not None and ("strong", "weak"),
+            "pilot.grader": self.pilot is not None and self.pilot.grader.kind == "judge" and ("judge",),
+            "judge": self.judge is not None and ("judge",),
+        }
+        for key, name in [(key, name) for key, names in capped.items() if names for name in names]:
+            end: EndpointConfig | None = getattr(self.endpoints, name)
+            if end is None:
+                message = f"endpoints.{name} is missing: {key} needs its model and price"
+                raise ValueError(message)
+            if end.max_output_tokens is None:
                 message = (
                     f"endpoints.{name}.params.max_completion_tokens is needed: "
-                    "budget.hard_cap_usd reserves the worst case of each call"
-                )
-                raise ValueError(message)
-        return self
-
-    @model_validator(mode="after")
-    def _judge_known(self) -> Config:
-        needs = [
-            *(["pilot.grader"] if self.pilot and isinstance(self.pilot.grader, JudgeConfig) else []),
-            *(["judge"] if self.judge else []),
-        ]
-        for key in needs:
-            if self.endpoints.judge is None:
-                message = f"endpoints.judge is missing: {key} needs its model and price"
-                raise ValueError(message)
-            if self.endpoints.judge.max_output_tokens is None:
-                message = (
-                    f"endpoints.judge.params.max_completion_tokens is needed: {key} has a cap, "
-                    "which reserves the worst case of each call"
+                    f"{key} reserves the worst case of each call"
                 )
                 raise ValueError(message)
         return self

@@ -176,10 +176,21 @@ class SimulateConfig(Model):
     output_tokens: Annotated[int, Field(ge=1)] = 120
     """Mean length of an answer."""
     reference: ReferenceConfig | None = None
+    replies: dict[str, Annotated[float, BeforeValidator(plain_json), Field(ge=0)]] = Field(
+        default_factory=dict
+    )
+    """Last line of an answer → how often, in proportion: makes a judge for trying things out."""
     rpm: Annotated[int, Field(ge=1)] | None = None
     """A limit that the server enforces with 429."""
     log: str | None = None
     """Local file for the server's own billing log."""
+
+    @model_validator(mode="after")
+    def _one_kind_of_answer(self) -> SimulateConfig:
+        if self.replies and (self.reference is not None or not any(self.replies.values())):
+            message = "replies need a weight above 0, and go with no reference"
+            raise ValueError(message)
+        return self
 
 
 class ReplayConfig(Model):

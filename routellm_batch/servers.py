@@ -40,8 +40,10 @@ def base_urls(config: Config) -> Iterator[Mapping[Route, str]]:
             stack.callback(handle.close)  # here, so that one is stopped even if the other fails to start
             return handle.base_url
 
-        started = {route: pool.submit(begin, end) for route, end in ends.items()}
-        yield {route: future.result() for route, future in started.items()}
+        # One endpoint may serve both routes (``ask``); then it has one server, with one log and one limit.
+        strong = pool.submit(begin, ends["strong"])
+        weak = strong if ends["weak"] == ends["strong"] else pool.submit(begin, ends["weak"])
+        yield {"strong": strong.result(), "weak": weak.result()}
 
 
 def server_spec(end: EndpointConfig) -> SimulateSpec | ReplaySpec | None:
@@ -59,6 +61,7 @@ def server_spec(end: EndpointConfig) -> SimulateSpec | ReplaySpec | None:
             skill=given.skill,
             output_tokens=given.output_tokens,
             reference=reference,
+            replies=given.replies,
             rpm=given.rpm,
             log=given.log,
             price_input=str(price.input),

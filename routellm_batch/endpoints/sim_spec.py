@@ -141,6 +141,8 @@ class SimulateSpec(ServerSpec):
     script: Mapping[str, tuple[Step, ...]] = field(default_factory=dict)
     """Request key, index of the request ("0" came first) or "*" → its first replies; then chance decides."""
     reference: ReferenceSpec | None = None
+    replies: Mapping[str, float] = field(default_factory=dict)
+    """Last line of an answer → how often, in proportion: what a simulated judge says. Not with ``reference``."""
     rpm: int | None = None
     """Requests a minute; beyond it 429."""
     burst: int | None = None
@@ -159,6 +161,10 @@ class SimulateSpec(ServerSpec):
         for name in ("rpm", "burst", "concurrency"):
             if getattr(self, name) is not None:
                 _within(name, getattr(self, name), 1, math.inf)
+        for line, weight in self.replies.items():
+            _within(f"replies.{line}", weight, 0, math.inf)
+        if self.replies and (not any(self.replies.values()) or self.reference is not None):
+            raise ConfigError("replies", "need a weight above 0, and go with no reference")
         for key, steps in self.script.items():
             for step in steps:
                 _check_step(f"script.{key}", step)

@@ -44,12 +44,14 @@ def filler(chars: int, draw: int) -> str:
     return text.rstrip()
 
 
-def answer_text(answer: str, tokens: int, max_tokens: int | None, draw: int) -> tuple[str, bool]:
+def answer_text(
+    answer: str, tokens: int, max_tokens: int | None, draw: int, mark: str = ANSWER_MARK
+) -> tuple[str, bool]:
     """Return a reply of about ``tokens`` tokens whose last line is the answer, and whether it is whole.
 
     The answer comes first in what a small maximum leaves room for: filler goes, then the mark, then its end.
     """
-    last = ANSWER_MARK + answer
+    last = mark + answer
     chars = max(tokens * CHARS_PER_TOKEN, len(last))
     if max_tokens is not None:
         chars = min(chars, max_tokens * CHARS_PER_TOKEN)

@@ -7,8 +7,10 @@ of it measures a real model; it gives jobs, tests and back-tests something to ca
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from statistics import NormalDist
 
 from routellm_batch.endpoints.sim_chat import ChatRequest, Decision, draws, text_tokens, unit
@@ -53,6 +55,13 @@ def answer_tokens(mean: int, draw: int) -> int:
     centre = math.log(mean) - LENGTH_SIGMA**2 / 2
     drawn = math.exp(centre + LENGTH_SIGMA * _NORMAL.inv_cdf(unit(draw)))
     return max(1, min(MAX_ANSWER_TOKENS, round(drawn)))
+
+
+def weighted(weights: Mapping[str, float], draw: int) -> str:
+    """Return one of the keys, as often as its weight says."""
+    keys = list(weights)
+    reached = list(accumulate(weights.values()))
+    return keys[bisect_right(reached, unit(draw) * reached[-1])]
 
 
 class SimulatedModel:
@@ -101,6 +110,10 @@ class SimulatedModel:
         length, opening, choice, name = draws(self._spec.seed, "answer", request.model, request.prompt)
         tokens = answer_tokens(self._spec.output_tokens, length)
         reference = self._references.get(request.prompt)
+        if self._spec.replies:
+            last = weighted(self._spec.replies, choice)
+            text, whole = answer_text(last, tokens, request.max_tokens, opening, mark="")
+            return self._reply(request, text, whole=whole, name=name)
         if reference is None:
             limit = request.max_tokens
             cut = limit is not None and limit < tokens
