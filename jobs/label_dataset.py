@@ -13,7 +13,7 @@ import sys
 from routellm_batch.cli import execute, guard
 from routellm_batch.config import load_config
 from routellm_batch.errors import ConfigError
-from routellm_batch.pipeline import run_job
+from routellm_batch.pilot.job import run_job
 
 
 def main() -> None:

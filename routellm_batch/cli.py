@@ -18,7 +18,8 @@ from routellm_batch.config import Config, load_config
 from routellm_batch.errors import RoutellmBatchError
 from routellm_batch.events import Sink
 from routellm_batch.logs import set_up_logging
-from routellm_batch.pipeline import RunResult, plan_job, report_job, run_job
+from routellm_batch.pilot.job import pilot_job, plan_job, run_job
+from routellm_batch.pipeline import RunResult, report_job
 from routellm_batch.reporting.plan_html import plan_table
 from routellm_batch.reporting.progress import open_progress
 
@@ -59,6 +60,13 @@ def run(
 def plan(config: ConfigPath, overrides: Overrides = None) -> None:
     """Score and plan, and show what each budget buys. Calls no endpoint, needs no key."""
     result = execute(load_config(config, overrides or ()), plan_job)
+    raise typer.Exit(result.exit_code)
+
+
+@app.command()
+def pilot(config: ConfigPath, overrides: Overrides = None) -> None:
+    """Have both models answer a sample, grade it, and fit the router to this very job; a run of the config takes it."""
+    result = execute(load_config(config, overrides or ()), pilot_job)
     raise typer.Exit(result.exit_code)
 
 

@@ -38,7 +38,7 @@ OPERATIONAL = (
     *(f"endpoints.{name}.{key}" for name in ("strong", "weak", "judge") for key in ("limits", "timeout_s")),
 )
 """Keys that may change between a run and its resume (design §6); where a run lies is not part of what it is."""
-LATER: dict[str, Any] = {"budget.order": "auto"}
+LATER: dict[str, Any] = {"budget.order": "auto", "pilot": None, "grade": None, "judge": None}
 """Keys that older runs don't have, left out of what a run is where they say what those do."""
 
 

@@ -171,6 +171,32 @@ def plan_job(config: Config, sink: Sink, *, prepare: Prepare = without_pilot) ->
     return RunResult(0, run.uri, write_plan_outputs(made.config, run, plan))
 
 
+def prepare_job(config: Config, sink: Sink, *, prepare: Prepare) -> tuple[RunResult, Prepared | None]:
+    """Begin a run and do no more than ``prepare`` does; the run goes on from there.
+
+    Raises:
+        InputError: bad config or input.
+        EndpointStopError: an endpoint can't be reached.
+
+    """
+    check_columns(config)
+    check_keys(config)
+    check_scoring_key(config)
+    run = _open(config, sink)
+    begun = time.monotonic()
+    halt = Halt(None if config.run.deadline_s is None else begun + config.run.deadline_s)
+    with (
+        stopping_on_signals(halt),
+        driving(run, sink, halt) as start,
+        runner_of(config, sink, start.token) as runner,
+        _early_stop_told(config, run, begun),
+    ):
+        made = prepare(config, run, runner, sink, halt)
+    if made is None:
+        return _interrupted(config, run, halt, time.monotonic() - begun), None
+    return RunResult(0, run.uri, Outputs()), made
+
+
 def report_job(run_uri: str) -> RunResult:
     """Write the report of a run anew from what its storage holds.
 

@@ -121,8 +121,10 @@ def check_keys(config: Config) -> None:
         ConfigError: a reference stands for nothing here.
 
     """
-    for route in ROUTES:
-        resolve_key(getattr(config.endpoints, route).api_key, f"endpoints.{route}.api_key")
+    for name in (*ROUTES, "judge"):
+        end = getattr(config.endpoints, name)
+        if end is not None:
+            resolve_key(end.api_key, f"endpoints.{name}.api_key")
 
 
 def check_scoring_key(config: Config) -> None:

@@ -23,8 +23,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("stages",),
     (
         *("pipeline", "call_stage", "overrun", "dispatch", "outputs", "servers", "training", "evaluation"),
-        *("grading", "ask", "judge_pairs"),
+        *("grading", "ask", "judging", "judge_pairs", "starting"),
     ),
+    ("pilot",),
     ("cli", "cli_endpoint", "cli_router"),
 )
 """Lowest first; whatever is not named is below them all. A layer may import itself and what is below."""
