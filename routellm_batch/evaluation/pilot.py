@@ -9,8 +9,8 @@ from routellm_batch.config_embedder import EmbedderConfig
 from routellm_batch.errors import ConfigError
 from routellm_batch.evaluation.outcomes import Outcomes
 from routellm_batch.protocols import Router
-from routellm_batch.training.outcome import fit_router
-from routellm_batch.training.rows import TrainingRows, to_unit
+from routellm_batch.routers import make_router
+from routellm_batch.training.pilot_fit import PilotRows, fit_pilot
 
 
 def draw_pilot(outcomes: Outcomes, rows: int, seed: int) -> tuple[Outcomes, Outcomes]:
@@ -31,16 +31,6 @@ def draw_pilot(outcomes: Outcomes, rows: int, seed: int) -> tuple[Outcomes, Outc
 
 
 def train_on(pilot: Outcomes, *, embedder: EmbedderConfig | str, seed: int) -> Router:
-    """Return an outcome router trained on the pilot's rows; hyper-parameters by five folds of the pilot itself."""
-    strong, weak = to_unit(pilot.strong, pilot.weak)
-    rows = TrainingRows(
-        prompts=pilot.prompts,
-        strong=strong,
-        weak=weak,
-        weight=np.ones(len(pilot)),
-        file=np.zeros(len(pilot), dtype=np.int64),
-        task=["0"] * len(pilot),
-        held_out=np.zeros(len(pilot), dtype=np.bool_),
-    )
-    router, _ = fit_router(rows, embedder=embedder, seed=seed)
-    return router
+    """Return an outcome router fitted on the pilot's rows, with the shipped weights as what was known before."""
+    rows = PilotRows(pilot.prompts, pilot.strong, pilot.weak, np.ones(len(pilot)))
+    return fit_pilot(rows, prior=make_router("outcome"), embedder=embedder, seed=seed).router

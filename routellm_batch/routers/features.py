@@ -33,7 +33,7 @@ FEATURES = (
 """Names, in the order of the columns. ``log_`` is log(1 + count)."""
 _LOGS = 8
 
-_OPTION = re.compile(r"^[ \t]*\(?[A-Za-z][.)](?=[ \t]?\S)", re.MULTILINE)
+OPTION = re.compile(r"^[ \t]*\(?[A-Za-z][.)](?=[ \t]?\S)", re.MULTILINE)
 _NUMBER = re.compile(r"[0-9]+(?:[.,][0-9]+)*")
 _NEGATIONS = frozenset(
     ("not", "Not", "NOT", "except", "EXCEPT", "least", "false", "incorrect", "cannot", "never")
@@ -51,7 +51,7 @@ def surface_features(texts: Sequence[str]) -> NDArray[np.float64]:
 
 
 def _one(text: str) -> tuple[float, ...]:
-    options = list(_OPTION.finditer(text))
+    options = list(OPTION.finditer(text))
     stem = (text[: options[0].start()] if len(options) > 1 else text).strip()
     words = stem.split()
     digits = _count(text, _DIGITS)

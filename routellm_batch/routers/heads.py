@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +37,41 @@ class Heads:
     def score(self, described: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return (α · p_strong − p_weak + 1) / (1 + α), float64 [B] in [0, 1], of rows [B, D + F]."""
         return combine(self.probabilities(described), self.alpha)
+
+
+@dataclass(frozen=True, slots=True)
+class Lean:
+    """How far scores lean towards long questions, a signal that no training set can overfit."""
+
+    weight: float
+    """Of the standardised log length of the question, beside a standardised score of weight 1."""
+    mean: float
+    """Of the heads' scores on training prompts."""
+    deviation: float
+    """Of the same; positive."""
+
+    def apply(self, scores: NDArray[np.float64], length: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return scores [B] in [0, 1], of the heads' scores [B] and standardised log lengths [B]."""
+        return sigmoid((scores - self.mean) / self.deviation + self.weight * length)
+
+    def fields(self) -> dict[str, float]:
+        """Return it as plain data."""
+        return asdict(self)
+
+    @classmethod
+    def of(cls, fields: Mapping[str, Any] | None) -> Self | None:
+        """Return what ``fields`` gave; None for None.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is no such data.
+
+        """
+        if fields is None:
+            return None
+        found = cls(*(float(fields[name]) for name in ("weight", "mean", "deviation")))
+        if not all(map(math.isfinite, (found.weight, found.mean))) or not 0 < found.deviation < math.inf:
+            raise ValueError
+        return found
 
 
 def combine(probabilities: NDArray[np.float64], alpha: float) -> NDArray[np.float64]:

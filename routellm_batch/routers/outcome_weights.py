@@ -1,4 +1,4 @@
-"""The checkpoint of the outcome router."""
+"""The checkpoint of the outcome router: two heads, and how they lean."""
 
 from __future__ import annotations
 
@@ -10,28 +10,46 @@ import numpy as np
 
 from routellm_batch.errors import CheckpointError
 from routellm_batch.protocols import Embedder
-from routellm_batch.routers.checkpoint import load_tensors, save_checkpoint, take
+from routellm_batch.routers.checkpoint import Tensors, save_checkpoint, take
 from routellm_batch.routers.features import FEATURES
-from routellm_batch.routers.heads import Heads
+from routellm_batch.routers.heads import Heads, Lean
+from routellm_batch.routers.outcome import OutcomeRouter
 
 
-def load_heads(location: str, embedder: Embedder) -> Heads:
-    """Read and check a checkpoint.
-
-    Args:
-        location: ``builtin:NAME``, or the path or URI of its folder.
-        embedder: what texts will be read with; it must be the one the heads were trained on.
+def load_heads(
+    location: str, fields: Mapping[str, Any], tensors: Tensors, embedder: Embedder
+) -> OutcomeRouter:
+    """Return the router of a checkpoint that was read.
 
     Raises:
-        CheckpointError: absent, damaged, of another format, not finite, or made for another embedder.
+        CheckpointError: a part is missing or of another shape, or it was trained on other surface features.
 
     """
-    fields, tensors = load_tensors(location, "outcome", embedder)
     if fields.get("features") != list(FEATURES):
         raise CheckpointError(f"{location}: was trained on other surface features; train it again")
-    columns, count = embedder.width + len(FEATURES), len(FEATURES)
+    heads = take_heads(location, fields, tensors, (embedder.width + len(FEATURES), len(FEATURES)))
+    return OutcomeRouter(heads, embedder, take_lean(location, fields))
+
+
+def take_heads(
+    location: str, fields: Mapping[str, Any], tensors: Tensors, size: tuple[int, int], prefix: str = ""
+) -> Heads:
+    """Return the heads of a checkpoint.
+
+    Args:
+        location: of the checkpoint, for the error.
+        fields: hold α.
+        tensors: hold the rest.
+        size: how many columns they read, and how many of these are standardised.
+        prefix: of the tensors' names.
+
+    Raises:
+        CheckpointError: a part is missing, of another shape, or makes no sense.
+
+    """
+    columns, count = size
     shapes = {"weight": (2, columns), "bias": (2,), "mean": (count,), "scale": (count,)}
-    found = {n: take(tensors, n, shape, location).astype(np.float64) for n, shape in shapes.items()}
+    found = {n: take(tensors, prefix + n, shape, location).astype(np.float64) for n, shape in shapes.items()}
     try:
         heads = Heads(**found, alpha=float(fields["alpha"]))
     except (KeyError, TypeError, ValueError):
@@ -41,15 +59,32 @@ def load_heads(location: str, embedder: Embedder) -> Heads:
     return heads
 
 
-def save_heads(
-    out: str, heads: Heads, embedder: Embedder, *, name: str, trained: Mapping[str, Any], card: str
-) -> None:
+def take_lean(location: str, fields: Mapping[str, Any]) -> Lean | None:
+    """Return how the scores of a checkpoint lean.
+
+    Raises:
+        CheckpointError: what its manifest says of it makes no sense.
+
+    """
+    try:
+        return Lean.of(fields.get("lean"))
+    except (KeyError, TypeError, ValueError):
+        raise CheckpointError(f"{location}: its manifest says nothing usable of lean") from None
+
+
+def save_heads(out: str, router: OutcomeRouter, *, name: str, trained: Mapping[str, Any], card: str) -> None:
     """Write a checkpoint to a new folder (path or URI), its manifest last.
 
     Raises:
         ConfigError: a checkpoint is there already.
 
     """
-    tensors = {n: getattr(heads, n).astype(np.float32) for n in ("weight", "bias", "mean", "scale")}
-    fields = {"alpha": heads.alpha, "features": list(FEATURES), "trained": dict(trained)}
-    save_checkpoint(out, tensors, embedder, router="outcome", name=name, card=card, fields=fields)
+    tensors = {n: getattr(router.heads, n).astype(np.float32) for n in ("weight", "bias", "mean", "scale")}
+    fields: dict[str, Any] = {
+        "alpha": router.heads.alpha,
+        "features": list(FEATURES),
+        "trained": dict(trained),
+    }
+    if router.lean is not None:
+        fields["lean"] = router.lean.fields()
+    save_checkpoint(out, tensors, router.embedder, router="outcome", name=name, card=card, fields=fields)

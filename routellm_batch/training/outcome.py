@@ -100,7 +100,7 @@ def train_sources(
     counts = [_count(source, number, rows) for number, source in enumerate(sources)]
     report = TrainReport(out, seed, counts, choice)
     text = card(report, router) if card else model_card(name, report.fields())
-    save_heads(out, router.heads, router.embedder, name=name, trained=report.fields(), card=text)
+    save_heads(out, router, name=name, trained=report.fields(), card=text)
     return report
 
 

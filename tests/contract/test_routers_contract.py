@@ -36,12 +36,13 @@ IDS: list[str | int] = [f"row-{n}" if n % 2 else n for n in range(len(TEXTS))]
 BATCH = PromptBatch(IDS, TEXTS)
 
 
-@pytest.fixture(scope="module", params=sorted(ROUTERS))
+@pytest.fixture(scope="module", params=[*sorted(ROUTERS), "outcome:pilot"])
 def made(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[str, dict[str, Any]]:
     """Return each router's name in turn, with what it is made of."""
-    return request.param, router_settings(request.param, tmp_path_factory.mktemp(request.param))
+    name = request.param.partition(":")[0]
+    return name, router_settings(request.param, tmp_path_factory.mktemp(name))
 
 
 @pytest.fixture

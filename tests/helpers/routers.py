@@ -8,15 +8,21 @@ from typing import Any
 
 import pytest
 
-TINY = ("bert", "causal_llm", "sw_ranking")
-"""Routers that come without weights."""
+TINY = {
+    "bert": "tiny_bert",
+    "causal_llm": "tiny_causal_llm",
+    "outcome:pilot": "pilots",
+    "sw_ranking": "tiny_sw_ranking",
+}
+"""Routers that come without weights, and the helper that writes some; after a colon, what makes them differ."""
+TORCH = ("bert", "causal_llm")
 
 
 def router_settings(name: str, folder: Path) -> dict[str, Any]:
     """Return keyword arguments for ``make_router(name, …)``; tiny weights are written to the folder."""
     if name not in TINY:
         return {}
-    if name != "sw_ranking":
+    if name in TORCH:
         pytest.importorskip("torch", reason="the [torch] extra is not installed")
-    settings: dict[str, Any] = import_module(f"helpers.tiny_{name}").write_tiny(folder)
+    settings: dict[str, Any] = import_module(f"helpers.{TINY[name]}").write_tiny(folder)
     return settings

@@ -17,11 +17,12 @@ from safetensors.numpy import load, save
 from routellm_batch.embedders import get_embedder
 from routellm_batch.errors import CheckpointError, ConfigError
 from routellm_batch.routers import get_router, make_router
+from routellm_batch.routers.checkpoint import load_tensors
 from routellm_batch.routers.features import FEATURES, surface_features
 from routellm_batch.routers.heads import Heads, combine, sigmoid
 from routellm_batch.routers.length import FULL_CHARS
 from routellm_batch.routers.outcome import OutcomeRouter
-from routellm_batch.routers.outcome_weights import load_heads, save_heads
+from routellm_batch.routers.outcome_weights import save_heads
 from routellm_batch.types import PromptBatch
 from routellm_batch.weights import sha256, shipped
 
@@ -170,7 +171,13 @@ def heads() -> Heads:
 def saved(heads: Heads, tmp_path: Path) -> Path:
     """Return a folder with a checkpoint of those heads."""
     folder = tmp_path / "checkpoint"
-    save_heads(str(folder), heads, get_embedder("static"), name="test", trained={"rows": 3}, card="# card\n")
+    save_heads(
+        str(folder),
+        OutcomeRouter(heads, get_embedder("static")),
+        name="test",
+        trained={"rows": 3},
+        card="# card\n",
+    )
     return folder
 
 
@@ -187,7 +194,7 @@ def edit(folder: Path, change: Callable[[dict[str, NDArray[np.float32]], dict[st
 
 def test_checkpoint_comes_back_as_it_was(heads: Heads, saved: Path) -> None:
     """What is loaded is what was saved; the model card lies beside it."""
-    found = load_heads(str(saved), get_embedder("static"))
+    found = make_router("outcome", checkpoint=str(saved)).heads
     assert np.array_equal(heads.weight, found.weight)
     assert np.array_equal(heads.bias, found.bias)
     assert found.alpha == 0.75
@@ -199,8 +206,7 @@ def test_checkpoint_is_never_overwritten(heads: Heads, saved: Path) -> None:
     with pytest.raises(ConfigError, match="is there already; name a new folder"):
         save_heads(
             str(saved),
-            replace(heads, bias=heads.bias + 1),
-            get_embedder("static"),
+            OutcomeRouter(replace(heads, bias=heads.bias + 1), get_embedder("static")),
             name="test",
             trained={},
             card="# other\n",
@@ -210,7 +216,7 @@ def test_checkpoint_is_never_overwritten(heads: Heads, saved: Path) -> None:
 def test_checkpoint_of_another_embedder_names_both(saved: Path) -> None:
     """A fingerprint mismatch names what the weights want and what is configured."""
     with pytest.raises(CheckpointError, match=r"'fingerprint': '[0-9a-f]{16}', 'width': 256.*feedfeed.*300"):
-        load_heads(str(saved), WideEmbedder())
+        load_tensors(str(saved), "outcome", WideEmbedder())
 
 
 @pytest.mark.parametrize("tensor", ["weight", "bias", "mean", "scale"])
@@ -281,7 +287,13 @@ def test_absent_checkpoints_are_refused(tmp_path: Path) -> None:
 
 def test_checkpoints_lie_on_any_store(bucket: str, heads: Heads) -> None:
     """Weights saved to S3 are loaded from there."""
-    save_heads(f"{bucket}/weights", heads, get_embedder("static"), name="test", trained={}, card="# card\n")
+    save_heads(
+        f"{bucket}/weights",
+        OutcomeRouter(heads, get_embedder("static")),
+        name="test",
+        trained={},
+        card="# card\n",
+    )
     router = make_router("outcome", checkpoint=f"{bucket}/weights")
     assert np.array_equal(
         OutcomeRouter(heads, get_embedder("static")).score(PromptBatch(["a"], ["Why?"])),

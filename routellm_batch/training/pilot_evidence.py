@@ -1,0 +1,144 @@
+"""How much to trust each member of a pilot's blend: candidates compete on bootstrap samples of the pilot.
+
+Scores of the members that learn are those of models which did not see the row. A candidate's part in the blend is the
+part of the samples in which it recovers most: of candidates that the pilot can't tell apart each gets its share, and one
+that the pilot clearly prefers gets all.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from routellm_batch.metrics import Ranking
+from routellm_batch.routers.blend import MEMBERS, Blend, Floats
+
+SAMPLES = 200
+ALPHAS = (0.0, 0.25, 0.5, 0.75, 1.0)
+FITTED = ("heads", "forest")
+BASELINES = ("length", "prior")
+CANDIDATES: tuple[Mapping[str, float], ...] = (
+    {"heads": 1, "forest": 1},
+    {"heads": 1, "forest": 1, "length": 0.5},
+    {"heads": 1, "forest": 1, "prior": 0.5},
+    {"heads": 1, "forest": 1, "length": 0.5, "prior": 0.5},
+    {"heads": 1, "forest": 1, "length": 1, "prior": 1},
+    {"length": 1},
+    {"prior": 1},
+    {"length": 1, "prior": 1},
+)
+"""Weights of standardised members."""
+TRUSTED = 0.5
+"""Where candidates without any fitted member win more samples than this, the fitted ones are left out."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evidence:
+    """What the pilot says of its members."""
+
+    blend: Blend
+    """The weights that follow."""
+    chosen: str
+    """``fitted``, or a baseline's name."""
+    quality: Mapping[str, float]
+    """Part of the gain recovered over all shares (APGR) by the blend and by each baseline, on rows not seen."""
+    interval: tuple[float, float]
+    """90 % interval of the blend's."""
+    shares: Mapping[str, float]
+    """Part of the samples won by candidates with a fitted member, and by those without."""
+
+
+def weigh(raw: Floats, gain: Floats, weight: Floats, available: Sequence[str], *, seed: int) -> Evidence:
+    """Weigh the members.
+
+    Args:
+        raw: [N, 4], the members' numbers for rows that they did not see.
+        gain: [N], strong − weak; its weighted mean is positive.
+        weight: [N], of each row.
+        available: the members that there are.
+        seed: of the samples.
+
+    """
+    mean, deviation = standards(raw)
+    z = (raw - mean) / deviation
+    usable = [c for c in CANDIDATES if set(c) <= set(available)]
+    vectors = np.array([[c.get(name, 0.0) for name in MEMBERS] for c in usable])  # [C, 4]
+    columns = z @ vectors.T
+    spread = columns.std(axis=0)
+    vectors /= np.where(spread > 0, spread, 1)[:, None]  # Equal say for equal shares.
+    won = _wins([Ranking(column) for column in columns.T], gain, weight, seed)
+    own = np.array([bool(set(c) & set(FITTED)) for c in usable])
+    fitted = float(won[own].sum())
+    best = usable[int(np.argmax(np.where(own, -1, won)))]
+    chosen = "fitted" if fitted >= TRUSTED else " and ".join(best)
+    # Without the fitted members, the baselines share what they won.
+    weights = (won if chosen == "fitted" else np.where(own, 0, won)) @ vectors
+    blend = Blend(weights, mean, deviation)
+    ranked = {"blend": Ranking(blend.combine(raw))}
+    ranked |= {name: Ranking(raw[:, MEMBERS.index(name)]) for name in BASELINES if name in available}
+    return Evidence(
+        blend=blend,
+        chosen=chosen,
+        quality={name: ranking.apgr_full(gain, weight) for name, ranking in ranked.items()},
+        interval=_interval(ranked["blend"], gain, weight, seed),
+        shares={"fitted": fitted, "baselines": 1 - fitted},
+    )
+
+
+def choose_alpha(learned: Sequence[Floats], gain: Floats, weight: Floats, *, seed: int) -> float:
+    """Return α of α · strong − weak, averaged over what is best in each sample.
+
+    Noise in what is learned of a strong model that is mostly right can cost more than the little it tells; how much is
+    for the pilot to say.
+
+    Args:
+        learned: [N, 2] each, expected scores of both models for rows that a member did not see.
+        gain: [N], strong − weak.
+        weight: [N].
+        seed: of the samples.
+
+    """
+    rankings = []
+    for alpha in ALPHAS:
+        columns = np.column_stack([pair @ np.array([alpha, -1.0]) for pair in learned])
+        mean, deviation = standards(columns)
+        rankings.append(Ranking(((columns - mean) / deviation).sum(axis=1)))
+    return float(_wins(rankings, gain, weight, seed) @ np.array(ALPHAS))
+
+
+def standards(raw: Floats) -> tuple[Floats, Floats]:
+    """Return mean and deviation of each member's numbers; 1 for one that never varies."""
+    deviation = raw.std(axis=0)
+    return raw.mean(axis=0), np.where(deviation > 1e-12, deviation, 1.0)
+
+
+def _samples(size: int, weight: Floats, seed: int) -> Sequence[Floats]:
+    random = np.random.default_rng(seed)
+    return [weight * np.bincount(random.integers(0, size, size), minlength=size) for _ in range(SAMPLES)]
+
+
+def _wins(rankings: Sequence[Ranking], gain: Floats, weight: Floats, seed: int) -> Floats:
+    """Return the part of the samples in which each recovers most; [C], sum 1."""
+    won = np.zeros(len(rankings))
+    for count in _samples(len(gain), weight, seed):
+        found = [_recovered(ranking, gain, count) for ranking in rankings]
+        won[int(np.argmax(found))] += 1
+    return won / won.sum()
+
+
+def _recovered(ranking: Ranking, gain: Floats, count: Floats) -> float:
+    """Gain over all shares; unlike APGR it is there in a sample without a gap too."""
+    rows, gained = ranking.curve(gain, count)
+    return float(np.trapezoid(gained, rows))
+
+
+def _interval(ranking: Ranking, gain: Floats, weight: Floats, seed: int) -> tuple[float, float]:
+    found = np.array([ranking.apgr_full(gain, count) for count in _samples(len(gain), weight, seed)])
+    known = found[np.isfinite(found)]
+    if not len(known):
+        return math.nan, math.nan
+    lo, hi = np.percentile(known, [5, 95])
+    return float(lo), float(hi)

@@ -1,0 +1,127 @@
+"""The members of a pilot's blend that learn from its labels: logistic heads, and a forest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.ensemble import ExtraTreesRegressor
+
+from routellm_batch.routers.blend import TABLE, Floats, Reading, Trees, tree_columns
+from routellm_batch.routers.forest import Forest
+from routellm_batch.routers.heads import Heads, standardise
+from routellm_batch.training.fitting import INTERCEPT_PENALTY, Penalties
+from routellm_batch.training.logistic import fit_logistic
+
+DIRECTIONS = 32
+"""Of the static embedding that trees may look along."""
+KINDS: dict[str, Any] = {
+    "column": np.int16,
+    "threshold": np.float32,
+    "left": np.int32,
+    "right": np.int32,
+    "value": np.float32,
+}
+"""Arrays of a forest."""
+TREES, LEAF, TRIED = 300, 8, 0.3
+"""How many trees, the least rows in a leaf, and the part of the columns that a split tries."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Labels:
+    """N labelled prompts, read."""
+
+    reading: Reading
+    """The prompts."""
+    strong: Floats
+    """[N] in [0, 1]."""
+    weak: Floats
+    """[N] in [0, 1]."""
+    weight: Floats = field(repr=False)
+    """[N]."""
+
+    @property
+    def gain(self) -> Floats:
+        """[N], strong − weak."""
+        return self.strong - self.weak
+
+    def take(self, rows: NDArray[np.int64]) -> Labels:
+        """Return some of the rows."""
+        return Labels(self.reading.take(rows), self.strong[rows], self.weak[rows], self.weight[rows])
+
+
+def fit_heads(labels: Labels, penalties: Penalties, alpha: float) -> Heads:
+    """Fit two logistic heads on embeddings and the table; α is that of their score."""
+    table = labels.reading.table
+    mean, scale = table.mean(axis=0), table.std(axis=0)
+    scale = np.where(scale > 1e-6, scale, 1.0)  # A column that never varies says nothing; don't blow it up.
+    X = standardise(labels.reading.described, mean, scale)
+    width = labels.reading.vectors.shape[1]
+    penalty = np.repeat((penalties.embedding, penalties.features, INTERCEPT_PENALTY), (width, len(TABLE), 1))
+    X = np.hstack([X, np.ones((len(X), 1))])
+    found = [fit_logistic(X, target, labels.weight, penalty) for target in (labels.strong, labels.weak)]
+    return Heads(
+        weight=np.array([b[:-1] for b in found]),
+        bias=np.array([b[-1] for b in found]),
+        mean=mean,
+        scale=scale,
+        alpha=alpha,
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Grown:
+    """A forest as scikit-learn grew it, on both models' scores."""
+
+    centre: Floats
+    """[S], as in ``Trees``."""
+    basis: Floats
+    """[S, P]."""
+    model: ExtraTreesRegressor
+    """Of two targets."""
+
+    def predict(self, reading: Reading) -> Floats:
+        """Return the expected scores of both models, [B, 2]."""
+        found: Floats = self.model.predict(tree_columns(reading, self.centre, self.basis).astype(np.float32))
+        return found
+
+    def keep(self, alpha: float) -> Trees:
+        """Return it as arrays, each leaf saying α · strong − weak."""
+        trees = [one.tree_ for one in self.model.estimators_]
+        return Trees(self.centre, self.basis, flatten(trees, np.array([alpha, -1.0])))
+
+
+def grow(labels: Labels, seed: int) -> Grown:
+    """Grow extremely randomised trees (Geurts et al. 2006)."""
+    centre = labels.reading.exact.mean(axis=0)
+    # The directions along which the pilot's own prompts vary most.
+    _, _, directions = np.linalg.svd(labels.reading.exact - centre, full_matrices=False)
+    basis = directions[:DIRECTIONS].T.copy()
+    model = ExtraTreesRegressor(TREES, min_samples_leaf=LEAF, max_features=TRIED, random_state=seed)
+    model.fit(
+        tree_columns(labels.reading, centre, basis).astype(np.float32),
+        np.column_stack([labels.strong, labels.weak]),
+        sample_weight=labels.weight,
+    )
+    return Grown(centre, basis, model)
+
+
+def flatten(trees: Sequence[Any], mixed: Floats) -> Forest:
+    """Return scikit-learn's trees of several targets as one forest, on a mixture [targets] of them."""
+    starts = np.cumsum([0, *(tree.node_count for tree in trees)])
+    parts: dict[str, list[NDArray[Any]]] = {name: [] for name in KINDS}
+    for start, tree in zip(starts, trees, strict=False):
+        here = np.arange(tree.node_count)
+        leaf = tree.children_left < 0
+        parts["column"].append(np.where(leaf, 0, tree.feature))
+        parts["threshold"].append(np.where(leaf, 0, tree.threshold))
+        parts["left"].append(start + np.where(leaf, here, tree.children_left))
+        parts["right"].append(start + np.where(leaf, here, tree.children_right))
+        parts["value"].append(tree.value[:, :, 0] @ mixed)
+    joined = {name: np.concatenate(found).astype(KINDS[name]) for name, found in parts.items()}
+    return Forest(
+        root=starts[:-1].astype(np.int32), depth=max(int(tree.max_depth) for tree in trees), **joined
+    )

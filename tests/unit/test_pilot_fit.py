@@ -1,0 +1,260 @@
+"""Fitting on a pilot: what it learns, what it falls back to, how it is kept, and input that it refuses."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers.pilots import pilot_of
+from safetensors.numpy import load, save
+from sklearn.ensemble import ExtraTreesRegressor
+
+from routellm_batch.errors import CheckpointError, ConfigError, DataError
+from routellm_batch.metrics import Ranking
+from routellm_batch.protocols import Router
+from routellm_batch.routers import make_router
+from routellm_batch.routers.blend import MEMBERS
+from routellm_batch.routers.wording import WORDING, wording
+from routellm_batch.training import pilot_fit, pilot_members
+from routellm_batch.training.pilot_evidence import weigh
+from routellm_batch.training.pilot_fit import PilotFit, PilotRows, fit_pilot, save_pilot_router
+from routellm_batch.types import PromptBatch
+from routellm_batch.weights import sha256
+
+COLUMN = {name: number for number, name in enumerate(WORDING)}
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Grow thirty trees in three folds, which do for prompts as plain as these."""
+    monkeypatch.setattr(pilot_members, "TREES", 30)
+    monkeypatch.setattr(pilot_fit, "MANY_FOLDS", 3)
+    monkeypatch.setattr(pilot_fit, "PENALTIES", pilot_fit.PENALTIES[:2])
+
+
+def fit(rows: PilotRows, *, prior: Router | None = None, seed: int = 0) -> PilotFit:
+    """Fit with the static embedder."""
+    return fit_pilot(rows, prior=prior, embedder="static", seed=seed)
+
+
+def batch_of(rows: PilotRows) -> PromptBatch:
+    """Return the prompts of a pilot as a router takes them."""
+    return PromptBatch(range(len(rows.prompts)), rows.prompts)
+
+
+def quality(scores: Any, rows: PilotRows) -> float:
+    """Return the APGR over all shares."""
+    return Ranking(scores).apgr_full(rows.strong - rows.weak)
+
+
+def test_a_pilot_is_learned_from() -> None:
+    """Prompts that the fit never saw are ranked far better than by length, and the reason gives the figures."""
+    fitted, other = fit(pilot_of(120)), pilot_of(200, seed=7)
+    assert fitted.chosen == "fitted"
+    assert quality(fitted.router.score(batch_of(other)), other) > 0.66
+    assert "APGR" in fitted.reason
+    assert "length" in fitted.reason
+
+
+def test_out_of_fold_scores_are_not_those_of_the_final_router() -> None:
+    """On grades that no prompt explains, scores of rows not seen recover nothing; the final router knows its rows."""
+    rows = pilot_of(150, noise=0.3, shuffled=True)
+    fitted = fit(rows)
+    assert abs(quality(fitted.out_of_fold, rows) - 0.5) < 0.15
+    assert (fitted.out_of_fold.shape, fitted.out_of_fold.dtype) == ((150,), np.float64)
+
+
+def test_copies_of_a_prompt_do_not_leak() -> None:
+    """A prompt that is there four times is never scored by a model that saw one of its copies."""
+    rows = pilot_of(60, noise=0.3, shuffled=True)
+    copies = PilotRows(
+        list(rows.prompts) * 4, *(np.tile(v, 4) for v in (rows.strong, rows.weak, rows.weight))
+    )
+    fitted = fit(copies)
+    assert quality(fitted.out_of_fold, copies) < 0.7
+
+
+def test_the_same_seed_fits_the_same_router() -> None:
+    """A fit is a pure function of pilot and seed."""
+    rows = pilot_of(80)
+    once, again, other = fit(rows), fit(rows), fit(rows, seed=1)
+    assert np.array_equal(once.router.score(batch_of(rows)), again.router.score(batch_of(rows)))
+    assert np.array_equal(once.out_of_fold, again.out_of_fold)
+    assert not np.array_equal(once.out_of_fold, other.out_of_fold)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"prompts": ["one prompt"] * 100}, "has 1 distinct prompts, and 40 are the least"),
+        ({"strong": np.full(100, 0.5), "weak": np.full(100, 0.5)}, "grades differ on 0 rows"),
+        ({"strong": np.zeros(100)}, "the strong model is not better than the weak one"),
+    ],
+)
+def test_without_evidence_the_prior_is_kept(changes: dict[str, Any], reason: str) -> None:
+    """Too few prompts, equal grades or a strong model that is worse leave the shipped ranking, and say why."""
+    rows = replace(pilot_of(100), **changes)
+    shipped = make_router("outcome")
+    fitted, other = fit(rows, prior=shipped), batch_of(pilot_of(50, seed=3))
+    assert fitted.chosen == "prior"
+    assert reason in fitted.reason
+    assert np.array_equal(np.argsort(shipped.score(other)), np.argsort(fitted.router.score(other)))
+
+
+def test_without_a_prior_length_is_kept() -> None:
+    """Where nothing was known before, longer prompts go strong."""
+    fitted = fit(pilot_of(20))
+    texts = ["word " * n for n in (9, 3, 700, 40)]
+    assert fitted.chosen == "length"
+    assert np.argsort(fitted.router.score(PromptBatch(range(4), texts))).tolist() == [1, 0, 3, 2]
+
+
+def test_a_clearly_better_baseline_wins() -> None:
+    """Where length alone explains the grades and the fitted members know nothing, they are left out."""
+    random = np.random.default_rng(0)
+    gain = (np.arange(200) >= 120).astype(np.float64)
+    raw = np.column_stack([random.normal(size=(200, 2)), np.arange(200.0), np.zeros(200)])
+    found = weigh(raw, gain, np.ones(200), ["heads", "forest", "length"], seed=0)
+    assert found.chosen == "length"
+    assert found.blend.weight[[0, 1, 3]].tolist() == [0, 0, 0]
+    assert found.quality["blend"] == pytest.approx(found.quality["length"])
+
+
+def test_weights_of_rows_count() -> None:
+    """Rows of weight nought point one hardly count: the grades of the heavy rows decide the order."""
+    rows, wrong = pilot_of(120, noise=0), pilot_of(120, noise=1, seed=5)
+    both = PilotRows(
+        [*rows.prompts, *(p + "?" for p in wrong.prompts)],
+        np.concatenate([rows.strong, rows.strong]),
+        np.concatenate([rows.weak, 1 - rows.weak]),
+        np.repeat([1.9, 0.1], 120),
+    )
+    other = pilot_of(100, seed=9, noise=0)
+    assert quality(fit(both).router.score(batch_of(other)), other) > 0.7
+
+
+def test_grades_of_any_unit_will_do() -> None:
+    """Grades from 1 to 10 rank prompts as grades from 0 to 1 do."""
+    rows = pilot_of(80)
+    tenfold = replace(rows, strong=1 + 9 * rows.strong, weak=1 + 9 * rows.weak)
+    assert np.allclose(fit(rows).out_of_fold, fit(tenfold).out_of_fold)
+
+
+def test_a_saved_router_scores_as_before(tmp_path: Path) -> None:
+    """What is loaded as router outcome gives the same scores, and the folder holds arrays and text alone."""
+    fitted, other = fit(pilot_of(80), prior=make_router("outcome")), batch_of(pilot_of(50, seed=3))
+    save_pilot_router(str(tmp_path / "router"), fitted, "# card\n")
+    loaded = make_router("outcome", checkpoint=str(tmp_path / "router"))
+    assert np.array_equal(fitted.router.score(other), loaded.score(other))
+    assert sorted(p.name for p in (tmp_path / "router").iterdir()) == [
+        "README.md",
+        "model.safetensors",
+        "router.json",
+    ]
+
+
+def test_a_fallback_is_saved_too(tmp_path: Path) -> None:
+    """A router that only knows length is kept without any learned part."""
+    save_pilot_router(str(tmp_path / "router"), fit(pilot_of(20)), "# card\n")
+    loaded = make_router("outcome", checkpoint=str(tmp_path / "router"))
+    assert loaded.score(PromptBatch([0, 1], ["short", "rather longer"])).tolist()[0] < 0.5
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("columns", ["log_chars"], "other columns or members"),
+        ("static", {"name": "static"}, "another static embedder"),
+        ("depth", "deep", "leads nowhere"),
+        ("heads", {"alpha": None}, "no number alpha"),
+        ("prior", {"alpha": 1.0, "lean": {"weight": 1}}, "nothing usable of lean"),
+    ],
+)
+def test_damaged_manifests_are_refused(tmp_path: Path, key: str, value: object, message: str) -> None:
+    """A manifest that does not fit says so when it is loaded, not in the scores."""
+    folder = tmp_path / "router"
+    save_pilot_router(str(folder), fit(pilot_of(60), prior=make_router("outcome")), "# card\n")
+    fields = json.loads((folder / "router.json").read_text())
+    (folder / "router.json").write_text(json.dumps({**fields, key: value}))
+    with pytest.raises(CheckpointError, match=message):
+        make_router("outcome", checkpoint=str(folder))
+
+
+def test_a_forest_that_leads_outside_is_refused(tmp_path: Path) -> None:
+    """A branch to a node that is not there is found when it is loaded."""
+    folder = tmp_path / "router"
+    save_pilot_router(str(folder), fit(pilot_of(60)), "# card\n")
+    tensors = load((folder / "model.safetensors").read_bytes())
+    tensors["forest.left"] = np.full_like(tensors["forest.left"], 1 << 20)
+    data = save(tensors)
+    (folder / "model.safetensors").write_bytes(data)
+    fields = json.loads((folder / "router.json").read_text())
+    fields["files"] = {"model.safetensors": sha256(data)}
+    (folder / "router.json").write_text(json.dumps(fields))
+    with pytest.raises(CheckpointError, match="leads nowhere"):
+        make_router("outcome", checkpoint=str(folder))
+
+
+def test_a_flat_forest_says_what_the_trees_say() -> None:
+    """Walking the arrays gives scikit-learn's own predictions, to what float32 holds."""
+    random = np.random.default_rng(0)
+    X, y = random.normal(size=(300, 6)).astype(np.float32), random.random((300, 2))
+    grown = ExtraTreesRegressor(20, min_samples_leaf=3, random_state=0).fit(X, y)
+    flat = pilot_members.flatten([tree.tree_ for tree in grown.estimators_], np.array([0.5, -1.0]))
+    expected = grown.predict(X)
+    assert np.allclose(0.5 * expected[:, 0] - expected[:, 1], flat.predict(X.astype(np.float64)), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"prompts": []}, "a pilot without rows"),
+        ({"weak": np.ones(3)}, "column 'weak': has 3 values for 60 prompts"),
+        ({"strong": np.where(np.arange(60) == 5, np.nan, 1.0)}, "column 'strong', row 5: is not a finite"),
+        ({"weight": np.where(np.arange(60) == 9, 0.0, 1.0)}, "column 'weight', row 9: .* not positive"),
+    ],
+)
+def test_rows_that_can_not_be_used_are_named(changes: dict[str, Any], message: str) -> None:
+    """The error names column and row."""
+    with pytest.raises(DataError, match=message):
+        fit(replace(pilot_of(60), **changes))
+
+
+def test_a_prior_of_another_kind_is_refused() -> None:
+    """Only heads on the static embedder can be kept beside what was fitted."""
+    with pytest.raises(ConfigError, match="must be an outcome router of heads"):
+        fit(pilot_of(60), prior=make_router("length"))
+
+
+def test_a_router_that_was_not_fitted_is_not_saved(tmp_path: Path) -> None:
+    """Saving wants what fit_pilot made."""
+    other = PilotFit(make_router("length"), np.zeros(1), "length", "", {})
+    with pytest.raises(ConfigError, match="was not fitted on a pilot"):
+        save_pilot_router(str(tmp_path / "router"), other, "")
+
+
+def test_wording_of_a_question_with_options() -> None:
+    """Options are measured apart from the question, and numbers by their size."""
+    text = "Which of the following is 1,250.5 times 2?\nA. 2501\nB. 12\nC. none of them\nAnswer:"
+    found = wording([text])[0]
+    assert found[COLUMN["numeric_options"]] == pytest.approx(2 / 3)
+    assert found[COLUMN["log_longest_option"]] == pytest.approx(np.log1p(len("none of them")))
+    assert found[COLUMN["log_largest_number"]] == pytest.approx(np.log1p(1250))
+    assert found[COLUMN["says which of the following"]] == 1
+    assert found[COLUMN["has_decimal"]] == 1
+
+
+def test_wording_is_finite_for_any_text() -> None:
+    """Empty, odd and endless texts have finite columns."""
+    texts = ["", "\n\nA. \nB. ", "9" * 400, "1.", "٣,٤", "A) x\nA) y", "\ud800"]
+    assert np.isfinite(wording(texts)).all()
+    assert wording([]).shape == (0, len(WORDING))
+
+
+def test_members_have_a_weight_each() -> None:
+    """The facts of a fit name the weight of every member."""
+    assert list(fit(pilot_of(60)).facts["weights"]) == list(MEMBERS)
