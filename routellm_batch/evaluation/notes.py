@@ -42,8 +42,9 @@ def notes(
     if all(measured.constant for measured in mine):
         said.append("the router gives every prompt the same score, so its order is chance")
     if disputed["prompts"]:
+        many = disputed["prompts"] > 1
         said.append(
-            f"{disputed['prompts']:,} prompts occur more than once with different grades "
-            f"({disputed['rows']:,} rows): no router can satisfy them all"
+            f"{disputed['prompts']:,} prompt{'s occur' if many else ' occurs'} more than once with different grades "
+            f"({disputed['rows']:,} rows): no router can satisfy all of them"
         )
     return said
