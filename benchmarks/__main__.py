@@ -21,6 +21,7 @@ NAMES = (
     "whole_job",
     "rate",
     "fan_out",
+    "commercial",
 )
 
 

@@ -151,16 +151,21 @@ class Curves:
         edges: Floats = np.where(part < 0.5, low + (high - low) * part, high - (high - low) * (1 - part))
         return edges
 
-    def cpt(self, level: float) -> Floats:
-        """CPT(level) in percent, [R]: the least whole rows that recover ``level`` of the gap."""
+    def cpt(self, level: float | Floats) -> Floats:
+        """CPT(level) in percent, [R]: the least whole rows that recover ``level`` (one, or [R]) of the gap.
+
+        NaN too where no share recovers it, as may be above 1.
+        """
         wanted = (level - SLACK) * self.gained[:, -1]  # [R]
-        point = np.argmax(self.gained >= wanted[:, None], axis=1)
+        reached = self.gained >= wanted[:, None]
+        point = np.argmax(reached, axis=1)
         each, before = np.arange(len(point)), np.maximum(point - 1, 0)
         rows, gained = self.rows[each, before], self.gained[each, before]
         with np.errstate(divide="ignore", invalid="ignore"):
             per_row = (self.gained[each, point] - gained) / (self.rows[each, point] - rows)
             share = 100 * (rows + np.ceil((wanted - gained) / per_row)) / self.rows[:, -1]
-        return self._where_gap(np.where(point == 0, 0.0, share))
+        share = np.where(point == 0, 0.0, share)
+        return self._where_gap(np.where(reached.any(axis=1), share, np.nan))
 
     def cpt_deciles(self, level: float) -> Floats:
         """CPT(level) in percent as upstream, [R]: ``np.interp`` between the decile points, whether they ascend or not."""

@@ -85,7 +85,7 @@ def _block(
     table.add_row("baselines:", style="dim")
     for one in first["baselines"].values():
         table.add_row(*_row(one), style="dim" if "share" in one else None)
-    said = list(dict.fromkeys(f"{one['router']}: {one['note']}" for one in routers if "note" in one))
+    said = _notes(routers)
     spread = [
         f"{one['router']}: APGR sd over seeds {one['sd']['apgr']:.3f}" for one in routers if "sd" in one
     ]
@@ -93,6 +93,14 @@ def _block(
     if first["strong"] > first["weak"]:
         tests = [Text(""), _tests(routers, pairs)]
     return [*head, table, *_dollars(routers), *tests, *(Text(line) for line in (*spread, *said))]
+
+
+def _notes(routers: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the routers' notes: once where all have the same."""
+    notes = {one.get("note") for one in routers}
+    if len(notes) == 1:
+        return [note for note in notes if note]
+    return [f"{one['router']}: {one['note']}" for one in routers if "note" in one]
 
 
 def _table() -> Table:
@@ -153,7 +161,7 @@ def _dollars(routers: Sequence[Mapping[str, Any]]) -> list[RenderableType]:
     estimated = ", by estimated token counts" if first["estimated"] else ""
     table = _table()
     table.add_column(f"cost of these prompts{estimated}", overflow="fold")
-    for name in ("50 % of gap", "80 % of gap", "APGR per dollar"):
+    for name in ("50 % of gap", "80 % of gap", "APGR by dollar"):
         table.add_column(name, justify="right", no_wrap=True)
     both = [*((one, "bold") for one in routers), *((one, None) for one in routers[0]["baselines"].values())]
     for one, style in both:
