@@ -123,7 +123,7 @@ def run(*, quick: bool) -> Table:
         for name in CALLS
     ]
     notes = [
-        "Interval: bootstrap over questions, resampled for their score and for our curve alike; never: in more than 2.5 %",
-        "of the resamples no share reaches the score. RouteLLM's figures are from curves with GPT-4 Turbo as the strong model.",
+        "Interval: bootstrap over questions, for their score and our curve alike; never: in more than 2.5 % of the",
+        "resamples no share reaches the score. RouteLLM's figures are from curves with GPT-4 Turbo as the strong model.",
     ]
     return Table(title, HEADINGS, rows, notes)
