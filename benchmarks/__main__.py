@@ -22,6 +22,7 @@ NAMES = (
     "rate",
     "fan_out",
     "graders",
+    "commercial",
 )
 
 

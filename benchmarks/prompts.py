@@ -13,10 +13,14 @@ MMLU_ROWS = 14_042
 REPO = Path(__file__).resolve().parents[1]
 
 
+def shared_data() -> Path:
+    """Return the folder of the shared data sets, which may be absent."""
+    return Path(os.environ.get("ROUTELLM_SHARED") or REPO.parent / "shared") / "data"
+
+
 def load_prompts(rows: int) -> tuple[list[str], str]:
     """Return that many distinct prompts, and words for what they are."""
-    shared = Path(os.environ.get("ROUTELLM_SHARED") or REPO.parent / "shared")
-    path = shared / "data" / "outcomes_mmlu_gpt4-1106_vs_mixtral.parquet"
+    path = shared_data() / "outcomes_mmlu_gpt4-1106_vs_mixtral.parquet"
     if path.exists() and rows <= MMLU_ROWS:
         texts = pq.read_table(path, columns=["prompt"]).column("prompt").to_pylist()
         return texts[:rows], "MMLU prompts"

@@ -19,6 +19,19 @@ Option = Annotated[
     list[str] | None, typer.Option("--option", metavar="KEY=VALUE", help="A setting; may be repeated.")
 ]
 
+Prices = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--price", metavar="ROUTE=IN,OUT", help="USD per million tokens, as strong=10,30; for both."
+    ),
+]
+TokenFiles = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--tokens", metavar="FILE", help="Parquet of token counts by prompt_id, if OUTCOMES have none."
+    ),
+]
+
 
 def parse_options(pairs: Sequence[str] | None) -> dict[str, Any]:
     """Return ``KEY=VALUE`` pairs as a mapping; a value is YAML.
@@ -53,11 +66,17 @@ def evaluate(
     ] = None,
     option: Option = None,
     seeds: Annotated[int, typer.Option("--seeds", metavar="K", min=1, help="Repeat the pilot K times.")] = 1,
+    price: Prices = None,
+    tokens: TokenFiles = None,
+    out: Annotated[
+        str | None,
+        typer.Option("--out", metavar="DIR", help="Folder for curves (Parquet, SVG, PNG) and JSON."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
     """Measure routers on labelled outcomes: CPT, PGR and APGR with intervals, beside baselines."""
+    from routellm_batch.evaluation import Tariff, parse_prices, show, to_json
     from routellm_batch.evaluation import evaluate as measure
-    from routellm_batch.evaluation import render_table, to_json
 
     filters: dict[str, str] = {}
     for pair in where or ():
@@ -73,8 +92,15 @@ def evaluate(
         where=filters,
         pilot=pilot,
         seeds=seeds,
+        tariff=Tariff(parse_prices(price or ()), tokens or ()),
+        out=out,
     )
-    typer.echo(to_json(result) if as_json else render_table(result))
+    if as_json:
+        typer.echo(to_json(result))
+    else:
+        show(result)
+        if out:
+            typer.echo(f"curves: {out}")
 
 
 def train(

@@ -1,4 +1,4 @@
-"""What a ranking of prompts is worth: PGR, APGR and CPT, as RouteLLM defines them, with bootstrap intervals.
+"""What a ranking of prompts is worth: PGR, APGR and CPT, as RouteLLM defines them, for any number of resamples at once.
 
 A router gives each of N prompts a score; sending the share c with the highest scores to the strong model reaches some
 mean quality q(c) between ``weak`` (c = 0) and ``strong`` (c = 1).
@@ -7,15 +7,18 @@ mean quality q(c) between ``weak`` (c = 0) and ``strong`` (c = 1).
     APGR    = ∫ PGR(c) dc over c in [0, 1]               its average; .5 for random, in expectation
     CPT(x)  = the least c with PGR(c) ≥ x                call-performance threshold
 
-Source: Ong et al., RouteLLM, arXiv 2406.18665, §3.2. ``apgr_deciles`` follows its code (lm-sys/RouteLLM @0b64fda,
-``routellm/evals/evaluate.py``): eleven thresholds, the edges of the deciles of the scores themselves. ``apgr_full``
+Source: Ong et al., RouteLLM, arXiv 2406.18665, §3.2. What is named ``deciles`` follows its code (lm-sys/RouteLLM
+@0b64fda, ``routellm/evals/evaluate.py``): eleven thresholds, the edges of the deciles of the scores themselves. The rest
 takes every share. Where strong is not better than weak there is no gap to recover, and all are NaN.
+
+Shapes: N rows, U distinct scores, R resamples.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,9 +26,13 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 REPLICATES = 1000
-EDGES = np.linspace(0, 1, 11)
+_TENTHS = np.linspace(0, 1, 11)
+EDGES = np.where(np.arange(11) - 10 * _TENTHS, np.nextafter(_TENTHS, 1), _TENTHS)
+"""As ``pandas.qcut`` has them: the last bit can decide on which side of an edge a score is."""
 SLACK = 1e-9
 """A level counts as reached within so much of the gap: sums of decimals such as 0.1 are not exact."""
+CHUNK = 1 << 19
+"""Counts in one chunk of resamples: few enough to stay in a processor's cache, enough for numpy to be quick."""
 
 
 class Ranking:
@@ -53,53 +60,139 @@ class Ranking:
             count: [N], how often each row is there; once where it is left out.
 
         """
-        count = np.ones(len(gain)) if count is None else count
-        rows = np.add.reduceat(count[self._order], self._starts)
-        gains = np.add.reduceat((count * gain)[self._order], self._starts)
-        return np.concatenate([[0], np.cumsum(rows)]), np.concatenate([[0], np.cumsum(gains)])
+        curves = self.curves(gain, np.ones((1, len(gain))) if count is None else count[None, :])
+        return curves.rows[0], curves.gained[0]
+
+    def curves(self, gain: Floats, counts: Floats) -> Curves:
+        """Return the curve of each resample.
+
+        Args:
+            gain: [N].
+            counts: [R, N], how often each row is in each resample.
+
+        """
+        ranked = counts[:, self._order]  # [R, N]
+        return Curves(self._running(ranked), self._running(ranked * gain[self._order]), self._values)
+
+    def _running(self, ranked: Floats) -> Floats:
+        """Return sums over the rows up to each distinct score, [R, N] → [R, U + 1]."""
+        sums = np.zeros((len(ranked), len(self._starts) + 1))
+        tied = len(self._starts) < ranked.shape[1]
+        parts = np.add.reduceat(ranked, self._starts, axis=1) if tied else ranked
+        np.cumsum(parts, axis=1, out=sums[:, 1:])
+        return sums
 
     def apgr_full(self, gain: Floats, count: Floats | None = None) -> float:
         """APGR over every share, by trapezoids."""
-        rows, gained = self.curve(gain, count)
-        if not gained[-1] > 0:
-            return math.nan
-        return float(np.trapezoid(gained, rows) / (rows[-1] * gained[-1]))
+        return float(self._one(gain, count).apgr_full()[0])
 
     def apgr_deciles(self, gain: Floats, count: Floats | None = None) -> float:
         """APGR as upstream: at the decile edges of the scores (tied edges dropped), by trapezoids."""
-        rows, gained = self.curve(gain, count)
-        if not gained[-1] > 0:
-            return math.nan
-        edges = np.unique(self._quantiles(rows))
-        # Strong is score >= edge, and > for the last one: 100 % … 0 %. One edge alone gives both ends.
-        taken = len(self._values) - np.searchsorted(self._values[::-1], edges, side="left")  # ascending edge
-        at = np.concatenate([[0], taken[-2::-1] if len(edges) > 1 else taken]).astype(np.int64)
-        return float(np.trapezoid(gained[at], rows[at]) / (rows[-1] * gained[-1]))
+        return float(self._one(gain, count).apgr_deciles()[0])
 
-    def _quantiles(self, rows: Floats) -> Floats:
-        """Edges of the deciles, ascending, interpolated between neighbours as numpy and pandas do."""
-        total = rows[-1]
-        position = (total - 1) * EDGES
-        ends = total - rows[:-1]  # Rows with a score of at most each distinct one: descending, as the values.
-        ascending, values = ends[::-1], self._values[::-1]
-        low = values[np.searchsorted(ascending, np.floor(position), side="right")]
-        high = values[np.searchsorted(ascending, np.ceil(position), side="right")]
+    def cpt(self, gain: Floats, level: float) -> float:
+        """CPT(level): the least percentage of rows sent strong that recovers ``level`` (0.5, 0.8 …) of the gap."""
+        return float(self._one(gain, None).cpt(level)[0])
+
+    def _one(self, gain: Floats, count: Floats | None) -> Curves:
+        return self.curves(gain, np.ones((1, len(gain))) if count is None else count[None, :])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Curves:
+    """Gain recovered by rows sent strong, of R resamples of one ranking."""
+
+    rows: Floats
+    """[R, U + 1], rows sent strong after each distinct score, from none to all."""
+    gained: Floats
+    """[R, U + 1], the gain of those rows, summed."""
+    values: Floats
+    """[U], the distinct scores, descending."""
+
+    def _where_gap(self, found: Floats) -> Floats:
+        """Return what was found, [R] or [R, K], and NaN where there was no gap to recover."""
+        gap = self.gained[:, -1] > 0
+        kept: Floats = np.where(gap if found.ndim == 1 else gap[:, None], found, np.nan)
+        return kept
+
+    def apgr_full(self) -> Floats:
+        """APGR over every share, [R]."""
+        return self._average(self.rows, self.gained)
+
+    def apgr_deciles(self) -> Floats:
+        """APGR as upstream, at the decile edges of the scores, [R]."""
+        return self._average(*self._decile_points())
+
+    def _average(self, rows: Floats, gained: Floats) -> Floats:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            area = np.trapezoid(gained, rows, axis=1) / (self.rows[:, -1] * self.gained[:, -1])
+        return self._where_gap(area)
+
+    def _decile_points(self) -> tuple[Floats, Floats]:
+        """Return (rows, gained) at upstream's thresholds, [R, 11] each, from none to all.
+
+        Strong is score >= edge, and > for the highest edge; tied edges count once, and one edge alone gives both ends.
+        """
+        edges = self._edges()  # [R, 11], ascending
+        taken = len(self.values) - np.searchsorted(self.values[::-1], edges, side="left")
+        at = np.where(edges == edges[:, -1:], 0, taken)
+        at[:, 0] = taken[:, 0]
+        at = at[:, ::-1]
+        return np.take_along_axis(self.rows, at, axis=1), np.take_along_axis(self.gained, at, axis=1)
+
+    def _edges(self) -> Floats:
+        """Edges of the deciles, [R, 11], ascending, interpolated between neighbours as pandas does."""
+        total = self.rows[:, -1:]  # [R, 1]
+        position = (total - 1) * EDGES  # [R, 11]
+        before = self.rows[:, :-1]  # [R, U], rows above each distinct score
+        low = self.values[_each_search(before, total - np.floor(position)) - 1]
+        high = self.values[_each_search(before, total - np.ceil(position)) - 1]
         part = position - np.floor(position)
         edges: Floats = np.where(part < 0.5, low + (high - low) * part, high - (high - low) * (1 - part))
         return edges
 
-    def cpt(self, gain: Floats, level: float) -> float:
-        """CPT(level): the least percentage of rows sent strong that recovers ``level`` (0.5, 0.8 …) of the gap."""
-        rows, gained = self.curve(gain)
-        if not gained[-1] > 0:
-            return math.nan
-        wanted = (level - SLACK) * gained[-1]
-        point = int(np.argmax(gained >= wanted))
-        if point == 0:
-            return 0.0
-        per_row = (gained[point] - gained[point - 1]) / (rows[point] - rows[point - 1])
-        more = math.ceil((wanted - gained[point - 1]) / per_row)
-        return float(100 * (rows[point - 1] + more) / rows[-1])
+    def cpt(self, level: float | Floats) -> Floats:
+        """CPT(level) in percent, [R]: the least whole rows that recover ``level`` (one, or [R]) of the gap.
+
+        NaN too where no share recovers it, as may be above 1.
+        """
+        wanted = (level - SLACK) * self.gained[:, -1]  # [R]
+        reached = self.gained >= wanted[:, None]
+        point = np.argmax(reached, axis=1)
+        each, before = np.arange(len(point)), np.maximum(point - 1, 0)
+        rows, gained = self.rows[each, before], self.gained[each, before]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            per_row = (self.gained[each, point] - gained) / (self.rows[each, point] - rows)
+            share = 100 * (rows + np.ceil((wanted - gained) / per_row)) / self.rows[:, -1]
+        share = np.where(point == 0, 0.0, share)
+        return self._where_gap(np.where(reached.any(axis=1), share, np.nan))
+
+    def cpt_deciles(self, level: float) -> Floats:
+        """CPT(level) in percent as upstream, [R]: ``np.interp`` between the decile points, whether they ascend or not."""
+        rows, gained = self._decile_points()
+        found = [np.interp(level * g[-1], g, 100 * r / r[-1]) for r, g in zip(rows, gained, strict=True)]
+        return self._where_gap(np.array(found))
+
+    def pgr_at(self, shares: Floats) -> Floats:
+        """Return the gain recovered at strong shares [K] as a part of the gap: PGR, [R, K]."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found = self._sum_at(shares) / self.gained[:, -1:]
+        return self._where_gap(found)
+
+    def mean_at(self, shares: Floats) -> Floats:
+        """Return the gain recovered at strong shares [K], a mean over all rows, [R, K]."""
+        mean: Floats = self._sum_at(shares) / self.rows[:, -1:]
+        return mean
+
+    def _sum_at(self, shares: Floats) -> Floats:
+        pairs = zip(self.rows, self.gained, strict=True)
+        return np.stack([np.interp(shares * r[-1], r, g) for r, g in pairs])
+
+
+def _each_search(ascending: Floats, wanted: Floats) -> NDArray[np.int64]:
+    """``np.searchsorted`` of each row's numbers [R, K] in that row [R, U]."""
+    found = [np.searchsorted(a, w, side="left") for a, w in zip(ascending, wanted, strict=True)]
+    return np.stack(found).astype(np.int64)
 
 
 def pgr(quality: float, strong: float, weak: float) -> float:
@@ -107,10 +200,33 @@ def pgr(quality: float, strong: float, weak: float) -> float:
     return (quality - weak) / (strong - weak) if strong > weak else math.nan
 
 
+def resamples(rows: int, *, seed: int, replicates: int = REPLICATES) -> Iterator[Floats]:
+    """Yield bootstrap resamples of rows as counts, chunks [R, N]; the same rows for the same seed, whatever is measured."""
+    random = np.random.default_rng(seed)
+    size = max(1, CHUNK // max(1, rows))
+    for start in range(0, replicates, size):
+        yield np.array(
+            [
+                np.bincount(random.integers(0, rows, rows), minlength=rows)
+                for _ in range(min(size, replicates - start))
+            ],
+            dtype=np.float64,
+        )
+
+
+def interval(found: Floats) -> tuple[float, float]:
+    """95 % interval of a figure's resamples [R], percentiles 2.5 and 97.5; NaN where none has a gap to recover."""
+    known = found[np.isfinite(found)]
+    if not len(known):
+        return math.nan, math.nan
+    lo, hi = np.percentile(known, [2.5, 97.5])
+    return float(lo), float(hi)
+
+
 def apgr_interval(
     rankings: Sequence[Ranking], gain: Floats, *, seed: int, replicates: int = REPLICATES
 ) -> tuple[float, float]:
-    """95 % interval of ``apgr_deciles`` by a bootstrap over questions, percentiles 2.5 and 97.5.
+    """95 % interval of ``apgr_deciles`` by a bootstrap over questions.
 
     Args:
         rankings: one router's, or several draws of a random one, whose mean is then resampled.
@@ -122,13 +238,20 @@ def apgr_interval(
         (lo, hi); NaN where no resample has a gap to recover.
 
     """
-    random = np.random.default_rng(seed)
-    found: list[float] = []
-    for _ in range(replicates):
-        count = np.bincount(random.integers(0, len(gain), len(gain)), minlength=len(gain)).astype(np.float64)
-        found.append(float(np.mean([ranking.apgr_deciles(gain, count) for ranking in rankings])))
-    known = np.array(found)[np.isfinite(found)]
+    found = [
+        np.mean([ranking.curves(gain, counts).apgr_deciles() for ranking in rankings], axis=0)
+        for counts in resamples(len(gain), seed=seed, replicates=replicates)
+    ]
+    return interval(np.concatenate(found))
+
+
+def two_sided_p(differences: Floats) -> float:
+    """Two-sided p of "no difference" from its resamples [R]: twice the part beyond 0, counting 0 itself on both sides.
+
+    One is added to both counts, so that R resamples never claim less than 2 / (R + 1).
+    """
+    known = differences[np.isfinite(differences)]
     if not len(known):
-        return math.nan, math.nan
-    lo, hi = np.percentile(known, [2.5, 97.5])
-    return float(lo), float(hi)
+        return math.nan
+    below, above = int((known <= 0).sum()), int((known >= 0).sum())
+    return min(1.0, 2 * (1 + min(below, above)) / (1 + len(known)))

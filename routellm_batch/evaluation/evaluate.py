@@ -1,26 +1,31 @@
-"""The evaluate verb: each router on each set of outcomes, with intervals and baselines."""
+"""The evaluate verb: each router on each set of outcomes, with intervals, baselines and paired tests."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from routellm_batch.config_embedder import EmbedderConfig
-from routellm_batch.errors import ConfigError, DataError
-from routellm_batch.evaluation.figures import baselines, figures
-from routellm_batch.evaluation.outcomes import Outcomes, read_outcomes
+from routellm_batch.errors import ConfigError
+from routellm_batch.evaluation.baselines import baselines, constants, knn_on
+from routellm_batch.evaluation.curves import Drawing, draw, share_grid
+from routellm_batch.evaluation.dollars import Tariff
+from routellm_batch.evaluation.figures import Contender, Measured, compare, measure
+from routellm_batch.evaluation.files import write_files
+from routellm_batch.evaluation.notes import check_scores, notes
+from routellm_batch.evaluation.outcomes import Outcomes, contradictions, read_outcomes
 from routellm_batch.evaluation.pilot import draw_pilot, train_on
-from routellm_batch.metrics import REPLICATES
+from routellm_batch.evaluation.seeds import over_seeds
+from routellm_batch.metrics import REPLICATES, Floats
+from routellm_batch.protocols import Router
 from routellm_batch.routers import make_router
 
-TRAINED = "outcome"
-"""The router that a pilot trains; others are tested as they are."""
-AVERAGED = ("weak", "strong", "apgr", "apgr_full", "apgr_ci", "cpt50", "cpt80")
-SPREAD = ("apgr", "apgr_full", "cpt50", "cpt80")
+TRAINED = ("outcome", "knn")
+"""The routers that a pilot trains; others are tested as they are."""
+OPPONENTS = ("random", "length", "knn")
+"""The baselines that every router is tested against."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +33,25 @@ class _Settings:
     """What is the same for every router and file."""
 
     embedder: EmbedderConfig | str
+    options: Mapping[str, Any]
     seed: int
     pilot: int | None
     seeds: int
     replicates: int
-    options: Mapping[str, Any]
+    drawn: bool
+    """Whether curves are asked for."""
 
 
-def evaluate(
+@dataclass(frozen=True, slots=True, eq=False)
+class _Trial:
+    """Everything that was measured on one test set."""
+
+    test: Outcomes
+    routers: Sequence[Measured]
+    baselines: Mapping[str, Measured]
+
+
+def evaluate(  # noqa: PLR0913 - each is an option of the command line
     outcomes: Sequence[str],
     routers: Sequence[str],
     *,
@@ -46,6 +62,8 @@ def evaluate(
     seeds: int = 1,
     seed: int = 0,
     replicates: int = REPLICATES,
+    tariff: Tariff | None = None,
+    out: str | None = None,
 ) -> dict[str, Any]:
     """Evaluate routers on labelled outcomes.
 
@@ -60,11 +78,13 @@ def evaluate(
         seeds: draw the pilot so many times, with seeds 0, 1, …; figures are means.
         seed: of the random baseline and the bootstrap.
         replicates: of the bootstrap.
+        tariff: prices and token counts, for quality per dollar.
+        out: a folder (path or URI) for ``curves.parquet``, ``curve.svg``, ``curve.png`` and ``result.json``.
 
     Returns:
-        For one router and one file: ``router, n, weak, strong, apgr, apgr_full, apgr_ci, cpt50, cpt80, baselines``
-        (with a pilot also ``pilot, per_seed, sd``); else ``{"results": […]}``, each with its ``outcomes``. Where the
-        strong model is not better than the weak one the figures are NaN and ``note`` says so.
+        For one router and one file: ``router, n, weak, strong, apgr, apgr_full, apgr_ci, cpt50, cpt80, baselines`` and more
+        (docs/quality.md; with a pilot also ``pilot, per_seed, sd``); else ``{"results": […], "pairs": […]}``, each with
+        its ``outcomes``. Where the strong model is not better than the weak one the figures are NaN and ``note`` says so.
 
     Raises:
         ConfigError: no router, no file, or a pilot that the file has no rows for.
@@ -78,75 +98,121 @@ def evaluate(
         )
     if seeds < 1:
         raise ConfigError("seeds", f"is {seeds}; at least 1 is needed")
-    settings = _Settings(embedder, seed, pilot, seeds, replicates, options or {})
+    settings = _Settings(embedder, options or {}, seed, pilot, seeds, replicates, out is not None)
+    sets = [read_outcomes(uri, where or {}, tariff) for uri in outcomes]
+    if tariff and tariff.prices and not any(data.costs for data in sets):
+        raise ConfigError("--price", "no token counts for any of the outcomes; name a file with --tokens")
+    found, drawings = _evaluate(sets, routers, settings)
+    if out is not None:
+        write_files(out, found, drawings)
+    return found
+
+
+def _evaluate(
+    sets: Sequence[Outcomes], routers: Sequence[str], settings: _Settings
+) -> tuple[dict[str, Any], list[Drawing]]:
+    """Return the result as design §7 has it, and the curves where they are asked for."""
     results: list[dict[str, Any]] = []
-    for uri in outcomes:
-        data = read_outcomes(uri, where or {})
-        beside = baselines(data, seed=seed, replicates=replicates) if pilot is None else {}
-        results += [{"outcomes": uri, **_evaluate_one(data, spec, beside, settings)} for spec in routers]
+    pairs: list[dict[str, Any]] = []
+    drawings: list[Drawing] = []
+    for data in sets:
+        trials = _trials(data, routers, settings)
+        results += [{"outcomes": data.uri, **one} for one in _results(data, routers, trials, settings)]
+        pairs += [{"outcomes": data.uri, **one} for one in _pairs(routers, trials)]
+        if settings.drawn:
+            drawings.append(draw(data, [[*t.routers, *t.baselines.values()] for t in trials], len(routers)))
     if len(results) > 1:
-        return {"results": results}
-    return {name: value for name, value in results[0].items() if name != "outcomes"}
+        return {"results": results, "pairs": pairs}, drawings
+    return {name: value for name, value in results[0].items() if name != "outcomes"}, drawings
 
 
-def _evaluate_one(data: Outcomes, spec: str, beside: dict[str, Any], settings: _Settings) -> dict[str, Any]:
-    name, _, checkpoint = spec.partition(":")
-    if settings.pilot is not None:
-        if checkpoint:
-            raise ConfigError("router", f"{spec}: a pilot trains the router; leave the checkpoint out")
-        found = _pilots(data, name, settings.pilot, settings)
-    else:
-        router = make_router(
-            name,
-            checkpoint=checkpoint or None,
-            embedder=settings.embedder,
-            seed=settings.seed,
-            options=settings.options,
-        )
-        scores = router.score(data.batch)
-        _check_scores(scores, data)
-        found = figures(spec, data, [scores], seed=settings.seed, replicates=settings.replicates)
-        found["baselines"] = beside
-    if not found["strong"] > found["weak"]:
-        found["note"] = (
-            "the strong model is not better than the weak one on these rows: there is no gap to recover"
-        )
-    return found
-
-
-def _pilots(data: Outcomes, name: str, rows: int, settings: _Settings) -> dict[str, Any]:
-    per_seed: list[dict[str, Any]] = []
+def _trials(data: Outcomes, routers: Sequence[str], settings: _Settings) -> list[_Trial]:
+    """Measure on the one test set, or with pilots on one a seed."""
+    shares = share_grid(len(data)) if settings.drawn else None
+    if settings.pilot is None:
+        made = [_load(spec, settings, settings.seed) for spec in routers]
+        neighbours = make_router("knn", embedder="static")
+        return [_trial(data, routers, made, neighbours, settings, seed=settings.seed, shares=shares)]
+    trials: list[_Trial] = []
     for seed in range(settings.seeds):
-        pilot, test = draw_pilot(data, rows, seed)
-        if name == TRAINED:
-            router = train_on(pilot, embedder=settings.embedder, seed=seed)
-        else:
-            router = make_router(name, embedder=settings.embedder, seed=seed, options=settings.options)
+        pilot, test = draw_pilot(data, settings.pilot, seed)
+        neighbours = knn_on(pilot, embedder=settings.embedder, seed=seed)
+        made = [_train(spec, pilot, neighbours, settings, seed) for spec in routers]
+        trials.append(_trial(test, routers, made, neighbours, settings, seed=seed, shares=shares))
+    return trials
+
+
+def _load(spec: str, settings: _Settings, seed: int) -> Router:
+    name, _, checkpoint = spec.partition(":")
+    return make_router(
+        name,
+        checkpoint=checkpoint or None,
+        embedder=settings.embedder,
+        seed=seed,
+        options=settings.options,
+    )
+
+
+def _train(spec: str, pilot: Outcomes, neighbours: Router, settings: _Settings, seed: int) -> Router:
+    if ":" in spec:
+        raise ConfigError("router", f"{spec}: a pilot trains the router; leave the checkpoint out")
+    if spec == "knn":
+        return neighbours
+    if spec in TRAINED:
+        return train_on(pilot, embedder=settings.embedder, seed=seed)
+    return _load(spec, settings, seed)
+
+
+def _trial(
+    test: Outcomes,
+    names: Sequence[str],
+    made: Sequence[Router],
+    neighbours: Router,
+    settings: _Settings,
+    *,
+    seed: int,
+    shares: Floats | None,
+) -> _Trial:
+    contenders: list[Contender] = []
+    for name, router in zip(names, made, strict=True):
         scores = router.score(test.batch)
-        found = figures(name, test, [scores], seed=seed, replicates=settings.replicates)
-        found["baselines"] = baselines(test, seed=seed, replicates=settings.replicates)
-        per_seed.append({"seed": seed, **found})
-    mean = _mean(per_seed)
-    mean["baselines"] = {
-        n: _mean([one["baselines"][n] for one in per_seed]) for n in per_seed[0]["baselines"]
-    }
-    ddof = min(1, len(per_seed) - 1)
-    spread = {name: float(np.std([one[name] for one in per_seed], ddof=ddof)) for name in SPREAD}
-    return {**mean, "pilot": rows, "per_seed": per_seed, "sd": spread}
+        check_scores(scores, test)
+        contenders.append(Contender(name, [scores]))
+    contenders += baselines(test, neighbours, seed=seed)
+    measured = measure(contenders, test, seed=settings.seed, replicates=settings.replicates, shares=shares)
+    return _Trial(test, measured[: len(names)], {m.figures["router"]: m for m in measured[len(names) :]})
 
 
-def _mean(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Mean of every figure over the seeds; ``n`` is rounded, as test sets differ by duplicated prompts."""
-    found: dict[str, Any] = {
-        "router": results[0]["router"],
-        "n": round(float(np.mean([one["n"] for one in results]))),
-    }
-    for name in AVERAGED:
-        found[name] = np.mean([one[name] for one in results], axis=0).tolist()
-    return found
+def _results(
+    data: Outcomes, routers: Sequence[str], trials: Sequence[_Trial], settings: _Settings
+) -> list[dict[str, Any]]:
+    """Return one result a router."""
+    beside = [
+        {**{name: m.figures for name, m in trial.baselines.items()}, **constants(trial.test)}
+        for trial in trials
+    ]
+    disputed = contradictions(data)
+    results: list[dict[str, Any]] = []
+    for number in range(len(routers)):
+        mine = [trial.routers[number] for trial in trials]
+        each = [{**m.figures, "baselines": b} for m, b in zip(mine, beside, strict=True)]
+        found = each[0] if settings.pilot is None else over_seeds(each, settings.pilot)
+        found["versus"] = {
+            name: compare(mine, [trial.baselines[name] for trial in trials]) for name in OPPONENTS
+        }
+        found["contradictions"] = disputed
+        said = notes(found, data, mine, disputed)
+        results.append({**found, "note": "; ".join(said)} if said else found)
+    return results
 
 
-def _check_scores(scores: NDArray[np.floating], data: Outcomes) -> None:
-    bad = np.flatnonzero(~np.isfinite(scores))
-    if len(bad):
-        raise DataError("the router gave a score that is not a number", file=data.uri, row=int(bad[0]))
+def _pairs(routers: Sequence[str], trials: Sequence[_Trial]) -> list[dict[str, Any]]:
+    """Compare every two routers."""
+    return [
+        {
+            "a": routers[a],
+            "b": routers[b],
+            **compare([trial.routers[a] for trial in trials], [trial.routers[b] for trial in trials]),
+        }
+        for a, b in combinations(range(len(routers)), 2)
+    ]

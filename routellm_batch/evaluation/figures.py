@@ -1,68 +1,264 @@
-"""The figures of one ranking on one set of outcomes, and of the baselines beside it."""
+"""The figures of rankings on one set of outcomes, with the resamples behind their intervals and tests."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from routellm_batch.evaluation.outcomes import Outcomes
-from routellm_batch.metrics import REPLICATES, Ranking, apgr_interval
+from routellm_batch.metrics import REPLICATES, Curves, Floats, Ranking, interval, resamples, two_sided_p
+from routellm_batch.pricing import nano_to_usd
 from routellm_batch.routers import make_router
 
 RANDOM_DRAWS = 10
 """As many as upstream averages."""
+LEVELS = (20, 50, 80)
+"""Percent of the gap, of each CPT."""
+SHARES = np.arange(10, 100, 10)
+"""Percent strong, of each PGR."""
+RESAMPLED: Mapping[str, Callable[[Curves], Floats]] = {
+    "apgr": Curves.apgr_deciles,
+    "apgr_full": Curves.apgr_full,
+    **{f"cpt{level}": partial(Curves.cpt, level=level / 100) for level in LEVELS},
+}
+"""Figures with an interval."""
+COMPARED = {"apgr": "", "apgr_full": "_full"}
+"""Figures that routers are compared by, and the ending of their keys."""
 
 
-def figures(
-    name: str,
+@dataclass(frozen=True, slots=True, eq=False)
+class Contender:
+    """A router, or a baseline."""
+
+    name: str
+    """As the table has it."""
+    scores: Sequence[NDArray[np.floating]]
+    """One [N] of a router; several draws of a random one, whose figures are means over them."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CurvePoints:
+    """What a ranking reaches at each strong share, [K] each."""
+
+    share: Floats
+    """Strong share, 0 to 1."""
+    quality: Floats
+    """Mean quality, in the unit of the grades."""
+    pgr: Floats
+    """Part of the gap recovered."""
+    pgr_lo: Floats
+    """Lower end of its 95 % interval."""
+    pgr_hi: Floats
+    """Upper end of it."""
+    nano: NDArray[np.int64] | None
+    """Nano-dollars for all rows; None where costs are not known."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Measured:
+    """One contender's figures."""
+
+    figures: dict[str, Any]
+    """Plain data, as design §7 has it."""
+    resampled: Mapping[str, Floats]
+    """Figure → [R]."""
+    curve: CurvePoints | None
+    """Where it was asked for."""
+    constant: bool
+    """Whether every prompt has the same score."""
+
+
+def measure(
+    contenders: Sequence[Contender],
     outcomes: Outcomes,
-    scores: Sequence[NDArray[np.floating]],
     *,
     seed: int,
     replicates: int = REPLICATES,
-) -> dict[str, Any]:
-    """Return ``router, n, weak, strong, apgr, apgr_full, apgr_ci, cpt50, cpt80`` (design §7).
+    shares: Floats | None = None,
+) -> list[Measured]:
+    """Measure every contender on the same rows and the same resamples of them.
 
     Args:
-        name: of the router.
+        contenders: M of them.
         outcomes: N prompts.
-        scores: one [N] of a router, or several draws of a random one; figures are means over them.
         seed: of the bootstrap.
         replicates: of the bootstrap.
+        shares: [K], strong shares of the curves to return; None for no curves.
 
     """
-    gain = outcomes.gain
-    rankings = [Ranking(s) for s in scores]
+    ranked = [[Ranking(scores) for scores in contender.scores] for contender in contenders]
+    found: list[dict[str, list[Floats]]] = [{name: [] for name in (*RESAMPLED, "pgr")} for _ in contenders]
+    for counts in resamples(outcomes.of, seed=seed, replicates=replicates):
+        mine = counts[:, outcomes.rows]
+        for draws, parts in zip(ranked, found, strict=True):
+            curves = [ranking.curves(outcomes.gain, mine) for ranking in draws]
+            for name, figure in RESAMPLED.items():
+                parts[name].append(np.mean([figure(c) for c in curves], axis=0))
+            if shares is not None:
+                parts["pgr"].append(np.mean([c.pgr_at(shares) for c in curves], axis=0))
+    measured: list[Measured] = []
+    for contender, draws, parts in zip(contenders, ranked, found, strict=True):
+        resampled = {name: np.concatenate(parts[name]) for name in RESAMPLED}
+        curve = None if shares is None else _curve(draws, outcomes, shares, np.concatenate(parts["pgr"]))
+        figures = _figures(contender.name, draws, outcomes, resampled)
+        constant_scores = all(np.ptp(scores) == 0 for scores in contender.scores)
+        measured.append(Measured(figures, resampled, curve, constant_scores))
+    return measured
 
-    def mean(figure: Callable[[Ranking], float]) -> float:
-        return float(np.mean([figure(ranking) for ranking in rankings]))
 
-    return {
+def random_scores(outcomes: Outcomes, seed: int) -> list[NDArray[np.floating]]:
+    """Return the scores of several random routers, [N] each."""
+    draws = [make_router("random", seed=seed + draw) for draw in range(RANDOM_DRAWS)]
+    return [router.score(outcomes.batch) for router in draws]
+
+
+def _points(draws: Sequence[Ranking], gain: Floats) -> list[Curves]:
+    return [ranking.curves(gain, np.ones((1, len(gain)))) for ranking in draws]
+
+
+def _figures(
+    name: str, draws: Sequence[Ranking], outcomes: Outcomes, resampled: Mapping[str, Floats]
+) -> dict[str, Any]:
+    curves = _points(draws, outcomes.gain)
+
+    def mean(figure: Callable[[Curves], Floats]) -> Floats:
+        found: Floats = np.mean([figure(one)[0] for one in curves], axis=0)
+        return found
+
+    point = {figure: float(mean(compute)) for figure, compute in RESAMPLED.items()}
+    ends = {f"{figure}_ci": list(interval(resampled[figure])) for figure in RESAMPLED}
+    found = {
         "router": name,
         "n": len(outcomes),
         "weak": float(outcomes.weak.mean()),
         "strong": float(outcomes.strong.mean()),
-        "apgr": mean(lambda r: r.apgr_deciles(gain)),
-        "apgr_full": mean(lambda r: r.apgr_full(gain)),
-        "apgr_ci": list(apgr_interval(rankings, gain, seed=seed, replicates=replicates)),
-        "cpt50": mean(lambda r: r.cpt(gain, 0.5)),
-        "cpt80": mean(lambda r: r.cpt(gain, 0.8)),
+        "apgr": point["apgr"],
+        "apgr_full": point["apgr_full"],
+        "apgr_ci": ends["apgr_ci"],
+        "cpt50": point["cpt50"],
+        "cpt80": point["cpt80"],
+        "cpt20": point["cpt20"],
+        **{name: pair for name, pair in ends.items() if name != "apgr_ci"},
+        "cpt_deciles": {
+            f"cpt{level}": float(mean(partial(Curves.cpt_deciles, level=level / 100))) for level in LEVELS
+        },
+        "pgr_at": dict(
+            zip(map(str, SHARES), mean(partial(Curves.pgr_at, shares=SHARES / 100)).tolist(), strict=True)
+        ),
+        "quality_at": dict(
+            zip(
+                map(str, SHARES),
+                (outcomes.weak.mean() + mean(partial(Curves.mean_at, shares=SHARES / 100))).tolist(),
+                strict=True,
+            )
+        ),
     }
+    if outcomes.costs is not None:
+        found["dollars"] = _dollars(draws, curves, outcomes, point)
+    return found
 
 
-def baselines(outcomes: Outcomes, *, seed: int, replicates: int = REPLICATES) -> dict[str, Any]:
-    """Return the same figures of random (mean of ten draws), prompt length, and an oracle that knows every gain."""
-    draws = [make_router("random", seed=seed + draw).score(outcomes.batch) for draw in range(RANDOM_DRAWS)]
-    length = make_router("length").score(outcomes.batch)
-    rankings: dict[str, list[NDArray[np.floating]]] = {
-        "random": [*draws],
-        "length": [length],
-        "oracle": [outcomes.gain],
-    }
+def _dollars(
+    draws: Sequence[Ranking], curves: Sequence[Curves], outcomes: Outcomes, point: Mapping[str, float]
+) -> dict[str, Any]:
+    """Return what all rows cost at each CPT, and the average PGR over dollars instead of shares."""
+    costs = outcomes.costs
+    if costs is None:
+        return {}
+    weak, strong = int(costs.weak.sum()), int(costs.strong.sum())
+    extra = [curve.gained[0] for curve in _points(draws, costs.extra.astype(np.float64))]  # [U + 1] each
+    areas = [
+        np.trapezoid(curve.gained[0], dear) / (dear[-1] * curve.gained[0, -1])
+        if dear[-1] > 0 and curve.gained[0, -1] > 0
+        else np.nan
+        for curve, dear in zip(curves, extra, strict=True)
+    ]
+
+    def at(percent: float) -> Decimal | None:
+        if not np.isfinite(percent):
+            return None
+        spent = [
+            np.interp(percent / 100 * curve.rows[0, -1], curve.rows[0], dear)
+            for curve, dear in zip(curves, extra, strict=True)
+        ]
+        return nano_to_usd(weak + round(float(np.mean(spent))))
+
     return {
-        name: figures(name, outcomes, scores, seed=seed, replicates=replicates)
-        for name, scores in rankings.items()
+        "all_weak": nano_to_usd(weak),
+        "all_strong": nano_to_usd(strong),
+        **{f"at_cpt{level}": at(point[f"cpt{level}"]) for level in LEVELS},
+        "apgr_usd": float(np.mean(areas)),
+        "estimated": costs.estimated,
     }
+
+
+def _curve(draws: Sequence[Ranking], outcomes: Outcomes, shares: Floats, resampled: Floats) -> CurvePoints:
+    curves = _points(draws, outcomes.gain)
+    ends = [interval(column) for column in resampled.T]
+    costs, nano = outcomes.costs, None
+    if costs is not None:
+        extra = _points(draws, costs.extra.astype(np.float64))
+        mean = np.mean([one.mean_at(shares)[0] for one in extra], axis=0)
+        nano = costs.weak.sum() + np.rint(mean * len(outcomes)).astype(np.int64)
+    return CurvePoints(
+        share=shares,
+        quality=outcomes.weak.mean() + np.mean([c.mean_at(shares)[0] for c in curves], axis=0),
+        pgr=np.mean([c.pgr_at(shares)[0] for c in curves], axis=0),
+        pgr_lo=np.array([lo for lo, _ in ends]),
+        pgr_hi=np.array([hi for _, hi in ends]),
+        nano=nano,
+    )
+
+
+def constant(name: str, outcomes: Outcomes, share: int) -> dict[str, Any]:
+    """Return the figures of always the one model: a point, not a curve, so what needs a curve is NaN.
+
+    Args:
+        name: as the table has it.
+        outcomes: N prompts.
+        share: 0 for always weak, 1 for always strong.
+
+    """
+    weak, strong = float(outcomes.weak.mean()), float(outcomes.strong.mean())
+    nothing = [np.nan, np.nan]
+    found: dict[str, Any] = {"router": name, "n": len(outcomes), "weak": weak, "strong": strong}
+    found |= dict.fromkeys(("apgr", "apgr_full"), np.nan) | {"apgr_ci": nothing}
+    found |= dict.fromkeys(("cpt50", "cpt80", "cpt20"), np.nan)
+    found |= {f"{figure}_ci": nothing for figure in RESAMPLED}
+    grades = outcomes.strong if share else outcomes.weak
+    found |= {"share": float(share), "quality": float(grades.mean())}
+    found["pgr"] = float(share) if strong > weak else np.nan
+    if outcomes.costs is not None:
+        costs = outcomes.costs.strong if share else outcomes.costs.weak
+        found["usd"] = nano_to_usd(int(costs.sum()))
+    return found
+
+
+def compare(first: Sequence[Measured], second: Sequence[Measured]) -> dict[str, Any]:
+    """Compare two contenders by a paired bootstrap: the same resampled questions for both.
+
+    Args:
+        first: its figures on each test set (one; with pilots one a seed), from the same resamples.
+        second: the other's, in the same order.
+
+    Returns:
+        ``difference`` (of APGR, first − second, a mean over the test sets), ``ci`` (95 %) and ``p`` (two-sided), and the
+        same of the full curve: ``difference_full, ci_full, p_full``.
+
+    """
+    pairs = list(zip(first, second, strict=True))
+    found: dict[str, Any] = {}
+    for figure, ending in COMPARED.items():
+        found[f"difference{ending}"] = float(
+            np.mean([a.figures[figure] - b.figures[figure] for a, b in pairs])
+        )
+        differences = np.mean([a.resampled[figure] - b.resampled[figure] for a, b in pairs], axis=0)
+        found[f"ci{ending}"] = list(interval(differences))
+        found[f"p{ending}"] = two_sided_p(differences)
+    return found

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routellm_batch.errors import DataError
+from routellm_batch.evaluation.dollars import Costs, Tariff, find_costs
 from routellm_batch.training.reading import labels, numbers, read_table, require, texts
 from routellm_batch.types import PromptBatch
 
@@ -29,6 +30,12 @@ class Outcomes:
     """[N], quality of the strong model's answer, in the file's own unit."""
     weak: NDArray[np.float64]
     """[N], the same of the weak model's."""
+    rows: NDArray[np.int64]
+    """[N], which of the ``of`` rows that were read these are."""
+    of: int
+    """Rows that were read: a bootstrap draws from them all, so that parts of one set share its resamples."""
+    costs: Costs | None = None
+    """What each answer cost; None where that is not known."""
 
     def __len__(self) -> int:
         return len(self.prompts)
@@ -51,15 +58,19 @@ class Outcomes:
             [self.prompts[row] for row in rows],
             self.strong[rows],
             self.weak[rows],
+            self.rows[rows],
+            self.of,
+            self.costs.take(rows) if self.costs else None,
         )
 
 
-def read_outcomes(uri: str, where: Mapping[str, str]) -> Outcomes:
+def read_outcomes(uri: str, where: Mapping[str, str], tariff: Tariff | None = None) -> Outcomes:
     """Read a Parquet file, glob or folder of outcomes, without its contaminated rows.
 
     Args:
         uri: path or URI.
         where: column → value; a row is kept if each column, as text, has that value.
+        tariff: prices, and where token counts are, besides the file itself.
 
     Raises:
         DataError: it can't be read, lacks a column, has a row without a prompt or a score, or no row is left.
@@ -74,11 +85,26 @@ def read_outcomes(uri: str, where: Mapping[str, str]) -> Outcomes:
     if not len(rows):
         asked = " and ".join(f"{column}={value}" for column, value in where.items())
         raise DataError(f"no row is left{f' with {asked}' if asked else ''}", file=uri)
-    whole = Outcomes(
+    ids, prompts = labels(table, "prompt_id"), texts(table, "prompt", uri)
+    return Outcomes(
         uri,
-        labels(table, "prompt_id"),
-        texts(table, "prompt", uri),
-        numbers(table, "strong_score", uri),
-        numbers(table, "weak_score", uri),
+        [ids[row] for row in rows],
+        [prompts[row] for row in rows],
+        numbers(table, "strong_score", uri)[rows],
+        numbers(table, "weak_score", uri)[rows],
+        np.arange(len(rows)),
+        len(rows),
+        find_costs(table, rows, uri, tariff or Tariff()),
     )
-    return whole.take(rows)
+
+
+def contradictions(outcomes: Outcomes) -> dict[str, int]:
+    """Count prompts that occur more than once with different grades of one model, and their rows."""
+    _, kind = np.unique(np.array(outcomes.prompts, dtype=object), return_inverse=True)
+    differs = np.zeros(int(kind.max()) + 1, dtype=np.bool_)
+    for grades in (outcomes.strong, outcomes.weak):
+        low, high = np.full(len(differs), np.inf), np.full(len(differs), -np.inf)
+        np.minimum.at(low, kind, grades)
+        np.maximum.at(high, kind, grades)
+        differs |= high > low
+    return {"prompts": int(differs.sum()), "rows": int(differs[kind].sum())}

@@ -1,67 +1,193 @@
-"""An evaluation as text: a table for people, JSON for programs."""
+"""An evaluation as text: tables for people, JSON for programs."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
+from itertools import groupby
 from typing import Any
 
-HEADER = ("router", "n", "weak", "strong", "APGR", "95 % interval", "APGR full", "CPT50 %", "CPT80 %")
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from routellm_batch.pricing import usd_to_nano
+from routellm_batch.reporting.text import usd
+
+BEYOND_CHANCE = 0.05
+"""A difference with a smaller p is called one."""
+NOTHING = "–"
 
 
 def to_json(result: Mapping[str, Any]) -> str:
-    """Return the result as JSON; NaN, which JSON does not have, becomes null."""
-    return json.dumps(_without_nan(result), indent=2, allow_nan=False, ensure_ascii=False)
+    """Return the result as JSON; NaN, which JSON does not have, becomes null, and dollars decimal strings."""
+    return json.dumps(_plain(result), indent=2, allow_nan=False, ensure_ascii=False)
 
 
-def _without_nan(value: Any) -> Any:
+def _plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
+    if isinstance(value, Decimal):
+        return f"{value:f}"
     if isinstance(value, Mapping):
-        return {name: _without_nan(item) for name, item in value.items()}
+        return {name: _plain(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_without_nan(item) for item in value]
+        return [_plain(item) for item in value]
     return value
 
 
-def render_table(result: Mapping[str, Any]) -> str:
-    """Return a table, one block for each router and file, with its baselines below it."""
-    return "\n\n".join(_block(one) for one in result.get("results", [result]))
+def show(result: Mapping[str, Any]) -> None:
+    """Print tables for people on stdout: 80 columns will do, colours on a terminal only."""
+    Console(highlight=False, markup=False).print(tables(result), soft_wrap=False)
 
 
-def _block(result: Mapping[str, Any]) -> str:
-    lines = [HEADER, _row(result), *(_row(one) for one in result["baselines"].values())]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(HEADER))]
-    text = [_aligned(line, widths) for line in lines]
-    notes = [str(result["outcomes"])] if "outcomes" in result else []
-    if "sd" in result:
-        seeds = len(result["per_seed"])
-        spread = f", APGR sd {result['sd']['apgr']:.3f}" if seeds > 1 else ""
-        notes.append(
-            f"trained on a pilot of {result['pilot']} rows, tested on the rest; {seeds} seed(s){spread}"
+def render_table(result: Mapping[str, Any], width: int = 80) -> str:
+    """Return the tables as plain text."""
+    console = Console(width=width, highlight=False, markup=False, color_system=None)
+    with console.capture() as capture:
+        console.print(tables(result))
+    return capture.get()
+
+
+def tables(result: Mapping[str, Any]) -> Group:
+    """Return, for each set of outcomes, a table of routers and baselines and one of paired tests."""
+    results = result.get("results", [result])
+    parts: list[RenderableType] = []
+    for uri, same in groupby(results, key=lambda one: one.get("outcomes", "")):
+        routers = list(same)
+        pairs = [pair for pair in result.get("pairs", ()) if pair["outcomes"] == uri]
+        parts += [Text(""), *_block(uri, routers, pairs)] if parts else _block(uri, routers, pairs)
+    return Group(*parts)
+
+
+def _block(
+    uri: str, routers: Sequence[Mapping[str, Any]], pairs: Sequence[Mapping[str, Any]]
+) -> list[RenderableType]:
+    first = routers[0]
+    head = [Text(uri, style="bold", overflow="fold")] if uri else []
+    facts = f"{first['n']:,} prompts; mean quality: always weak {first['weak']:.4f}, always strong {first['strong']:.4f}"
+    head.append(Text(facts))
+    if "pilot" in first:
+        seeds = len(first["per_seed"])
+        head.append(
+            Text(
+                f"trained on a pilot of {first['pilot']:,} rows, tested on the rest; means of {seeds} seed(s)"
+            )
         )
-    notes += [str(result["note"])] if "note" in result else []
-    return "\n".join([*notes, *text])
+    table = _table()
+    table.add_column("router", overflow="fold", min_width=9)
+    for name in ("APGR (95 %)", "full", "CPT20", "CPT50 (95 %)", "CPT80 (95 %)", "at 50 %"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for one in routers:
+        table.add_row(*_row(one), style="bold")
+    table.add_row("baselines:", style="dim")
+    for one in first["baselines"].values():
+        table.add_row(*_row(one), style="dim" if "share" in one else None)
+    said = _notes(routers)
+    spread = [
+        f"{one['router']}: APGR sd over seeds {one['sd']['apgr']:.3f}" for one in routers if "sd" in one
+    ]
+    tests: list[RenderableType] = []
+    if first["strong"] > first["weak"]:
+        tests = [Text(""), _tests(routers, pairs)]
+    return [*head, table, *_dollars(routers), *tests, *(Text(line) for line in (*spread, *said))]
 
 
-def _row(figures: Mapping[str, Any]) -> tuple[str, ...]:
-    lo, hi = figures["apgr_ci"]
+def _notes(routers: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the routers' notes: once where all have the same."""
+    notes = {one.get("note") for one in routers}
+    if len(notes) == 1:
+        return [note for note in notes if note]
+    return [f"{one['router']}: {one['note']}" for one in routers if "note" in one]
+
+
+def _table() -> Table:
+    return Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
+
+
+def _row(one: Mapping[str, Any]) -> tuple[str, ...]:
+    half = one["quality"] if "share" in one else one["quality_at"]["50"]
     return (
-        str(figures["router"]),
-        f"{figures['n']:,}",
-        f"{figures['weak']:.4f}",
-        f"{figures['strong']:.4f}",
-        f"{figures['apgr']:.3f}",
-        f"{lo:.3f} – {hi:.3f}",
-        f"{figures['apgr_full']:.3f}",
-        f"{figures['cpt50']:.1f}",
-        f"{figures['cpt80']:.1f}",
+        str(one["router"]).replace("_", " ") if "share" in one else str(one["router"]),
+        _with_ends(one["apgr"], one["apgr_ci"], 3),
+        _number(one["apgr_full"], 3),
+        _number(one["cpt20"], 1),
+        _with_ends(one["cpt50"], one["cpt50_ci"], 1),
+        _with_ends(one["cpt80"], one["cpt80_ci"], 1),
+        f"{half:.4f}" if half < 10 else f"{half:.2f}",
     )
 
 
-def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
-    pairs = list(zip(cells, widths, strict=True))
-    return "  ".join(
-        [pairs[0][0].ljust(pairs[0][1]), *(cell.rjust(width) for cell, width in pairs[1:])]
-    ).rstrip()
+def _tests(routers: Sequence[Mapping[str, Any]], pairs: Sequence[Mapping[str, Any]]) -> Table:
+    """Return the paired differences: each router against baselines and the other routers."""
+    table = _table()
+    table.add_column("paired difference of APGR", overflow="fold")
+    for name in ("", "95 %", "p"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    for name, other, test in _comparisons(routers, pairs):
+        verdict, style = _verdict(test)
+        lo, hi = test["ci"]
+        ends = NOTHING if math.isnan(lo) else f"{_signed(lo)} to {_signed(hi)}"
+        p = NOTHING if math.isnan(test["p"]) else f"{test['p']:.3f}"
+        table.add_row(f"{name} − {other}", _signed(test["difference"]), ends, p, Text(verdict, style=style))
+    return table
+
+
+def _comparisons(
+    routers: Sequence[Mapping[str, Any]], pairs: Sequence[Mapping[str, Any]]
+) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    names = {one["router"] for one in routers}
+    for one in routers:
+        yield from (
+            (one["router"], other, test) for other, test in one["versus"].items() if other not in names
+        )
+    yield from ((pair["a"], pair["b"], pair) for pair in pairs)
+
+
+def _verdict(test: Mapping[str, Any]) -> tuple[str, str]:
+    if not test["p"] < BEYOND_CHANCE:
+        return "no difference shown", "dim"
+    return ("better", "green") if test["difference"] > 0 else ("worse", "red")
+
+
+def _dollars(routers: Sequence[Mapping[str, Any]]) -> list[RenderableType]:
+    """Return what it costs to recover half and four fifths of the gap, where costs are known."""
+    if "dollars" not in routers[0]:
+        return []
+    first = routers[0]["dollars"]
+    estimated = ", by estimated token counts" if first["estimated"] else ""
+    table = _table()
+    table.add_column(f"cost of these prompts{estimated}", overflow="fold")
+    for name in ("50 % of gap", "80 % of gap", "APGR by dollar"):
+        table.add_column(name, justify="right", no_wrap=True)
+    both = [*((one, "bold") for one in routers), *((one, None) for one in routers[0]["baselines"].values())]
+    for one, style in both:
+        if "dollars" in one:
+            spent = one["dollars"]
+            cells = (_usd(spent["at_cpt50"]), _usd(spent["at_cpt80"]), _number(spent["apgr_usd"], 3))
+            table.add_row(str(one["router"]), *cells, style=style)
+    ends = f"always weak {_usd(first['all_weak'])}, always strong {_usd(first['all_strong'])}"
+    return [Text(""), table, Text(ends)]
+
+
+def _usd(dollars: Decimal | None) -> str:
+    return NOTHING if dollars is None else usd(usd_to_nano(dollars))
+
+
+def _number(value: float, places: int) -> str:
+    return NOTHING if math.isnan(value) else f"{value:.{places}f}"
+
+
+def _with_ends(value: float, ends: Sequence[float], places: int) -> str:
+    if math.isnan(value):
+        return NOTHING
+    lo, hi = ends
+    span = f"{lo:.{places}f}–{hi:.{places}f}" if places > 1 else f"{lo:.0f}–{hi:.0f}"
+    return f"{value:.{places}f} {span}"
+
+
+def _signed(value: float) -> str:
+    return NOTHING if math.isnan(value) else f"{value:+.3f}".replace("-", "−")

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from routellm_batch.embedders import get_embedder
 from routellm_batch.errors import DataError
+from routellm_batch.protocols import Embedder
 from routellm_batch.routers.checkpoint import save_checkpoint
 from routellm_batch.routers.knn import Index, KnnRouter
 from routellm_batch.training.fitting import Mask, quality, rounds
@@ -73,7 +74,7 @@ def train_knn_sources(
     rows = read_sources(sources)
     embedder = get_embedder(request.embedder)
     vectors = embedder.embed(rows.prompts).astype(np.float16).astype(np.float32)
-    k, prior, reached, tested = _choose(rows, vectors, request)
+    k, prior, reached, tested = _choose(rows, vectors, request.seed, request.progress)
     index = _index(rows, vectors, ~rows.held_out, k, prior)
     if len(index.gain) < 2:
         raise DataError("at least two rows are needed to have a neighbour", file=sources[0].uri)
@@ -85,6 +86,13 @@ def train_knn_sources(
         request.out, tensors, embedder, router="knn", name=name, card=text, fields={"k": k, "prior": prior}
     )
     return report
+
+
+def fit_knn(rows: TrainingRows, embedder: Embedder, *, seed: int = 0) -> KnnRouter:
+    """Return an index of the rows not held out; k and the prior are chosen on those that are, or by five folds."""
+    vectors = embedder.embed(rows.prompts).astype(np.float16).astype(np.float32)
+    k, prior, _, _ = _choose(rows, vectors, seed, lambda _: None)
+    return KnnRouter(_index(rows, vectors, ~rows.held_out, k, prior), embedder)
 
 
 def centred_gain(rows: TrainingRows) -> NDArray[np.float64]:
@@ -101,10 +109,10 @@ def _index(rows: TrainingRows, vectors: NDArray[np.float32], used: Mask, k: int,
 
 
 def _choose(
-    rows: TrainingRows, vectors: NDArray[np.float32], request: TrainRequest
+    rows: TrainingRows, vectors: NDArray[np.float32], seed: int, progress: Callable[[str], None]
 ) -> tuple[int, float, float, int]:
     """Return k, the prior, the quality they reach, and on how many rows; of equals, the smoother."""
-    ways = list(rounds(rows, request.seed))
+    ways = list(rounds(rows, seed))
     best, reached = FALLBACK, math.nan
     whole = _index(rows, vectors, np.ones(len(rows), dtype=np.bool_), 1, 1.0)
     for k, prior in product(NEIGHBOURS, PRIORS):
@@ -116,7 +124,7 @@ def _choose(
                 scores[tested] = part.score(vectors[tested])
             found.append(quality(rows, scores, way))
         mean = float(np.mean(found))
-        request.progress(f"k {k}, prior {prior:g}: {mean:.4f} of the gain held out")
+        progress(f"k {k}, prior {prior:g}: {mean:.4f} of the gain held out")
         if mean > reached or (math.isnan(reached) and math.isfinite(mean)):
             best, reached = (k, prior), mean
     return *best, reached, int(ways[0].tested.sum())

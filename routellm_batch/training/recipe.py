@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from routellm_batch.evaluation.figures import baselines, figures
+from routellm_batch.evaluation.figures import Contender, measure, random_scores
 from routellm_batch.evaluation.outcomes import read_outcomes
 from routellm_batch.protocols import Router
+from routellm_batch.routers import make_router
 from routellm_batch.routers.outcome import OutcomeRouter
 from routellm_batch.training.card import model_card
 from routellm_batch.training.outcome import TrainReport, train_sources
@@ -109,9 +110,12 @@ def measured(data: str, router: Router, name: str, seed: int) -> str:
     lines = [f"| set | rows | {router.name} | length | random |", "|---|---:|---|---|---|"]
     for title, file in EVALUATION.items():
         outcomes = read_outcomes(f"{data}/{file}", {})
-        beside = baselines(outcomes, seed=seed)
-        ours = figures(name, outcomes, [router.score(outcomes.batch)], seed=seed)
-        cells = [_cell(one) for one in (ours, beside["length"], beside["random"])]
+        contenders = [
+            Contender(name, [router.score(outcomes.batch)]),
+            Contender("length", [make_router("length").score(outcomes.batch)]),
+            Contender("random", random_scores(outcomes, seed)),
+        ]
+        cells = [_cell(one.figures) for one in measure(contenders, outcomes, seed=seed)]
         lines.append(f"| {title} | {len(outcomes):,} | {' | '.join(cells)} |")
     head = "## Measured\n\nAPGR over all shares (at the deciles, with its 95 % bootstrap interval over questions):\n\n"
     return head + "\n".join(lines)

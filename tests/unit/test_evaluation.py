@@ -20,8 +20,13 @@ from routellm_batch.evaluation import evaluate, render_table, to_json
 from routellm_batch.evaluation.outcomes import read_outcomes
 from routellm_batch.evaluation.pilot import draw_pilot
 
-KEYS = ["router", "n", "weak", "strong", "apgr", "apgr_full", "apgr_ci", "cpt50", "cpt80", "baselines"]
-FORM = KEYS[:-1]
+CONTRACT = ["router", "n", "weak", "strong", "apgr", "apgr_full", "apgr_ci", "cpt50", "cpt80"]
+MORE = ["cpt20", "apgr_full_ci", "cpt20_ci", "cpt50_ci", "cpt80_ci"]
+FORM = [*CONTRACT, *MORE, "cpt_deciles", "pgr_at", "quality_at"]
+CONSTANT = [*CONTRACT, *MORE, "share", "quality", "pgr"]
+KEYS = [*FORM, "baselines", "versus", "contradictions"]
+RANKINGS = ["random", "length", "knn", "oracle"]
+"""Baselines that rank prompts; the others send all of them to one model."""
 
 
 def make_outcomes(path: Path, rows: int = 60, **columns: list[Any]) -> str:
@@ -52,9 +57,20 @@ def measure(outcomes: list[str], routers: list[str], **settings: Any) -> dict[st
 def test_form_of_one_result(outcomes: str) -> None:
     """One router on one file is one flat object, with baselines in the same form."""
     result = measure([outcomes], ["length"])
-    assert list(result) == KEYS
-    assert list(result["baselines"]) == ["random", "length", "oracle"]
-    assert all(list(one) == FORM for one in result["baselines"].values())
+    baselines = result["baselines"]
+    assert KEYS == list(result)
+    assert [*RANKINGS, "always_strong", "always_weak"] == list(baselines)
+    assert [FORM] * 4 == [list(baselines[name]) for name in RANKINGS]
+    assert [CONSTANT] * 2 == [list(baselines[name]) for name in ("always_strong", "always_weak")]
+    assert ["random", "length", "knn"] == list(result["versus"])
+
+
+def test_always_one_model_is_a_point(outcomes: str) -> None:
+    """Always strong has all of the gap at all calls, always weak none at none; neither has a curve."""
+    baselines = json.loads(to_json(measure([outcomes], ["length"])))["baselines"]
+    points = [baselines[name] for name in ("always_strong", "always_weak")]
+    assert [(1.0, 1.0, 1.0), (0.0, 0.5, 0.0)] == [(p["share"], p["quality"], p["pgr"]) for p in points]
+    assert [(None, [None, None], None)] * 2 == [(p["apgr"], p["apgr_ci"], p["cpt50"]) for p in points]
 
 
 def test_figures_of_a_perfect_router(outcomes: str) -> None:
@@ -69,9 +85,13 @@ def test_figures_of_a_perfect_router(outcomes: str) -> None:
 
 
 def test_several_routers_and_files_give_a_list(outcomes: str, tmp_path: Path) -> None:
-    """Two files and two routers give four results, each saying which file and router."""
+    """Two files and two routers give four results, each saying which file and router, and two paired tests."""
     other = make_outcomes(tmp_path / "other.parquet", rows=40)
-    results = measure([outcomes, other], ["length", "outcome:builtin:outcome-v1"])["results"]
+    found = measure([outcomes, other], ["length", "outcome:builtin:outcome-v1"])
+    results, pairs = found["results"], found["pairs"]
+    assert [(file, "length", "outcome:builtin:outcome-v1") for file in (outcomes, other)] == [
+        (pair["outcomes"], pair["a"], pair["b"]) for pair in pairs
+    ]
     assert [(one["outcomes"], one["router"]) for one in results] == [
         (file, router) for file in (outcomes, other) for router in ("length", "outcome:builtin:outcome-v1")
     ]
@@ -112,11 +132,44 @@ def test_where_on_an_absent_column_is_refused(outcomes: str) -> None:
 def test_no_gap_is_reported_all_the_same(tmp_path: Path) -> None:
     """A strong model that is not better gives NaN and a note, not an error; JSON has null there."""
     file = make_outcomes(tmp_path / "flat.parquet", strong_score=[0.5] * 60)
-    result = measure([file], ["length"])
+    result = measure([file], ["length"], out=str(tmp_path / "out"))
     assert math.isnan(result["apgr"])
-    assert "not better than the weak one" in result["note"]
+    assert "not better than the weak one on these rows (the same: 0.5000 against 0.5000)" in result["note"]
     assert json.loads(to_json(result))["apgr"] is None
-    assert "not better" in render_table(result)
+    assert "not better" in " ".join(render_table(result).split())
+
+
+def test_worse_strong_model_is_said(tmp_path: Path) -> None:
+    """A strong model that is worse is called so, with both means."""
+    file = make_outcomes(tmp_path / "worse.parquet", strong_score=[0.25] * 60)
+    note = measure([file], ["length"])["note"]
+    assert "(worse: 0.2500 against 0.5000): there is no gap to recover" in note
+
+
+def test_gain_without_variation_is_said(tmp_path: Path) -> None:
+    """Where every row gains the same there is nothing to rank, and the note says so."""
+    file = make_outcomes(tmp_path / "even.parquet", weak_score=[0.5] * 60)
+    result = measure([file], ["length"])
+    assert "every row gains the same" in result["note"]
+    assert 0.5 == result["apgr_full"] == pytest.approx(result["baselines"]["oracle"]["apgr_full"])
+
+
+def test_constant_scores_are_said(tmp_path: Path) -> None:
+    """A router that can't tell the prompts apart is as good as chance, and the note says so."""
+    prompts = [f"{n:03}" for n in range(60)]
+    result = measure([make_outcomes(tmp_path / "o.parquet", prompt=prompts)], ["length"])
+    assert "the router gives every prompt the same score" in result["note"]
+    assert 0.5 == result["apgr"]
+
+
+def test_contradicting_labels_are_counted(tmp_path: Path) -> None:
+    """A prompt that occurs twice with other grades is counted; one that repeats its grades is not."""
+    prompts = ["same", "same", "twice", "twice", *(f"prompt {n}" for n in range(56))]
+    weak = [1.0, 0.0, 1.0, 1.0, *([0.0, 1.0] * 28)]
+    file = make_outcomes(tmp_path / "o.parquet", prompt=prompts, weak_score=weak)
+    result = measure([file], ["length"])
+    assert {"prompts": 1, "rows": 2} == result["contradictions"]
+    assert "1 prompt occurs more than once with different grades (2 rows)" in result["note"]
 
 
 def test_same_arguments_same_figures(outcomes: str) -> None:
@@ -220,13 +273,14 @@ def test_pilot_of_a_wrong_size_is_refused(outcomes: str, rows: int) -> None:
 def test_pilot_form(outcomes: str) -> None:
     """Top-level figures are means over seeds; per_seed and sd come with them."""
     result = measure([outcomes], ["outcome"], pilot=30, seeds=2)
-    assert list(result) == [*KEYS, "pilot", "per_seed", "sd"]
+    assert list(result) == [*FORM, "baselines", "pilot", "per_seed", "sd", "versus", "contradictions"]
     assert [one["seed"] for one in result["per_seed"]] == [0, 1]
-    assert all(list(one) == ["seed", *KEYS] for one in result["per_seed"])
+    assert all(list(one) == ["seed", *FORM, "baselines"] for one in result["per_seed"])
     assert result["apgr"] == pytest.approx(np.mean([one["apgr"] for one in result["per_seed"]]))
     spread = [one["apgr_full"] for one in result["per_seed"]]
     assert result["sd"]["apgr_full"] == pytest.approx(np.std(spread, ddof=1))
-    assert (result["n"], list(result["baselines"]["oracle"])) == (30, FORM)
+    assert (30, FORM) == (result["n"], list(result["baselines"]["oracle"]))
+    assert set(result["sd"]) == {"apgr", "apgr_full", "cpt20", "cpt50", "cpt80"}
 
 
 def test_pilot_learns(outcomes: str) -> None:
@@ -254,16 +308,21 @@ def test_zero_seeds_are_refused(outcomes: str) -> None:
 
 
 def test_table_has_a_row_for_each(outcomes: str) -> None:
-    """The table shows the router and its baselines under one header."""
+    """The table shows the router, its baselines and its tests, in 80 columns."""
     lines = render_table(measure([outcomes], ["length"])).splitlines()
-    assert [line.split()[0] for line in lines] == ["router", "length", "random", "length", "oracle"]
-    assert "0.750" in lines[1]
+    first = [line.split()[0] if line.strip() else "" for line in lines]
+    table = ["router", "length", "baselines:", *RANKINGS, "always", "always", ""]
+    assert ["60", *table, "paired", "length", "length"] == first
+    assert "0.750" in lines[2]
+    assert 80 >= max(map(len, lines))
 
 
-def test_tables_of_several_name_their_files(outcomes: str) -> None:
-    """With several results each block begins with its file."""
-    table = render_table(measure([outcomes], ["length", "random"]))
-    assert [block.splitlines()[0] for block in table.split("\n\n")] == [outcomes, outcomes]
+def test_tables_of_several_name_their_files(outcomes: str, tmp_path: Path) -> None:
+    """With several results there is a block for each file, which begins with its name, and one row a router."""
+    other = make_outcomes(tmp_path / "b.parquet", rows=40)
+    lines = render_table(measure([outcomes, other], ["length", "random"]), width=200).splitlines()
+    assert [outcomes, other] == [line.strip() for line in lines if line.strip().endswith(".parquet")]
+    assert 2 == sum(line.startswith("length − random") for line in lines)
 
 
 def test_job_prints_json_and_nothing_else(outcomes: str, repo: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -96,6 +96,9 @@ def test_interval_without_a_gap_is_nan() -> None:
         min_size=12,
         max_size=60,
     )
+)
+@example(
+    [(0.0, False, False)] * 9 + [(0.3, False, False)] + [(0.31, False, False)] * 5 + [(0.31, True, False)]
 )
 def test_deciles_equal_upstream(rows: list[tuple[float, bool, bool]]) -> None:
     """With any ties, APGR at the deciles is upstream's to rounding."""

@@ -1,0 +1,56 @@
+"""What every router is shown beside: chance, prompt length, neighbours, an oracle, and always the one model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from routellm_batch.config_embedder import EmbedderConfig
+from routellm_batch.embedders import get_embedder
+from routellm_batch.evaluation.figures import Contender, constant, random_scores
+from routellm_batch.evaluation.outcomes import Outcomes
+from routellm_batch.protocols import Router
+from routellm_batch.routers import make_router
+from routellm_batch.training.knn import fit_knn
+from routellm_batch.training.rows import TrainingRows, to_unit
+
+
+def baselines(outcomes: Outcomes, neighbours: Router, *, seed: int) -> list[Contender]:
+    """Return random (ten draws), length, knn, and an oracle that knows every gain.
+
+    Args:
+        outcomes: N prompts.
+        neighbours: the knn router to show: the shipped one, or one trained on the pilot.
+        seed: of random.
+
+    """
+    return [
+        Contender("random", random_scores(outcomes, seed)),
+        Contender("length", [make_router("length").score(outcomes.batch)]),
+        Contender("knn", [neighbours.score(outcomes.batch)]),
+        Contender("oracle", [outcomes.gain]),
+    ]
+
+
+def constants(outcomes: Outcomes) -> dict[str, dict[str, Any]]:
+    """Return the figures of always strong and always weak."""
+    return {
+        "always_strong": constant("always_strong", outcomes, 1),
+        "always_weak": constant("always_weak", outcomes, 0),
+    }
+
+
+def knn_on(pilot: Outcomes, *, embedder: EmbedderConfig | str, seed: int) -> Router:
+    """Return a knn router of the pilot's rows, its settings chosen by five folds of the pilot itself."""
+    strong, weak = to_unit(pilot.strong, pilot.weak)
+    rows = TrainingRows(
+        prompts=pilot.prompts,
+        strong=strong,
+        weak=weak,
+        weight=np.ones(len(pilot)),
+        file=np.zeros(len(pilot), dtype=np.int64),
+        task=["0"] * len(pilot),
+        held_out=np.zeros(len(pilot), dtype=np.bool_),
+    )
+    return fit_knn(rows, get_embedder(embedder), seed=seed)
