@@ -107,7 +107,7 @@ def run_job(
     ):
         with _early_stop_told(config, run, begun):
             made = prepare(config, run, runner, sink, halt)
-            plan = made and _score_and_plan(made, run, runner, sink, halt)
+            plan = None if made is None else _score_and_plan(made, run, runner, sink, halt)
         if made is None or plan is None:
             return _interrupted(config, run, halt, time.monotonic() - begun)
         config = made.config
@@ -165,7 +165,7 @@ def plan_job(config: Config, sink: Sink, *, prepare: Prepare = without_pilot) ->
         _early_stop_told(config, run, begun),
     ):
         made = prepare(config, run, runner, sink, halt)
-        plan = made and _score_and_plan(made, run, runner, sink, halt)
+        plan = None if made is None else _score_and_plan(made, run, runner, sink, halt)
     if made is None or plan is None:
         return _interrupted(config, run, halt, time.monotonic() - begun)
     return RunResult(0, run.uri, write_plan_outputs(made.config, run, plan))

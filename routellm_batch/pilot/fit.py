@@ -84,4 +84,5 @@ def _counts(table: pa.Table, name: str) -> tuple[int, ...]:
 
 
 def _numbers(table: pa.Table, name: str) -> NDArray[np.float64]:
-    return table.column(name).to_numpy().astype(np.float64)
+    found: NDArray[np.float64] = table.column(name).to_numpy().astype(np.float64)
+    return found

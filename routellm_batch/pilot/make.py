@@ -76,18 +76,20 @@ def make_pilot(place: Place, runner: Runner, sink: Sink, halt: Halt) -> dict[str
     purse = Purse(config, place.store, usd_to_nano(place.pilot.usd), only_notices(sink))
     answers = ask_both(purse, place.store.uri(SAMPLE), kept, sink)
     if isinstance(answers, AskResult):
-        return _stopped(answers, halt)
+        _stop(answers, halt)
+        return None
     label = config.label.column if config.label else None
     place.store.create(ANSWERS, to_parquet(answers_table(answers, label)))
     graded = grade_sample(config, place.pilot.grader, sample, answers, purse)
     if graded.stopped is not None:
-        return _stopped(graded.stopped, halt)
+        _stop(graded.stopped, halt)
+        return None
     place.store.create(OUTCOMES, to_parquet(graded.outcomes))
     fitted = fit(config, place.uri, graded.outcomes, place.pilot.seed)
     return _finish(place, sample, fitted, dict(graded.problems), sink)
 
 
-def _stopped(asked: AskResult, halt: Halt) -> None:
+def _stop(asked: AskResult, halt: Halt) -> None:
     """Stop as a run within the pilot did."""
     halt.stop("interrupted" if asked.exit_code == InterruptedRunError.exit_code else "errors", asked.lines[0])
 

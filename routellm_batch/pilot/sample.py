@@ -74,7 +74,7 @@ class Sampler:
 
     def draw(self) -> list[Drawn]:
         """Return the sample, in the order of shards and rows; fewer rows where there are fewer distinct prompts."""
-        sizes = np.bincount(self._strata(), weights=self._counts, minlength=STRATA)
+        sizes = np.bincount(self._strata(), weights=self._counts, minlength=STRATA).astype(np.float64)
         kept = self._without_repeats()
         parts = _parts(self.rows, sizes, np.array([len(kept[s]) for s in range(STRATA)]))
         mean = sizes[parts > 0].sum() / max(1, parts.sum())
@@ -89,7 +89,8 @@ class Sampler:
         """Return each bin's stratum, [BINS]: by the middle of its rows' ranks."""
         after = np.cumsum(self._counts)
         middle = (after - self._counts / 2) / max(1, after[-1])
-        return np.minimum((middle * STRATA).astype(np.int64), STRATA - 1)
+        found: NDArray[np.int64] = np.minimum((middle * STRATA).astype(np.int64), STRATA - 1)
+        return found
 
     def _without_repeats(self) -> list[NDArray[np.void]]:
         """Return each stratum's candidates, lowest hash first; a prompt that several strata hold counts in one."""
@@ -103,7 +104,8 @@ class Sampler:
 
 
 def _bins(scores: NDArray[np.float32]) -> NDArray[np.int64]:
-    return np.minimum(scores.astype(np.float64) * BINS, BINS - 1).astype(np.int64)
+    found: NDArray[np.int64] = np.minimum(scores.astype(np.float64) * BINS, BINS - 1).astype(np.int64)
+    return found
 
 
 def _lowest(candidates: NDArray[np.void], count: int) -> NDArray[np.void]:
