@@ -21,6 +21,8 @@ NAMES = (
     "whole_job",
     "rate",
     "fan_out",
+    "coverage",
+    "gain_per_dollar",
 )
 
 
