@@ -23,6 +23,8 @@ NAMES = (
     "fan_out",
     "graders",
     "commercial",
+    "coverage",
+    "gain_per_dollar",
 )
 
 

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from routellm_batch.calibration_maps import positions
 from routellm_batch.embedders import get_embedder
 from routellm_batch.evaluation.outcomes import Outcomes
 from routellm_batch.evaluation.pilot import draw_pilot
@@ -32,6 +33,8 @@ PAIRS = {
 """Name in a table → part of the files' names."""
 PENALTIES = Penalties(3.0, 300.0)
 """Of the simple fit; not chosen on these rows."""
+SPLITS = 3
+"""Times that the simple fit splits its rows into folds, to average over."""
 
 Floats = NDArray[np.float64]
 
@@ -108,7 +111,7 @@ def _grades(data: Recorded) -> tuple[Floats, Floats]:
 def simple_fit(
     data: Recorded, pilot: NDArray[np.int64], rest: NDArray[np.int64], seed: int
 ) -> tuple[Floats, Floats]:
-    """Fit outcome heads of fixed penalties, and once for each of five folds."""
+    """Fit outcome heads of fixed penalties, and three times once for each of five folds."""
     strong, weak = to_unit(data.outcomes.strong[pilot], data.outcomes.weak[pilot])
     n = len(pilot)
     rows = TrainingRows(
@@ -121,9 +124,32 @@ def simple_fit(
         held_out=np.zeros(n, dtype=np.bool_),
     )
     read = data.described[pilot]
-    fold, found = np.random.default_rng(seed).permutation(n) % FOLDS, np.zeros(n)
-    for number in range(FOLDS):
-        heads = fit_heads(rows, read, fold != number, PENALTIES, alpha=1)
-        found[fold == number] = heads.score(read[fold == number])
+    random, found = np.random.default_rng(seed), np.zeros(n)
+    for _ in range(SPLITS):
+        fold = random.permutation(n) % FOLDS
+        for number in range(FOLDS):
+            held = fold == number
+            scores = fit_heads(rows, read, ~held, PENALTIES, alpha=1).score(read[held])
+            found[held] += positions(scores, np.ones(len(scores)))  # Levels differ between folds.
     heads = fit_heads(rows, read, np.ones(n, dtype=np.bool_), PENALTIES, alpha=1)
-    return found, heads.score(data.described[rest])
+    return found / SPLITS, heads.score(data.described[rest])
+
+
+def pilot_fit(
+    data: Recorded, pilot: NDArray[np.int64], rest: NDArray[np.int64], seed: int
+) -> tuple[Floats, Floats]:
+    """Fit as a run's pilot does, without a prior."""
+    from routellm_batch.training.pilot_fit import PilotRows, fit_pilot
+
+    part, others = data.outcomes.take(pilot), data.outcomes.take(rest)
+    rows = PilotRows(part.prompts, part.strong, part.weak, np.ones(len(part)))
+    fitted = fit_pilot(rows, prior=None, embedder="static", seed=seed)
+    return fitted.out_of_fold, fitted.router.score(others.batch).astype(np.float64)
+
+
+FITS: Mapping[str, Fit] = {"simple": simple_fit, "pilot": pilot_fit}
+
+
+def chosen_fit() -> str:
+    """Return the name of the fit that ``PILOT_FIT`` asks for."""
+    return os.environ.get("PILOT_FIT", "simple")

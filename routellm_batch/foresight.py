@@ -1,12 +1,12 @@
 """What a pilot tells of one job's plan: how to rank its rows, what shares of them bring, and how sure their cost is. Pure.
 
 The pilot's rows stand for the job's: each has a position among them, and is ranked by the same function as the job's
-rows, read at positions instead of scores.
+rows, read at positions instead of scores. Intervals are for the whole job, in which the pilot's rows are: that these
+are known already would make them a little narrower, and is left out.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -53,20 +53,18 @@ class Foresight:
     """Of the job's rows, by their scores."""
     order: Floats
     """[N], what the pilot's rows are ranked by: the same, by their positions."""
-    rest: int
-    """Rows of the job that the pilot did not see."""
 
     def quality(self, shares: Sequence[float]) -> list[Quality]:
         """Return the predicted quality at some strong shares."""
-        return predict(self.calibration, shares, order=self.order, rest=self.rest)
+        return predict(self.calibration, shares, order=self.order)
 
     def random(self, shares: Sequence[float]) -> list[Quality]:
         """Return the same where as many rows are sent to the strong model at random."""
-        return predict_random(self.calibration, shares, rest=self.rest)
+        return predict_random(self.calibration, shares)
 
     def recover(self, target: float, confidence: float) -> RecoverChoice:
         """Return the least strong share that holds a target."""
-        return recover_share(self.calibration, target, confidence, order=self.order, rest=self.rest)
+        return recover_share(self.calibration, target, confidence, order=self.order)
 
     def cost_band(self, shares: Sequence[float]) -> list[tuple[float, float]] | None:
         """Return P10 and P90 of a plan's cost over its expected cost, at some strong shares; None without lengths.
@@ -83,10 +81,8 @@ class Foresight:
         for _ in range(REPLICATES):
             count = np.bincount(random.integers(0, rows, rows), minlength=rows)
             drawn.append(self._totals(self.lengths.fit(where, weight * count), shares, ranking))
-        stretch = math.sqrt(1 + (self.calibration.rows_heard / self.rest if self.rest else 0))
         lo, hi = np.quantile(np.array(drawn) / np.maximum(told, 1e-9), COST_BAND, axis=0)
-        low, high = np.minimum(1 + stretch * (lo - 1), 1), np.maximum(1 + stretch * (hi - 1), 1)
-        return [(max(0.0, float(one)), float(other)) for one, other in zip(low, high, strict=True)]
+        return [(min(1.0, float(one)), max(1.0, float(other))) for one, other in zip(lo, hi, strict=True)]
 
     def _totals(self, slopes: Mapping[Route, Slopes], shares: Sequence[float], ranking: Ranking) -> Floats:
         """Return the cost of the pilot's rows at some strong shares, [S]."""
@@ -105,7 +101,6 @@ def foresee(
     ends: Mapping[Route, Ends],
     order: Order,
     scores: NDArray[np.floating],
-    rows: int,
 ) -> Foresight:
     """See a pilot from one job.
 
@@ -115,25 +110,24 @@ def foresee(
         ends: route → price and limit.
         order: what rows are to be ranked by.
         scores: the job's, or many of them drawn at random.
-        rows: of the job.
 
     """
     knots, where = _knots(scores)
-    rest = max(1, rows - len(calibration))
     if lengths is None:
-        return Foresight(calibration, None, ends, BY_SCORE, np.array(calibration.scores), rest)
+        return Foresight(calibration, None, ends, BY_SCORE, np.array(calibration.scores))
     slopes = lengths.fit(_where(calibration), np.array(calibration.weight))
     costs = _costs(lengths, slopes, ends, knots, where)
     if order == "score":
         ranker = Ranker(costs=costs)
-        return Foresight(calibration, lengths, ends, ranker, np.array(calibration.scores), rest)
+        return Foresight(calibration, lengths, ends, ranker, np.array(calibration.scores))
     sizes, middle = np.array(lengths.estimated), _where(calibration)
     own = _costs(lengths, slopes, ends, GRID, GRID)
-    rate = _rate(calibration.gain_at(middle), own, sizes, middle)
+    more = _by_size(calibration, lengths)
+    rate = _rate(calibration.gain_at(middle) + more.read(sizes), own, sizes, middle)
     gain = Table(tuple(knots.tolist()), tuple(calibration.gain_at(where).tolist()))
-    pilot = Ranker(order, Table(tuple(GRID.tolist()), calibration.gains), rate, own)
+    pilot = Ranker(order, Table(tuple(GRID.tolist()), calibration.gains), more, rate, own)
     values = pilot.values(middle, sizes).astype(np.float64)
-    return Foresight(calibration, lengths, ends, Ranker(order, gain, rate, costs), values, rest)
+    return Foresight(calibration, lengths, ends, Ranker(order, gain, more, rate, costs), values)
 
 
 def _where(calibration: Calibration) -> Floats:
@@ -154,8 +148,7 @@ def _costs(
     lengths: Lengths, slopes: Mapping[Route, Slopes], ends: Mapping[Route, Ends], at: Floats, where: Floats
 ) -> dict[Route, AnswerCost]:
     """Return what calls are expected to cost, tabled by size, and by score at ``at``, whose positions are ``where``."""
-    least, most = min(lengths.estimated), max(lengths.estimated)
-    sizes = np.unique(np.geomspace(least + 1, most + 1, SIZES).round().astype(np.int64) - 1)
+    sizes, least = _sizes(lengths), min(lengths.estimated)
     by_size = lengths.design(sizes, np.full(len(sizes), 0.5))[:, 1]
     by_position = lengths.design(np.full(len(where), least), where)[:, 2]
     found: dict[Route, AnswerCost] = {}
@@ -172,6 +165,33 @@ def _costs(
             end.most,
         )
     return found
+
+
+def _sizes(lengths: Lengths) -> NDArray[np.int64]:
+    """Return sizes, evenly by their logarithms, from the pilot's least to its most."""
+    least, most = min(lengths.estimated), max(lengths.estimated)
+    return np.unique(np.geomspace(least + 1, most + 1, SIZES).round().astype(np.int64) - 1)
+
+
+def _by_size(calibration: Calibration, lengths: Lengths) -> Table:
+    """Return what a row's size adds to the gain that its score lets expect.
+
+    Where larger prompts gain more than their score says, to rank by gain over cost would hold their price against them
+    and not count what it buys. One slope on the log size, of which only what exceeds its own noise counts (James and
+    Stein's shrinkage).
+    """
+    weight, where = np.array(calibration.weight), _where(calibration)
+    size = lengths.design(np.array(lengths.estimated), where)[:, 1]
+    left = calibration.gain_rows - calibration.gain_at(where)
+    left = left - np.average(left, weights=weight)
+    size = size - np.average(size, weights=weight)
+    spread = float(weight @ size**2)
+    slope = float(weight @ (size * left)) / spread if spread > 0 else 0.0
+    noise = float(weight**2 @ (size * (left - slope * size)) ** 2) / spread**2 if spread > 0 else 0.0
+    slope *= max(0.0, 1 - noise / slope**2) if slope else 0.0
+    sizes = _sizes(lengths)
+    added = slope * lengths.design(sizes, np.full(len(sizes), 0.5))[:, 1]
+    return Table(tuple(sizes.astype(float).tolist()), tuple(added.tolist()))
 
 
 def _rate(gain: Floats, costs: Mapping[Route, AnswerCost], sizes: NDArray[np.int64], where: Floats) -> float:

@@ -93,6 +93,8 @@ class Ranker:
     order: Order = "score"
     gain: Table | None = None
     """Score → expected gain, strong − weak; None where rows are ordered by score."""
+    more: Table | None = None
+    """Estimated input tokens → what a row's size adds to that gain."""
     rate_nano: float = 0.0
     """Nano-dollars for a whole unit of gain at which a row has the key of one half."""
     costs: Mapping[Route, AnswerCost] | None = None
@@ -110,7 +112,8 @@ class Ranker:
         size = np.asarray(tokens, dtype=np.int64)
         strong, weak = (self.costs[route].nano(size, single) for route in ROUTES)
         extra = np.maximum(strong - weak, 0).astype(np.float64)
-        worth = np.maximum(self.gain.read(single), 0) * self.rate_nano
+        gain = self.gain.read(single) + (self.more.read(size) if self.more else 0.0)
+        worth = np.maximum(gain, 0) * self.rate_nano
         total = worth + extra
         part = worth / np.where(total > 0, total, 1.0)
         last = np.nan_to_num(single.astype(np.float64), nan=0.0) * LAST
@@ -125,13 +128,12 @@ class Ranker:
         """Read it back; a plan of a version that had none ranks by score."""
         if fields is None:
             return BY_SCORE
-        gain, costs = fields["gain"], fields["costs"]
-        return cls(
-            fields["order"],
-            None if gain is None else Table.from_fields(gain),
-            fields["rate_nano"],
-            None if costs is None else {route: AnswerCost.from_fields(costs[route]) for route in ROUTES},
+        gain, more = (
+            None if fields[name] is None else Table.from_fields(fields[name]) for name in ("gain", "more")
         )
+        costs = fields["costs"]
+        known = None if costs is None else {route: AnswerCost.from_fields(costs[route]) for route in ROUTES}
+        return cls(fields["order"], gain, more, fields["rate_nano"], known)
 
 
 BY_SCORE = Ranker()
