@@ -23,7 +23,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("stages",),
     (
         *("pipeline", "call_stage", "overrun", "dispatch", "outputs", "servers", "training", "evaluation"),
-        *("grading", "ask", "judging", "judge_pairs"),
+        *("grading", "ask", "judging", "judged", "judge_pairs"),
     ),
     ("cli", "cli_endpoint", "cli_router"),
 )
