@@ -15,6 +15,7 @@ import pyarrow as pa
 from routellm_batch.ask import Ask, AskResult, plan_ask
 from routellm_batch.config import Config, identity
 from routellm_batch.config_grader import JudgePairsConfig
+from routellm_batch.endpoints.keys import resolve_key
 from routellm_batch.errors import BudgetError, BudgetStopError, ConfigError, DataError, RunMismatchError
 from routellm_batch.events import Sink
 from routellm_batch.grading import check_reference
@@ -87,6 +88,10 @@ def _checked(config: Config) -> tuple[JudgePairsConfig, int]:
         raise ConfigError("endpoints.weak.model", "is the strong one's too, so no battle could name a winner")
     if "{date}" in config.run.id and config.run.date is None:
         raise ConfigError("run.id", "has {date}: give run.date=YYYY-MM-DD, so that the same command goes on")
+    recorded = {"strong": config.judge.strong_answer, "weak": config.judge.weak_answer, "judge": None}
+    for name in (name for name, column in recorded.items() if column is None):
+        # Now, and not when its turn comes: by then the others have been paid for.
+        resolve_key(getattr(config.endpoints, name).api_key, f"endpoints.{name}.api_key")
     return config.judge, usd_to_nano(config.budget.hard_cap_usd)
 
 

@@ -13,6 +13,7 @@ from helpers.stub import Answer, Call, interrupting, stub_server
 from routellm_batch.ask import Ask, AskResult, ask, ask_config, plan_ask
 from routellm_batch.config import ColumnsConfig, Config
 from routellm_batch.errors import BudgetError, ConfigError
+from routellm_batch.servers import base_urls
 from routellm_batch.types import RowId
 
 ROWS = 12
@@ -87,6 +88,19 @@ def test_spent_is_what_was_billed(tmp_path: Path) -> None:
     assert (ROWS, sum(line["nano"] for line in billed)) == (len(billed), first.spent_nano)
     assert (first.spent_nano, answers(first)) == (again.spent_nano, answers(again))
     assert first.spent_nano < 2 * planned
+
+
+def test_one_endpoint_on_both_routes_has_one_server(tmp_path: Path) -> None:
+    """A simulated endpoint that answers both routes is started once, so that its limit and log are one."""
+    simulated = {
+        "kind": "simulated",
+        "model": "m",
+        "price": {"input": 1, "output": 2},
+        "params": {"max_completion_tokens": 64},
+    }
+    config = ask_config(asking(tmp_path, job_config(tmp_path, endpoints__weak=simulated), "weak"))
+    with base_urls(config) as urls:
+        assert urls["strong"] == urls["weak"]
 
 
 def test_an_interrupted_ask_goes_on(tmp_path: Path) -> None:

@@ -143,6 +143,26 @@ def test_recorded_answers_are_not_asked(tmp_path: Path) -> None:
     assert [{"prompt_id": "r0001", "problem": "no_answer"}] == table(result, "unlabelled")
 
 
+def test_replayed_answers_are_judged(tmp_path: Path) -> None:
+    """Answers may come from a replay endpoint; a prompt that it does not know is unlabelled."""
+    write_prompts(
+        tmp_path / "known.parquet",
+        [prompt(n) for n in range(3)],
+        said=[f"strong-model {n}" for n in range(3)],
+    )
+    replay = {
+        "kind": "replay",
+        "model": "strong-model",
+        "price": {"input": 1, "output": 1},
+        "params": {"max_completion_tokens": 64},
+        "replay": {"uri": str(tmp_path / "known.parquet"), "answer": "said"},
+    }
+    with job(tmp_path, endpoint(lambda _: "[[C]]"), 4) as stub:
+        result = go(config(tmp_path, stub.base_url, endpoints__strong=replay))
+    assert (3, 3) == (result.exit_code, len(table(result, "outcomes")))
+    assert [{"prompt_id": "r0003", "problem": "no_answer"}] == table(result, "unlabelled")
+
+
 def test_a_preference_for_a_side_is_a_tie(tmp_path: Path) -> None:
     """A judge that always prefers answer A makes ties, which are counted."""
     with job(tmp_path, endpoint(lambda _: "[[A]]"), 4) as stub:
@@ -245,6 +265,7 @@ def test_another_job_under_the_same_id_is_refused(tmp_path: Path) -> None:
             "endpoints.weak.model: is the strong one's too",
         ),
         ({"run__id": "j-{date}"}, ConfigError, "run.id: has {date}"),
+        ({"endpoints__judge__api_key": "env:NO_SUCH_KEY_HERE"}, ConfigError, "endpoints.judge.api_key"),
         ({"judge": {"strong_answer": "no"}}, DataError, "column 'no': no such column"),
         ({"judge": {"reference": "no"}}, DataError, "column 'no': no such column"),
         ({"judge": {"reference": "empty"}}, DataError, "column 'empty': every reference is null"),

@@ -73,6 +73,10 @@ def _write(folder: Path, tree: Any) -> Path:
             {"pilot": {"usd": 5, "grader": {"kind": "judge"}}},
             "endpoints.judge is missing: pilot.grader needs",
         ),
+        (
+            {"endpoints__weak": {**SIMULATED, "simulate": {"replies": {"[[A]]": 0}}}},
+            "endpoints.weak.simulate: replies need a weight above 0",
+        ),
         ({"judge": {}}, "endpoints.judge is missing: judge needs its model and price"),
         (
             {"judge": {}, "endpoints__judge": SIMULATED},

@@ -104,6 +104,15 @@ def test_right_answer_is_the_last_line() -> None:
     assert not any(letter.isdigit() for letter in body)
 
 
+def test_replies_close_answers_as_often_as_asked() -> None:
+    """A simulated judge ends with one of its verdicts, alone in the last line, in proportion to the weights."""
+    model = SimulatedModel(SimulateSpec(replies={"[[A]]": 3, "[[B]]": 1, "never": 0}))
+    told = [model.decide(_ask(f"Prompt {n}", 200), str(n), n, 0).answer for n in range(4000)]
+    found = Counter(answer.splitlines()[-1] for answer in told)
+    assert {"[[A]]", "[[B]]"} == set(found)
+    assert found["[[A]]"] / 4000 == pytest.approx(0.75, abs=0.03)
+
+
 @pytest.mark.parametrize(
     ("max_tokens", "expected"),
     [(1, ("1234", True)), (2, ("123456", True)), (3, ("123456", True)), (4, ("Answer: 123456", True))],
