@@ -75,10 +75,10 @@ def _choose(rows: TrainingRows, leaned: Floats, task: NDArray[np.int64], seed: i
     rankings = [[Ranking(scores[mine]) for mine in members] for scores in leaned]
     gain = (rows.strong - rows.weak) * rows.weight
     random = np.random.default_rng(seed)
-    draws = [np.ones(len(rows))]
-    draws += [
-        np.bincount(random.integers(0, len(rows), len(rows)), minlength=len(rows)) for _ in range(SAMPLES)
-    ]
+    draws: list[Floats] = [np.ones(len(rows))]
+    for _ in range(SAMPLES):
+        drawn = np.bincount(random.integers(0, len(rows), len(rows)), minlength=len(rows))
+        draws.append(drawn.astype(np.float64))
     found = np.array(
         [[_recovered(r, gain, count, members) for r in rankings] for count in draws]
     )  # [1 + S, L]

@@ -30,11 +30,12 @@ training, so it can't be fitted to the training tasks.
 {table}
 
 No choice was made by a score on the evaluation sets, but they were not unknown: that prompt length does well on MMLU and
-GSM8K was known since the first version and is why a lean was tried at all; and while the rule was being settled, the figures
-of these weights on the evaluation sets had been printed (full-curve APGR on MMLU .557, .568, .573, .576, .577 and on GSM8K .526,
-.550, .568, .589, .601 for weights 0, .25, .5, 1 and 2). The rule at first took the largest weight within one standard error,
-whether or not those below it were; that gave .5 with dev rows among the training rows and 2 without, and was replaced by the
-rule above, which gives .5 both ways. A larger weight would have looked better on MMLU and GSM8K, and worse on MT-Bench.
+GSM8K was known since the first version and is why a lean was tried at all; and while the rule was being settled, the
+figures of these weights on the evaluation sets had been printed (full-curve APGR on MMLU .557, .568, .573, .576, .577 and
+on GSM8K .526, .550, .568, .589, .601 for weights 0, .25, .5, 1 and 2). The rule at first took the largest weight within
+one standard error, whether or not those below it were; that gave .5 with dev rows among the training rows and 2 without,
+and was replaced by the rule above, which gives .5 both ways. A larger weight would have looked better on MMLU and GSM8K,
+and worse on MT-Bench.
 
     python jobs/train_router.py --recipe outcome-v2 --data DATA --out DIR"""
 

@@ -109,7 +109,8 @@ def _wins(rankings: Sequence[Ranking], gain: Floats, weight: Floats, seed: int) 
     for count in _samples(len(gain), weight, seed):
         found = [_recovered(ranking, gain, count) for ranking in rankings]
         won[int(np.argmax(found))] += 1
-    return won / won.sum()
+    parts: Floats = won / won.sum()
+    return parts
 
 
 def _recovered(ranking: Ranking, gain: Floats, count: Floats) -> float:

@@ -206,7 +206,7 @@ def _learn_unseen(labels: Labels, fold: NDArray[np.int64], seed: int) -> tuple[F
         for which, penalties in enumerate(PENALTIES):
             heads[which, here] = fit_heads(seen, penalties).score(unseen.described)
         found[here] = learn(seen, PENALTIES[0], seed).predict(unseen)
-    best = best_of(heads, labels.gain, labels.weight, seed=seed)
+    best = best_of(list(heads), labels.gain, labels.weight, seed=seed)
     found[:, MEMBERS.index("heads")] = heads[best]
     return found, PENALTIES[best]
 
