@@ -1,4 +1,4 @@
-"""What a pilot fits: logistic heads and a forest, blended with plain length and the shipped router.
+"""What a pilot fits: logistic heads, a forest and neighbours, blended with plain length and the shipped router.
 
     score = σ(Σ_m w_m · (raw_m − μ_m) / d_m)
 
@@ -8,7 +8,7 @@ few labels most of the weight is on members that need none.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,7 @@ from routellm_batch.protocols import Embedder
 from routellm_batch.routers.features import FEATURES, surface_features
 from routellm_batch.routers.forest import Forest
 from routellm_batch.routers.heads import Heads, sigmoid
+from routellm_batch.routers.knn import Index
 from routellm_batch.routers.outcome import OutcomeRouter
 from routellm_batch.routers.wording import WORDING, wording
 from routellm_batch.types import PromptBatch
@@ -30,8 +31,9 @@ PRIOR = ("prior_strong", "prior_weak", "prior_score")
 TABLE = (*FEATURES, *WORDING, *PRIOR)
 """Columns that every member may read beside embeddings."""
 LENGTH, SHIPPED = TABLE.index("log_chars"), TABLE.index("prior_score")
-MEMBERS = ("heads", "forest", "length", "prior")
-"""In the order of the weights."""
+MEMBERS = ("heads", "forest", "knn", "length", "prior")
+"""In the order of the weights; the first ``LEARNED`` learn from labels."""
+LEARNED = 3
 EDGE = 1e-6
 """Probabilities are kept so far from 0 and 1 before their log-odds."""
 
@@ -73,24 +75,43 @@ def read(texts: Sequence[str], embedder: Embedder, static: Embedder, prior: Outc
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Trees:
-    """A forest on a few directions of the static embedding, and the table."""
+class Learned:
+    """What was learned from a pilot's labels."""
 
+    heads: Heads
+    """On embeddings and the table."""
     centre: Floats
-    """[S], subtracted from embeddings."""
+    """[S], subtracted from static embeddings: what all prompts of a job share tells none apart."""
     basis: Floats
-    """[S, P], directions."""
+    """[S, P], the directions that trees look along."""
     forest: Forest
-    """On P + C columns."""
+    """On P + C columns; says the gain."""
+    index: Index
+    """Of the pilot's own prompts, their embeddings centred."""
 
     def predict(self, reading: Reading) -> Floats:
-        """Return what the trees say, [B]."""
-        return self.forest.predict(tree_columns(reading, self.centre, self.basis))
+        """Return what heads, forest and neighbours say of the gain, [B, 3]."""
+        centred = centre(reading.exact, self.centre)
+        return np.column_stack(
+            [
+                self.heads.score(reading.described),
+                self.forest.predict(tree_columns(reading, self.centre, self.basis)),
+                self.index.score(centred),
+            ]
+        )
 
 
-def tree_columns(reading: Reading, centre: Floats, basis: Floats) -> Floats:
+def centre(exact: Floats, mean: Floats) -> NDArray[np.float32]:
+    """Return embeddings around their mean, of unit length again; zeros stay zeros."""
+    moved = exact - mean
+    length = np.linalg.norm(moved, axis=1, keepdims=True)
+    unit: NDArray[np.float32] = (moved / np.where(length > 0, length, 1)).astype(np.float32)
+    return unit
+
+
+def tree_columns(reading: Reading, mean: Floats, basis: Floats) -> Floats:
     """Return what trees look at, [B, P + C]."""
-    return np.hstack([(reading.exact - centre) @ basis, reading.table])
+    return np.hstack([(reading.exact - mean) @ basis, reading.table])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,14 +119,14 @@ class Blend:
     """Weights and constants, one for each of ``MEMBERS``."""
 
     weight: Floats
-    """[4]; all zero where nothing is known of any order, and then every score is .5."""
+    """[M]; all zero where nothing is known of any order, and then every score is .5."""
     mean: Floats
-    """[4], μ."""
+    """[M], μ."""
     deviation: Floats
-    """[4], d; positive."""
+    """[M], d; positive."""
 
     def combine(self, raw: Floats) -> Floats:
-        """Return scores [B] in [0, 1] of the members' numbers [B, 4]."""
+        """Return scores [B] in [0, 1] of the members' numbers [B, M]."""
         return sigmoid(((raw - self.mean) / self.deviation) @ self.weight)
 
 
@@ -115,10 +136,8 @@ class BlendRouter:
 
     blend: Blend
     """How the members are weighed."""
-    heads: Heads | None
-    """On embeddings and the table; None where they have no weight."""
-    trees: Trees | None
-    """None where they have no weight."""
+    learned: Learned | None
+    """None where nothing that was learned has a weight."""
     prior: OutcomeRouter | None
     """The shipped router, on the static embedder; None: there was none."""
     embedder: Embedder
@@ -136,7 +155,9 @@ class BlendRouter:
 
         """
         reading = read(batch.texts, self.embedder, self.static, self.prior)
-        scores = self.blend.combine(members(reading, self.heads, self.trees))
+        scores = self.blend.combine(
+            members(reading, None if self.learned is None else self.learned.predict(reading))
+        )
         if not np.isfinite(scores).all():
             raise CheckpointError(
                 "router 'outcome' gave a score that is not a number; its weights are unusable"
@@ -144,13 +165,8 @@ class BlendRouter:
         return scores.astype(np.float32)
 
 
-def members(reading: Reading, heads: Heads | None, trees: Trees | None) -> Floats:
-    """Return each member's number for each row, [B, 4]; zeros for a member that is not there."""
-    nothing = np.zeros(len(reading.table))
-    found: Mapping[str, Floats] = {
-        "heads": nothing if heads is None else heads.score(reading.described),
-        "forest": nothing if trees is None else trees.predict(reading),
-        "length": reading.table[:, LENGTH],
-        "prior": reading.table[:, SHIPPED],
-    }
-    return np.column_stack([found[name] for name in MEMBERS])
+def members(reading: Reading, learned: Floats | None) -> Floats:
+    """Return each member's number for each row, [B, M]; zeros for what was not learned."""
+    if learned is None:
+        learned = np.zeros((len(reading.table), LEARNED))
+    return np.hstack([learned, reading.table[:, [LENGTH, SHIPPED]]])

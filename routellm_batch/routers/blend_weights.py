@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import fields as fields_of
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,16 +11,19 @@ from numpy.typing import NDArray
 from routellm_batch.embedders import get_embedder
 from routellm_batch.errors import CheckpointError
 from routellm_batch.protocols import Embedder
-from routellm_batch.routers.blend import MEMBERS, TABLE, Blend, BlendRouter, Trees
+from routellm_batch.routers.blend import MEMBERS, TABLE, Blend, BlendRouter, Learned
 from routellm_batch.routers.checkpoint import Tensors, described, save_checkpoint, take
 from routellm_batch.routers.features import FEATURES
 from routellm_batch.routers.forest import Forest
+from routellm_batch.routers.knn import Index
 from routellm_batch.routers.outcome import OutcomeRouter
 from routellm_batch.routers.outcome_weights import take_heads, take_lean
 
 KIND = "blend"
 """How the manifest of a checkpoint of the ``outcome`` router says that it is this."""
-FOREST = {"root": None, "column": None, "threshold": None, "left": None, "right": None, "value": None}
+HEADS = ("weight", "bias", "mean", "scale")
+FOREST = ("root", "column", "threshold", "left", "right", "value")
+INDEX = ("vectors", "gain")
 
 
 def load_blend(location: str, fields: Mapping[str, Any], tensors: Tensors, embedder: Embedder) -> BlendRouter:
@@ -45,16 +47,13 @@ def load_blend(location: str, fields: Mapping[str, Any], tensors: Tensors, embed
     )
     if not (blend.deviation > 0).all():
         raise CheckpointError(f"{location}: a deviation is not positive")
-    prior = heads = None
+    prior = None
     if known := fields.get("prior"):
         size = (static.width + len(FEATURES), len(FEATURES))
         shipped = take_heads(location, known, tensors, size, "prior.")
         prior = OutcomeRouter(shipped, static, take_lean(location, known))
-    if known := fields.get("heads"):
-        size = (embedder.width + len(TABLE), len(TABLE))
-        heads = take_heads(location, known, tensors, size, "heads.")
-    trees = _trees(location, fields, tensors, static.width) if "depth" in fields else None
-    return BlendRouter(blend, heads, trees, prior, embedder, static)
+    learned = _learned(location, fields["learned"], tensors, embedder) if "learned" in fields else None
+    return BlendRouter(blend, learned, prior, embedder, static)
 
 
 def save_blend(out: str, router: BlendRouter, *, name: str, trained: Mapping[str, Any], card: str) -> None:
@@ -73,37 +72,44 @@ def save_blend(out: str, router: BlendRouter, *, name: str, trained: Mapping[str
         "members": list(MEMBERS),
         "static": described(router.static),
     }
-    known = {"heads": router.heads, "prior": None if router.prior is None else router.prior.heads}
-    for part, heads in known.items():
-        if heads is not None:
-            fields[part] = {"alpha": heads.alpha}
-            tensors |= {f"{part}.{n}": getattr(heads, n) for n in ("weight", "bias", "mean", "scale")}
-    if router.prior is not None and router.prior.lean is not None:
-        fields["prior"]["lean"] = router.prior.lean.fields()
-    if router.trees is not None:
-        fields["depth"] = router.trees.forest.depth
-        tensors |= {"trees.centre": router.trees.centre, "trees.basis": router.trees.basis}
-        tensors |= {f"forest.{n}": getattr(router.trees.forest, n) for n in FOREST}
+    if router.prior is not None:
+        fields["prior"] = {"alpha": router.prior.heads.alpha}
+        tensors |= _parts("prior.", router.prior.heads, HEADS)
+        if router.prior.lean is not None:
+            fields["prior"]["lean"] = router.prior.lean.fields()
+    if (learned := router.learned) is not None:
+        settings = {"depth": learned.forest.depth, "k": learned.index.k, "prior": learned.index.prior}
+        fields["learned"] = {"alpha": learned.heads.alpha, **settings}
+        tensors |= _parts("heads.", learned.heads, HEADS) | _parts("forest.", learned.forest, FOREST)
+        tensors |= _parts("index.", learned.index, INDEX) | _parts("learned.", learned, ("centre", "basis"))
     fields["trained"] = dict(trained)
     save_checkpoint(out, tensors, router.embedder, router="outcome", name=name, card=card, fields=fields)
 
 
-def _trees(location: str, fields: Mapping[str, Any], tensors: Tensors, width: int) -> Trees:
-    centre = _floats(tensors, "trees.centre", (width,), location)
-    basis = _floats(tensors, "trees.basis", (width, None), location)
-    column = take(tensors, "forest.column", (None,), location)
-    shapes = {**dict.fromkeys(FOREST, column.shape), "root": (None,)}
-    found = {n: take(tensors, f"forest.{n}", shape, location) for n, shape in shapes.items()}
-    depth = fields["depth"]
-    nodes, columns = len(column), basis.shape[1] + len(TABLE)
-    inside = (
-        all(((found[n] >= 0) & (found[n] < nodes)).all() for n in ("root", "left", "right"))
-        and ((column >= 0) & (column < columns)).all()
-    )
-    if not (isinstance(depth, int) and depth >= 0 and len(found["root"]) and inside):
+def _parts(prefix: str, whole: object, names: Sequence[str]) -> dict[str, NDArray[Any]]:
+    return {prefix + name: getattr(whole, name) for name in names}
+
+
+def _learned(location: str, fields: Mapping[str, Any], tensors: Tensors, embedder: Embedder) -> Learned:
+    static = get_embedder("static")
+    size = (embedder.width + len(TABLE), len(TABLE))
+    heads = take_heads(location, fields, tensors, size, "heads.")
+    centre = _floats(tensors, "learned.centre", (static.width,), location)
+    basis = _floats(tensors, "learned.basis", (static.width, None), location)
+    vectors = take(tensors, "index.vectors", (None, static.width), location)
+    gain = take(tensors, "index.gain", (len(vectors),), location)
+    nodes = take(tensors, "forest.column", (None,), location).shape
+    shapes = {**dict.fromkeys(FOREST, nodes), "root": (None,)}
+    trees = {n: take(tensors, f"forest.{n}", shape, location) for n, shape in shapes.items()}
+    depth, k, prior = (fields.get(name) for name in ("depth", "k", "prior"))
+    columns = basis.shape[1] + len(TABLE)
+    leads = all(((trees[n] >= 0) & (trees[n] < nodes[0])).all() for n in ("root", "left", "right"))
+    leads &= bool(((trees["column"] >= 0) & (trees["column"] < columns)).all() and len(trees["root"]))
+    if not (leads and isinstance(depth, int) and 0 <= depth <= nodes[0]):
         raise CheckpointError(f"{location}: its forest leads nowhere")
-    forest = Forest(**{f.name: found[f.name] for f in fields_of(Forest) if f.name != "depth"}, depth=depth)
-    return Trees(centre, basis, forest)
+    if not (isinstance(k, int) and k > 0 and isinstance(prior, int | float) and prior > 0):
+        raise CheckpointError(f"{location}: its manifest holds no positive k and prior")
+    return Learned(heads, centre, basis, Forest(**trees, depth=depth), Index(vectors, gain, k, float(prior)))
 
 
 def _floats(tensors: Tensors, name: str, shape: tuple[int | None, ...], location: str) -> NDArray[np.float64]:

@@ -9,7 +9,7 @@ from routellm_batch.routers.checkpoint import load_tensors
 from routellm_batch.routers.outcome_weights import load_heads
 from routellm_batch.routers.settings import RouterSettings
 
-DEFAULT_CHECKPOINT = "builtin:outcome-v1"
+DEFAULT_CHECKPOINT = "builtin:outcome-v2"
 
 
 class Outcome:

@@ -97,7 +97,7 @@ def train_sources(
         raise ConfigError("data", "no file to train on")
     rows = read_sources(sources)
     router, choice = fit_router(rows, embedder=embedder, seed=seed)
-    counts = [_count(source, number, rows) for number, source in enumerate(sources)]
+    counts = [source_count(source, number, rows) for number, source in enumerate(sources)]
     report = TrainReport(out, seed, counts, choice)
     text = card(report, router) if card else model_card(name, report.fields())
     save_heads(out, router, name=name, trained=report.fields(), card=text)
@@ -117,7 +117,8 @@ def fit_router(
     return OutcomeRouter(heads, reader), choice
 
 
-def _count(source: Source, number: int, rows: TrainingRows) -> SourceCount:
+def source_count(source: Source, number: int, rows: TrainingRows) -> SourceCount:
+    """Count what a source gave to rows that were read."""
     mine = rows.file == number
     held_out = int(np.count_nonzero(mine & rows.held_out))
     file = source.uri.rstrip("/").rpartition("/")[2]

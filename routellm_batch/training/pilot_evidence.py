@@ -17,22 +17,21 @@ from routellm_batch.metrics import Ranking
 from routellm_batch.routers.blend import MEMBERS, Blend, Floats
 
 SAMPLES = 200
-ALPHAS = (0.0, 0.25, 0.5, 0.75, 1.0)
-FITTED = ("heads", "forest")
 BASELINES = ("length", "prior")
+FITTED: Mapping[str, float] = {"heads": 0.5, "forest": 1, "knn": 0.5}
 CANDIDATES: tuple[Mapping[str, float], ...] = (
-    {"heads": 1, "forest": 1},
-    {"heads": 1, "forest": 1, "length": 0.5},
-    {"heads": 1, "forest": 1, "prior": 0.5},
-    {"heads": 1, "forest": 1, "length": 0.5, "prior": 0.5},
-    {"heads": 1, "forest": 1, "length": 1, "prior": 1},
+    FITTED,
+    {**FITTED, "length": 0.5},
+    {**FITTED, "prior": 0.5},
+    {**FITTED, "length": 0.5, "prior": 0.5},
+    {**FITTED, "length": 1, "prior": 1},
     {"length": 1},
     {"prior": 1},
     {"length": 1, "prior": 1},
 )
 """Weights of standardised members."""
-TRUSTED = 0.5
-"""Where candidates without any fitted member win more samples than this, the fitted ones are left out."""
+TRUSTED = 0.1
+"""Where candidates with a fitted member win a smaller part of the samples than this, the fitted ones are left out."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,7 +54,7 @@ def weigh(raw: Floats, gain: Floats, weight: Floats, available: Sequence[str], *
     """Weigh the members.
 
     Args:
-        raw: [N, 4], the members' numbers for rows that they did not see.
+        raw: [N, M], the members' numbers for rows that they did not see.
         gain: [N], strong − weak; its weighted mean is positive.
         weight: [N], of each row.
         available: the members that there are.
@@ -65,7 +64,7 @@ def weigh(raw: Floats, gain: Floats, weight: Floats, available: Sequence[str], *
     mean, deviation = standards(raw)
     z = (raw - mean) / deviation
     usable = [c for c in CANDIDATES if set(c) <= set(available)]
-    vectors = np.array([[c.get(name, 0.0) for name in MEMBERS] for c in usable])  # [C, 4]
+    vectors = np.array([[c.get(name, 0.0) for name in MEMBERS] for c in usable])  # [C, M]
     columns = z @ vectors.T
     spread = columns.std(axis=0)
     vectors /= np.where(spread > 0, spread, 1)[:, None]  # Equal say for equal shares.
@@ -88,25 +87,9 @@ def weigh(raw: Floats, gain: Floats, weight: Floats, available: Sequence[str], *
     )
 
 
-def choose_alpha(learned: Sequence[Floats], gain: Floats, weight: Floats, *, seed: int) -> float:
-    """Return α of α · strong − weak, averaged over what is best in each sample.
-
-    Noise in what is learned of a strong model that is mostly right can cost more than the little it tells; how much is
-    for the pilot to say.
-
-    Args:
-        learned: [N, 2] each, expected scores of both models for rows that a member did not see.
-        gain: [N], strong − weak.
-        weight: [N].
-        seed: of the samples.
-
-    """
-    rankings = []
-    for alpha in ALPHAS:
-        columns = np.column_stack([pair @ np.array([alpha, -1.0]) for pair in learned])
-        mean, deviation = standards(columns)
-        rankings.append(Ranking(((columns - mean) / deviation).sum(axis=1)))
-    return float(_wins(rankings, gain, weight, seed) @ np.array(ALPHAS))
+def best_of(scores: Sequence[Floats], gain: Floats, weight: Floats, *, seed: int) -> int:
+    """Return which of some scores [N] recovers most in most samples."""
+    return int(np.argmax(_wins([Ranking(one) for one in scores], gain, weight, seed)))
 
 
 def standards(raw: Floats) -> tuple[Floats, Floats]:
@@ -126,7 +109,8 @@ def _wins(rankings: Sequence[Ranking], gain: Floats, weight: Floats, seed: int) 
     for count in _samples(len(gain), weight, seed):
         found = [_recovered(ranking, gain, count) for ranking in rankings]
         won[int(np.argmax(found))] += 1
-    return won / won.sum()
+    parts: Floats = won / won.sum()
+    return parts
 
 
 def _recovered(ranking: Ranking, gain: Floats, count: Floats) -> float:

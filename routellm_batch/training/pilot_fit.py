@@ -18,13 +18,12 @@ from routellm_batch.config_embedder import EmbedderConfig
 from routellm_batch.embedders import get_embedder
 from routellm_batch.errors import ConfigError, DataError
 from routellm_batch.protocols import Router
-from routellm_batch.routers.blend import MEMBERS, Blend, BlendRouter, Floats, members, read
+from routellm_batch.routers.blend import LEARNED, MEMBERS, Blend, BlendRouter, Floats, members, read
 from routellm_batch.routers.blend_weights import save_blend
-from routellm_batch.routers.heads import combine
 from routellm_batch.routers.outcome import OutcomeRouter
 from routellm_batch.training.fitting import Penalties
-from routellm_batch.training.pilot_evidence import Evidence, choose_alpha, standards, weigh
-from routellm_batch.training.pilot_members import Labels, fit_heads, grow
+from routellm_batch.training.pilot_evidence import Evidence, best_of, standards, weigh
+from routellm_batch.training.pilot_members import Labels, fit_heads, learn
 from routellm_batch.training.rows import to_unit
 
 PENALTIES = tuple(
@@ -38,7 +37,7 @@ PENALTIES = tuple(
         (3.0, 100.0),
     )
 )
-"""Of the heads; the one that predicts rows held out best is taken."""
+"""Of the heads; what recovers most on rows held out is taken."""
 FEWEST, FEWEST_DIFFERENT = 40, 8
 """Least distinct prompts, and least rows where the models differ, to fit anything at all."""
 FOLDS, MANY_FOLDS, SMALL = 5, 10, 600
@@ -157,11 +156,11 @@ def _too_little(labels: Labels, prompts: Sequence[str]) -> str:
 def _fall_back(labels: Labels, problem: str, prior: OutcomeRouter | None, reader: Any) -> PilotFit:
     """Return the shipped router, or length where there is none."""
     chosen = "length" if prior is None else "prior"
-    raw = members(labels.reading, None, None)
+    raw = members(labels.reading, None)
     blend = Blend((np.array(MEMBERS) == chosen).astype(np.float64), *standards(raw))
     what = "prompt length" if prior is None else "the router given as prior"
     return PilotFit(
-        router=BlendRouter(blend, None, None, prior, reader, get_embedder("static")),
+        router=BlendRouter(blend, None, prior, reader, get_embedder("static")),
         out_of_fold=blend.combine(raw),
         chosen=chosen,
         reason=f"Not fitted: {problem}; prompts are ranked by {what}.",
@@ -172,18 +171,14 @@ def _fall_back(labels: Labels, problem: str, prior: OutcomeRouter | None, reader
 def _fit(
     labels: Labels, fold: NDArray[np.int64], prior: OutcomeRouter | None, reader: Any, seed: int
 ) -> PilotFit:
-    heads, forest, penalties = _learn_unseen(labels, fold, seed)
-    alpha = choose_alpha([heads, forest], labels.gain, labels.weight, seed=seed)
-    raw = members(labels.reading, None, None)
-    raw[:, MEMBERS.index("heads")] = combine(heads, alpha)
-    raw[:, MEMBERS.index("forest")] = forest @ np.array([alpha, -1.0])
+    unseen, penalties = _learn_unseen(labels, fold, seed)
+    raw = members(labels.reading, unseen)
     available = MEMBERS if prior is not None else [name for name in MEMBERS if name != "prior"]
     evidence = weigh(raw, labels.gain, labels.weight, available, seed=seed)
     fitted = evidence.chosen == "fitted"
     router = BlendRouter(
         blend=evidence.blend,
-        heads=fit_heads(labels, penalties, alpha) if fitted else None,
-        trees=grow(labels, seed).keep(alpha) if fitted else None,
+        learned=learn(labels, penalties, seed) if fitted else None,
         prior=prior,
         embedder=reader,
         static=get_embedder("static"),
@@ -192,7 +187,6 @@ def _fit(
         "rows": len(labels.gain),
         "folds": int(fold.max()) + 1,
         "penalties": {"embedding": penalties.embedding, "table": penalties.features},
-        "alpha": alpha,
         "weights": _named(evidence.blend.weight),
         "quality": dict(evidence.quality),
         "interval": list(evidence.interval),
@@ -202,18 +196,19 @@ def _fit(
     return PilotFit(router, evidence.blend.combine(raw), evidence.chosen, _reason(evidence), facts)
 
 
-def _learn_unseen(labels: Labels, fold: NDArray[np.int64], seed: int) -> tuple[Floats, Floats, Penalties]:
-    """Return both models' expected scores by heads and by a forest that saw neither row nor prompt, and the penalties."""
-    heads = np.empty((len(PENALTIES), len(labels.gain), 2))
-    forest = np.empty((len(labels.gain), 2))
+def _learn_unseen(labels: Labels, fold: NDArray[np.int64], seed: int) -> tuple[Floats, Penalties]:
+    """Return what members that saw neither row nor prompt say of each row, [N, LEARNED], and the penalties."""
+    heads = np.empty((len(PENALTIES), len(labels.gain)))
+    found = np.empty((len(labels.gain), LEARNED))
     for number in range(int(fold.max()) + 1):
         here = np.flatnonzero(fold == number)
         seen, unseen = labels.take(np.flatnonzero(fold != number)), labels.reading.take(here)
         for which, penalties in enumerate(PENALTIES):
-            heads[which, here] = fit_heads(seen, penalties, 1.0).probabilities(unseen.described)
-        forest[here] = grow(seen, seed).predict(unseen)
-    best = int(np.argmin([_loss(found, labels) for found in heads]))
-    return heads[best], forest, PENALTIES[best]
+            heads[which, here] = fit_heads(seen, penalties).score(unseen.described)
+        found[here] = learn(seen, PENALTIES[0], seed).predict(unseen)
+    best = best_of(list(heads), labels.gain, labels.weight, seed=seed)
+    found[:, MEMBERS.index("heads")] = heads[best]
+    return found, PENALTIES[best]
 
 
 def _reason(evidence: Evidence) -> str:
@@ -230,14 +225,6 @@ def _reason(evidence: Evidence) -> str:
 
 def _named(weight: Floats) -> dict[str, float]:
     return {name: float(value) for name, value in zip(MEMBERS, weight, strict=True)}
-
-
-def _loss(probabilities: Floats, labels: Labels) -> float:
-    """Cross-entropy of both heads."""
-    p = np.clip(probabilities, 1e-6, 1 - 1e-6)
-    target = np.column_stack([labels.strong, labels.weak])
-    entropy = -(target * np.log(p) + (1 - target) * np.log(1 - p)).sum(axis=1)
-    return float(labels.weight @ entropy)
 
 
 def _folds(prompts: Sequence[str], seed: int) -> NDArray[np.int64]:

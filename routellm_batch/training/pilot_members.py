@@ -1,4 +1,4 @@
-"""The members of a pilot's blend that learn from its labels: logistic heads, and a forest."""
+"""The members of a pilot's blend that learn from its labels: logistic heads, a forest, neighbours."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.ensemble import ExtraTreesRegressor
 
-from routellm_batch.routers.blend import TABLE, Floats, Reading, Trees, tree_columns
+from routellm_batch.routers.blend import TABLE, Floats, Learned, Reading, centre, tree_columns
 from routellm_batch.routers.forest import Forest
 from routellm_batch.routers.heads import Heads, standardise
+from routellm_batch.routers.knn import Index
 from routellm_batch.training.fitting import INTERCEPT_PENALTY, Penalties
 from routellm_batch.training.logistic import fit_logistic
 
@@ -28,6 +29,9 @@ KINDS: dict[str, Any] = {
 """Arrays of a forest."""
 TREES, LEAF, TRIED = 300, 8, 0.3
 """How many trees, the least rows in a leaf, and the part of the columns that a split tries."""
+
+NEIGHBOURS, NEIGHBOURS_PRIOR = 60, 0.1
+"""How many prompts like it a prompt is judged by (at most a quarter of the pilot), and the weight of the mean gain."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,8 +57,8 @@ class Labels:
         return Labels(self.reading.take(rows), self.strong[rows], self.weak[rows], self.weight[rows])
 
 
-def fit_heads(labels: Labels, penalties: Penalties, alpha: float) -> Heads:
-    """Fit two logistic heads on embeddings and the table; α is that of their score."""
+def fit_heads(labels: Labels, penalties: Penalties) -> Heads:
+    """Fit two logistic heads on embeddings and the table."""
     table = labels.reading.table
     mean, scale = table.mean(axis=0), table.std(axis=0)
     scale = np.where(scale > 1e-6, scale, 1.0)  # A column that never varies says nothing; don't blow it up.
@@ -68,49 +72,32 @@ def fit_heads(labels: Labels, penalties: Penalties, alpha: float) -> Heads:
         bias=np.array([b[-1] for b in found]),
         mean=mean,
         scale=scale,
-        alpha=alpha,
+        alpha=1.0,
     )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Grown:
-    """A forest as scikit-learn grew it, on both models' scores."""
-
-    centre: Floats
-    """[S], as in ``Trees``."""
-    basis: Floats
-    """[S, P]."""
-    model: ExtraTreesRegressor
-    """Of two targets."""
-
-    def predict(self, reading: Reading) -> Floats:
-        """Return the expected scores of both models, [B, 2]."""
-        found: Floats = self.model.predict(tree_columns(reading, self.centre, self.basis).astype(np.float32))
-        return found
-
-    def keep(self, alpha: float) -> Trees:
-        """Return it as arrays, each leaf saying α · strong − weak."""
-        trees = [one.tree_ for one in self.model.estimators_]
-        return Trees(self.centre, self.basis, flatten(trees, np.array([alpha, -1.0])))
-
-
-def grow(labels: Labels, seed: int) -> Grown:
-    """Grow extremely randomised trees (Geurts et al. 2006)."""
-    centre = labels.reading.exact.mean(axis=0)
+def learn(labels: Labels, penalties: Penalties, seed: int) -> Learned:
+    """Fit every member that learns."""
+    exact, gain = labels.reading.exact, labels.gain
+    mean = exact.mean(axis=0)
     # The directions along which the pilot's own prompts vary most.
-    _, _, directions = np.linalg.svd(labels.reading.exact - centre, full_matrices=False)
+    _, _, directions = np.linalg.svd(exact - mean, full_matrices=False)
     basis = directions[:DIRECTIONS].T.copy()
-    model = ExtraTreesRegressor(TREES, min_samples_leaf=LEAF, max_features=TRIED, random_state=seed)
-    model.fit(
-        tree_columns(labels.reading, centre, basis).astype(np.float32),
+    # Extremely randomised trees (Geurts et al. 2006), on both models' scores; they keep the difference.
+    grown = ExtraTreesRegressor(TREES, min_samples_leaf=LEAF, max_features=TRIED, random_state=seed)
+    grown.fit(
+        tree_columns(labels.reading, mean, basis).astype(np.float32),
         np.column_stack([labels.strong, labels.weak]),
         sample_weight=labels.weight,
     )
-    return Grown(centre, basis, model)
+    forest = flatten([one.tree_ for one in grown.estimators_])
+    k = max(1, min(NEIGHBOURS, len(gain) // 4))
+    index = Index(centre(exact, mean), gain.astype(np.float32), k, NEIGHBOURS_PRIOR)
+    return Learned(fit_heads(labels, penalties), mean, basis, forest, index)
 
 
-def flatten(trees: Sequence[Any], mixed: Floats) -> Forest:
-    """Return scikit-learn's trees of several targets as one forest, on a mixture [targets] of them."""
+def flatten(trees: Sequence[Any]) -> Forest:
+    """Return scikit-learn's trees of two targets as one forest, on the difference of the targets."""
     starts = np.cumsum([0, *(tree.node_count for tree in trees)])
     parts: dict[str, list[NDArray[Any]]] = {name: [] for name in KINDS}
     for start, tree in zip(starts, trees, strict=False):
@@ -120,7 +107,7 @@ def flatten(trees: Sequence[Any], mixed: Floats) -> Forest:
         parts["threshold"].append(np.where(leaf, 0, tree.threshold))
         parts["left"].append(start + np.where(leaf, here, tree.children_left))
         parts["right"].append(start + np.where(leaf, here, tree.children_right))
-        parts["value"].append(tree.value[:, :, 0] @ mixed)
+        parts["value"].append(tree.value[:, 0, 0] - tree.value[:, 1, 0])
     joined = {name: np.concatenate(found).astype(KINDS[name]) for name, found in parts.items()}
     return Forest(
         root=starts[:-1].astype(np.int32), depth=max(int(tree.max_depth) for tree in trees), **joined

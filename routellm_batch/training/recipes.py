@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from routellm_batch.training.ensemble import train_builtin_ensemble
 from routellm_batch.training.knn_recipe import train_builtin_knn
+from routellm_batch.training.lean_recipe import train_builtin_lean
 from routellm_batch.training.mf_recipe import train_builtin_mf
 from routellm_batch.training.recipe import train_builtin
 from routellm_batch.training.request import Trained
@@ -15,5 +16,6 @@ RECIPES: dict[str, Callable[..., Trained]] = {
     "knn-v1": train_builtin_knn,
     "mf-v1": train_builtin_mf,
     "outcome-v1": train_builtin,
+    "outcome-v2": train_builtin_lean,
 }
 """Name → function(data, out, seed)."""

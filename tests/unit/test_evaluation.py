@@ -335,12 +335,12 @@ def test_job_prints_json_and_nothing_else(outcomes: str, repo: Path) -> None:
 
 @pytest.mark.shared
 def test_shipped_router_reaches_its_figures(shared: Callable[[str], Path]) -> None:
-    """The shipped weights have the APGR that their card states: .52 or more in the mean of MMLU and GSM8K."""
+    """The shipped weights have the APGR that their card states: .56 or more in the mean of MMLU and GSM8K."""
     files = [
         str(shared(f"data/outcomes_{name}_gpt4-1106_vs_mixtral.parquet"))
         for name in ("mmlu", "gsm8k", "mtbench")
     ]
     mmlu, gsm8k, mtbench = measure(files, ["outcome"])["results"]
     assert [one["n"] for one in (mmlu, gsm8k, mtbench)] == [14_037, 1_307, 72]
-    assert [round(one["apgr_full"], 2) for one in (mmlu, gsm8k, mtbench)] == [0.56, 0.52, 0.69]
-    assert (mmlu["apgr_full"] + gsm8k["apgr_full"]) / 2 >= 0.52
+    assert [round(one["apgr_full"], 2) for one in (mmlu, gsm8k, mtbench)] == [0.57, 0.56, 0.65]
+    assert (mmlu["apgr_full"] + gsm8k["apgr_full"]) / 2 >= 0.56

@@ -117,10 +117,10 @@ def test_a_clearly_better_baseline_wins() -> None:
     """Where length alone explains the grades and the fitted members know nothing, they are left out."""
     random = np.random.default_rng(0)
     gain = (np.arange(200) >= 120).astype(np.float64)
-    raw = np.column_stack([random.normal(size=(200, 2)), np.arange(200.0), np.zeros(200)])
-    found = weigh(raw, gain, np.ones(200), ["heads", "forest", "length"], seed=0)
+    raw = np.column_stack([random.normal(size=(200, 3)), np.arange(200.0), np.zeros(200)])
+    found = weigh(raw, gain, np.ones(200), ["heads", "forest", "knn", "length"], seed=0)
     assert found.chosen == "length"
-    assert found.blend.weight[[0, 1, 3]].tolist() == [0, 0, 0]
+    assert found.blend.weight[[0, 1, 2, 4]].tolist() == [0, 0, 0, 0]
     assert found.quality["blend"] == pytest.approx(found.quality["length"])
 
 
@@ -169,8 +169,9 @@ def test_a_fallback_is_saved_too(tmp_path: Path) -> None:
     [
         ("columns", ["log_chars"], "other columns or members"),
         ("static", {"name": "static"}, "another static embedder"),
-        ("depth", "deep", "leads nowhere"),
-        ("heads", {"alpha": None}, "no number alpha"),
+        ("learned", {"alpha": None}, "no number alpha"),
+        ("learned", {"alpha": 1.0, "depth": "deep"}, "leads nowhere"),
+        ("learned", {"alpha": 1.0, "depth": 5, "k": 0, "prior": 1}, "no positive k and prior"),
         ("prior", {"alpha": 1.0, "lean": {"weight": 1}}, "nothing usable of lean"),
     ],
 )
@@ -204,9 +205,9 @@ def test_a_flat_forest_says_what_the_trees_say() -> None:
     random = np.random.default_rng(0)
     X, y = random.normal(size=(300, 6)).astype(np.float32), random.random((300, 2))
     grown = ExtraTreesRegressor(20, min_samples_leaf=3, random_state=0).fit(X, y)
-    flat = pilot_members.flatten([tree.tree_ for tree in grown.estimators_], np.array([0.5, -1.0]))
+    flat = pilot_members.flatten([tree.tree_ for tree in grown.estimators_])
     expected = grown.predict(X)
-    assert np.allclose(0.5 * expected[:, 0] - expected[:, 1], flat.predict(X.astype(np.float64)), atol=1e-6)
+    assert np.allclose(expected[:, 0] - expected[:, 1], flat.predict(X.astype(np.float64)), atol=1e-6)
 
 
 @pytest.mark.parametrize(

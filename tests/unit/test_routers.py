@@ -309,11 +309,11 @@ def test_scores_that_are_no_numbers_are_refused(heads: Heads) -> None:
 
 
 def test_default_checkpoint_is_the_shipped_one() -> None:
-    """Without a checkpoint, ``outcome`` is builtin:outcome-v1."""
+    """Without a checkpoint, ``outcome`` is builtin:outcome-v2."""
     batch = PromptBatch(range(3), ["Hi", "What is 17 * 23 + 5?", "Prove that √2 is irrational."])
     default = make_router("outcome").score(batch)
-    assert np.array_equal(make_router("outcome", checkpoint="builtin:outcome-v1").score(batch), default)
-    assert np.array_equal(make_router("outcome", checkpoint=str(shipped("outcome-v1"))).score(batch), default)
+    assert np.array_equal(make_router("outcome", checkpoint="builtin:outcome-v2").score(batch), default)
+    assert np.array_equal(make_router("outcome", checkpoint=str(shipped("outcome-v2"))).score(batch), default)
 
 
 def test_shipped_router_finds_sums_harder_than_greetings() -> None:
