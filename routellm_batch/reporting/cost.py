@@ -7,15 +7,20 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Literal
 
-from routellm_batch.burn import WHOLE
 from routellm_batch.config import Config
 from routellm_batch.config_embedder import EmbedderConfig
-from routellm_batch.lengths import HIGH, LOW, Heard
 from routellm_batch.metering import EmbeddingUse
 from routellm_batch.planning import strong_rows
 from routellm_batch.pricing import Price, cost_nano, usd_text
+from routellm_batch.reporting.cost_parts import (
+    degrade_json,
+    embedding_json,
+    estimates_json,
+    pilot_json,
+    quality_json,
+)
 from routellm_batch.reporting.text import count, duration, public_uri, usd
-from routellm_batch.reporting.views import DegradeView, PlanView
+from routellm_batch.reporting.views import DegradeView, PilotView, PlanView, QualityView
 from routellm_batch.summary import CallSummary, RouteTotals
 from routellm_batch.types import ROUTES, Route, Usage
 
@@ -58,16 +63,26 @@ class RunFacts:
     """What scoring took of a paid embedder; None without one."""
     degrades: Sequence[DegradeView] = ()
     """Further plans that were made while it ran."""
+    pilot: PilotView | None = None
+    """The pilot that it took; None without one."""
+    quality: QualityView | None = None
+    """What its answers were foretold to be worth, and are; None where neither is known."""
+
+    @property
+    def own_pilot(self) -> PilotView | None:
+        """The pilot, if the run made it and pays for it."""
+        return self.pilot if self.pilot is not None and self.pilot.here else None
 
     @property
     def spent_nano(self) -> int:
-        """Settled cost of calls and embeddings."""
-        return self.calls.spent_nano + (self.embedding.spent_nano if self.embedding else 0)
+        """Settled cost of calls and embeddings, and of the run's own pilot."""
+        return self.calls.spent_nano + sum(one.spent_nano for one in (self.embedding, self.own_pilot) if one)
 
     @property
     def presumed_nano(self) -> int:
-        """Presumed cost of calls and embeddings."""
-        return self.calls.presumed_nano + (self.embedding.presumed_nano if self.embedding else 0)
+        """Presumed cost of the same."""
+        besides = sum(one.presumed_nano for one in (self.embedding, self.own_pilot) if one)
+        return self.calls.presumed_nano + besides
 
     @property
     def done(self) -> int:
@@ -201,10 +216,14 @@ def cost_json(facts: RunFacts) -> dict[str, Any]:
 
     Dollars are decimal strings with nine decimals, shares and seconds JSON numbers; ``share.asked`` is null where
     dollars were asked for, ``share.achieved`` where no row is done, ``cap_usd`` where there is no cap. ``embedding``
-    is there where a paid embedder is used; ``spent_usd`` and ``presumed_usd`` of the run include it.
+    is there where a paid embedder is used, ``pilot`` where there is a pilot; ``spent_usd`` and ``presumed_usd`` of the
+    run include the first, and the second where ``here`` says that the run made it. ``quality`` holds grades: what the
+    pilot foretold, and what the run's own answers were given.
     """
     plan, calls = facts.plan, facts.calls
-    embedding = {} if facts.embedding is None else {"embedding": _embedding_json(facts.embedding)}
+    embedding = {} if facts.embedding is None else {"embedding": embedding_json(facts.embedding)}
+    pilot = {} if facts.pilot is None else {"pilot": pilot_json(facts.pilot)}
+    quality = {} if facts.quality is None else {"quality": quality_json(facts.quality)}
     return {
         "format": 1,
         "run_id": facts.run_id,
@@ -227,6 +246,7 @@ def cost_json(facts: RunFacts) -> dict[str, Any]:
         "endpoints": {route: _endpoint_json(facts, route) for route in ROUTES},
         "planned_usd": usd_text(plan.planned_nano),
         **embedding,
+        **pilot,
         "spent_usd": usd_text(facts.spent_nano),
         "presumed_usd": usd_text(facts.presumed_nano),
         "cap_usd": None if plan.cap_nano is None else usd_text(plan.cap_nano),
@@ -234,34 +254,10 @@ def cost_json(facts: RunFacts) -> dict[str, Any]:
             f"all_{route}": usd_text(counterfactual_nano(facts, route)) for route in ROUTES
         },
         "degraded": None if plan.degraded is None else dict(plan.degraded),
-        "degraded_running": [_degrade_json(one) for one in facts.degrades],
+        "degraded_running": [degrade_json(one) for one in facts.degrades],
         "errors": dict(sorted(calls.errors.items())),
+        **quality,
         "wall_s": round(facts.wall_s, 3),
-    }
-
-
-def _degrade_json(one: DegradeView) -> dict[str, Any]:
-    return {
-        "at": one.at,
-        "reason": one.reason,
-        "rows": one.moved,
-        "kept_strong": one.kept,
-        "threshold": one.cut.threshold,
-        "cost_ratio": {route: one.ratio_ppm[route] / WHOLE for route in ROUTES},
-        "spent_usd": usd_text(one.spent_nano),
-        "projected_usd": usd_text(one.projected_nano),
-        "lowered_usd": usd_text(one.lowered_nano),
-    }
-
-
-def _embedding_json(use: EmbeddingUse) -> dict[str, Any]:
-    return {
-        "model": use.model,
-        "requests": use.requests,
-        "attempts": use.attempts,
-        "tokens": use.tokens,
-        "spent_usd": usd_text(use.spent_nano),
-        "presumed_usd": usd_text(use.presumed_nano),
     }
 
 
@@ -277,14 +273,5 @@ def _endpoint_json(facts: RunFacts, route: Route) -> dict[str, Any]:
         "planned_usd": usd_text(facts.plan.endpoints[route].planned_nano),
         "spent_usd": usd_text(totals.spent_nano),
         "presumed_usd": usd_text(totals.presumed_nano),
-        "estimates": _estimates_json(totals.heard),
-    }
-
-
-def _estimates_json(heard: Heard) -> dict[str, Any]:
-    return {
-        "tokens_per_char": heard.tokens_per_char,
-        **{f"output_p{round(100 * q)}": heard.output_tokens(q) for q in (LOW, 0.5, HIGH)},
-        "p10_p90_coverage": heard.coverage,
-        "judged": heard.judged,
+        "estimates": estimates_json(totals.heard),
     }

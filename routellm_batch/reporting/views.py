@@ -1,11 +1,16 @@
-"""What a report needs of a plan, as protocols: reporting lies below the stages, whose ``Plan`` fits as it is."""
+"""What a report needs of a plan, as protocols: reporting lies below the stages, whose ``Plan`` fits as it is.
+
+What it needs of a pilot and of grades lies in no one place, so these views are filled in.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
-from routellm_batch.planning import Cut, FrontierPoint
+from routellm_batch.planning import Cut, FrontierPoint, Outlook
+from routellm_batch.prediction import Quality, RecoverChoice
 from routellm_batch.types import Route
 
 
@@ -127,3 +132,73 @@ class PlanView(Protocol):
     @property
     def planned_nano(self) -> int:
         """Expected cost of the run."""
+
+    @property
+    def pilot(self) -> Mapping[str, Any]:
+        """``uri``, ``rows``, ``kind`` and ``note`` of the pilot it was made with; empty without one."""
+
+    @property
+    def outlook(self) -> Outlook | None:
+        """What the pilot says of the plan."""
+
+    @property
+    def recover(self) -> RecoverChoice | None:
+        """How a part of the gain that was asked for is held."""
+
+
+@dataclass(frozen=True, slots=True)
+class PilotView:
+    """The pilot that a run took."""
+
+    uri: str
+    made: str
+    """UTC date."""
+    rows: int
+    """Prompts sampled."""
+    labelled: int
+    """Of these, with a grade of both models' answers."""
+    grader: str
+    """Its kind."""
+    chosen: str
+    """``fitted``, or the baseline's name that stands in for a fit."""
+    reason: str
+    """Why, in a sentence."""
+    note: str | None
+    """What there is to be said against the pilot."""
+    spent_nano: int
+    """Settled cost of its calls, a judge's too."""
+    presumed_nano: int
+    """What calls without a usable reply may have cost besides."""
+    here: bool
+    """Whether this run made it and counts its cost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Achieved:
+    """Grades of a run's own answers."""
+
+    rows: int
+    """Rows that have one."""
+    mean: float
+    """In the grader's unit."""
+    lo: float
+    """90 % interval of the mean."""
+    hi: float
+
+
+@dataclass(frozen=True, slots=True)
+class QualityView:
+    """What a run's answers were foretold to be worth, and are."""
+
+    predicted: Quality | None = None
+    """What the pilot foretold of the plan; None without one."""
+    achieved: Achieved | None = None
+    """None where nothing was graded."""
+    strong_mean: float | None = None
+    """Mean grade of the strong model's answers to the graded rows; None where not all of them are known."""
+    weak_mean: float | None = None
+    """The same of the weak model."""
+    pgr: float | None = None
+    """Part of the gap between these two that the run recovered."""
+    problems: Mapping[str, int] = field(default_factory=dict)
+    """Why answers have no grade, or one of 0 besides being wrong → answers."""

@@ -8,6 +8,7 @@ from decimal import Decimal
 from routellm_batch.burn import WHOLE
 from routellm_batch.pricing import usd_to_nano
 from routellm_batch.reporting.cost import EndpointFacts, RunFacts, counterfactual_nano
+from routellm_batch.reporting.quality_words import quality_text
 from routellm_batch.reporting.text import count, percent, price, public_uri, rate, rows, seconds, usd
 from routellm_batch.reporting.views import DegradeView, PlanView
 from routellm_batch.types import ROUTES, ErrorKind, Route
@@ -206,9 +207,20 @@ def run_details(facts: RunFacts) -> list[tuple[str, str]]:
     ]
 
 
+def spent_text(facts: RunFacts) -> str:
+    """Say what was spent of what was planned, and on the run's own pilot, which no plan holds."""
+    planned = f"of {usd(facts.plan.planned_nano)} planned"
+    if facts.own_pilot is None:
+        return f"spent {usd(facts.spent_nano)} {planned}"
+    pilot = facts.own_pilot.spent_nano
+    return (
+        f"spent {usd(facts.spent_nano)}: {usd(facts.spent_nano - pilot)} {planned}, {usd(pilot)} on the pilot"
+    )
+
+
 def closing_lines(facts: RunFacts, report_uri: str) -> list[str]:
     """Return the last lines that a run prints; the very last says where the report is."""
-    spent = f"spent {usd(facts.spent_nano)} of {usd(facts.plan.planned_nano)} planned"
+    spent = spent_text(facts)
     if facts.plan.cap_nano is not None:
         spent += f", hard cap {usd(facts.plan.cap_nano)}"
     lines = [f"{headline(facts)} in {rate_text(facts)}"]
@@ -218,6 +230,9 @@ def closing_lines(facts: RunFacts, report_uri: str) -> list[str]:
     if facts.done:
         all_strong, all_weak = (usd(counterfactual_nano(facts, route)) for route in ROUTES)
         lines.append(f"          all strong about {all_strong}, all weak about {all_weak}")
+    graded = None if facts.quality is None else quality_text(facts.quality)
+    if graded:
+        lines.append(f"  quality {graded}")
     degraded = [degraded_text(facts.plan), *map(degrade_text, facts.degrades)]
     notes = [presumed_text(facts), *degraded, *facts.notices]
     lines += [f"  note    {note}" for note in notes if note]

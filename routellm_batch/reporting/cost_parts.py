@@ -1,0 +1,80 @@
+"""The parts of ``report/cost.json`` that are not there in every run, as plain data. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from routellm_batch.burn import WHOLE
+from routellm_batch.lengths import HIGH, LOW, Heard
+from routellm_batch.metering import EmbeddingUse
+from routellm_batch.pricing import usd_text
+from routellm_batch.reporting.views import DegradeView, PilotView, QualityView
+from routellm_batch.types import ROUTES
+
+
+def degrade_json(one: DegradeView) -> dict[str, Any]:
+    """Return a further plan."""
+    return {
+        "at": one.at,
+        "reason": one.reason,
+        "rows": one.moved,
+        "kept_strong": one.kept,
+        "threshold": one.cut.threshold,
+        "cost_ratio": {route: one.ratio_ppm[route] / WHOLE for route in ROUTES},
+        "spent_usd": usd_text(one.spent_nano),
+        "projected_usd": usd_text(one.projected_nano),
+        "lowered_usd": usd_text(one.lowered_nano),
+    }
+
+
+def embedding_json(use: EmbeddingUse) -> dict[str, Any]:
+    """Return what embeddings took."""
+    return {
+        "model": use.model,
+        "requests": use.requests,
+        "attempts": use.attempts,
+        "tokens": use.tokens,
+        "spent_usd": usd_text(use.spent_nano),
+        "presumed_usd": usd_text(use.presumed_nano),
+    }
+
+
+def estimates_json(heard: Heard) -> dict[str, Any]:
+    """Return what an endpoint's answers taught."""
+    return {
+        "tokens_per_char": heard.tokens_per_char,
+        **{f"output_p{round(100 * q)}": heard.output_tokens(q) for q in (LOW, 0.5, HIGH)},
+        "p10_p90_coverage": heard.coverage,
+        "judged": heard.judged,
+    }
+
+
+def pilot_json(pilot: PilotView) -> dict[str, Any]:
+    """Return the pilot that a run took."""
+    return {
+        "uri": pilot.uri,
+        "here": pilot.here,
+        "made": pilot.made,
+        "rows": pilot.rows,
+        "labelled": pilot.labelled,
+        "grader": pilot.grader,
+        "chosen": pilot.chosen,
+        "reason": pilot.reason,
+        "note": pilot.note,
+        "spent_usd": usd_text(pilot.spent_nano),
+        "presumed_usd": usd_text(pilot.presumed_nano),
+    }
+
+
+def quality_json(quality: QualityView) -> dict[str, Any]:
+    """Return predicted beside achieved grades."""
+    predicted, achieved = quality.predicted, quality.achieved
+    return {
+        "predicted": None if predicted is None else asdict(predicted),
+        "achieved": None if achieved is None else asdict(achieved),
+        "strong_mean": quality.strong_mean,
+        "weak_mean": quality.weak_mean,
+        "pgr": quality.pgr,
+        "problems": dict(sorted(quality.problems.items())),
+    }

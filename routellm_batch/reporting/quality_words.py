@@ -1,0 +1,77 @@
+"""Grades, intervals and pilots in plain words, the same in the terminal and on the pages. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from routellm_batch.reporting.text import count, percent, rows, usd
+from routellm_batch.reporting.views import PilotView, QualityView
+
+PROBLEM_TEXTS: Mapping[str, str] = {
+    "null_reference": "there is no reference answer",
+    "bad_reference": "the reference answer can't be read",
+    "no_answer": "there is no answer to grade",
+    "unread": "the answer holds nothing that can be compared",
+    "too_long": "the answer is too long to be compared",
+    "no_label": "nobody labelled it",
+    "no_verdict": "the judge gave no reply",
+    "out_of_format": "the judge's reply holds no verdict",
+}
+"""Why an answer has no grade, or one of 0 → what it means."""
+
+
+def grade(value: float) -> str:
+    """Return a grade, e.g. ``0.874``, ``87.40``."""
+    return f"{value:.3f}" if abs(value) < 10 else f"{value:.2f}"
+
+
+def grades(lo: float, hi: float) -> str:
+    """Return an interval of grades, e.g. ``0.862 – 0.899``."""
+    return f"{grade(lo)} – {grade(hi)}"
+
+
+def part(pgr: float | None, lo: float | None = None, hi: float | None = None) -> str | None:
+    """Return a part of the gain with its interval, e.g. ``93% (90% – 96%)``; None where there is no gain."""
+    if pgr is None:
+        return None
+    whole = percent(round(pgr, 3))
+    if lo is None or hi is None:
+        return whole
+    return f"{whole} ({percent(round(lo, 3))} – {percent(round(hi, 3))})"
+
+
+def quality_text(quality: QualityView) -> str | None:
+    """Say what the answers were graded and what was foretold, e.g. ``graded 0.874; 0.881 predicted (0.862 – 0.899)``."""
+    said: list[str] = []
+    if quality.achieved is not None:
+        said.append(f"graded {grade(quality.achieved.mean)}")
+    if quality.predicted is not None:
+        foretold = quality.predicted
+        said.append(f"{grade(foretold.mean)} predicted ({grades(foretold.lo, foretold.hi)})")
+    return "; ".join(said) or None
+
+
+def met_text(quality: QualityView) -> str | None:
+    """Say whether the grade lies in the interval that was foretold; None where one of them is missing."""
+    predicted, achieved = quality.predicted, quality.achieved
+    if predicted is None or achieved is None:
+        return None
+    if predicted.lo <= achieved.mean <= predicted.hi:
+        return "The grade lies within the interval that the pilot foretold."
+    side = "above" if achieved.mean > predicted.hi else "below"
+    return f"The grade lies {side} the interval that the pilot foretold, which happens to one run in ten by chance."
+
+
+def problem_rows(problems: Mapping[str, int]) -> list[tuple[str, str, str]]:
+    """Return kind, meaning and answers, commonest first."""
+    ordered = sorted(problems.items(), key=lambda item: (-item[1], item[0]))
+    return [(kind, PROBLEM_TEXTS.get(kind, ""), count(number)) for kind, number in ordered if number]
+
+
+def pilot_text(pilot: PilotView) -> str:
+    """Say what the pilot is made of and who paid for it."""
+    paid = f"{usd(pilot.spent_nano)}, part of what this run spent" if pilot.here else usd(pilot.spent_nano)
+    return (
+        f"Made {pilot.made}: {count(pilot.labelled)} of {rows(pilot.rows)} have a grade of both models' answers, "
+        f"by the grader {pilot.grader}. It cost {paid}."
+    )
