@@ -19,7 +19,7 @@ from distributed import Future, Status, Worker, WorkerPlugin, get_worker
 from distributed.scheduler import KilledWorker
 
 from routellm_batch.config_cluster import ClusterConfig
-from routellm_batch.errors import ConfigError, InterruptedRunError, WorkerLostError
+from routellm_batch.errors import ConfigError, SchedulerLostError, WorkerLostError
 from routellm_batch.events import Sink, from_plain, to_plain
 from routellm_batch.logs import install_redaction
 from routellm_batch.process import drain, drain_all, subscribe
@@ -44,7 +44,6 @@ CLOSE_S = 5
 DRAIN_EVERY_S = 2.0
 GONE_S = 10.0
 """A scheduler that can't be reached for so long is given up; tasks on it end by themselves."""
-GONE = "the Dask scheduler is gone"
 
 log = logging.getLogger(__name__)
 
@@ -120,7 +119,7 @@ class DaskRunner:
             return [Done(sent.task, error=_lost(sent)) for sent in given_up]
         if self._scheduler_is_gone(time.monotonic()):
             lost, self._tasks = self._tasks, {}
-            return [Done(sent.task, error=InterruptedRunError(GONE)) for sent in lost.values()]
+            return [Done(sent.task, error=SchedulerLostError()) for sent in lost.values()]
         try:
             futures = [self._finished.get(timeout=timeout_s)]
         except queue.Empty:
@@ -180,7 +179,7 @@ class DaskRunner:
             receipt = future.result()
             future.release()
             return Done(sent.task, receipt=receipt)
-        error = future.exception() if future.status == "error" else InterruptedRunError(GONE)
+        error = future.exception() if future.status == "error" else SchedulerLostError()
         future.release()
         if isinstance(error, KilledWorker):
             if sent.trials < RESUBMITS and not self._draining:
