@@ -19,9 +19,10 @@ from routellm_batch.halt import Halt
 from routellm_batch.ledger.shard import ShardLedger
 from routellm_batch.overrun import Governor
 from routellm_batch.protocols import Runner
+from routellm_batch.sharing import Sharing
 from routellm_batch.stages.call import CallReceipt, CallTask, call_shard
 from routellm_batch.stages.degrade import Reason, load_degrades
-from routellm_batch.stages.job import CallJob
+from routellm_batch.stages.job import CallJob, take_share
 from routellm_batch.stages.plan import Plan
 from routellm_batch.stages.tally import Tally, tallies
 from routellm_batch.types import ROUTES, Done, Shard
@@ -48,6 +49,8 @@ class CallStage:
     clean: bool = True
     """The start before this one, if any, left no runner behind."""
     sink: Sink = lambda _event: None
+    sharing: Sharing = field(default_factory=Sharing)
+    """Hears what this start's processes call."""
     _waiting: deque[CallTask] = field(default_factory=deque)
     _again: list[CallTask] = field(default_factory=list)
     """Tasks whose grant paid for nothing."""
@@ -141,6 +144,8 @@ class CallStage:
                     self._degrade(self._due)
             else:
                 self._submit()
+            if (shares := self.sharing.due(time.monotonic())) and self.runner.workers > 1:
+                self.runner.tell(take_share, self.job.token, shares)
             for done in self.runner.wait(POLL_S):
                 self._take(done)
         if isinstance(self._error, ConfigError) and any(self._spent.values()):

@@ -37,6 +37,7 @@ from routellm_batch.protocols import Runner
 from routellm_batch.reporting.cost import EXIT_CODES
 from routellm_batch.runtime import open_runner
 from routellm_batch.servers import base_urls, check_keys, check_reachable, check_scoring_key
+from routellm_batch.sharing import Sharing
 from routellm_batch.stages.job import CallJob, close_pool
 from routellm_batch.stages.plan import Plan, load_plan, make_plan
 from routellm_batch.stages.score import STAGE as SCORE
@@ -85,7 +86,9 @@ def _run(config: Config, sink: Sink, halt: Halt, begun: float, *, retry_failed: 
     if plan is not None and ended is not None and not (retry_failed and ended == SOME_FAILED):
         sink(Notice(f"{run.uri} is finished already; nothing is called"))
         return RunResult(ended, run.uri, rewrite_run_outputs(config, run, plan))
-    with _driving(run, sink, halt) as start, _runner(config, sink, start.token) as runner:
+    sharing = Sharing()
+    hearing = sharing.listening(sink, time.monotonic)
+    with _driving(run, sink, halt) as start, _runner(config, hearing, start.token) as runner:
         with _early_stop_told(config, run, begun):
             plan = _score_and_plan(config, run, runner, sink, halt)
         if plan is None:
@@ -97,7 +100,7 @@ def _run(config: Config, sink: Sink, halt: Halt, begun: float, *, retry_failed: 
             names = (start.token, start.epoch, lease_s())
             job = CallJob(config, run, plan.cut, urls, runner.workers, calls, *names)
             stage = CallStage(
-                job, plan, runner, halt, retry_failed=retry_failed, clean=start.clean, sink=sink
+                job, plan, runner, halt, retry_failed, clean=start.clean, sink=sink, sharing=sharing
             )
             _call(stage, sink)
         state, reason = halt.state, stop_words(halt.reason, config)  # whatever is heard from here on

@@ -136,15 +136,18 @@ class DaskRunner:
             self._away_since_s = now_s
         return self._away_since_s is not None and now_s - self._away_since_s > GONE_S
 
+    def tell(self, function: Callable[..., Any], *args: object) -> None:
+        """Call a quick function in every worker process, without waiting for it."""
+        if self._client.status == "running":
+            self._client.run(_told, function, *args, wait=False, on_error="ignore")
+
     def drain(self, token: str | None = None) -> None:
         """Tell running tasks on every worker to begin nothing new; said again, as a worker may have been replaced."""
         token = token or self._token
         self._draining = self._draining or token == self._token
-        if self._client.status != "running":
-            return
         if time.monotonic() >= self._drain_again_s.get(token, 0.0):
             self._drain_again_s[token] = time.monotonic() + DRAIN_EVERY_S
-            self._client.run(_drain, token, wait=False, on_error="ignore")
+            self.tell(drain, token)
 
     def close(self) -> None:
         """Leave the cluster; end it if it is ours."""
@@ -199,9 +202,9 @@ def _lost(sent: _Sent) -> WorkerLostError:
     return WorkerLostError((sent.trials + 1) * (ALLOWED_DEATHS + 1))
 
 
-async def _drain(token: str) -> None:
+async def _told(function: Callable[..., Any], *args: object) -> None:
     """Dask would wait for a plain function, and for ever on a dying worker."""
-    drain(token)
+    function(*args)
 
 
 def _on_worker(function: Callable[..., Any], task: object, token: str) -> Any:

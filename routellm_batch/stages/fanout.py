@@ -19,7 +19,7 @@ from routellm_batch.endpoints.outcome import History, Outcome
 from routellm_batch.events import CallProgress
 from routellm_batch.ledger.record import CallRecord
 from routellm_batch.ledger.writer import LedgerWriter
-from routellm_batch.process import draining
+from routellm_batch.process import NAME, draining
 from routellm_batch.stages.answers import Pending, next_question, record_of
 from routellm_batch.stages.job import EndpointPool
 from routellm_batch.stages.requests import Call
@@ -94,7 +94,8 @@ class FanOut:
 
     def _report(self) -> None:
         answered = sum(record.status != "unsent" for record in self.records.values())
-        self.emit(CallProgress(self.shard, answered, self._failed, self.open, self.wallet.settled_nano))
+        spent, demand = self.wallet.settled_nano, self.pool.demand()
+        self.emit(CallProgress(self.shard, answered, self._failed, self.open, spent, NAME, demand))
 
 
 class _Lane:
