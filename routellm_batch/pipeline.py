@@ -13,11 +13,12 @@ from routellm_batch.call_stage import CallStage
 from routellm_batch.config import Config, check_config
 from routellm_batch.dispatch import run_score_stage
 from routellm_batch.errors import (
-    BudgetStopError,
     ConfigError,
     DataError,
     EndpointStopError,
     InterruptedRunError,
+    StopError,
+    TaskError,
 )
 from routellm_batch.events import Notice, Sink, StageFinished, StageStarted
 from routellm_batch.halt import Halt, stop_words, stopping_on_signals
@@ -33,9 +34,10 @@ from routellm_batch.outputs import (
 )
 from routellm_batch.pricing import usd_to_nano
 from routellm_batch.protocols import Runner
-from routellm_batch.reporting.cost import State
+from routellm_batch.reporting.cost import EXIT_CODES
 from routellm_batch.runtime import open_runner
 from routellm_batch.servers import base_urls, check_keys, check_reachable, check_scoring_key
+from routellm_batch.sharing import Sharing
 from routellm_batch.stages.job import CallJob, close_pool
 from routellm_batch.stages.plan import Plan, load_plan, make_plan
 from routellm_batch.stages.score import STAGE as SCORE
@@ -69,6 +71,13 @@ def run_job(config: Config, sink: Sink, *, retry_failed: bool = False) -> RunRes
         BudgetStopError: the cap pays for no further embeddings.
 
     """
+    begun = time.monotonic()
+    halt = Halt(None if config.run.deadline_s is None else begun + config.run.deadline_s)
+    with stopping_on_signals(halt):  # to the end: a signal while the report is written must not cut it off
+        return _run(config, sink, halt, begun, retry_failed=retry_failed)
+
+
+def _run(config: Config, sink: Sink, halt: Halt, begun: float, *, retry_failed: bool) -> RunResult:
     check_columns(config)
     check_keys(config)
     check_scoring_key(config)
@@ -77,33 +86,25 @@ def run_job(config: Config, sink: Sink, *, retry_failed: bool = False) -> RunRes
     if plan is not None and ended is not None and not (retry_failed and ended == SOME_FAILED):
         sink(Notice(f"{run.uri} is finished already; nothing is called"))
         return RunResult(ended, run.uri, rewrite_run_outputs(config, run, plan))
-    begun = time.monotonic()
-    halt = Halt(None if config.run.deadline_s is None else begun + config.run.deadline_s)
-    with (
-        stopping_on_signals(halt),
-        _driving(run, sink, halt) as start,
-        _runner(config, sink, start.token) as runner,
-    ):
+    sharing = Sharing()
+    hearing = sharing.listening(sink, time.monotonic)
+    with _driving(run, sink, halt) as start, _runner(config, hearing, start.token) as runner:
         with _early_stop_told(config, run, begun):
             plan = _score_and_plan(config, run, runner, sink, halt)
         if plan is None:
             return _interrupted(config, run, halt, time.monotonic() - begun)
-        with base_urls(config) as urls:
+        with _stop_told(config, run, plan, begun), base_urls(config) as urls:
             if config.cluster.kind != "address":
-                try:
-                    check_reachable(urls)
-                except EndpointStopError as error:
-                    write_run_outputs(config, run, plan, "errors", str(error), time.monotonic() - begun)
-                    raise
+                check_reachable(urls)
             calls = sum(totals.calls for totals in plan.endpoints.values())
             names = (start.token, start.epoch, lease_s())
             job = CallJob(config, run, plan.cut, urls, runner.workers, calls, *names)
             stage = CallStage(
-                job, plan, runner, halt, retry_failed=retry_failed, clean=start.clean, sink=sink
+                job, plan, runner, halt, retry_failed, clean=start.clean, sink=sink, sharing=sharing
             )
             _call(stage, sink)
-    reason = stop_words(halt.reason, config)
-    outputs = write_run_outputs(config, run, plan, halt.state, reason, time.monotonic() - begun)
+        state, reason = halt.state, stop_words(halt.reason, config)  # whatever is heard from here on
+    outputs = write_run_outputs(config, run, plan, state, reason, time.monotonic() - begun)
     return RunResult(outputs.exit_code, run.uri, outputs)
 
 
@@ -130,20 +131,20 @@ def plan_job(config: Config, sink: Sink) -> RunResult:
         StopError: the embedder's endpoint failed for good, or the cap pays for no further request.
 
     """
-    check_columns(config)
-    check_scoring_key(config)
-    run = _open(config, sink)
     begun, halt = time.monotonic(), Halt()
-    with (
-        stopping_on_signals(halt),
-        _driving(run, sink, halt) as start,
-        _runner(config, sink, start.token) as runner,
-        _early_stop_told(config, run, begun),
-    ):
-        plan = _score_and_plan(config, run, runner, sink, halt)
-    if plan is None:
-        return _interrupted(config, run, halt, time.monotonic() - begun)
-    return RunResult(0, run.uri, write_plan_outputs(config, run, plan))
+    with stopping_on_signals(halt):
+        check_columns(config)
+        check_scoring_key(config)
+        run = _open(config, sink)
+        with (
+            _driving(run, sink, halt) as start,
+            _runner(config, sink, start.token) as runner,
+            _early_stop_told(config, run, begun),
+        ):
+            plan = _score_and_plan(config, run, runner, sink, halt)
+        if plan is None:
+            return _interrupted(config, run, halt, time.monotonic() - begun)
+        return RunResult(0, run.uri, write_plan_outputs(config, run, plan))
 
 
 def report_job(run_uri: str) -> RunResult:
@@ -186,9 +187,8 @@ def _score_and_plan(config: Config, run: Run, runner: Runner, sink: Sink, halt: 
         cap = known.calls_cap_nano
         if cap is None or known.planned_nano <= cap or run.store.folders("call"):
             return known
-        return make_plan(
-            config, run, again=True
-        )  # planned before there was this cap, and nothing is called yet
+        # Planned before there was this cap, and nothing is called yet.
+        return _under_todays_cap(make_plan(config, run), config)
     rows = sum(shard.rows for shard in run.shards)
     done = sum(run.shards[int(name)].rows for name in run.committed(SCORE))
     sink(StageStarted("score", rows, done))
@@ -232,7 +232,8 @@ def _driving(run: Run, sink: Sink, halt: Halt) -> Iterator[_Start]:
     with epoch.holding(run.store, token, number, lease, lambda: halt.stop("interrupted", TAKEN_OVER)):
         try:
             yield _Start(token, number, clean)
-            epoch.end(run.store, number)
+            if not halt.loose:
+                epoch.end(run.store, number)
         except OSError as error:
             message = (
                 f"storage or the network failed ({type(error).__name__}); run the same command again to go on"
@@ -254,9 +255,19 @@ def _early_stop_told(config: Config, run: Run, begun_s: float) -> Iterator[None]
     """Write cost.json where scoring stops the run: embeddings may have been paid for."""
     try:
         yield
-    except (BudgetStopError, EndpointStopError) as error:
-        state: State = "budget" if isinstance(error, BudgetStopError) else "errors"
+    except StopError as error:
+        state = next(state for state, code in EXIT_CODES.items() if code == error.exit_code)
         write_early_stop(config, run, str(error), time.monotonic() - begun_s, state)
+        raise
+
+
+@contextmanager
+def _stop_told(config: Config, run: Run, plan: Plan, begun_s: float) -> Iterator[None]:
+    """Write the report where the calls end in an error: some may have been paid for."""
+    try:
+        yield
+    except (EndpointStopError, TaskError) as error:
+        write_run_outputs(config, run, plan, "errors", str(error), time.monotonic() - begun_s)
         raise
 
 

@@ -103,7 +103,10 @@ class ShardLedger:
 
     def write_results(self, lines: Iterable[str]) -> None:
         """Persist records, each a line of ``CallRecord.to_json``, in one object."""
-        self.add_results(self.runner, self._results, lines)
+        kept = list(lines)
+        # What is there already is an earlier object of ours that seemed not to have been written.
+        while not self.add_results(self.runner, self._results, kept):
+            self._results += 1
         self._results += 1
 
     def add_results(self, runner: str, number: int, lines: Iterable[str]) -> bool:

@@ -10,7 +10,7 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from decimal import Decimal
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +37,6 @@ from routellm_batch.storage.run import Run, to_json
 from routellm_batch.tables import to_parquet
 from routellm_batch.types import ROUTES, Shard
 
-PLAN = "plan.json"
-PLAN_AGAIN = "plan.r1.json"
-"""A plan made anew because a cap was set after the first one, before any call."""
 WRITE_THREADS = 8
 HISTOGRAM_BINS = 1000
 
@@ -120,14 +117,30 @@ def empty_plan(config: Config) -> Plan:
     )
 
 
+def plan_path(number: int) -> str:
+    """Path of a plan: 0 is the first, others were made anew under a lower cap, before any call."""
+    return "plan.json" if number == 0 else f"plan.r{number}.json"
+
+
 def load_plan(run: Run) -> Plan | None:
-    """Return the run's plan, or None if it has none yet."""
-    fields = run.read_json(PLAN_AGAIN) or run.read_json(PLAN)
+    """Return the run's newest plan, or None if it has none yet."""
+    fields = _newest(run)[1]
     return None if fields is None else Plan.from_json(fields)
 
 
-def make_plan(config: Config, run: Run, *, again: bool = False) -> Plan:
-    """Make the plan and write it.
+def _newest(run: Run) -> tuple[int, dict[str, Any] | None]:
+    """Return the number of the plan to come, and the fields of the newest that is there."""
+    newest: dict[str, Any] | None = None
+    for number in count():
+        fields = run.read_json(plan_path(number))
+        if fields is None:
+            return number, newest
+        newest = fields
+    raise AssertionError  # numbers don't end
+
+
+def make_plan(config: Config, run: Run) -> Plan:
+    """Make a plan and write it; it holds from then on.
 
     Raises:
         DataError: null or duplicate ids, or no valid row.
@@ -160,7 +173,7 @@ def make_plan(config: Config, run: Run, *, again: bool = False) -> Plan:
             histogram=histogram.tolist(),
         )
         plan = _fit_cap(plan, config, run, gathered, prices, ranked)
-    run.store.create(PLAN_AGAIN if again else PLAN, plan.to_json())
+    run.store.create(plan_path(_newest(run)[0]), plan.to_json())
     return load_plan(run) or plan
 
 

@@ -100,6 +100,35 @@ def test_local_logs_are_for_this_user_alone(tmp_path: Path, monkeypatch: pytest.
         local_folder("s3://bucket/run")
 
 
+@pytest.mark.parametrize("where", ["base", "leaf"])
+@pytest.mark.parametrize("how", ["open", "link", "theirs"])
+def test_somebody_elses_folder_is_not_trusted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, how: str
+) -> None:
+    """In a place for everybody, a folder that others may write to, or have put there, holds no logs of ours."""
+    monkeypatch.delenv("ROUTELLM_LOCAL_DIR", raising=False)
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
+    folder = local_folder("s3://bucket/run")
+    assert (0o700, 0o700) == (folder.stat().st_mode & 0o777, folder.parent.stat().st_mode & 0o777)
+    found = folder if where == "leaf" else folder.parent
+    if how == "open":
+        found.chmod(0o777)
+    elif how == "link":
+        found.rename(tmp_path / "elsewhere")
+        found.symlink_to(tmp_path / "elsewhere")
+    else:
+        lstat = Path.lstat
+
+        def foreign(path: Path) -> os.stat_result:
+            fields = list(lstat(path))
+            fields[4] += path == found
+            return os.stat_result(fields)
+
+        monkeypatch.setattr(Path, "lstat", foreign)
+    with pytest.raises(StoreError, match="only this user can write to"):
+        local_folder("s3://bucket/run")
+
+
 def killed_runner(store: FsStore, folder: Path) -> ShardLedger:
     """Leave what a runner leaves that was killed: rows stored, answered, in flight, and named but not sent."""
     ledger = ShardLedger(store, "000000")
