@@ -140,6 +140,16 @@ def test_a_seal_stops_a_runner_at_work(store: FsStore) -> None:
         ledger.write_intent("weak", [(1, 70)])
 
 
+@pytest.mark.parametrize("kind", ["claim", "seal"])
+def test_who_reads_on_is_shut_out_all_the_same(store: FsStore, kind: str) -> None:
+    """A runner that finds a later claim or seal while it waits for its predecessor writes no intent past it."""
+    ledger = claimed(store)
+    getattr(ShardLedger(store, "000000", epoch=2), kind)()
+    assert 2 == ledger.load(sure=True).entries
+    with pytest.raises(FencedError):
+        ledger.write_intent("weak", [(0, 70)])
+
+
 def test_a_stale_listing_hides_nothing_that_was_paid(store: FsStore) -> None:
     """A claim asks for the objects after the listed ones, entries and results alike."""
     first = claimed(store)

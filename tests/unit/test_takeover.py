@@ -165,6 +165,54 @@ def test_a_log_that_was_half_adopted_is_adopted_once(store: FsStore, tmp_path: P
     assert (0, 80) == (adopt(store, tmp_path), ShardLedger(store, "000000").load().spent_nano)
 
 
+def twice_sent(folder: Path, ledger: ShardLedger) -> list[str]:
+    """Leave the local log of a runner that sent a row twice: once perhaps billed in vain, once refused."""
+    ledger.claim()
+    records = [
+        CallRecord(0, "weak", "unsent", "key0", attempts=1, presumed_nano=70),
+        CallRecord(0, "weak", "unsent", "key0", attempts=1),
+    ]
+    log = LocalLog(folder, "000000", ledger.runner)
+    for record in records:
+        ledger.write_intent("weak", [(0, 70)])
+        log.append(sent_line(0))
+        log.append(record.to_json().encode())
+    log.close(remove=False)
+    return [record.to_json() for record in records]
+
+
+@pytest.mark.parametrize("stored", [0, 1])
+def test_records_that_storage_lacks_are_told_by_what_they_say(
+    store: FsStore, tmp_path: Path, stored: int
+) -> None:
+    """Of two records of one row storage may lack either: a failed write in the middle takes no spending away."""
+    ledger = ShardLedger(store, "000000")
+    lines = twice_sent(tmp_path, ledger)
+    ledger.write_results(lines[stored : stored + 1])
+    assert 1 == adopt(store, tmp_path)
+    state = ShardLedger(store, "000000").load()
+    assert (70, 2, {}) == (state.spent_nano, state.records[0].attempts, state.orphans)
+
+
+def test_what_a_dead_runner_wrote_last_may_arrive_late(
+    store: FsStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A result that reaches storage while its runner's log is being adopted is there once."""
+    ledger = ShardLedger(store, "000000")
+    lines = twice_sent(tmp_path, ledger)
+    create, late = store.create, [lines[:1]]
+
+    def create_after(path: str, data: bytes) -> bool:
+        if late:
+            ledger.write_results(late.pop())
+        return create(path, data)
+
+    monkeypatch.setattr(store, "create", create_after)
+    adopt(store, tmp_path)
+    state = ShardLedger(store, "000000").load()
+    assert (70, 2, {}) == (state.spent_nano, state.records[0].attempts, state.orphans)
+
+
 def succeed(store: FsStore, clock: Clock, *, stopping: bool = False) -> tuple[LedgerState, float]:
     """Claim the shard and wait for whoever was before; returns what there is then, and when."""
     ledger = ShardLedger(store, "000000")
