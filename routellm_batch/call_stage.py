@@ -68,7 +68,7 @@ class CallStage:
         degrades = load_degrades(self.job.run)
         if degrades:
             newest = degrades[-1]
-            self.job = replace(self.job, cut=newest.cut, copies_cut=self.plan.cut, round=newest.number)
+            self.job = replace(self.job, cut=newest.cut, copies_cut=self.plan.cut)
         else:
             self.job = replace(self.job, copies_cut=self.plan.cut)
         self._governor = Governor(self.plan, self.job, degrades, self.sink)
@@ -149,8 +149,10 @@ class CallStage:
         shards = [task.shard for task in tasks]
         job = self._governor.degrade(self.job, shards, sum(self._spent.values()), reason)
         self._due = None
+        # Another round even where no cut helps: the token of this one is drained for good.
+        self.job = replace(job or self.job, round=self.job.round + 1)
         if job is not None:
-            self.job, self._waiting = job, deque(tasks)
+            self._waiting = deque(tasks)
             self._again, self._stuck = [], []
         elif reason == "worst_case":
             self._leave_out()

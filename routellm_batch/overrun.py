@@ -88,7 +88,7 @@ class Governor:
         self.sink(
             Notice(f"{made.moved} pending strong rows go weak: {why}, and {left} are left", warning=True)
         )
-        return replace(job, cut=made.cut, round=made.number)
+        return replace(job, cut=made.cut)
 
     def _burns(self) -> dict[Route, RouteBurn]:
         sums, ended = self._sums, self._ended_nano()

@@ -53,11 +53,11 @@ class CallJob:
     copies_cut: Cut | None = None
     """The plan's own cut, whose tables of copies hold; None where ``cut`` is that."""
     round: int = 0
-    """Number of the further plan that ``cut`` is of; 0 is the plan itself."""
+    """Times that this start called its tasks back to look for a higher cut."""
 
     @property
     def round_token(self) -> str:
-        """Names the tasks that follow one cut, so that they can be called back before the next."""
+        """Names the tasks between two such times. Who was called back under a token never calls again under it."""
         return f"{self.token}.d{self.round}"
 
 
