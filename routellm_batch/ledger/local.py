@@ -95,6 +95,11 @@ def frames(data: bytes) -> Iterator[bytes]:
         at += _HEAD.size + length
 
 
+def left_here(folder: Path, shard: str) -> set[str]:
+    """Return the runners of a shard whose logs are in the folder."""
+    return {path.name.removesuffix(SUFFIX).rpartition(".")[2] for path in folder.glob(f"{shard}.*{SUFFIX}")}
+
+
 def abandoned(folder: Path, shard: str | None = None) -> Iterator[tuple[str, str, Path, bytes]]:
     """Yield (shard, runner, path, bytes) of each log whose writer is gone, locked while it is looked at."""
     for path in sorted(folder.glob(f"{shard or '*'}.*{SUFFIX}")):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from routellm_batch.ledger.liveness import is_dead, is_myself
@@ -75,7 +75,7 @@ def _left_behind(ledger: ShardLedger, runner: str, data: bytes) -> tuple[list[st
 def wait_for_predecessors(
     ledger: ShardLedger,
     state: LedgerState,
-    adopt_here: Callable[[], int],
+    adopt_here: Callable[[], Collection[str]],
     *,
     lease_s: float,
     now_s: Callable[[], float],
@@ -85,17 +85,18 @@ def wait_for_predecessors(
     """Wait until no runner before this one can still write; returns what there is then.
 
     A runner that lives sees this one's claim within a beat, sends nothing more, and writes what it still gets. One
-    that is silent for a lease is passed over: what it had open is presumed spent.
+    that is silent for a lease is passed over: what it had open is presumed spent. ``adopt_here`` adopts what it can of
+    the dead on this machine, and returns the runners whose logs lie here all the same: others are adopting them.
     """
     heard: dict[str, tuple[int, float]] = {}
     passed: set[str] = set()
-    while True:
-        waits = [r for r, claim in state.open_runners.items() if r not in passed and _may_live(r, claim)]
-        if adopt_here():
-            state = ledger.load(sure=True)
-            continue
+    while state.open_runners:
+        writing = {runner for runner, claim in state.open_runners.items() if _may_live(runner, claim)}
+        writing.update(adopt_here())
+        state = ledger.load(sure=True)  # only now: of a runner that is no longer written for, this is all
+        waits = [runner for runner in state.open_runners if runner in writing and runner not in passed]
         if not waits or stopping():
-            return state
+            break
         for runner in waits:
             trace = ledger.trace(runner)
             if trace != heard.get(runner, (-1, 0.0))[0]:
@@ -103,7 +104,7 @@ def wait_for_predecessors(
             if ledger.has_ended(runner) or now_s() - heard[runner][1] > lease_s:
                 passed.add(runner)
         sleep(LOOK_S)
-        state = ledger.load(sure=True)
+    return state
 
 
 def _may_live(runner: str, claim: Entry) -> bool:

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import pytest
 from routellm_batch.errors import BusyRunError, StoreError
 from routellm_batch.ledger import epoch
 from routellm_batch.ledger.liveness import is_dead, is_running, myself
-from routellm_batch.ledger.local import LocalLog, abandoned, frames, local_folder
+from routellm_batch.ledger.local import LocalLog, abandoned, frames, left_here, local_folder
 from routellm_batch.ledger.record import CallRecord
 from routellm_batch.ledger.shard import ShardLedger
 from routellm_batch.ledger.state import LedgerState
@@ -213,13 +213,19 @@ def test_what_a_dead_runner_wrote_last_may_arrive_late(
     assert (70, 2, {}) == (state.spent_nano, state.records[0].attempts, state.orphans)
 
 
-def succeed(store: FsStore, clock: Clock, *, stopping: bool = False) -> tuple[LedgerState, float]:
+def succeed(
+    store: FsStore,
+    clock: Clock,
+    *,
+    stopping: bool = False,
+    adopt_here: Callable[[], Collection[str]] = tuple,
+) -> tuple[LedgerState, float]:
     """Claim the shard and wait for whoever was before; returns what there is then, and when."""
     ledger = ShardLedger(store, "000000")
     state = wait_for_predecessors(
         ledger,
         ledger.claim(),
-        lambda: 0,
+        adopt_here,
         lease_s=30,
         now_s=clock.now,
         sleep=clock.sleep,
@@ -273,6 +279,48 @@ def test_a_runner_of_this_process_lives_while_it_is_at_work(store: FsStore) -> N
     active.add(ledger.runner)
     clock = Clock(events={5.0: lambda: active.discard(ledger.runner)})
     assert 5.0 == succeed(store, clock)[1]
+
+
+def test_a_log_that_another_is_adopting_is_waited_for(
+    store: FsStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the lock of a dead runner's log is held its replies are not on storage, and no row of it is sent again."""
+    who = dead_process()
+    with monkeypatch.context() as patched:
+        patched.setattr("routellm_batch.ledger.shard.myself", lambda: who)
+        killed_runner(store, tmp_path)
+    others = abandoned(tmp_path)
+    next(others)
+
+    def go_on() -> None:
+        others.close()
+        adopt(store, tmp_path)
+
+    def adopt_here() -> set[str]:
+        adopt(store, tmp_path)
+        return left_here(tmp_path, "000000")
+
+    state, at_s = succeed(store, Clock(events={5.0: go_on}), adopt_here=adopt_here)
+    assert ({0: "ok", 1: "ok", 3: "unsent"}, 5.0) == (
+        {row: r.status for row, r in state.records.items()},
+        at_s,
+    )
+
+
+def test_what_a_runner_wrote_before_it_died_is_seen(store: FsStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A runner that is found dead only after its ledger was read is read anew: its last reply may have come between."""
+    first = ShardLedger(store, "000000")
+    first.claim()
+    first.write_intent("weak", [(0, 70)])
+
+    def look(who: object) -> bool:
+        first.write_results([CallRecord(0, "weak", "ok", "key", cost_nano=5).to_json()])
+        return True
+
+    monkeypatch.setattr("routellm_batch.ledger.succession.is_myself", lambda _: False)
+    monkeypatch.setattr("routellm_batch.ledger.succession.is_dead", look)
+    state, _ = succeed(store, Clock())
+    assert ({}, 5) == (state.orphans, state.spent_nano)
 
 
 def held(store: FsStore, who: object, *, ended: bool = False) -> None:
