@@ -7,18 +7,24 @@ from collections import deque
 from dataclasses import dataclass, field, replace
 
 from routellm_batch.dispatch import POLL_S, WINDOW, error_of
-from routellm_batch.errors import DataError, InterruptedRunError, WorkerLostError
+from routellm_batch.errors import (
+    ConfigError,
+    DataError,
+    InterruptedRunError,
+    SchedulerLostError,
+    WorkerLostError,
+)
 from routellm_batch.events import Sink
 from routellm_batch.halt import Halt
 from routellm_batch.ledger.shard import ShardLedger
 from routellm_batch.overrun import Governor
 from routellm_batch.protocols import Runner
+from routellm_batch.sharing import Sharing
 from routellm_batch.stages.call import CallReceipt, CallTask, call_shard
 from routellm_batch.stages.degrade import Reason, load_degrades
-from routellm_batch.stages.job import CallJob
-from routellm_batch.stages.plan import Plan
+from routellm_batch.stages.job import CallJob, take_share
+from routellm_batch.stages.planned import Plan
 from routellm_batch.stages.tally import Tally, tallies
-from routellm_batch.storage.progress import newest_markers
 from routellm_batch.types import ROUTES, Done, Shard
 
 MOST_TOLD = 3
@@ -43,6 +49,8 @@ class CallStage:
     clean: bool = True
     """The start before this one, if any, left no runner behind."""
     sink: Sink = lambda _event: None
+    sharing: Sharing = field(default_factory=Sharing)
+    """Hears what this start's processes call."""
     _waiting: deque[CallTask] = field(default_factory=deque)
     _again: list[CallTask] = field(default_factory=list)
     """Tasks whose grant paid for nothing."""
@@ -68,7 +76,7 @@ class CallStage:
         degrades = load_degrades(self.job.run)
         if degrades:
             newest = degrades[-1]
-            self.job = replace(self.job, cut=newest.cut, copies_cut=self.plan.cut, round=newest.number)
+            self.job = replace(self.job, cut=newest.cut, copies_cut=self.plan.cut)
         else:
             self.job = replace(self.job, copies_cut=self.plan.cut)
         self._governor = Governor(self.plan, self.job, degrades, self.sink)
@@ -109,12 +117,16 @@ class CallStage:
                 self._waiting.append(task)
 
     def _seal(self) -> None:
-        """Shut out what an earlier start left running, so that it spends nothing that is granted anew."""
+        """Shut out what an earlier start left running, so that it spends nothing that is granted anew.
+
+        It may be at work on a committed shard, too: on rows that had failed there, or that were unfunded.
+        """
         run = self.job.run
-        done = newest_markers(run)
-        for name in run.store.folders("call"):
-            if name not in done:
-                ShardLedger(run.store, name, epoch=self.job.epoch).seal()
+        begun = set(run.store.folders("call"))
+        for tally in tallies(run):
+            mended = tally.summary.failed + tally.summary.unfunded > 0
+            if tally.shard in begun and (tally.revision is None or mended):
+                ShardLedger(run.store, tally.shard, epoch=self.job.epoch).seal()
 
     def _reopened(self, tally: Tally) -> bool:
         return tally.summary.unfunded > 0 or (self.retry_failed and tally.summary.failed > 0)
@@ -132,9 +144,15 @@ class CallStage:
                     self._degrade(self._due)
             else:
                 self._submit()
+            if (shares := self.sharing.due(time.monotonic())) and self.runner.workers > 1:
+                self.runner.tell(take_share, self.job.token, shares)
             for done in self.runner.wait(POLL_S):
                 self._take(done)
-        if self._error is not None:
+        if isinstance(self._error, ConfigError) and any(self._spent.values()):
+            self.halt.stop(
+                "errors", str(self._error)
+            )  # it says that nothing was spent, which is no longer true
+        elif self._error is not None:
             raise self._error
 
     def _drain(self) -> None:
@@ -149,8 +167,10 @@ class CallStage:
         shards = [task.shard for task in tasks]
         job = self._governor.degrade(self.job, shards, sum(self._spent.values()), reason)
         self._due = None
+        # Another round even where no cut helps: the token of this one is drained for good.
+        self.job = replace(job or self.job, round=self.job.round + 1)
         if job is not None:
-            self.job, self._waiting = job, deque(tasks)
+            self._waiting = deque(tasks)
             self._again, self._stuck = [], []
         elif reason == "worst_case":
             self._leave_out()
@@ -220,9 +240,23 @@ class CallStage:
     def _fail(self, shard: Shard, error: BaseException | None) -> None:
         """Take a task's error: one shard's trouble is told at the end, any other stops the run."""
         if isinstance(error, (WorkerLostError, DataError)):
+            self._recount(shard)
             rows = f"rows {shard.start} to {shard.start + shard.rows - 1} of {self.job.run.files[shard.file].uri}"
             self._given_up.append(f"{rows} can't be worked on: {error}")
         elif isinstance(error, InterruptedRunError):
+            self.halt.loose = self.halt.loose or isinstance(error, SchedulerLostError)
             self.halt.stop("interrupted", str(error))
         else:
             self._error = self._error or error
+
+    def _recount(self, shard: Shard) -> None:
+        """Shut a lost task out of its shard and count what it has spent, before its grant goes to others."""
+        if self.plan.cap_nano is None:
+            return
+        ledger = ShardLedger(self.job.run.store, shard.name, epoch=self.job.epoch)
+        try:
+            ledger.seal()
+            self._spent[shard.index] = ledger.load(sure=True).spent_nano
+        except OSError as error:  # nothing more may be granted, as nobody knows what is left
+            self.halt.loose = True
+            self.halt.stop("interrupted", f"storage failed ({type(error).__name__})")

@@ -12,8 +12,10 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from routellm_batch.pricing import Price, usd_to_nano
 
-RESERVED_PARAMS = frozenset({"model", "messages", "stream", "n"})
-"""Body keys that the job sets itself, or that would change what a reply is."""
+RESERVED_PARAMS = frozenset({"model", "messages", "stream", "n", "best_of"})
+"""Body keys that the job sets itself, or that would change what a reply is or how many answers are paid for."""
+MAXIMA = ("max_completion_tokens", "max_tokens")
+"""Params that limit an answer's tokens; older servers know only the second."""
 
 METADATA_HOSTS = frozenset(
     (
@@ -244,6 +246,11 @@ class EndpointConfig(Model):
             if getattr(self, name) is not None and self.kind != {"simulate": "simulated"}.get(name, name):
                 message = f"{name} belongs to another kind than {self.kind}"
                 raise ValueError(message)
+        for name in MAXIMA:
+            value = self.params.get(name)
+            if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+                message = f"params.{name} must be a whole number of tokens, 1 or more"
+                raise ValueError(message)
         reserved = sorted(RESERVED_PARAMS & self.params.keys())
         if reserved:
             message = f"params.{reserved[0]} is set by the job and can't be given"
@@ -252,12 +259,9 @@ class EndpointConfig(Model):
 
     @property
     def max_output_tokens(self) -> int | None:
-        """The most tokens that an answer may have, if the params say."""
-        for name in ("max_completion_tokens", "max_tokens"):
-            value = self.params.get(name)
-            if isinstance(value, int) and not isinstance(value, bool) and value > 0:
-                return value
-        return None
+        """The most tokens that an answer may have, if the params say; of two that differ an endpoint may heed either."""
+        given = [self.params.get(name) for name in MAXIMA]
+        return max((value for value in given if value is not None), default=None)
 
     @property
     def expected_output_tokens(self) -> int:

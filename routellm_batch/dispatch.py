@@ -15,7 +15,7 @@ from routellm_batch.protocols import Runner
 from routellm_batch.stages.escrow import EmbeddingBudget
 from routellm_batch.stages.score import STAGE as SCORE
 from routellm_batch.stages.score import ScoreTask, bound_shards, score_shards
-from routellm_batch.storage.paid import embedding_use
+from routellm_batch.storage.paid import paid_by_shard
 from routellm_batch.storage.run import Run
 from routellm_batch.types import Done, Shard
 
@@ -56,8 +56,8 @@ def run_score_stage(config: Config, run: Run, runner: Runner, sink: Sink, halt: 
     budget = _embedding_budget(config, run, runner, groups, halt)
 
     def begin(shards: Sequence[Shard]) -> None:
-        allowance = budget.grant(shards) if budget else None
-        runner.submit(score_shards, ScoreTask(config, run, shards, allowance), scores=True)
+        grant = budget.grant(shards) if budget else (None, 0)
+        runner.submit(score_shards, ScoreTask(config, run, shards, *grant), scores=True)
 
     def take(done: Done) -> None:
         if budget and done.error is None:
@@ -117,8 +117,8 @@ def _embedding_budget(
     _each(
         groups, runner, halt, lambda shards: runner.submit(bound_shards, ScoreTask(config, run, shards)), take
     )
-    paid = embedding_use(run)
-    return EmbeddingBudget(usd_to_nano(cap), paid.paid_nano if paid else 0, bounds)
+    paid = {int(name): use.paid_nano for name, use in paid_by_shard(run).items()}
+    return EmbeddingBudget(usd_to_nano(cap), paid, bounds)
 
 
 def _groups(shards: Sequence[Shard], slots: int) -> list[list[Shard]]:

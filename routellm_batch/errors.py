@@ -15,6 +15,7 @@
     │   ├── WorkerLostError            exit 5: a shard whose worker process dies every time
     │   └── InterruptedRunError        exit 75
     │       ├── BusyRunError           another start drives the run
+    │       ├── SchedulerLostError     the cluster can't be reached; its tasks may still run
     │       └── FencedError            another runner or start has taken over
     ├── TaskError                      a task failed in a way that nothing foresaw: class and place
     └── CallError                      one failed attempt at one endpoint: kind, verdict, status
@@ -159,6 +160,17 @@ class BusyRunError(InterruptedRunError):
     def __reduce__(self) -> tuple[object, ...]:
         """Pickle by fields."""
         return (BusyRunError, (self.who,))
+
+
+class SchedulerLostError(InterruptedRunError):
+    """The scheduler can't be reached: what it was running may run on, unseen."""
+
+    def __init__(self) -> None:
+        super().__init__("the Dask scheduler is gone")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle by fields."""
+        return (SchedulerLostError, ())
 
 
 class FencedError(InterruptedRunError):

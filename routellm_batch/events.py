@@ -5,9 +5,11 @@ Events carry numbers, names and kinds: never a prompt, an answer or a key.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
+
+from routellm_batch.types import Route
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,10 @@ class CallProgress:
     in_flight: int
     spent_nano: int
     """Settled by this start of the run."""
+    process: str = ""
+    """Names the process that calls."""
+    demand: Mapping[Route, int] = field(default_factory=dict)
+    """Its calls of each endpoint, of all its shards: sent or waiting."""
 
 
 @dataclass(frozen=True, slots=True)

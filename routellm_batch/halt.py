@@ -33,6 +33,8 @@ class Halt:
     state: Literal["finished", "budget", "errors", "interrupted"] = "finished"
     reason: str | None = None
     """In words, or the error kind that stopped the calls."""
+    loose: bool = False
+    """Tasks of this start may still run, out of its sight."""
 
     def stop(self, state: Literal["budget", "errors", "interrupted"], reason: str) -> None:
         """Stop the run; the first reason stands."""

@@ -7,7 +7,7 @@ wants to know opens a meter around the work, and the embedder books on the meter
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass
@@ -59,12 +59,21 @@ class EmbeddingUse:
         return asdict(self)
 
 
-class Meter:
-    """Adds up what is paid while it is open, and keeps it within an allowance; any thread may book."""
+Declare = Callable[[int], None]
+"""Makes known that so many nano-dollars more may be spent from now on."""
 
-    def __init__(self, allowance_nano: int | None = None) -> None:
+
+class Meter:
+    """Adds up what is paid while it is open, and keeps it within an allowance; any thread may book.
+
+    What may be spent is declared before it is, in steps that double, so that little is declared and seldom.
+    """
+
+    def __init__(self, allowance_nano: int | None = None, declare: Declare | None = None) -> None:
         self.use = EmbeddingUse()
         self._allowance_nano = allowance_nano
+        self._declare = declare
+        self._declared_nano = 0
         self._reserved_nano = 0
         self._lock = threading.Lock()
 
@@ -73,6 +82,7 @@ class Meter:
 
         Raises:
             BudgetStopError: the allowance does not pay for it.
+            StoreError: it can't be declared.
 
         """
         with self._lock:
@@ -82,6 +92,11 @@ class Meter:
                     "what is left of budget.hard_cap_usd pays for no further embeddings; "
                     "raise it and run the same command again"
                 )
+            if self._declare is not None and (more := wanted - self._declared_nano) > 0:
+                spare = wanted if self._allowance_nano is None else self._allowance_nano - self._declared_nano
+                step = max(more, min(self._declared_nano, spare))
+                self._declare(step)
+                self._declared_nano += step
             self._reserved_nano += worst_nano
 
     def book(self, worst_nano: int, use: EmbeddingUse) -> None:
@@ -95,9 +110,9 @@ _open: ContextVar[Meter | None] = ContextVar("routellm_batch_meter", default=Non
 
 
 @contextmanager
-def metered(allowance_nano: int | None = None) -> Iterator[Meter]:
-    """Open a meter for this thread's work; None is no limit."""
-    meter = Meter(allowance_nano)
+def metered(allowance_nano: int | None = None, declare: Declare | None = None) -> Iterator[Meter]:
+    """Open a meter for this thread's work; None is no limit. ``declare`` is told before more is spent."""
+    meter = Meter(allowance_nano, declare)
     token = _open.set(meter)
     try:
         yield meter

@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from itertools import takewhile
 from typing import Any
 
 from routellm_batch.config import Config
+from routellm_batch.pricing import usd_to_nano
 from routellm_batch.reporting.cost import RunFacts, State, cost_json, run_facts, with_embedding
 from routellm_batch.reporting.html import render_report
 from routellm_batch.reporting.plan_html import frontier_table, plan_facts, render_plan
 from routellm_batch.reporting.text import count, rows, usd
 from routellm_batch.reporting.wording import closing_lines
 from routellm_batch.stages.degrade import load_degrades
-from routellm_batch.stages.plan import Plan, empty_plan
+from routellm_batch.stages.planned import Plan, empty_plan
 from routellm_batch.stages.tally import tallies
 from routellm_batch.storage.paid import embedding_use
 from routellm_batch.storage.run import SUCCESS, Run, to_json
@@ -81,6 +83,9 @@ def rewrite_run_outputs(config: Config, run: Run, plan: Plan) -> Outputs:
     reason = earlier.get("stop_reason", "the run has not ended")
     if finished_exit(run) is not None:  # whatever became of a later try at its failed rows
         state, reason = "finished", None
+    if "cap_usd" in earlier:  # it may have changed since the plan was made
+        cap = earlier["cap_usd"]
+        plan = replace(plan, cap_nano=None if cap is None else usd_to_nano(Decimal(cap)))
     facts = _facts(config, run, plan, state, reason, float(earlier.get("wall_s", 0)))
     run.store.replace(COST, to_json(cost_json(facts)))
     run.store.replace(HTML, render_report(facts).encode("utf-8"))

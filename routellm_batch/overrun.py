@@ -11,7 +11,7 @@ from routellm_batch.events import Notice, Sink
 from routellm_batch.pricing import MILLION, nano_to_usd
 from routellm_batch.stages.degrade import Degrade, Overrun, Reason, make_degrade
 from routellm_batch.stages.job import CallJob
-from routellm_batch.stages.plan import Plan
+from routellm_batch.stages.planned import Plan
 from routellm_batch.types import ROUTES, Route, Shard
 
 PAUSE_PART = 10
@@ -87,7 +87,7 @@ class Governor:
         self.sink(
             Notice(f"{made.moved} pending strong rows go weak: {why}, and {left} are left", warning=True)
         )
-        return replace(job, cut=made.cut, round=made.number)
+        return replace(job, cut=made.cut)
 
     def _burns(self) -> dict[Route, RouteBurn]:
         sums, ended = self._sums, self._ended_nano()

@@ -12,10 +12,11 @@ from routellm_batch.call_stage import CallStage
 from routellm_batch.config import Config, check_config
 from routellm_batch.dispatch import run_score_stage
 from routellm_batch.errors import (
-    BudgetStopError,
     ConfigError,
     DataError,
     EndpointStopError,
+    StopError,
+    TaskError,
 )
 from routellm_batch.events import Notice, Sink, StageFinished, StageStarted
 from routellm_batch.halt import Halt, stop_words, stopping_on_signals
@@ -31,10 +32,12 @@ from routellm_batch.outputs import (
 from routellm_batch.pilot_facts import PilotFacts
 from routellm_batch.pricing import usd_to_nano
 from routellm_batch.protocols import Runner
-from routellm_batch.reporting.cost import State
+from routellm_batch.reporting.cost import EXIT_CODES, State
 from routellm_batch.servers import base_urls, check_keys, check_reachable, check_scoring_key
+from routellm_batch.sharing import Sharing
 from routellm_batch.stages.job import CallJob, close_pool
-from routellm_batch.stages.plan import Plan, load_plan, make_plan
+from routellm_batch.stages.plan import make_plan
+from routellm_batch.stages.planned import Plan, load_plan
 from routellm_batch.stages.score import STAGE as SCORE
 from routellm_batch.starting import driving, runner_of
 from routellm_batch.storage.progress import newest_markers
@@ -90,6 +93,15 @@ def run_job(
         BudgetStopError: the cap pays for no further embeddings.
 
     """
+    begun = time.monotonic()
+    halt = Halt(None if config.run.deadline_s is None else begun + config.run.deadline_s)
+    with stopping_on_signals(halt):  # to the end: a signal while the report is written must not cut it off
+        return _run(config, sink, halt, begun, prepare, retry_failed=retry_failed)
+
+
+def _run(
+    config: Config, sink: Sink, halt: Halt, begun: float, prepare: Prepare, *, retry_failed: bool
+) -> RunResult:
     check_columns(config)
     check_keys(config)
     check_scoring_key(config)
@@ -98,36 +110,28 @@ def run_job(
     if plan is not None and ended is not None and not (retry_failed and ended == SOME_FAILED):
         sink(Notice(f"{run.uri} is finished already; nothing is called"))
         return RunResult(ended, run.uri, rewrite_run_outputs(config, run, plan))
-    begun = time.monotonic()
-    halt = Halt(None if config.run.deadline_s is None else begun + config.run.deadline_s)
-    with (
-        stopping_on_signals(halt),
-        driving(run, sink, halt) as start,
-        runner_of(config, sink, start.token) as runner,
-    ):
+    sharing = Sharing()
+    hearing = sharing.listening(sink, time.monotonic)
+    with driving(run, sink, halt) as start, runner_of(config, hearing, start.token) as runner:
         with _early_stop_told(config, run, begun):
             made = prepare(config, run, runner, sink, halt)
             plan = None if made is None else _score_and_plan(made, run, runner, sink, halt)
         if made is None or plan is None:
             return _interrupted(config, run, halt, time.monotonic() - begun)
         config = made.config
-        with base_urls(config) as urls:
+        with _stop_told(config, run, plan, begun), base_urls(config) as urls:
             if config.cluster.kind != "address":
-                try:
-                    check_reachable(urls)
-                except EndpointStopError as error:
-                    write_run_outputs(config, run, plan, "errors", str(error), time.monotonic() - begun)
-                    raise
+                check_reachable(urls)
             calls = sum(totals.calls for totals in plan.endpoints.values())
             names = (start.token, start.epoch, lease_s())
             job = CallJob(config, run, plan.cut, urls, runner.workers, calls, *names)
             job = replace(job, ranker=plan.ranker, prices=plan.run_prices, pilot=made.pilot)
             stage = CallStage(
-                job, plan, runner, halt, retry_failed=retry_failed, clean=start.clean, sink=sink
+                job, plan, runner, halt, retry_failed, clean=start.clean, sink=sink, sharing=sharing
             )
             _call(stage, sink)
-    reason = stop_words(halt.reason, config)
-    outputs = write_run_outputs(config, run, plan, halt.state, reason, time.monotonic() - begun)
+        state, reason = halt.state, stop_words(halt.reason, config)  # whatever is heard from here on
+    outputs = write_run_outputs(config, run, plan, state, reason, time.monotonic() - begun)
     return RunResult(outputs.exit_code, run.uri, outputs)
 
 
@@ -154,21 +158,21 @@ def plan_job(config: Config, sink: Sink, *, prepare: Prepare = without_pilot) ->
         StopError: the embedder's endpoint failed for good, or the cap pays for no further request.
 
     """
-    check_columns(config)
-    check_scoring_key(config)
-    run = _open(config, sink)
     begun, halt = time.monotonic(), Halt()
-    with (
-        stopping_on_signals(halt),
-        driving(run, sink, halt) as start,
-        runner_of(config, sink, start.token) as runner,
-        _early_stop_told(config, run, begun),
-    ):
-        made = prepare(config, run, runner, sink, halt)
-        plan = None if made is None else _score_and_plan(made, run, runner, sink, halt)
-    if made is None or plan is None:
-        return _interrupted(config, run, halt, time.monotonic() - begun)
-    return RunResult(0, run.uri, write_plan_outputs(made.config, run, plan))
+    with stopping_on_signals(halt):
+        check_columns(config)
+        check_scoring_key(config)
+        run = _open(config, sink)
+        with (
+            driving(run, sink, halt) as start,
+            runner_of(config, sink, start.token) as runner,
+            _early_stop_told(config, run, begun),
+        ):
+            made = prepare(config, run, runner, sink, halt)
+            plan = None if made is None else _score_and_plan(made, run, runner, sink, halt)
+        if made is None or plan is None:
+            return _interrupted(config, run, halt, time.monotonic() - begun)
+        return RunResult(0, run.uri, write_plan_outputs(made.config, run, plan))
 
 
 def prepare_job(config: Config, sink: Sink, *, prepare: Prepare) -> tuple[RunResult, Prepared | None]:
@@ -179,22 +183,22 @@ def prepare_job(config: Config, sink: Sink, *, prepare: Prepare) -> tuple[RunRes
         EndpointStopError: an endpoint can't be reached.
 
     """
-    check_columns(config)
-    check_keys(config)
-    check_scoring_key(config)
-    run = _open(config, sink)
     begun = time.monotonic()
     halt = Halt(None if config.run.deadline_s is None else begun + config.run.deadline_s)
-    with (
-        stopping_on_signals(halt),
-        driving(run, sink, halt) as start,
-        runner_of(config, sink, start.token) as runner,
-        _early_stop_told(config, run, begun),
-    ):
-        made = prepare(config, run, runner, sink, halt)
-    if made is None:
-        return _interrupted(config, run, halt, time.monotonic() - begun), None
-    return RunResult(0, run.uri, Outputs()), made
+    with stopping_on_signals(halt):
+        check_columns(config)
+        check_keys(config)
+        check_scoring_key(config)
+        run = _open(config, sink)
+        with (
+            driving(run, sink, halt) as start,
+            runner_of(config, sink, start.token) as runner,
+            _early_stop_told(config, run, begun),
+        ):
+            made = prepare(config, run, runner, sink, halt)
+        if made is None:
+            return _interrupted(config, run, halt, time.monotonic() - begun), None
+        return RunResult(0, run.uri, Outputs()), made
 
 
 def report_job(run_uri: str) -> RunResult:
@@ -239,7 +243,7 @@ def _score_and_plan(made: Prepared, run: Run, runner: Runner, sink: Sink, halt: 
         if cap is None or known.planned_nano <= cap or run.store.folders("call"):
             return known
         # Planned before there was this cap, and nothing is called yet.
-        return make_plan(config, run, pilot=made.facts, again=True)
+        return _under_todays_cap(make_plan(config, run, pilot=made.facts), config)
     rows = sum(shard.rows for shard in run.shards)
     done = sum(run.shards[int(name)].rows for name in run.committed(SCORE))
     sink(StageStarted("score", rows, done))
@@ -264,9 +268,19 @@ def _early_stop_told(config: Config, run: Run, begun_s: float) -> Iterator[None]
     """Write cost.json where scoring stops the run: embeddings may have been paid for."""
     try:
         yield
-    except (BudgetStopError, EndpointStopError) as error:
-        state: State = "budget" if isinstance(error, BudgetStopError) else "errors"
+    except StopError as error:
+        state = next(state for state, code in EXIT_CODES.items() if code == error.exit_code)
         write_early_stop(config, run, str(error), time.monotonic() - begun_s, state)
+        raise
+
+
+@contextmanager
+def _stop_told(config: Config, run: Run, plan: Plan, begun_s: float) -> Iterator[None]:
+    """Write the report where the calls end in an error: some may have been paid for."""
+    try:
+        yield
+    except (EndpointStopError, TaskError) as error:
+        write_run_outputs(config, run, plan, "errors", str(error), time.monotonic() - begun_s)
         raise
 
 

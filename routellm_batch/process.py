@@ -7,6 +7,7 @@ stalled by our work would miss its heartbeats, and connections stay warm from on
 from __future__ import annotations
 
 import asyncio
+import secrets
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
@@ -14,6 +15,9 @@ from typing import Any, TypeVar
 from routellm_batch.events import Event
 
 T = TypeVar("T")
+
+NAME = secrets.token_hex(8)
+"""Names this process to the one that drives the run."""
 
 _lock = threading.Lock()
 _loops: list[asyncio.AbstractEventLoop] = []

@@ -112,6 +112,10 @@ class Runner(Protocol):
         """Return what has finished, waiting up to ``timeout_s`` for the first."""
         ...
 
+    def tell(self, function: Callable[..., Any], *args: object) -> None:
+        """Call a quick function in every process that runs tasks, without waiting for it; it may get lost."""
+        ...
+
     def drain(self, token: str | None = None) -> None:
         """Tell running tasks to stop starting new work and return what they have; only those that heed ``token``."""
         ...

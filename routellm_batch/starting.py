@@ -45,7 +45,8 @@ def driving(run: Run, sink: Sink, halt: Halt) -> Iterator[Start]:
     with epoch.holding(run.store, token, number, lease, lambda: halt.stop("interrupted", TAKEN_OVER)):
         try:
             yield Start(token, number, clean)
-            epoch.end(run.store, number)
+            if not halt.loose:
+                epoch.end(run.store, number)
         except OSError as error:
             message = (
                 f"storage or the network failed ({type(error).__name__}); run the same command again to go on"

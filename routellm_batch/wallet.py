@@ -27,11 +27,16 @@ class Wallet:
         """What is neither spent, presumed spent nor set aside."""
         return (self.grant_nano or 0) - self.settled_nano - self.presumed_nano - self.reserved_nano
 
+    def affords(self, worst_nano: int) -> bool:
+        """Say whether a call can be paid for, if all that is open costs nothing; if not now, then never."""
+        affords = self.grant_nano is None or worst_nano <= self.left_nano + self.reserved_nano
+        self.empty = self.empty or not affords
+        return affords
+
     async def reserve(self, worst_nano: int) -> bool:
         """Set a call's worst cost aside, waiting while open calls may still give some back; False if it can't be."""
         while self.grant_nano is not None and worst_nano > self.left_nano:
-            if self.reserved_nano == 0:
-                self.empty = True
+            if not self.affords(worst_nano):
                 return False
             self._changed.clear()
             await self._changed.wait()

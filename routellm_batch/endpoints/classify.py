@@ -62,7 +62,8 @@ def failure_of(status: int, code: str | None) -> tuple[ErrorKind, Verdict, bool]
     if status >= 500:
         return ErrorKind.SERVER_ERROR, Verdict.RETRY, True
     if status in _TRANSIENT_STATUS:
-        return ErrorKind.SERVER_ERROR, Verdict.RETRY, False
+        # Gateways say 408 where the model behind them was too slow; it may have done the work.
+        return ErrorKind.SERVER_ERROR, Verdict.RETRY, status == 408
     return _BY_CODE.get(code or "", ErrorKind.BAD_REQUEST), Verdict.ROW, False
 
 
@@ -147,10 +148,17 @@ def _usage(found: Any) -> Usage:
         found["completion_tokens"],
         details_out.get("reasoning_tokens") or 0,
     )
-    if any(
-        isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= MAX_TOKENS
-        for count in counts
-    ):
+    if not all(_is_count(count) for count in counts):
         message = "usage must be whole numbers of tokens"
         raise ValueError(message)
-    return Usage(*counts)
+    given, cached, told, reasoning = counts
+    # Some endpoints count reasoning apart from the completion, and bill it all the same: then the total shows it,
+    # or there is more of it than could be within the completion.
+    total = found.get("total_tokens")
+    rest = total - given if _is_count(total) else 0
+    output = max(told, rest, told + reasoning if reasoning > told else 0)
+    return Usage(given, cached, output, reasoning)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_TOKENS

@@ -9,10 +9,12 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import stat
 import struct
 import tempfile
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from routellm_batch.errors import StoreError
@@ -23,22 +25,39 @@ _HEAD = struct.Struct("<II")
 
 
 def local_folder(run_uri: str) -> Path:
-    """Return the folder of a run's local logs on this machine, readable by this user alone.
+    """Return the folder of a run's local logs on this machine, readable and writable by this user alone.
 
     Raises:
-        StoreError: it can't be made.
+        StoreError: it can't be made, or is somebody else's, who could read answers or have us adopt made-up ones.
 
     """
-    base = os.environ.get(FOLDER_VARIABLE) or f"{tempfile.gettempdir()}/routellm-batch-{os.getuid()}"
-    folder = Path(base) / hashlib.sha256(run_uri.encode()).hexdigest()[:16]
+    given = os.environ.get(FOLDER_VARIABLE)
+    base = Path(given or f"{tempfile.gettempdir()}/routellm-batch-{os.getuid()}")
+    folder = base / hashlib.sha256(run_uri.encode()).hexdigest()[:16]
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if given is None:  # where everybody may write, somebody may have been here first
+            _own(base)
+        base.mkdir(parents=True, exist_ok=True)
+        _own(folder)
     except OSError as error:
         message = (
             f"{folder}: can't be made ({type(error).__name__}); point {FOLDER_VARIABLE} at a folder with room"
         )
         raise StoreError(message) from None
     return folder
+
+
+def _own(folder: Path) -> None:
+    """Make a folder that is this user's alone, or see that the one that is there is."""
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
+        message = (
+            f"{folder}: is no folder that only this user can write to; remove it, or point {FOLDER_VARIABLE} "
+            "at another one"
+        )
+        raise StoreError(message)
 
 
 class LocalLog:
@@ -74,6 +93,11 @@ def frames(data: bytes) -> Iterator[bytes]:
             return
         yield payload
         at += _HEAD.size + length
+
+
+def left_here(folder: Path, shard: str) -> set[str]:
+    """Return the runners of a shard whose logs are in the folder."""
+    return {path.name.removesuffix(SUFFIX).rpartition(".")[2] for path in folder.glob(f"{shard}.*{SUFFIX}")}
 
 
 def abandoned(folder: Path, shard: str | None = None) -> Iterator[tuple[str, str, Path, bytes]]:

@@ -28,6 +28,7 @@ class ShardLedger:
         self._store = store
         self._folder = f"call/{shard}"
         self._epoch = epoch
+        self._known = 0
         self._next = 0
         self._results = 0
         self._beats = 0
@@ -35,7 +36,7 @@ class ShardLedger:
     @property
     def entries(self) -> int:
         """Entries of the log, as far as this reader or runner knows."""
-        return self._next
+        return max(self._known, self._next)
 
     def load(self, *, sure: bool = False) -> LedgerState:
         """Read what is there; ``sure`` trusts no listing, which may be stale, but asks for the next objects too."""
@@ -45,22 +46,20 @@ class ShardLedger:
         ]
         if sure:
             log += [Entry.from_json(data) for data in self._beyond(self._entry, entries)]
-        self._next = max(self._next, len(log))
+        self._known = max(self._known, len(log))  # and not _next: who has claimed is shut out by what follows
         runners = [entry.runner for entry in log if entry.kind == "claim"]
         return fold(
             log, {runner: self._records(runner, results.get(runner, 0), sure=sure) for runner in runners}
         )
 
-    def read_runner(self, runner: str) -> tuple[list[Entry], Mapping[int, int]]:
-        """Return a runner's intents, and how many records of each row it has on storage."""
+    def read_runner(self, runner: str) -> tuple[list[Entry], list[list[str]]]:
+        """Return a runner's intents, and the lines of each of its results objects."""
         entries, results = self._names()
         log = [
             Entry.from_json(data) for data in self._store.read_many([self._entry(n) for n in range(entries)])
         ]
-        stored: dict[int, int] = {}
-        for record in self._records(runner, results.get(runner, 0), sure=True):
-            stored[record.row] = stored.get(record.row, 0) + 1
-        return [entry for entry in log if entry.runner == runner and entry.kind == "intent"], stored
+        lines = self._lines(runner, results.get(runner, 0), sure=True)
+        return [entry for entry in log if entry.runner == runner and entry.kind == "intent"], lines
 
     def count_entries(self) -> int:
         """Return the number of the log's entries; objects are listed, not read."""
@@ -103,7 +102,10 @@ class ShardLedger:
 
     def write_results(self, lines: Iterable[str]) -> None:
         """Persist records, each a line of ``CallRecord.to_json``, in one object."""
-        self.add_results(self.runner, self._results, lines)
+        kept = list(lines)
+        # What is there already is an earlier object of ours that seemed not to have been written.
+        while not self.add_results(self.runner, self._results, kept):
+            self._results += 1
         self._results += 1
 
     def add_results(self, runner: str, number: int, lines: Iterable[str]) -> bool:
@@ -153,11 +155,15 @@ class ShardLedger:
         return entries, results
 
     def _records(self, runner: str, objects: int, *, sure: bool) -> list[CallRecord]:
+        found = self._lines(runner, objects, sure=sure)
+        return [CallRecord.from_json(line) for lines in found for line in lines]
+
+    def _lines(self, runner: str, objects: int, *, sure: bool) -> list[list[str]]:
         found = list(self._store.read_many([self._result(runner, n) for n in range(objects)]))
         if sure:
             found += self._beyond(lambda n: self._result(runner, n), objects)
         # not splitlines: answers may hold U+2028
-        return [CallRecord.from_json(line) for data in found for line in data.decode("utf-8").split("\n")]
+        return [data.decode("utf-8").split("\n") for data in found]
 
     def _beyond(self, path: Callable[[int], str], first: int) -> list[bytes]:
         found = []

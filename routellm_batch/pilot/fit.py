@@ -65,7 +65,9 @@ def fit(config: Config, uri: str, outcomes: pa.Table, seed: int) -> Fitted:
 
 def save_router(uri: str, fitted: PilotFit, stated: Mapping[str, Any]) -> None:
     """Write the router's checkpoint with its card."""
-    sampled = f"{stated['labelled']:,} labelled rows of {stated['rows']:,} sampled, graded by `{stated['grader']}`"
+    sampled = (
+        f"{stated['labelled']:,} labelled rows of {stated['rows']:,} sampled, graded by `{stated['grader']}`"
+    )
     card = f"# A router fitted on a pilot\n\n{fitted.reason}\n\n{sampled}. Pilot `{stated['id']}`, {stated['made']}.\n"
     save_pilot_router(uri, fitted, card)
 

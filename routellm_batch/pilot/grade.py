@@ -84,7 +84,9 @@ def grade_sample(
         if isinstance(verdicts, AskResult):
             return Graded(_outcomes(sample, asked, said, {}), {}, verdicts)
         grades = {
-            (str(one.id), route): getattr(verdicts.grades[str(one.id)], route) for one in asked for route in ROUTES
+            (str(one.id), route): getattr(verdicts.grades[str(one.id)], route)
+            for one in asked
+            for route in ROUTES
         }
     else:
         graders = make_graders(grader)
@@ -143,5 +145,7 @@ def _outcomes(
         rows = [said[route].get(str(one.id)) for one in asked]
         columns[f"{route}_score"] = [grades.get((str(one.id), route), nothing).score for one in asked]
         for name in ("input_tokens", "output_tokens", "cost_usd"):
-            columns[f"{route}_{name}"] = [row[name] if _answer(row) is not None and row else None for row in rows]
+            columns[f"{route}_{name}"] = [
+                row[name] if _answer(row) is not None and row else None for row in rows
+            ]
     return pa.Table.from_pydict({name: columns[name] for name in OUTCOME_SCHEMA.names}, schema=OUTCOME_SCHEMA)

@@ -31,7 +31,7 @@ from routellm_batch.pricing import usd_text, usd_to_nano
 from routellm_batch.protocols import Runner
 from routellm_batch.reporting.text import count
 from routellm_batch.stages.reuse import ANSWERS
-from routellm_batch.storage.paid import pilot_use
+from routellm_batch.storage.pilots import pilot_use
 from routellm_batch.storage.run import SUCCESS, open_run, to_json
 from routellm_batch.storage.store import FsStore
 from routellm_batch.tables import from_parquet, to_parquet
@@ -72,7 +72,9 @@ def make_pilot(place: Place, runner: Runner, sink: Sink, halt: Halt) -> dict[str
     answers_tokens = sample.num_rows * sum(
         getattr(config.endpoints, route).expected_output_tokens for route in ("strong", "weak")
     )
-    kept = round(judge_nano(config, place.pilot, (tokens + answers_tokens) / sample.num_rows) * sample.num_rows)
+    kept = round(
+        judge_nano(config, place.pilot, (tokens + answers_tokens) / sample.num_rows) * sample.num_rows
+    )
     purse = Purse(config, place.store, usd_to_nano(place.pilot.usd), only_notices(sink))
     answers = ask_both(purse, place.store.uri(SAMPLE), kept, sink)
     if isinstance(answers, AskResult):
@@ -104,7 +106,12 @@ def _sample(place: Place, runner: Runner, sink: Sink, halt: Halt) -> pa.Table | 
     changes: dict[str, Any] = {"run": run_config, "pilot": None}
     if config.router.embedder.name == "remote":  # nobody pays twice for the embeddings of all rows
         changes["router"] = config.router.model_copy(
-            update={"name": "length", "checkpoint": None, "options": {}, "embedder": type(config.router.embedder)()}
+            update={
+                "name": "length",
+                "checkpoint": None,
+                "options": {},
+                "embedder": type(config.router.embedder)(),
+            }
         )
     scoring = config.model_copy(update=changes)
     run = open_run(scoring, today=place.today)

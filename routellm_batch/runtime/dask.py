@@ -19,7 +19,7 @@ from distributed import Future, Status, Worker, WorkerPlugin, get_worker
 from distributed.scheduler import KilledWorker
 
 from routellm_batch.config_cluster import ClusterConfig
-from routellm_batch.errors import ConfigError, InterruptedRunError, WorkerLostError
+from routellm_batch.errors import ConfigError, SchedulerLostError, WorkerLostError
 from routellm_batch.events import Sink, from_plain, to_plain
 from routellm_batch.logs import install_redaction
 from routellm_batch.process import drain, drain_all, subscribe
@@ -44,7 +44,6 @@ CLOSE_S = 5
 DRAIN_EVERY_S = 2.0
 GONE_S = 10.0
 """A scheduler that can't be reached for so long is given up; tasks on it end by themselves."""
-GONE = "the Dask scheduler is gone"
 
 log = logging.getLogger(__name__)
 
@@ -122,7 +121,7 @@ class DaskRunner:
             return [Done(sent.task, error=_lost(sent)) for sent in given_up]
         if self._scheduler_is_gone(time.monotonic()):
             lost, self._tasks = self._tasks, {}
-            return [Done(sent.task, error=InterruptedRunError(GONE)) for sent in lost.values()]
+            return [Done(sent.task, error=SchedulerLostError()) for sent in lost.values()]
         try:
             futures = [self._finished.get(timeout=timeout_s)]
         except queue.Empty:
@@ -139,15 +138,18 @@ class DaskRunner:
             self._away_since_s = now_s
         return self._away_since_s is not None and now_s - self._away_since_s > GONE_S
 
+    def tell(self, function: Callable[..., Any], *args: object) -> None:
+        """Call a quick function in every worker process, without waiting for it."""
+        if self._client.status == "running":
+            self._client.run(_told, function, *args, wait=False, on_error="ignore")
+
     def drain(self, token: str | None = None) -> None:
         """Tell running tasks on every worker to begin nothing new; said again, as a worker may have been replaced."""
         token = token or self._token
         self._draining = self._draining or token == self._token
-        if self._client.status != "running":
-            return
         if time.monotonic() >= self._drain_again_s.get(token, 0.0):
             self._drain_again_s[token] = time.monotonic() + DRAIN_EVERY_S
-            self._client.run(_drain, token, wait=False, on_error="ignore")
+            self.tell(drain, token)
 
     def close(self) -> None:
         """Leave the cluster; end it if it is ours."""
@@ -182,7 +184,7 @@ class DaskRunner:
             receipt = future.result()
             future.release()
             return Done(sent.task, receipt=receipt)
-        error = future.exception() if future.status == "error" else InterruptedRunError(GONE)
+        error = future.exception() if future.status == "error" else SchedulerLostError()
         future.release()
         if isinstance(error, KilledWorker):
             if sent.trials < RESUBMITS and not self._draining:
@@ -202,9 +204,9 @@ def _lost(sent: _Sent) -> WorkerLostError:
     return WorkerLostError((sent.trials + 1) * (ALLOWED_DEATHS + 1))
 
 
-async def _drain(token: str) -> None:
+async def _told(function: Callable[..., Any], *args: object) -> None:
     """Dask would wait for a plain function, and for ever on a dying worker."""
-    drain(token)
+    function(*args)
 
 
 def _on_worker(function: Callable[..., Any], task: object, token: str) -> Any:

@@ -36,6 +36,10 @@ class SerialRunner:
         finished, _ = wait(self._futures, timeout_s, FIRST_COMPLETED)
         return [_done(self._futures.pop(future), future) for future in finished]
 
+    def tell(self, function: Callable[..., Any], *args: object) -> None:
+        """Call a quick function; this is the only process."""
+        function(*args)
+
     def drain(self, token: str | None = None) -> None:
         """Tell running tasks to begin nothing new; only those that heed ``token``, if one is given."""
         drain(token or self._token)

@@ -15,7 +15,7 @@ from typing import Literal
 import pyarrow as pa
 
 from routellm_batch.burn import Ended
-from routellm_batch.ledger.local import local_folder
+from routellm_batch.ledger.local import left_here, local_folder
 from routellm_batch.ledger.record import CallRecord
 from routellm_batch.ledger.shard import ShardLedger
 from routellm_batch.ledger.state import LedgerState
@@ -196,11 +196,15 @@ def _claim(task: CallTask, shard: _Open) -> None:
     run = task.job.run
     folder = local_folder(run.uri)
     _adopt_all(run.uri, task.job.token)
-    state = shard.ledger.claim()
+
+    def adopt_here() -> set[str]:
+        adopt(run.store, folder, task.shard.name)
+        return left_here(folder, task.shard.name)
+
     shard.state = wait_for_predecessors(
         shard.ledger,
-        state,
-        lambda: adopt(run.store, folder, task.shard.name),
+        shard.ledger.claim(),
+        adopt_here,
         lease_s=task.job.lease_s,
         now_s=time.monotonic,
         sleep=time.sleep,

@@ -140,6 +140,8 @@ class _Part:
     key: NDArray[np.uint32]
     tie: NDArray[np.uint64]
     tokens: NDArray[np.int64]
+    smallest: int
+    """Fewest bytes of a prompt; -1 without any."""
     largest: tuple[int, int]
     """Most bytes and most turns of a prompt."""
 
@@ -157,8 +159,13 @@ def _read(job: CallJob, shard: Shard, *, copied: bool) -> _Part:
     sizes = left.column("bytes").to_numpy(), left.column("turns").to_numpy()
     largest = (int(sizes[0].max()), int(sizes[1].max())) if left.num_rows else (0, 0)
     tokens = left.column("tokens").to_numpy().astype(np.int64)
-    keys = job.ranker.keys(left.column("score").to_numpy(), tokens)
-    return _Part(keys, left.column("tie").to_numpy(), tokens, largest)
+    return _Part(
+        job.ranker.keys(left.column("score").to_numpy(), tokens),
+        left.column("tie").to_numpy(),
+        tokens,
+        int(sizes[0].min()) if left.num_rows else -1,
+        largest,
+    )
 
 
 class _Pending:
@@ -172,6 +179,7 @@ class _Pending:
         self._strong = RankedSpill(path)  # expected input tokens in place of a delta
         self._weak_nano = 0
         self._learned_weak_nano = 0
+        self._smallest = -1
         self._largest = (0, 0)
 
     def add(self, part: _Part) -> None:
@@ -180,11 +188,12 @@ class _Pending:
         self._strong.add(RankedRows(part.key[strong], part.tie[strong], part.tokens[strong]))
         self._weak_nano += int(self._prices.cost("weak", part.tokens[~strong]).sum())
         self._learned_weak_nano += int(self._learned("weak", part.tokens).sum())
+        self._smallest = min((n for n in (self._smallest, part.smallest) if n >= 0), default=-1)
         self._largest = (max(self._largest[0], part.largest[0]), max(self._largest[1], part.largest[1]))
 
     def degrade(self, number: int, overrun: Overrun) -> Degrade:
         """Choose the cut, and count what it does."""
-        cut = NONE_STRONG if overrun.reason == "worst_case" else self._choose(overrun)
+        cut = self._choose(overrun)
         moved, kept, learned = 0, 0, overrun.spent_nano + self._learned_weak_nano
         planned: dict[Route, int] = {
             "strong": overrun.ended_nano["strong"],
@@ -212,11 +221,19 @@ class _Pending:
         )
 
     def _choose(self, overrun: Overrun) -> Cut:
-        size, turns = self._largest
-        longest = self._end.max_output_tokens or self._end.expected_output_tokens
-        worst = worst_nano(self._end.nano_price, size + BODY_BYTES, turns, longest)
-        room = room_nano(overrun.cap_nano - overrun.spent_nano, worst)
+        left, (size, turns) = overrun.cap_nano - overrun.spent_nano, self._largest
+        if left < self._worst_weak(self._smallest, 1):
+            return (
+                self._cut
+            )  # to move rows would help nobody now, and a raised cap may yet pay for them as they are
+        if overrun.reason == "worst_case":
+            return NONE_STRONG
+        room = room_nano(left, self._worst_weak(size + BODY_BYTES, turns))
         return pick_cut(self._deltas, self._learned_weak_nano, room, self._cut)
+
+    def _worst_weak(self, size: int, turns: int) -> int:
+        longest = self._end.max_output_tokens or self._end.expected_output_tokens
+        return worst_nano(self._end.nano_price, size, turns, longest)
 
     def _deltas(self) -> Iterator[RankedRows]:
         for part in self._strong.passes():

@@ -17,7 +17,7 @@ class EmbeddingBudget:
 
     Args:
         cap_nano: the hard cap.
-        paid_nano: what earlier starts paid.
+        paid: shard index → what earlier starts paid.
         bounds: shard index → worst case, of every shard that is to be scored.
 
     Raises:
@@ -25,9 +25,10 @@ class EmbeddingBudget:
 
     """
 
-    def __init__(self, cap_nano: int, paid_nano: int, bounds: Mapping[int, int]) -> None:
+    def __init__(self, cap_nano: int, paid: Mapping[int, int], bounds: Mapping[int, int]) -> None:
         self._cap_nano = cap_nano
-        self._paid_nano = paid_nano
+        self._known = paid
+        self._paid_nano = paid_nano = sum(paid.values())
         self._bounds = dict(bounds)
         self._granted: dict[int, int] = {}
         if self._spare_nano < 0:
@@ -44,12 +45,12 @@ class EmbeddingBudget:
         taken = self._paid_nano + sum(self._granted.values()) + sum(self._bounds.values())
         return self._cap_nano - taken
 
-    def grant(self, shards: Sequence[Shard]) -> int:
-        """Return what a task of these shards may spend: its worst case, and a part of what is spare."""
+    def grant(self, shards: Sequence[Shard]) -> tuple[int, int]:
+        """Return what a task of these shards may spend: its worst case and a part of what is spare; and what was paid."""
         more = self._spare_nano // RETRY_PARTS
         granted = more + sum(self._bounds.pop(shard.index) for shard in shards)
         self._granted[shards[0].index] = granted
-        return granted
+        return granted, sum(self._known.get(shard.index, 0) for shard in shards)
 
     def settle(self, shards: Sequence[Shard], paid_nano: int) -> None:
         """Put what a finished task paid in place of what it was granted."""

@@ -19,7 +19,7 @@ from routellm_batch.endpoints.outcome import History, Outcome
 from routellm_batch.events import CallProgress
 from routellm_batch.ledger.record import CallRecord
 from routellm_batch.ledger.writer import LedgerWriter
-from routellm_batch.process import draining
+from routellm_batch.process import NAME, draining
 from routellm_batch.stages.answers import Pending, next_question, record_of
 from routellm_batch.stages.job import EndpointPool
 from routellm_batch.stages.requests import Call
@@ -100,7 +100,8 @@ class FanOut:
 
     def _report(self) -> None:
         answered = sum(record.status != "unsent" for record in self.records.values())
-        self.emit(CallProgress(self.shard, answered, self._failed, self.open, self.wallet.settled_nano))
+        spent, demand = self.wallet.settled_nano, self.pool.demand()
+        self.emit(CallProgress(self.shard, answered, self._failed, self.open, spent, NAME, demand))
 
 
 class _Lane:
@@ -119,10 +120,12 @@ class _Lane:
     async def run(self) -> None:
         """Send all rows; returns when nothing is open and nothing more is to be sent."""
         async with asyncio.TaskGroup() as group:
-            while self._open or ((self._fresh or self._later) and not self._ending()):
-                batch = [] if self._ending() or self._fan.writer.silent() else self._take(time.monotonic())
+            while self._open or ((self._fresh or self._later) and not self._fan.stopping()):
+                idle = self._fan.stopping() or self._fan.writer.silent()
+                batch = [] if idle else self._take(time.monotonic())
                 if not batch:
-                    await self._pause()
+                    if self._open or self._fresh or self._later:  # else all that was left can't be paid for
+                        await self._pause()
                     continue
                 rows = [(one.call.row, one.request.worst_nano) for one in batch]
                 await self._fan.writer.intend(self._route, rows, self._fan.stopping)
@@ -132,11 +135,11 @@ class _Lane:
                     for one in batch:
                         group.create_task(self._send(one))
 
-    def _ending(self) -> bool:
-        return self._fan.stopping() or self._fan.wallet.empty
-
     def _take(self, now_s: float) -> list[Pending]:
-        """Return the rows of the next intent: those that are due first, then fresh ones, as many as there is room for."""
+        """Return the rows of the next intent: those that are due first, then fresh ones, as many as there is room for.
+
+        Rows that can't be paid for are passed over: they come back with another grant, if ever.
+        """
         busy = self._caller.gate.concurrency
         size = min(MAX_INTENT_ROWS, max(INTENT_ROWS, busy))
         room = busy + 2 * size - self._open
@@ -144,11 +147,15 @@ class _Lane:
             return []
         batch: list[Pending] = []
         while self._later and len(batch) < size and self._later[0][0] <= now_s:
-            if not (self._later[0][2].asks_again or self._caller.may_retry(now_s)):
+            one = self._later[0][2]
+            affords = self._fan.wallet.affords(one.request.worst_nano)
+            if affords and not (one.asks_again or self._caller.may_retry(now_s)):
                 break
-            batch.append(heapq.heappop(self._later)[2])
+            heapq.heappop(self._later)
+            batch += [one] if affords else []
         while self._fresh and len(batch) < size:
-            batch.append(self._fresh.popleft())
+            one = self._fresh.popleft()
+            batch += [one] if self._fan.wallet.affords(one.request.worst_nano) else []
         return batch
 
     async def _pause(self) -> None:

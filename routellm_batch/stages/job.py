@@ -18,8 +18,9 @@ from routellm_batch.endpoints.pace import Limits
 from routellm_batch.endpoints.retries import ErrorWindow, RetryBudget
 from routellm_batch.ledger.liveness import LEASE_S
 from routellm_batch.planning import Cut
-from routellm_batch.process import draining, event_loop, run_on_loop
+from routellm_batch.process import NAME, draining, event_loop, run_on_loop
 from routellm_batch.ranking import BY_SCORE, Ranker
+from routellm_batch.sharing import FLOOR, Shares
 from routellm_batch.stages.costing import Prices
 from routellm_batch.storage.run import Run
 from routellm_batch.types import ROUTES, ErrorKind, Route
@@ -55,23 +56,22 @@ class CallJob:
     copies_cut: Cut | None = None
     """The plan's own cut, whose tables of copies hold; None where ``cut`` is that."""
     round: int = 0
-    """Number of the further plan that ``cut`` is of; 0 is the plan itself."""
+    """Times that this start called its tasks back to look for a higher cut."""
     ranker: Ranker = BY_SCORE
     """What rows are ordered by: the plan's, for every cut."""
     prices: Prices | None = None
     """What calls are expected to cost on the way, where the plan knows better than the config."""
+    pilot: str | None = None
+    """URI of a pilot whose answers are taken over."""
 
     @property
     def expected(self) -> Prices:
         """What calls are expected to cost: a line in their input tokens."""
         return self.prices or Prices.of(self.config)
 
-    pilot: str | None = None
-    """URI of a pilot whose answers are taken over."""
-
     @property
     def round_token(self) -> str:
-        """Names the tasks that follow one cut, so that they can be called back before the next."""
+        """Names the tasks between two such times. Who was called back under a token never calls again under it."""
         return f"{self.token}.d{self.round}"
 
 
@@ -177,11 +177,10 @@ def set_shares(token: str, shares: Mapping[Route, float]) -> None:
         event_loop().call_soon_threadsafe(pool.set_share, route, share)
 
 
-def demands(token: str) -> Mapping[Route, int]:
-    """Return the calls of each endpoint that this process has in hand for a start of a run: sent or waiting."""
-    with _lock:
-        pool = _pools.get(token)
-    return dict.fromkeys(ROUTES, 0) if pool is None else pool.demand()
+def take_share(token: str, shares: Shares) -> None:
+    """Take this process's part of a new split; one that it is not in has fallen idle, and keeps a little."""
+    idle = dict.fromkeys(ROUTES, FLOOR / max(1, len(shares)))
+    set_shares(token, shares.get(NAME, idle))
 
 
 def _close(pool: EndpointPool) -> None:

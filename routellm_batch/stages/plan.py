@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from decimal import ROUND_CEILING, Decimal
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,10 +21,8 @@ from routellm_batch.errors import BudgetError, DataError
 from routellm_batch.foresight import Foresight
 from routellm_batch.pilot_facts import PilotFacts
 from routellm_batch.planning import (
-    NONE_STRONG,
     Cut,
     FrontierPoint,
-    Outlook,
     cut_by_count,
     cut_by_spend,
     frontier,
@@ -33,136 +30,29 @@ from routellm_batch.planning import (
 )
 from routellm_batch.prediction import RecoverChoice
 from routellm_batch.pricing import nano_to_usd, usd_to_nano
-from routellm_batch.ranking import BY_SCORE, Ranker
-from routellm_batch.stages.costing import Copies, Prices, Totals, costs_of, settle_routes
+from routellm_batch.ranking import BY_SCORE
+from routellm_batch.stages.costing import Copies, Prices, costs_of, settle_routes
 from routellm_batch.stages.gather import Gathered, gather_rows
 from routellm_batch.stages.outlook import choose_recover, look_ahead, outlooks, pilot_words
+from routellm_batch.stages.planned import Plan, empty_plan, load_plan, newest_plan, plan_path
 from routellm_batch.stages.spill import RankedSpill
-from routellm_batch.storage.paid import embedding_use, own_pilot_use
-from routellm_batch.storage.run import Run, to_json
+from routellm_batch.storage.paid import embedding_use
+from routellm_batch.storage.pilots import own_pilot_use
+from routellm_batch.storage.run import Run
 from routellm_batch.tables import to_parquet
-from routellm_batch.types import ROUTES, Shard
+from routellm_batch.types import Shard
 
-PLAN = "plan.json"
-PLAN_AGAIN = "plan.r1.json"
-"""A plan made anew because a cap was set after the first one, before any call."""
 WRITE_THREADS = 8
 HISTOGRAM_BINS = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What a run will do, and what it should cost; ``plan.json``."""
-
-    cut: Cut
-    valid: int
-    invalid: int
-    strong: int
-    """Rows that go to the strong model, K."""
-    asked: dict[str, str]
-    """The budget as asked: mode and value."""
-    endpoints: dict[str, Totals]
-    """Route → distinct requests and their expected tokens and cost."""
-    all_strong_nano: int
-    all_weak_nano: int
-    cap_nano: int | None
-    degraded: dict[str, str] | None
-    """What the hard cap took away from the plan, if it did."""
-    frontier: list[FrontierPoint]
-    histogram: list[int]
-    """Valid rows in equal steps of what they are ranked by, the score as a rule."""
-    copy_shards: list[int]
-    """Shards with rows that take their answer from another row."""
-    copies: int
-    """Rows that take their answer from another row."""
-    embedding_nano: int = 0
-    """What scoring paid for embeddings, spent and presumed; it counts against the hard cap."""
-    ranker: Ranker = BY_SCORE
-    """What rows are ranked by, for this cut and every later one."""
-    pilot: dict[str, Any] = field(default_factory=dict)
-    """``uri``, ``rows``, ``kind`` of map and ``note`` of the pilot it was made with; empty without one."""
-    outlook: Outlook | None = None
-    """What the pilot says of the plan."""
-    recover: RecoverChoice | None = None
-    """How ``budget.recover`` was met."""
-
-    pilot_nano: int = 0
-    """What the run's own pilot took, spent and presumed; it counts against the hard cap too."""
-
-    @property
-    def calls_cap_nano(self) -> int | None:
-        """What the hard cap leaves for calls."""
-        return None if self.cap_nano is None else max(0, self.cap_nano - self.embedding_nano - self.pilot_nano)
-
-    @property
-    def planned_nano(self) -> int:
-        """Expected cost of the run."""
-        return sum(self.endpoints[route].planned_nano for route in ROUTES)
-
-    @property
-    def run_prices(self) -> Prices | None:
-        """What the run follows its spending by; None where that is what the config says."""
-        return None if self.ranker.costs is None else Prices.evenly(self.ranker.costs, self.endpoints)
-
-    def to_json(self) -> bytes:
-        """Return ``plan.json``."""
-        fields = asdict(self)
-        fields["cut"] = {"key": self.cut.key, "tie": f"{self.cut.tie:016x}", "threshold": self.cut.threshold}
-        return to_json({"format": 1, "planned_nano": self.planned_nano, **fields})
-
-    @classmethod
-    def from_json(cls, fields: dict[str, Any]) -> Plan:
-        """Read ``plan.json``."""
-        known = {k: v for k, v in fields.items() if k not in {"format", "planned_nano"}}
-        known["cut"] = Cut(fields["cut"]["key"], int(fields["cut"]["tie"], 16))
-        known["endpoints"] = {route: Totals(**totals) for route, totals in fields["endpoints"].items()}
-        known["frontier"] = [FrontierPoint.from_fields(point) for point in fields["frontier"]]
-        known["ranker"] = Ranker.from_fields(fields.get("ranker"))
-        if fields.get("outlook"):
-            known["outlook"] = Outlook.from_fields(fields["outlook"])
-        if fields.get("recover"):
-            known["recover"] = RecoverChoice(**fields["recover"])
-        return cls(**known)
-
-
-def empty_plan(config: Config) -> Plan:
-    """Return a plan of no rows: what is known of a run before its scores are."""
-    mode = next(
-        name for name in ("strong_share", "usd", "recover") if getattr(config.budget, name) is not None
-    )
-    cap = config.budget.hard_cap_usd
-    return Plan(
-        cut=NONE_STRONG,
-        valid=0,
-        invalid=0,
-        strong=0,
-        asked={"mode": mode, "value": str(getattr(config.budget, mode))},
-        endpoints={route: Totals() for route in ROUTES},
-        all_strong_nano=0,
-        all_weak_nano=0,
-        cap_nano=None if cap is None else usd_to_nano(cap),
-        degraded=None,
-        frontier=[],
-        histogram=[],
-        copy_shards=[],
-        copies=0,
-    )
-
-
-def load_plan(run: Run) -> Plan | None:
-    """Return the run's plan, or None if it has none yet."""
-    fields = run.read_json(PLAN_AGAIN) or run.read_json(PLAN)
-    return None if fields is None else Plan.from_json(fields)
-
-
-def make_plan(config: Config, run: Run, *, pilot: PilotFacts | None = None, again: bool = False) -> Plan:
-    """Make the plan and write it.
+def make_plan(config: Config, run: Run, *, pilot: PilotFacts | None = None) -> Plan:
+    """Make a plan and write it; it holds from then on.
 
     Args:
         config: the job.
         run: its folder; scored.
         pilot: what rows are ranked and the plan is judged by, beside their scores.
-        again: it replaces one that was made before there was a cap.
 
     Raises:
         DataError: null or duplicate ids, or no valid row.
@@ -201,7 +91,7 @@ def make_plan(config: Config, run: Run, *, pilot: PilotFacts | None = None, agai
         )
         plan = _fit_cap(plan, config, run, gathered, prices, ranked)
         plan = plan if seen is None or pilot is None else _with_outlook(plan, seen, pilot)
-    run.store.create(PLAN_AGAIN if again else PLAN, plan.to_json())
+    run.store.create(plan_path(newest_plan(run)[0]), plan.to_json())
     return load_plan(run) or plan
 
 

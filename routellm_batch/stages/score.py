@@ -17,7 +17,7 @@ from routellm_batch.protocols import Router
 from routellm_batch.routers import get_router
 from routellm_batch.stages.rows import Prompt, decode_ids, decode_prompts, input_columns, tie_hash
 from routellm_batch.storage.inputs import read_rows
-from routellm_batch.storage.paid import record_use
+from routellm_batch.storage.paid import PaidTry, paid_by_shard
 from routellm_batch.storage.run import Run
 from routellm_batch.tables import ID_INTEGER, ID_TEXT, score_schema, to_parquet
 from routellm_batch.types import InvalidKind, PromptBatch, Shard
@@ -36,6 +36,9 @@ class ScoreTask:
     shards: Sequence[Shard]
     allowance_nano: int | None = None
     """What its embeddings may cost; None is no limit."""
+    known_nano: int = 0
+    """What the allowance's giver knew was paid for these shards; what storage holds beyond it comes off the allowance:
+    another try, whose process died, had the same allowance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,7 @@ class ScoreReceipt:
     shards: int
     rows: int
     paid_nano: int = 0
-    """Spent and presumed for embeddings."""
+    """Spent and presumed for embeddings, beyond what was known before."""
 
 
 def score_shards(task: ScoreTask) -> ScoreReceipt:
@@ -58,13 +61,17 @@ def score_shards(task: ScoreTask) -> ScoreReceipt:
 
     """
     paid_nano = 0
+    if task.allowance_nano is not None:
+        tries = [paid_by_shard(task.run, shard.name) for shard in task.shards]
+        paid_nano = sum(use.paid_nano for uses in tries for use in uses.values()) - task.known_nano
     for shard in task.shards:
         left = None if task.allowance_nano is None else task.allowance_nano - paid_nano
-        with metered(left) as meter:
+        paid = PaidTry(task.run, shard.name, str(task.config.router.embedder.model))
+        with metered(left, paid.declare) as meter:
             try:
                 table = score_shard(task.config, task.run, shard)
             finally:
-                record_use(task.run, shard.name, meter.use)
+                paid.close(meter.use)
         paid_nano += meter.use.paid_nano
         task.run.store.create(f"{STAGE}/{shard.name}.parquet", to_parquet(table))
         task.run.commit(STAGE, shard.name, {"rows": table.num_rows})

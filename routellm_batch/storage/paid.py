@@ -1,64 +1,67 @@
-"""What a run paid beside its calls: for embeddings, one object for each try at a shard; and for its pilot's runs."""
+"""What scoring pays for embeddings: objects of each try at a shard, so that no try is lost or counted twice.
+
+``embedding/<shard>/<try>.i<n>.json`` says before a request what may be spent, ``embedding/<shard>/<try>.json`` at the
+end what was. A try that never came to its end is presumed to have spent all it might have.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 import secrets
-from dataclasses import dataclass
-from decimal import Decimal
-from typing import Any
 
+from routellm_batch.errors import StoreError
 from routellm_batch.metering import EmbeddingUse
-from routellm_batch.pricing import usd_to_nano
 from routellm_batch.storage.run import Run, to_json
-from routellm_batch.storage.store import FsStore
 
 FOLDER = "embedding"
-PINNED = "pilot.json"
-"""Of a run: which pilot it takes, and whether it made that itself."""
+_DECLARED = re.compile(r"\.i\d+\.json$")
 
 
-@dataclass(frozen=True, slots=True)
-class PilotUse:
-    """What a pilot's runs took so far."""
+class PaidTry:
+    """One try at a shard."""
 
-    spent_nano: int = 0
-    presumed_nano: int = 0
+    def __init__(self, run: Run, shard: str, model: str) -> None:
+        self._store = run.store
+        self._model = model
+        self._name = f"{FOLDER}/{shard}/{secrets.token_hex(6)}"
+        self._declared = 0
 
-    @property
-    def paid_nano(self) -> int:
-        """What counts against a cap."""
-        return self.spent_nano + self.presumed_nano
+    def declare(self, nano: int) -> None:
+        """Put down that so much more may be spent.
 
+        Raises:
+            StoreError: that failed, so nothing may be sent.
 
-def record_use(run: Run, shard: str, use: EmbeddingUse) -> None:
-    """Write down what one try at a shard took, whether it came to scores or not; nothing where nothing was sent."""
-    if use.attempts:
-        run.store.create(f"{FOLDER}/{shard}.{secrets.token_hex(6)}.json", to_json(use.to_dict()))
+        """
+        use = EmbeddingUse(self._model, presumed_nano=nano)
+        try:
+            self._store.create(f"{self._name}.i{self._declared}.json", to_json(use.to_dict()))
+        except OSError as error:
+            message = f"storage can't be written ({type(error).__name__})"
+            raise StoreError(message) from None
+        self._declared += 1
+
+    def close(self, use: EmbeddingUse) -> None:
+        """Write down what it took, whether it came to scores or not; nothing where nothing was sent."""
+        if self._declared:
+            self._store.create(f"{self._name}.json", to_json(use.to_dict()))
 
 
 def embedding_use(run: Run) -> EmbeddingUse | None:
     """Return what all tries of a run took; None if none was ever paid for."""
-    paths = [found.path for found in run.store.list(FOLDER)]
-    uses = [EmbeddingUse(**json.loads(data)) for data in run.store.read_many(paths)] if paths else []
-    return sum(uses, EmbeddingUse()) if uses else None
+    uses = paid_by_shard(run)
+    return sum(uses.values(), EmbeddingUse()) if uses else None
 
 
-def pilot_use(uri: str) -> PilotUse:
-    """Return what the runs of a pilot took, by their own reports."""
-    store = FsStore(uri)
-    spent = presumed = 0
-    for name in store.folders("runs"):
-        try:
-            cost: dict[str, Any] = json.loads(store.read(f"runs/{name}/report/cost.json"))
-        except FileNotFoundError:  # the run that only scored, or one that has not ended yet
-            continue
-        spent += usd_to_nano(Decimal(cost["spent_usd"]))
-        presumed += usd_to_nano(Decimal(cost["presumed_usd"]))
-    return PilotUse(spent, presumed)
-
-
-def own_pilot_use(run: Run) -> PilotUse | None:
-    """Return what the pilot took that a run made by itself; None where it took one that was there, or none."""
-    pinned = run.read_json(PINNED)
-    return pilot_use(str(pinned["uri"])) if pinned and pinned["here"] else None
+def paid_by_shard(run: Run, shard: str | None = None) -> dict[str, EmbeddingUse]:
+    """Return what all tries at each shard took, or at one; shards that nothing was paid for are left out."""
+    folder = FOLDER if shard is None else f"{FOLDER}/{shard}"
+    paths = [found.path for found in run.store.list(folder)]
+    ended = {path.removesuffix(".json") for path in paths if not _DECLARED.search(path)}
+    told = [path for path in paths if not _DECLARED.search(path) or _DECLARED.sub("", path) not in ended]
+    uses: dict[str, EmbeddingUse] = {}
+    for path, data in zip(told, run.store.read_many(told), strict=True):
+        name = path.split("/")[1]
+        uses[name] = uses.get(name, EmbeddingUse()) + EmbeddingUse(**json.loads(data))
+    return uses

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pyarrow as pa
@@ -32,8 +33,11 @@ from routellm_batch.endpoints.sim_spec import Faults, SimulateSpec
 from routellm_batch.errors import BudgetError, BudgetStopError, ConfigError, EndpointStopError
 from routellm_batch.pricing import nano_to_usd
 from routellm_batch.routers import make_router
-from routellm_batch.stages.plan import load_plan
-from routellm_batch.storage.run import open_existing
+from routellm_batch.stages import score
+from routellm_batch.stages.planned import load_plan
+from routellm_batch.stages.score import ScoreTask, bound_shards, score_shards
+from routellm_batch.storage.paid import PaidTry
+from routellm_batch.storage.run import open_existing, open_run
 from routellm_batch.types import PromptBatch
 
 TEXTS = prompts(40)
@@ -174,6 +178,33 @@ def test_failing_requests_stay_within_the_cap(tmp_path: Path) -> None:
         cost = json.loads((tmp_path / "root/runs/job/report/cost.json").read_text())
     assert 0 < nano(cost["spent_usd"]) + nano(cost["presumed_usd"]) <= worst
     assert cost["state"] in {"budget", "errors"}
+
+
+def test_a_try_that_was_killed_is_presumed_spent(tmp_path: Path) -> None:
+    """Embeddings of a process that died before it could tell what they took are in cost.json, and count for the cap."""
+    cap = 3_000_000
+    with job(tmp_path) as given, patch.object(PaidTry, "close"):
+        done = run_job(job_config(tmp_path, **given, budget__hard_cap_usd=nano_to_usd(cap)))
+    billed = sum(line["nano"] for line in billing(tmp_path / "bill"))
+    told, plan = done.cost["embedding"], load_plan(done.run)
+    assert plan is not None
+    assert ("0.000000000", True) == (told["spent_usd"], 0 < billed <= nano(told["presumed_usd"]))
+    assert cap - nano(told["presumed_usd"]) == plan.calls_cap_nano
+
+
+def test_a_second_try_has_what_the_first_one_left(tmp_path: Path) -> None:
+    """A task that is started again because its process died keeps to the allowance of both tries together."""
+    with job(tmp_path) as given:
+        config = job_config(tmp_path, **given)
+        run = open_run(config, today="2026-01-01")
+        allowance = bound_shards(ScoreTask(config, run, run.shards[:1]))[0] * 5 // 4
+        task = ScoreTask(config, run, run.shards[:1], allowance)
+        with patch.object(PaidTry, "close"), patch.object(score, "to_parquet", side_effect=MemoryError):
+            with pytest.raises(MemoryError):
+                score_shards(task)
+            with pytest.raises(BudgetStopError):
+                score_shards(task)
+    assert 0 < sum(line["nano"] for line in billing(tmp_path / "bill")) <= allowance
 
 
 def test_a_missing_key_is_found_before_anything_is_done(

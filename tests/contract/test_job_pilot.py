@@ -14,8 +14,8 @@ from helpers.jobs import Finished, billing, nano
 
 from routellm_batch.config import Config, check_config
 from routellm_batch.errors import BudgetError, ConfigError, RoutellmBatchError
-from routellm_batch.events import Event
 from routellm_batch.evaluation.outcomes import read_outcomes
+from routellm_batch.events import Event
 from routellm_batch.pilot.job import pilot_job, plan_job, run_job
 
 ROWS = 602
@@ -123,17 +123,25 @@ def test_a_run_takes_the_pilot_that_was_made_for_it(tmp_path: Path) -> None:
     before = len(bills(tmp_path))
     assert 480 == before
     done = run(tmp_path)
-    assert (0, str(tmp_path / "root/pilots/job")) == (done.exit_code, (done.run.read_json("pilot.json") or {})["uri"])
+    assert (0, str(tmp_path / "root/pilots/job")) == (
+        done.exit_code,
+        (done.run.read_json("pilot.json") or {})["uri"],
+    )
     assert len(bills(tmp_path)) < before + ROWS - 200
     plan = done.run.read_json("plan.json") or {}
-    assert (stated(tmp_path)["labelled"], True) == (plan["pilot"]["rows"], plan["outlook"]["quality"]["lo"] <= 1)
+    assert (stated(tmp_path)["labelled"], True) == (
+        plan["pilot"]["rows"],
+        plan["outlook"]["quality"]["lo"] <= 1,
+    )
 
 
 def test_the_next_night_takes_a_fresh_pilot(tmp_path: Path) -> None:
     """Another run of the same job makes none and pays for none; one whose models differ does."""
     run(tmp_path, run__date="2026-11-01", run__id="night-{date}")
     again = run(tmp_path, run__date="2026-11-20", run__id="night-{date}")
-    assert {"uri": str(tmp_path / "root/pilots/night-2026-11-01"), "here": False} == again.run.read_json("pilot.json")
+    assert {"uri": str(tmp_path / "root/pilots/night-2026-11-01"), "here": False} == again.run.read_json(
+        "pilot.json"
+    )
     late = run(tmp_path, run__date="2026-12-20", run__id="night-{date}")
     assert (late.run.read_json("pilot.json") or {})["here"]
     other = run(tmp_path, run__date="2026-12-21", run__id="night-{date}", endpoints__weak__model="another")
@@ -179,8 +187,14 @@ def test_recover_picks_the_least_share_that_holds(tmp_path: Path) -> None:
     """A target of the gain is met with fewer strong calls than all; one out of reach says the best that can be held."""
     done = run(tmp_path, budget={"recover": "0.5", "confidence": "0.8"})
     assert (0, True) == (done.exit_code, 0 < done.cost["rows"]["strong"] < ROWS)
-    with pytest.raises(RoutellmBatchError, match=r"recover=1 can't be held .* the best that a cut can hold is 0\.\d+|no cut"):
-        run(tmp_path / "far", budget={"recover": "1", "confidence": "0.999"}, endpoints__weak=_weak(tmp_path / "far", 0.93))
+    with pytest.raises(
+        RoutellmBatchError, match=r"recover=1 can't be held .* the best that a cut can hold is 0\.\d+|no cut"
+    ):
+        run(
+            tmp_path / "far",
+            budget={"recover": "1", "confidence": "0.999"},
+            endpoints__weak=_weak(tmp_path / "far", 0.93),
+        )
 
 
 def _weak(folder: Path, skill: float) -> dict[str, Any]:
@@ -198,7 +212,9 @@ def test_too_few_labels_leave_the_router_as_it_was(tmp_path: Path) -> None:
 
 def test_a_pilot_larger_than_the_data_is_refused(tmp_path: Path) -> None:
     """The error says how many distinct prompts there are; nothing is called."""
-    with pytest.raises(ConfigError, match=r"pilot\.rows: is 5000, but the input has only \d+ distinct valid prompts"):
+    with pytest.raises(
+        ConfigError, match=r"pilot\.rows: is 5000, but the input has only \d+ distinct valid prompts"
+    ):
         run(tmp_path, pilot__rows=5000)
     assert [] == bills(tmp_path)
 
@@ -211,7 +227,9 @@ def test_an_interrupted_pilot_goes_on(tmp_path: Path) -> None:
         end["limits"] = {"concurrency": 8}
     codes = []
     for _ in range(12):
-        done = run(tmp_path, run={"id": "job", "root": str(tmp_path / "root"), "deadline_s": 3}, endpoints=slow)
+        done = run(
+            tmp_path, run={"id": "job", "root": str(tmp_path / "root"), "deadline_s": 3}, endpoints=slow
+        )
         codes.append(done.exit_code)
         lines = bills(tmp_path)
         booked = nano(done.cost["spent_usd"]) + nano(done.cost["presumed_usd"])
@@ -240,7 +258,10 @@ def test_a_judge_grades_where_there_is_no_reference(tmp_path: Path) -> None:
     done = finished(pilot_job, config(tmp_path, **changes))
     said = stated(tmp_path)
     scores = pq.read_table(tmp_path / "root/pilots/job/outcomes.parquet").column("strong_score").to_pylist()
-    assert (0, {0.0, 0.5, 1.0}) == (done.exit_code, {score for score in scores if score is not None} | {0.0, 0.5, 1.0})
+    assert (0, {0.0, 0.5, 1.0}) == (
+        done.exit_code,
+        {score for score in scores if score is not None} | {0.0, 0.5, 1.0},
+    )
     assert 0 < said["labelled"] <= 60
     spent = sum(line["nano"] for line in [*bills(tmp_path), *billing(tmp_path / "judge.jsonl")])
     assert spent == nano(said["spent_usd"])

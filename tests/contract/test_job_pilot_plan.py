@@ -24,7 +24,8 @@ from routellm_batch.pilot_facts import PilotFacts
 from routellm_batch.pricing import nano_to_usd
 from routellm_batch.ranking import BY_SCORE
 from routellm_batch.stages.degrade import load_degrades
-from routellm_batch.stages.plan import Plan, load_plan, make_plan
+from routellm_batch.stages.plan import make_plan
+from routellm_batch.stages.planned import Plan, load_plan
 from routellm_batch.tables import from_parquet
 
 ROWS = 60

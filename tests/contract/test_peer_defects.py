@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ from helpers.stub import Answer, Call, Script, Stub, answering, in_turn, stub_se
 
 from routellm_batch.config import check_config
 from routellm_batch.endpoints.classify import failure_of
-from routellm_batch.errors import ConfigError
+from routellm_batch.endpoints.gate import Gate
+from routellm_batch.endpoints.pace import Limits
+from routellm_batch.errors import CallError, ConfigError
 from routellm_batch.pricing import Price, cost_nano
 from routellm_batch.stages.requests import build_call
 from routellm_batch.stages.rows import decode_prompts
@@ -189,8 +192,28 @@ def test_after_a_burst_of_429s_it_is_fast_again(tmp_path: Path) -> None:
     assert late >= 40, f"{late} calls in the last half second, with 16 slots of 50 ms"
 
 
-def test_who_gives_up_waiting_ends_nobody_elses_pause(tmp_path: Path) -> None:
-    """A cancelled waiter ended the pause that all shared; here nothing is sent before the endpoint's time is up."""
+def test_who_gives_up_waiting_ends_nobody_elses_pause() -> None:
+    """A cancelled waiter ended the pause that all shared; here the others wait until the endpoint's time is up."""
+
+    async def wait() -> float:
+        gate = Gate(Limits(4))
+        refused = await gate.enter(10)
+        assert refused is not None
+        begun_s = time.monotonic()
+        gate.leave(refused, CallError(ErrorKind.RATE_LIMITED, Verdict.WAIT, status=429, retry_after_s=0.4))
+        first, second = (asyncio.create_task(gate.enter(10)) for _ in range(2))
+        await asyncio.sleep(0.05)
+        first.cancel()
+        with suppress(asyncio.CancelledError):
+            await first
+        assert await second is not None
+        return time.monotonic() - begun_s
+
+    assert asyncio.run(asyncio.wait_for(wait(), 20)) >= 0.4
+
+
+def test_a_pause_is_over_when_it_is_over(tmp_path: Path) -> None:
+    """What the endpoint asked for is waited for, whole, before the row is sent again."""
     pause = Answer(status=429, headers={"retry-after": "1"})
     done, stub = play(tmp_path, lambda call: pause if call.number == 0 else Answer(), rows=4, at_once=1)
     gaps = [call.begun_s - stub.calls[0].begun_s for call in stub.calls if call.key == stub.calls[0].key][1:]

@@ -8,11 +8,12 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from helpers import tasks
 from helpers.jobs import comparable, job_config, prompts, run_job, write_prompts
-from helpers.stub import Answer, Call, interrupting, stub_server
+from helpers.stub import Answer, Call, answering, interrupting, stub_server
 from helpers.tasks import Item
 
 from routellm_batch.config import ClusterConfig
@@ -132,9 +133,32 @@ def test_a_drain_is_heard_by_running_tasks(runner: Runner) -> None:
     assert ["drained"] * runner.slots == [done.receipt for done in found]
 
 
+def test_every_process_is_told(runner: Runner, tmp_path: Path) -> None:
+    """What is told reaches every process that runs tasks."""
+    runner.tell(tasks.leave_a_trace, str(tmp_path))
+    until = time.monotonic() + 20
+    while len(list(tmp_path.iterdir())) < runner.workers and time.monotonic() < until:
+        time.sleep(0.05)
+    assert runner.workers == len(list(tmp_path.iterdir()))
+
+
+def test_a_process_that_calls_alone_gets_all_of_the_limits(tmp_path: Path) -> None:
+    """Of two workers one has all the calls there are: soon it makes as many at once as the endpoint allows."""
+    write_prompts(tmp_path / "in.parquet", prompts(240))
+    settings = {
+        "input__shard_rows": 240,
+        "budget__strong_share": 0,
+        "endpoints__weak__limits": {"concurrency": 8},
+        "cluster": {"kind": "local", "workers": 2},
+    }
+    with stub_server(answering(delay_s=0.05)) as stub, patch("routellm_batch.sharing.SPLIT_S", 0.2):
+        done = run_job(job_config(tmp_path, strong=stub.base_url, weak=stub.base_url, **settings))
+    assert (0, 8) == (done.exit_code, stub.peak)
+
+
 def test_an_address_where_no_scheduler_is(monkeypatch: pytest.MonkeyPatch) -> None:
     """A cluster address that nobody answers at is a config error that names it."""
-    monkeypatch.setattr("routellm_batch.runtime.dask.CONNECT_S", 0.5)
+    monkeypatch.setattr("routellm_batch.runtime.clusters.CONNECT_S", 0.5)
     config = ClusterConfig(kind="address", address="tcp://127.0.0.1:9")
     with pytest.raises(
         ConfigError, match=r"cluster\.address: no Dask scheduler answers at tcp://127\.0\.0\.1:9"

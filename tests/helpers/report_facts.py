@@ -11,7 +11,7 @@ from routellm_batch.planning import Cut, FrontierPoint, score_key
 from routellm_batch.pricing import NANO, Price, cost_nano
 from routellm_batch.reporting.cost import EndpointFacts, RunFacts
 from routellm_batch.stages.costing import Totals
-from routellm_batch.stages.plan import Plan
+from routellm_batch.stages.planned import Plan
 from routellm_batch.summary import CallSummary, FailedRow, RouteTotals, SlowRow
 from routellm_batch.types import Route, Usage
 

@@ -42,7 +42,7 @@ def _with(**changes: Any) -> bytes:
         (500, None, Kind.SERVER_ERROR, Verdict.RETRY, True),
         (503, "overloaded", Kind.SERVER_ERROR, Verdict.RETRY, True),
         (529, None, Kind.SERVER_ERROR, Verdict.RETRY, True),
-        (408, None, Kind.SERVER_ERROR, Verdict.RETRY, False),
+        (408, None, Kind.SERVER_ERROR, Verdict.RETRY, True),
         (409, None, Kind.SERVER_ERROR, Verdict.RETRY, False),
         (400, None, Kind.BAD_REQUEST, Verdict.ROW, False),
         (400, "context_length_exceeded", Kind.CONTEXT_LENGTH, Verdict.ROW, False),
@@ -162,6 +162,30 @@ def test_a_good_reply_is_read() -> None:
         reply.model,
         reply.usage,
     )
+
+
+@pytest.mark.parametrize(
+    ("told", "total", "reasoning", "output"),
+    [
+        (30, 40, 20, 30),  # within the completion, as OpenAI counts it
+        (30, 60, 20, 50),  # apart, and in the total
+        (30, 60, None, 50),  # apart, and named nowhere but in the total
+        (30, None, 45, 75),  # apart, as there is more of it
+        (30, 5, 20, 30),  # a total of nonsense takes nothing away
+        (30, "x", 20, 30),
+    ],
+)
+def test_reasoning_that_is_counted_apart_is_paid_for(
+    told: int, total: Any, reasoning: int | None, output: int
+) -> None:
+    """Whether an endpoint counts reasoning within the completion or beside it, every token of output is priced."""
+    usage = {
+        "prompt_tokens": 10,
+        "completion_tokens": told,
+        "total_tokens": total,
+        "completion_tokens_details": {"reasoning_tokens": reasoning},
+    }
+    assert output == parse_reply(200, _with(usage=usage)).usage.output_tokens
 
 
 @pytest.mark.parametrize(

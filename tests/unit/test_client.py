@@ -82,7 +82,7 @@ def test_connections_are_kept() -> None:
         (Answer(status=401), (Kind.AUTH, Verdict.FATAL, False)),
         (Answer(status=403), (Kind.AUTH, Verdict.FATAL, False)),
         (Answer(status=404), (Kind.NOT_FOUND, Verdict.FATAL, False)),
-        (Answer(status=408), (Kind.SERVER_ERROR, Verdict.RETRY, False)),
+        (Answer(status=408), (Kind.SERVER_ERROR, Verdict.RETRY, True)),
         (Answer(status=409), (Kind.SERVER_ERROR, Verdict.RETRY, False)),
         (Answer(status=413), (Kind.BAD_REQUEST, Verdict.ROW, False)),
         (Answer(status=422), (Kind.BAD_REQUEST, Verdict.ROW, False)),

@@ -345,6 +345,8 @@ def test_identity_holds_no_key() -> None:
         ({"params": {"max_completion_tokens": 100}, "estimate": {"output_tokens": 80}}, (100, 80)),
         ({"params": {"max_completion_tokens": 100}, "estimate": {"output_tokens": 800}}, (100, 100)),
         ({"params": {"max_completion_tokens": 1}}, (1, 1)),
+        ({"params": {"max_completion_tokens": 10, "max_tokens": 100}}, (100, 50)),
+        ({"params": {"max_completion_tokens": 100, "max_tokens": None}}, (100, 50)),
     ],
 )
 def test_expected_answer_lengths(end: dict[str, Any], expected: tuple[int | None, int]) -> None:

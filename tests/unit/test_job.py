@@ -11,9 +11,9 @@ import pytest
 from helpers.jobs import job_config
 
 from routellm_batch.planning import Cut
-from routellm_batch.process import event_loop, run_on_loop
+from routellm_batch.process import NAME, event_loop, run_on_loop
 from routellm_batch.stages import job as module
-from routellm_batch.stages.job import CallJob, close_pool, demands, endpoint_pool, set_shares
+from routellm_batch.stages.job import CallJob, close_pool, endpoint_pool, set_shares, take_share
 from routellm_batch.storage.run import Run
 
 
@@ -43,12 +43,23 @@ def test_limits_are_split_and_split_anew(job: CallJob) -> None:
 
 
 def test_demand_counts_calls_in_hand(job: CallJob) -> None:
-    """Nothing is in hand before the first call, and nothing where the start is unknown."""
+    """Nothing is in hand before the first call."""
     pool = endpoint_pool(job)
+    assert {"strong": 0, "weak": 0} == pool.demand()
     pool.callers["weak"].gate.open = 7
-    assert {"strong": 0, "weak": 7} == demands("first")
-    assert {"strong": 0, "weak": 0} == demands("unknown")
+    assert {"strong": 0, "weak": 7} == pool.demand()
     pool.callers["weak"].gate.open = 0
+
+
+def test_a_process_takes_its_part_of_a_split(job: CallJob) -> None:
+    """It finds its own part by its name; left out of a split, as it fell idle, it keeps a little."""
+    gate = endpoint_pool(job).callers["weak"].gate
+    take_share("first", {NAME: {"strong": 0.5, "weak": 0.75}, "other": {"strong": 0.5, "weak": 0.25}})
+    run_on_loop(_nothing())
+    busy = gate.concurrency
+    take_share("first", {"one": {"weak": 0.5}, "other": {"weak": 0.5}})
+    run_on_loop(_nothing())
+    assert (30, 2) == (busy, gate.concurrency)
 
 
 @pytest.mark.parametrize(("unused_s", "open_calls", "closed"), [(99, 0, True), (99, 1, False), (1, 0, False)])

@@ -74,6 +74,17 @@ def test_each_intent_authorises_one_send(store: FsStore) -> None:
     assert ({"weak": (1, 90)}, 160) == (state.orphans, state.spent_nano)
 
 
+def test_results_after_a_lost_reply_are_all_kept(store: FsStore) -> None:
+    """An object that seemed not to be written, and was, does not swallow the records that come after it."""
+    ledger = ShardLedger(store, "000000")
+    ledger.claim()
+    ledger.write_intent("weak", [(0, 7), (1, 7)])
+    lines = [CallRecord(row, "weak", "ok", "k", cost_nano=5).to_json() for row in range(2)]
+    assert ledger.add_results(ledger.runner, 0, lines[:1])  # its reply was lost, and the writer gave it up
+    ledger.write_results(lines[1:])
+    assert ({0, 1}, 10) == (set(ledger.load().records), ledger.load().spent_nano)
+
+
 def test_orphans_stay_orphans(store: FsStore) -> None:
     """A later runner's result does not undo what an earlier one may have sent."""
     claimed(store).write_intent("weak", [(0, 70)])
@@ -127,6 +138,16 @@ def test_a_seal_stops_a_runner_at_work(store: FsStore) -> None:
     ShardLedger(store, "000000", epoch=2).seal()
     with pytest.raises(FencedError):
         ledger.write_intent("weak", [(1, 70)])
+
+
+@pytest.mark.parametrize("kind", ["claim", "seal"])
+def test_who_reads_on_is_shut_out_all_the_same(store: FsStore, kind: str) -> None:
+    """A runner that finds a later claim or seal while it waits for its predecessor writes no intent past it."""
+    ledger = claimed(store)
+    getattr(ShardLedger(store, "000000", epoch=2), kind)()
+    assert 2 == ledger.load(sure=True).entries
+    with pytest.raises(FencedError):
+        ledger.write_intent("weak", [(0, 70)])
 
 
 def test_a_stale_listing_hides_nothing_that_was_paid(store: FsStore) -> None:

@@ -13,8 +13,8 @@ from routellm_batch.endpoints.breaker import MAX_PROBE_S, NEVER_ANSWERED_S, OPEN
 from routellm_batch.endpoints.cooling import Cooldown, clamped_s
 from routellm_batch.endpoints.limiter import Limiter
 from routellm_batch.endpoints.pace import Limits, Pace
-from routellm_batch.endpoints.shares import split_shares
 from routellm_batch.errors import CallError
+from routellm_batch.sharing import split_shares
 from routellm_batch.types import ErrorKind as Kind
 from routellm_batch.types import RateHint, Reply, Usage, Verdict
 

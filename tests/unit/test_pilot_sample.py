@@ -66,7 +66,13 @@ def test_the_sample_does_not_depend_on_how_rows_come() -> None:
     """One part or twenty, the same rows are drawn; another seed draws others."""
     whole = rows(2_000)
     cut = [
-        Part(0, whole.row[a : a + 100], whole.score[a : a + 100], whole.tie[a : a + 100], whole.content[a : a + 100])
+        Part(
+            0,
+            whole.row[a : a + 100],
+            whole.score[a : a + 100],
+            whole.tie[a : a + 100],
+            whole.content[a : a + 100],
+        )
         for a in range(0, 2_000, 100)
     ]
     assert places(draw([whole], 100)) == places(draw(cut, 100))

@@ -18,7 +18,7 @@ from routellm_batch.reporting.plan_html import (
     plan_table,
     render_plan,
 )
-from routellm_batch.stages.plan import Plan
+from routellm_batch.stages.planned import Plan
 
 
 def made(of: Plan) -> PlanFacts:

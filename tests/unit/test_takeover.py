@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import pytest
 from routellm_batch.errors import BusyRunError, StoreError
 from routellm_batch.ledger import epoch
 from routellm_batch.ledger.liveness import is_dead, is_running, myself
-from routellm_batch.ledger.local import LocalLog, abandoned, frames, local_folder
+from routellm_batch.ledger.local import LocalLog, abandoned, frames, left_here, local_folder
 from routellm_batch.ledger.record import CallRecord
 from routellm_batch.ledger.shard import ShardLedger
 from routellm_batch.ledger.state import LedgerState
@@ -100,6 +100,35 @@ def test_local_logs_are_for_this_user_alone(tmp_path: Path, monkeypatch: pytest.
         local_folder("s3://bucket/run")
 
 
+@pytest.mark.parametrize("where", ["base", "leaf"])
+@pytest.mark.parametrize("how", ["open", "link", "theirs"])
+def test_somebody_elses_folder_is_not_trusted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, how: str
+) -> None:
+    """In a place for everybody, a folder that others may write to, or have put there, holds no logs of ours."""
+    monkeypatch.delenv("ROUTELLM_LOCAL_DIR", raising=False)
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
+    folder = local_folder("s3://bucket/run")
+    assert (0o700, 0o700) == (folder.stat().st_mode & 0o777, folder.parent.stat().st_mode & 0o777)
+    found = folder if where == "leaf" else folder.parent
+    if how == "open":
+        found.chmod(0o777)
+    elif how == "link":
+        found.rename(tmp_path / "elsewhere")
+        found.symlink_to(tmp_path / "elsewhere")
+    else:
+        lstat = Path.lstat
+
+        def foreign(path: Path) -> os.stat_result:
+            fields = list(lstat(path))
+            fields[4] += path == found
+            return os.stat_result(fields)
+
+        monkeypatch.setattr(Path, "lstat", foreign)
+    with pytest.raises(StoreError, match="only this user can write to"):
+        local_folder("s3://bucket/run")
+
+
 def killed_runner(store: FsStore, folder: Path) -> ShardLedger:
     """Leave what a runner leaves that was killed: rows stored, answered, in flight, and named but not sent."""
     ledger = ShardLedger(store, "000000")
@@ -136,13 +165,67 @@ def test_a_log_that_was_half_adopted_is_adopted_once(store: FsStore, tmp_path: P
     assert (0, 80) == (adopt(store, tmp_path), ShardLedger(store, "000000").load().spent_nano)
 
 
-def succeed(store: FsStore, clock: Clock, *, stopping: bool = False) -> tuple[LedgerState, float]:
+def twice_sent(folder: Path, ledger: ShardLedger) -> list[str]:
+    """Leave the local log of a runner that sent a row twice: once perhaps billed in vain, once refused."""
+    ledger.claim()
+    records = [
+        CallRecord(0, "weak", "unsent", "key0", attempts=1, presumed_nano=70),
+        CallRecord(0, "weak", "unsent", "key0", attempts=1),
+    ]
+    log = LocalLog(folder, "000000", ledger.runner)
+    for record in records:
+        ledger.write_intent("weak", [(0, 70)])
+        log.append(sent_line(0))
+        log.append(record.to_json().encode())
+    log.close(remove=False)
+    return [record.to_json() for record in records]
+
+
+@pytest.mark.parametrize("stored", [0, 1])
+def test_records_that_storage_lacks_are_told_by_what_they_say(
+    store: FsStore, tmp_path: Path, stored: int
+) -> None:
+    """Of two records of one row storage may lack either: a failed write in the middle takes no spending away."""
+    ledger = ShardLedger(store, "000000")
+    lines = twice_sent(tmp_path, ledger)
+    ledger.write_results(lines[stored : stored + 1])
+    assert 1 == adopt(store, tmp_path)
+    state = ShardLedger(store, "000000").load()
+    assert (70, 2, {}) == (state.spent_nano, state.records[0].attempts, state.orphans)
+
+
+def test_what_a_dead_runner_wrote_last_may_arrive_late(
+    store: FsStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A result that reaches storage while its runner's log is being adopted is there once."""
+    ledger = ShardLedger(store, "000000")
+    lines = twice_sent(tmp_path, ledger)
+    create, late = store.create, [lines[:1]]
+
+    def create_after(path: str, data: bytes) -> bool:
+        if late:
+            ledger.write_results(late.pop())
+        return create(path, data)
+
+    monkeypatch.setattr(store, "create", create_after)
+    adopt(store, tmp_path)
+    state = ShardLedger(store, "000000").load()
+    assert (70, 2, {}) == (state.spent_nano, state.records[0].attempts, state.orphans)
+
+
+def succeed(
+    store: FsStore,
+    clock: Clock,
+    *,
+    stopping: bool = False,
+    adopt_here: Callable[[], Collection[str]] = tuple,
+) -> tuple[LedgerState, float]:
     """Claim the shard and wait for whoever was before; returns what there is then, and when."""
     ledger = ShardLedger(store, "000000")
     state = wait_for_predecessors(
         ledger,
         ledger.claim(),
-        lambda: 0,
+        adopt_here,
         lease_s=30,
         now_s=clock.now,
         sleep=clock.sleep,
@@ -196,6 +279,48 @@ def test_a_runner_of_this_process_lives_while_it_is_at_work(store: FsStore) -> N
     active.add(ledger.runner)
     clock = Clock(events={5.0: lambda: active.discard(ledger.runner)})
     assert 5.0 == succeed(store, clock)[1]
+
+
+def test_a_log_that_another_is_adopting_is_waited_for(
+    store: FsStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the lock of a dead runner's log is held its replies are not on storage, and no row of it is sent again."""
+    who = dead_process()
+    with monkeypatch.context() as patched:
+        patched.setattr("routellm_batch.ledger.shard.myself", lambda: who)
+        killed_runner(store, tmp_path)
+    others = abandoned(tmp_path)
+    next(others)
+
+    def go_on() -> None:
+        others.close()
+        adopt(store, tmp_path)
+
+    def adopt_here() -> set[str]:
+        adopt(store, tmp_path)
+        return left_here(tmp_path, "000000")
+
+    state, at_s = succeed(store, Clock(events={5.0: go_on}), adopt_here=adopt_here)
+    assert ({0: "ok", 1: "ok", 3: "unsent"}, 5.0) == (
+        {row: r.status for row, r in state.records.items()},
+        at_s,
+    )
+
+
+def test_what_a_runner_wrote_before_it_died_is_seen(store: FsStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A runner that is found dead only after its ledger was read is read anew: its last reply may have come between."""
+    first = ShardLedger(store, "000000")
+    first.claim()
+    first.write_intent("weak", [(0, 70)])
+
+    def look(who: object) -> bool:
+        first.write_results([CallRecord(0, "weak", "ok", "key", cost_nano=5).to_json()])
+        return True
+
+    monkeypatch.setattr("routellm_batch.ledger.succession.is_myself", lambda _: False)
+    monkeypatch.setattr("routellm_batch.ledger.succession.is_dead", look)
+    state, _ = succeed(store, Clock())
+    assert ({}, 5) == (state.orphans, state.spent_nano)
 
 
 def held(store: FsStore, who: object, *, ended: bool = False) -> None:

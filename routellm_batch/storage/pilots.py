@@ -1,0 +1,48 @@
+"""Which pilot a run takes, and what the runs below a pilot's folder paid."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from routellm_batch.pricing import usd_to_nano
+from routellm_batch.storage.run import Run
+from routellm_batch.storage.store import FsStore
+
+PINNED = "pilot.json"
+"""Of a run: which pilot it takes, and whether it made that itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class PilotUse:
+    """What a pilot's runs took so far."""
+
+    spent_nano: int = 0
+    presumed_nano: int = 0
+
+    @property
+    def paid_nano(self) -> int:
+        """What counts against a cap."""
+        return self.spent_nano + self.presumed_nano
+
+
+def pilot_use(uri: str) -> PilotUse:
+    """Return what the runs of a pilot took, by their own reports."""
+    store = FsStore(uri)
+    spent = presumed = 0
+    for name in store.folders("runs"):
+        try:
+            cost: dict[str, Any] = json.loads(store.read(f"runs/{name}/report/cost.json"))
+        except FileNotFoundError:  # the run that only scored, or one that has not ended yet
+            continue
+        spent += usd_to_nano(Decimal(cost["spent_usd"]))
+        presumed += usd_to_nano(Decimal(cost["presumed_usd"]))
+    return PilotUse(spent, presumed)
+
+
+def own_pilot_use(run: Run) -> PilotUse | None:
+    """Return what the pilot took that a run made by itself; None where it took one that was there, or none."""
+    pinned = run.read_json(PINNED)
+    return pilot_use(str(pinned["uri"])) if pinned and pinned["here"] else None
