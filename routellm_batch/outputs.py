@@ -10,16 +10,19 @@ from itertools import takewhile
 from typing import Any
 
 from routellm_batch.config import Config
+from routellm_batch.graded import quality_of
 from routellm_batch.pricing import usd_to_nano
 from routellm_batch.reporting.cost import RunFacts, State, cost_json, run_facts, with_embedding
 from routellm_batch.reporting.html import render_report
 from routellm_batch.reporting.plan_html import frontier_table, plan_facts, render_plan
-from routellm_batch.reporting.text import count, rows, usd
+from routellm_batch.reporting.text import count, public_uri, rows, usd
+from routellm_batch.reporting.views import PilotView
 from routellm_batch.reporting.wording import closing_lines
 from routellm_batch.stages.degrade import load_degrades
 from routellm_batch.stages.planned import Plan, empty_plan
 from routellm_batch.stages.tally import tallies
 from routellm_batch.storage.paid import embedding_use
+from routellm_batch.storage.pilots import PINNED, pilot_use, read_success
 from routellm_batch.storage.run import SUCCESS, Run, to_json
 from routellm_batch.summary import CallSummary, add_all
 from routellm_batch.tables import to_parquet
@@ -120,8 +123,33 @@ def _facts(config: Config, run: Run, plan: Plan, state: State, reason: str | Non
         state=state,
         stop_reason=reason,
     )
-    facts = replace(facts, degrades=load_degrades(run))
+    facts = replace(facts, degrades=load_degrades(run), pilot=_pilot_view(run))
+    if state == "finished":
+        predicted = None if plan.outlook is None else plan.outlook.quality
+        facts = replace(facts, quality=quality_of(config, run, predicted))
     return with_embedding(facts, config.router.embedder, embedding_use(run))
+
+
+def _pilot_view(run: Run) -> PilotView | None:
+    """Return the pilot that a run took, or is still making; None without one."""
+    pinned = run.read_json(PINNED)
+    if pinned is None:
+        return None
+    uri = str(pinned["uri"])
+    said, used = read_success(uri) or {}, pilot_use(uri)
+    return PilotView(
+        uri=public_uri(uri),
+        made=said.get("made", ""),
+        rows=said.get("rows", 0),
+        labelled=said.get("labelled", 0),
+        grader=said.get("grader", ""),
+        chosen=said.get("chosen") or "none",
+        reason=said.get("reason") or "it is not finished",
+        note=said.get("note"),
+        spent_nano=used.spent_nano,
+        presumed_nano=used.presumed_nano,
+        here=bool(pinned["here"]),
+    )
 
 
 def run_summary(run: Run) -> CallSummary:

@@ -23,7 +23,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("stages",),
     (
         *("pipeline", "call_stage", "overrun", "dispatch", "outputs", "servers", "training", "evaluation"),
-        *("grading", "ask", "judging", "judged", "judge_pairs", "starting"),
+        *("grading", "ask", "judging", "judged", "judge_pairs", "starting", "graded"),
     ),
     ("pilot",),
     ("cli", "cli_endpoint", "cli_router"),

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from datetime import date
-from typing import Any
 
 from routellm_batch.config import Config, identity
-from routellm_batch.storage.run import SUCCESS, digest_of
+from routellm_batch.storage.pilots import read_success
+from routellm_batch.storage.run import digest_of
 from routellm_batch.storage.store import FsStore
 
 FOLDER = "pilots"
@@ -25,14 +24,6 @@ def pilot_uri(config: Config, run_id: str) -> str:
     """Return where the pilot that a run makes by itself lies."""
     root = FsStore(config.run.root).root.rstrip("/")
     return f"{root}/{FOLDER}/{run_id}"
-
-
-def read_success(uri: str) -> dict[str, Any] | None:
-    """Return what a finished pilot says of itself, or None if it is not finished."""
-    try:
-        return dict(json.loads(FsStore(uri).read(SUCCESS)))
-    except FileNotFoundError:
-        return None
 
 
 def newest_fresh(config: Config, today: date) -> str | None:

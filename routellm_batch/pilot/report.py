@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from routellm_batch.pilot.fit import Fitted
-from routellm_batch.pilot.place import read_success
+from routellm_batch.storage.pilots import read_success
 from routellm_batch.storage.run import to_json
 from routellm_batch.storage.store import FsStore
 

@@ -11,11 +11,11 @@ from routellm_batch.errors import ConfigError
 from routellm_batch.events import Notice, Sink
 from routellm_batch.halt import Halt
 from routellm_batch.pilot.make import CALIBRATION, ROUTER, Place, make_pilot
-from routellm_batch.pilot.place import newest_fresh, pilot_uri, read_success
+from routellm_batch.pilot.place import newest_fresh, pilot_uri
 from routellm_batch.pilot_facts import PilotFacts, load_pilot_facts
 from routellm_batch.pipeline import Prepared
 from routellm_batch.protocols import Runner
-from routellm_batch.storage.pilots import PINNED
+from routellm_batch.storage.pilots import PINNED, read_success
 from routellm_batch.storage.run import Run, to_json
 from routellm_batch.storage.store import FsStore
 

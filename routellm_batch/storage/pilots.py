@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from routellm_batch.pricing import usd_to_nano
-from routellm_batch.storage.run import Run
+from routellm_batch.storage.run import SUCCESS, Run
 from routellm_batch.storage.store import FsStore
 
 PINNED = "pilot.json"
@@ -26,6 +26,14 @@ class PilotUse:
     def paid_nano(self) -> int:
         """What counts against a cap."""
         return self.spent_nano + self.presumed_nano
+
+
+def read_success(uri: str) -> dict[str, Any] | None:
+    """Return what a finished pilot says of itself, or None if it is not finished."""
+    try:
+        return dict(json.loads(FsStore(uri).read(SUCCESS)))
+    except FileNotFoundError:
+        return None
 
 
 def pilot_use(uri: str) -> PilotUse:
