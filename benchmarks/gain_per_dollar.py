@@ -45,9 +45,13 @@ class Trial:
     """What each row costs more strong than weak."""
     weak: Floats
     """What each row costs weak."""
+    pays: bool
+    """Whether a plan that may choose ranks by dollars here."""
 
-    def ratios(self, count: Floats) -> list[float]:
-        """Return the dollars of the second way over those of the first, at each level of PGR."""
+    def ratios(self, count: Floats, *, always: bool) -> list[float]:
+        """Return the dollars by gain per dollar over those by score, at each level of PGR."""
+        if not (always or self.pays):
+            return [1.0] * len(LEVELS)
         base = float(count @ self.weak)
         found = [self._dollars(way, count) for way in (self.by_dollar, self.by_score)]
         return [(base + one) / (base + other) for one, other in zip(*found, strict=True)]
@@ -82,12 +86,13 @@ def trial(data: Recorded, pilot: Pilot, seed: int) -> Trial:
     inputs: dict[Route, Sequence[int]] = dict.fromkeys(ROUTES, sizes[rows].tolist())
     lengths = measure_lengths(sizes[rows].tolist(), inputs, counts)
     seen = foresee(calibration, lengths, ENDS, "gain_per_dollar", pilot.scores)
+    proven = foresee(calibration, lengths, ENDS, "gain_per_dollar", pilot.scores, prove=True)
+    pays = proven.ranker.order == "gain_per_dollar"
     values = seen.ranker.values(pilot.scores, sizes[pilot.rest]).astype(np.float64)
     cost = costs(data, pilot.rest)
-    gain = outcomes.gain[pilot.rest]
-    return Trial(
-        pilot.rest, Ranking(pilot.scores), Ranking(values), gain, cost["strong"] - cost["weak"], cost["weak"]
-    )
+    extra = cost["strong"] - cost["weak"]
+    ways = Ranking(pilot.scores), Ranking(values)
+    return Trial(pilot.rest, *ways, outcomes.gain[pilot.rest], extra, cost["weak"], pays)
 
 
 def run(*, quick: bool) -> Table:
@@ -96,26 +101,32 @@ def run(*, quick: bool) -> Table:
     for name, size in SETS.items():
         if quick and name != "MT-Bench":
             continue
-        rows.append(
-            [name, str(size), *_cells(load(name, answers=True), size, FITS[chosen_fit()], quick=quick)]
-        )
+        rows += _lines(load(name, answers=True), size, FITS[chosen_fit()], quick=quick)
     heads = [f"PGR {level:.0%}" for level in LEVELS]
     notes = [
         "Dollars of the whole rest of the job, weak calls included, at equal achieved PGR: gain per dollar over",
         "threshold, mean of seeds 0–4 with a 90 % interval by a paired bootstrap over the questions. Prices per million",
         "tokens $10/$30 strong, $0.24/$0.24 weak; tokens are characters / 4 of the recorded prompts and answers.",
+        "auto: only for the pilots whose own rows show that it pays, else by score, which is a ratio of one.",
     ]
-    return Table("Dollars at equal quality", ["set", "pilot rows", *heads], rows, notes)
+    return Table("Dollars at equal quality", ["set", "pilot rows", "by dollar", *heads], rows, notes)
 
 
-def _cells(data: Recorded, size: int, fit: Fit, *, quick: bool) -> list[str]:
+def _lines(data: Recorded, size: int, fit: Fit, *, quick: bool) -> list[list[str]]:
     trials = [trial(data, draw(data, size, seed, fit), seed) for seed in range(1 if quick else SEEDS)]
-    at = np.mean([one.ratios(np.ones(len(one.gain))) for one in trials], axis=0)
+    chosen = f"auto: {sum(one.pays for one in trials)} of {len(trials)}"
+    return [
+        [data.name, str(size), words, *_cells(trials, len(data.outcomes), always=always, quick=quick)]
+        for words, always in (("always", True), (chosen, False))
+    ]
+
+
+def _cells(trials: Sequence[Trial], rows: int, *, always: bool, quick: bool) -> list[str]:
+    at = np.mean([one.ratios(np.ones(len(one.gain)), always=always) for one in trials], axis=0)
     random = np.random.default_rng(0)
     drawn: list[Floats] = []
-    rows = len(data.outcomes)
     for _ in range(20 if quick else REPLICATES):
         count = np.bincount(random.integers(0, rows, rows), minlength=rows).astype(np.float64)
-        drawn.append(np.mean([one.ratios(count[one.rows]) for one in trials], axis=0))
+        drawn.append(np.mean([one.ratios(count[one.rows], always=always) for one in trials], axis=0))
     lo, hi = np.percentile(drawn, [5, 95], axis=0)
     return [f"{a:.3f} ({b:.3f}–{c:.3f})" for a, b, c in zip(at, lo, hi, strict=True)]

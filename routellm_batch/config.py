@@ -111,7 +111,7 @@ class BudgetConfig(Model):
     confidence: Annotated[Decimal, Field(gt=0, lt=1)] | None = None
     """With which ``recover`` is to be held; 0.9 where left out."""
     order: Literal["auto", "score", "gain_per_dollar"] = "auto"
-    """What rows are ranked by; auto is gain_per_dollar for ``usd`` where a pilot has token counts, else score."""
+    """What rows are ranked by; auto is gain_per_dollar for ``usd`` where a pilot shows that it pays."""
     hard_cap_usd: Sum | None = None
     on_overrun: Literal["degrade", "stop"] = "degrade"
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,12 @@ SIZES = 48
 """Sizes of a prompt at which the length tables are read."""
 REPLICATES = 200
 COST_BAND = (0.1, 0.9)
+PROOF = 0.75
+"""Part of the resamples in which ranking by dollars has to be the better way."""
+TELLING = 0.95
+"""Part of the resamples in which the scores have to be better than chance before dollars are ranked by."""
+SIZE_PRIOR_ROWS = 20.0
+"""By as many rows a slope of the gain on the size is held back."""
 FALLBACK_RATE = 1e6
 
 
@@ -101,6 +108,8 @@ def foresee(
     ends: Mapping[Route, Ends],
     order: Order,
     scores: NDArray[np.floating],
+    *,
+    prove: bool = False,
 ) -> Foresight:
     """See a pilot from one job.
 
@@ -110,6 +119,7 @@ def foresee(
         ends: route → price and limit.
         order: what rows are to be ranked by.
         scores: the job's, or many of them drawn at random.
+        prove: rank by gain per dollar only if the pilot's own rows show that it pays.
 
     """
     knots, where = _knots(scores)
@@ -117,17 +127,21 @@ def foresee(
         return Foresight(calibration, None, ends, BY_SCORE, np.array(calibration.scores))
     slopes = lengths.fit(_where(calibration), np.array(calibration.weight))
     costs = _costs(lengths, slopes, ends, knots, where)
+    by_score = Foresight(calibration, lengths, ends, Ranker(costs=costs), np.array(calibration.scores))
     if order == "score":
-        ranker = Ranker(costs=costs)
-        return Foresight(calibration, lengths, ends, ranker, np.array(calibration.scores))
+        return by_score
     sizes, middle = np.array(lengths.estimated), _where(calibration)
     own = _costs(lengths, slopes, ends, GRID, GRID)
-    more = _by_size(calibration, lengths)
-    rate = _rate(calibration.gain_at(middle) + more.read(sizes), own, sizes, middle)
-    gain = Table(tuple(knots.tolist()), tuple(calibration.gain_at(where).tolist()))
-    pilot = Ranker(order, Table(tuple(GRID.tolist()), calibration.gains), more, rate, own)
+    more, taken = _by_size(calibration, lengths)
+    gains = np.array(calibration.gains) - taken
+    rate = _rate(np.interp(middle, GRID, gains) + more.read(sizes), own, sizes, middle)
+    pilot = Ranker("gain_per_dollar", Table(_plain(GRID), _plain(gains)), more, rate, own)
     values = pilot.values(middle, sizes).astype(np.float64)
-    return Foresight(calibration, lengths, ends, Ranker(order, gain, more, rate, costs), values)
+    if prove and not _dollars_pay(calibration, lengths, ends, values):
+        return by_score
+    gain = Table(_plain(knots), _plain(np.interp(where, GRID, gains)))
+    ranker = Ranker("gain_per_dollar", gain, more, rate, costs)
+    return Foresight(calibration, lengths, ends, ranker, values)
 
 
 def _where(calibration: Calibration) -> Floats:
@@ -160,8 +174,8 @@ def _costs(
             end.price.input_nano,
             end.price.output_nano,
             one.input_ratio,
-            Table(tuple(sizes.astype(float).tolist()), tuple(tokens.tolist())),
-            Table(tuple(at.tolist()), tuple(factor.tolist())),
+            Table(_plain(sizes), _plain(tokens)),
+            Table(_plain(at), _plain(factor)),
             end.most,
         )
     return found
@@ -173,25 +187,60 @@ def _sizes(lengths: Lengths) -> NDArray[np.int64]:
     return np.unique(np.geomspace(least + 1, most + 1, SIZES).round().astype(np.int64) - 1)
 
 
-def _by_size(calibration: Calibration, lengths: Lengths) -> Table:
-    """Return what a row's size adds to the gain that its score lets expect.
+def _by_size(calibration: Calibration, lengths: Lengths) -> tuple[Table, Floats]:
+    """Return what a row's size adds to its expected gain, and what that takes from the gain at each of ``GRID``.
 
     Where larger prompts gain more than their score says, to rank by gain over cost would hold their price against them
-    and not count what it buys. One slope on the log size, of which only what exceeds its own noise counts (James and
-    Stein's shrinkage).
+    and not count what it buys. One slope on the log size, beside the score's own part, held back by a few rows.
     """
     weight, where = np.array(calibration.weight), _where(calibration)
+    root = np.sqrt(weight)
     size = lengths.design(np.array(lengths.estimated), where)[:, 1]
+    scored = np.column_stack([np.ones(len(where)), where])
+    usual = np.linalg.lstsq(scored * root[:, None], size * root, rcond=None)[
+        0
+    ]  # size as a line in the position
+    size = size - scored @ usual
     left = calibration.gain_rows - calibration.gain_at(where)
-    left = left - np.average(left, weights=weight)
-    size = size - np.average(size, weights=weight)
-    spread = float(weight @ size**2)
-    slope = float(weight @ (size * left)) / spread if spread > 0 else 0.0
-    noise = float(weight**2 @ (size * (left - slope * size)) ** 2) / spread**2 if spread > 0 else 0.0
-    slope *= max(0.0, 1 - noise / slope**2) if slope else 0.0
+    slope = float(weight @ (size * left)) / (float(weight @ size**2) + SIZE_PRIOR_ROWS)
     sizes = _sizes(lengths)
     added = slope * lengths.design(sizes, np.full(len(sizes), 0.5))[:, 1]
-    return Table(tuple(sizes.astype(float).tolist()), tuple(added.tolist()))
+    return Table(_plain(sizes), _plain(added)), slope * (usual[0] + usual[1] * GRID)
+
+
+def _dollars_pay(
+    calibration: Calibration, lengths: Lengths, ends: Mapping[Route, Ends], order: Floats
+) -> bool:
+    """Say whether the pilot's own rows, graded and billed, say that dollars are better spent in this order than by score.
+
+    It has to recover more for its dollars in three of four resamples. And the scores have to be better than chance in
+    nineteen of twenty: where a pilot happens not to show what they are worth, gains look level, and to rank by gain over
+    cost would mean to rank by cost alone.
+    """
+    billed = {
+        route: np.array(lengths.inputs[route]) * float(end.price.input_nano)
+        + np.array(lengths.outputs[route]) * float(end.price.output_nano)
+        for route, end in ends.items()
+    }
+    extra, gain = np.maximum(billed["strong"] - billed["weak"], 0.0), calibration.gain_rows
+    dollars, scores = Ranking(order), Ranking(np.array(calibration.scores))
+    random, rows, even = np.random.default_rng(calibration.seed), len(order), np.ones(len(order))
+    better = telling = 0
+    for _ in range(REPLICATES):
+        mass = np.bincount(random.integers(0, rows, rows), minlength=rows) * np.array(calibration.weight)
+        better += _area(dollars, gain, extra, mass) > _area(scores, gain, extra, mass)
+        telling += _area(scores, gain, even, mass) > float(mass @ gain) * float(mass.sum()) / 2
+    return better >= PROOF * REPLICATES and telling >= TELLING * REPLICATES
+
+
+def _area(ranking: Ranking, gain: Floats, extra: Floats, mass: Floats) -> float:
+    """Return the gain recovered, summed over the dollars spent on the way from all weak to all strong."""
+    (_, gained), (_, paid) = ranking.curve(gain, mass), ranking.curve(extra, mass)
+    return float(np.trapezoid(gained, paid))
+
+
+def _plain(values: NDArray[Any]) -> tuple[float, ...]:
+    return tuple(np.asarray(values, dtype=np.float64).tolist())
 
 
 def _rate(gain: Floats, costs: Mapping[Route, AnswerCost], sizes: NDArray[np.int64], where: Floats) -> float:

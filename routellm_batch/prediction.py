@@ -7,6 +7,7 @@ bring scatters about the truth, so deviations are stretched by √(1 + pilot row
 A target is held by testing shares one after another from all strong downwards, each by its own lower bound, and
 stopping at the first that fails (fixed-sequence testing). The share chosen is wrong only if the first share that misses
 the target in truth was let through, and that has a probability of at most 1 − confidence, however many are tried.
+Bounds there count one lost row more than the pilot has.
 """
 
 from __future__ import annotations
@@ -194,6 +195,7 @@ def recover_share(
     curves = _curves(calibration, ranked, shares, rest)
     gap_lo = float(curves.lower(np.array(curves.gap), curves.gaps, confidence))
     bounds = curves.lower(curves.pgr, curves.pgrs, confidence)
+    bounds[1:] -= _one_more(calibration, curves.gap)
     sound = np.isfinite(bounds) & (gap_lo > 0)
     held = sound & (bounds >= target - SLACK)
     best = float(bounds[sound].max()) if sound.any() else 0.0
@@ -205,6 +207,19 @@ def recover_share(
     lost, lost_hi = _lost(calibration, ranked, share, confidence)
     ends = float(curves.pgr[at]), float(bounds[at])
     return RecoverChoice(target, confidence, share, *ends, gap_lo, best, lost, lost_hi)
+
+
+def _one_more(calibration: Calibration, gap: float) -> float:
+    """Return the PGR that one more lost row of the pilot takes away.
+
+    Resampling can't show a loss that the pilot happened not to have: like Clopper and Pearson's, the bound counts one
+    loss more than was seen.
+    """
+    gain = calibration.gain_rows
+    lost = gain > 0
+    if gap <= 0 or not lost.any():
+        return 0.0
+    return float(gain[lost].mean() / (calibration.rows_heard * gap))
 
 
 def _lost(

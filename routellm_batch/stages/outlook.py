@@ -49,7 +49,8 @@ def look_ahead(config: Config, gathered: Gathered, pilot: PilotFacts | None) -> 
         for end in [getattr(config.endpoints, route)]
     }
     order, scores = _order(budget, counted=counted), sample_scores(gathered)
-    return foresee(pilot.calibration, pilot.lengths, ends, order, scores)
+    prove = budget.order == "auto"
+    return foresee(pilot.calibration, pilot.lengths, ends, order, scores, prove=prove)
 
 
 def _order(budget: BudgetConfig, *, counted: bool) -> Order:

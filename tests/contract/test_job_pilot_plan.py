@@ -29,9 +29,9 @@ from routellm_batch.stages.planned import Plan, load_plan
 from routellm_batch.tables import from_parquet
 
 ROWS = 60
-USD = {"usd": Decimal("0.003")}
+USD = {"usd": Decimal("0.003"), "order": "gain_per_dollar"}
 PILOT = facts(200, longest=40)
-GENTLE = facts(200, slope=0.25, longest=40)
+GENTLE = facts(200, slope=0.05, best=0.5, longest=40)
 """Its gain hardly rises with the score, so that what a row costs decides."""
 
 Use = Callable[[PilotFacts], None]
@@ -196,8 +196,8 @@ def test_gain_per_dollar_needs_token_counts(tmp_path: Path, use: Use) -> None:
     use(PilotFacts(PILOT.calibration, None, PILOT.uri))
     write_prompts(tmp_path / "in.parquet", prompts(ROWS))
     with pytest.raises(BudgetError, match="needs a pilot whose answers' tokens were counted"):
-        plan_job(job_config(tmp_path, budget={**USD, "order": "gain_per_dollar"}))
-    plan = plan_of(plan_job(job_config(tmp_path, run__id="auto", budget=USD)))
+        plan_job(job_config(tmp_path, budget=USD))
+    plan = plan_of(plan_job(job_config(tmp_path, run__id="auto", budget={"usd": USD["usd"]})))
     assert (BY_SCORE, None) == (plan.ranker, plan.outlook.low_nano if plan.outlook else 0)
 
 
@@ -229,7 +229,7 @@ def test_a_degrade_moves_the_rows_that_buy_least(tmp_path: Path, use: Use) -> No
     write_prompts(tmp_path / "in.parquet", prompts(ROWS))
     cap = 6_000_000
     settings: dict[str, Any] = {
-        "budget": {"usd": nano_to_usd(5_500_000), "hard_cap_usd": nano_to_usd(cap)},
+        "budget": {**USD, "usd": nano_to_usd(5_500_000), "hard_cap_usd": nano_to_usd(cap)},
         "endpoints__strong__limits": {"concurrency": 4},
         "endpoints__weak__limits": {"concurrency": 4},
         "endpoints__strong__params": {"max_completion_tokens": 100},
@@ -263,7 +263,7 @@ def test_a_hard_cap_lowers_the_plan_by_the_same_order(tmp_path: Path, use: Use) 
     """A plan above its cap keeps the rows that buy the most, and says that it was lowered."""
     use(PILOT)
     write_prompts(tmp_path / "in.parquet", prompts(ROWS))
-    budget = {"usd": Decimal("0.005"), "hard_cap_usd": Decimal("0.003")}
+    budget = {**USD, "usd": Decimal("0.005"), "hard_cap_usd": Decimal("0.003")}
     result = plan_job(job_config(tmp_path, budget=budget))
     plan = plan_of(result)
     assert plan.degraded is not None

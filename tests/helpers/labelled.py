@@ -12,18 +12,20 @@ from routellm_batch.pilot_facts import PilotFacts
 Floats = NDArray[np.float64]
 
 
-def labels(rows: int, *, seed: int = 0, slope: float = 0.7) -> tuple[Floats, Floats, Floats]:
-    """Return scores, and 0/1 grades of a strong and a weak model; the weak one's mean falls from .95 by ``slope``."""
+def labels(
+    rows: int, *, seed: int = 0, slope: float = 0.7, best: float = 0.95
+) -> tuple[Floats, Floats, Floats]:
+    """Return scores, and 0/1 grades of a strong and a weak model; the weak one's mean falls from ``best`` by ``slope``."""
     random = np.random.default_rng(seed)
     scores = random.random(rows)
     strong = (random.random(rows) < 0.9).astype(float)
-    weak = (random.random(rows) < 0.95 - slope * scores).astype(float)
+    weak = (random.random(rows) < best - slope * scores).astype(float)
     return scores, strong, weak
 
 
-def calibration(rows: int = 300, *, seed: int = 0, slope: float = 0.7) -> Calibration:
+def calibration(rows: int = 300, *, seed: int = 0, slope: float = 0.7, best: float = 0.95) -> Calibration:
     """Return the calibration of such rows."""
-    return fit_calibration(*labels(rows, seed=seed, slope=slope), seed=seed)
+    return fit_calibration(*labels(rows, seed=seed, slope=slope, best=best), seed=seed)
 
 
 def lengths(rows: int = 300, *, seed: int = 0, longest: int = 400) -> Lengths:
@@ -36,10 +38,12 @@ def lengths(rows: int = 300, *, seed: int = 0, longest: int = 400) -> Lengths:
     return measure_lengths(sizes.tolist(), {"strong": inputs, "weak": inputs}, outputs)
 
 
-def facts(rows: int = 300, *, seed: int = 0, slope: float = 0.7, longest: int = 400) -> PilotFacts:
+def facts(
+    rows: int = 300, *, seed: int = 0, slope: float = 0.7, best: float = 0.95, longest: int = 400
+) -> PilotFacts:
     """Return a pilot's facts."""
     return PilotFacts(
-        calibration(rows, seed=seed, slope=slope),
+        calibration(rows, seed=seed, slope=slope, best=best),
         lengths(rows, seed=seed, longest=longest),
         "memory://pilot",
     )

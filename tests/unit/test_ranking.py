@@ -10,12 +10,15 @@ import numpy as np
 import pytest
 from helpers.labelled import calibration, facts, lengths
 
+from routellm_batch.calibration import fit_calibration
 from routellm_batch.errors import DataError
 from routellm_batch.foresight import Ends, Foresight, foresee
 from routellm_batch.lengths_model import measure_lengths
+from routellm_batch.pilot_facts import PilotFacts
 from routellm_batch.planning import RankedRows, cut_by_spend, in_chunks, score_key
 from routellm_batch.pricing import Price
 from routellm_batch.ranking import BY_SCORE, AnswerCost, Ranker, Table
+from routellm_batch.types import ROUTES
 
 ENDS = {
     "strong": Ends(Price.from_usd(Decimal(10), Decimal(30)), 2000),
@@ -205,3 +208,48 @@ def test_tied_scores_make_one_knot() -> None:
     pilot = facts(300)
     there = foresee(pilot.calibration, pilot.lengths, ENDS, "gain_per_dollar", np.full(50, 0.25))
     assert ((0.25,), pilot.calibration.gains[50]) == (there.ranker.gain.at, there.ranker.gain.value[0])
+
+
+def proven(pilot: PilotFacts) -> str:
+    """Return the order that a plan which may choose takes from a pilot."""
+    scores = np.linspace(0, 1, 500, dtype=np.float32)
+    return foresee(pilot.calibration, pilot.lengths, ENDS, "gain_per_dollar", scores, prove=True).ranker.order
+
+
+def priced(pilot: PilotFacts, factor: np.ndarray) -> PilotFacts:
+    """Return the pilot with strong answers as long as ``factor`` [N] says, and prompts that tell so."""
+    sizes = np.rint(100 * factor).astype(int).tolist()
+    inputs, weak = dict.fromkeys(ROUTES, sizes), [10] * len(sizes)
+    made = measure_lengths(sizes, inputs, {"strong": sizes, "weak": weak})
+    return PilotFacts(pilot.calibration, made, pilot.uri)
+
+
+def test_dollars_rank_only_where_the_pilot_shows_that_it_pays() -> None:
+    """Costs that vary apart from the gain are worth ranking by; costs that are all equal are not."""
+    pilot = facts(400)
+    varied = np.random.default_rng(2).choice([0.2, 5.0], 400)
+    found = [proven(priced(pilot, varied)), proven(priced(pilot, np.ones(400)))]
+    assert ["gain_per_dollar", "score"] == found
+
+
+def test_scores_that_are_not_shown_to_be_worth_anything_stay_the_order() -> None:
+    """Where a pilot finds the scores no better than chance, rows are not ranked by their cost alone."""
+    pilot = facts(400, slope=0.0, best=0.5)
+    varied = np.random.default_rng(2).choice([0.2, 5.0], 400)
+    assert "score" == proven(priced(pilot, varied))
+
+
+def test_gain_that_grows_with_the_size_counts() -> None:
+    """Two jobs whose scores say nothing: where large prompts gain more, their price is not held against them alone."""
+    random = np.random.default_rng(6)
+    sizes = random.integers(10, 1000, 2000)
+    strong = (random.random(2000) < 0.3 + 0.6 * (np.log(sizes / 10) / np.log(100))).astype(float)
+    made = fit_calibration(random.random(2000), strong, np.zeros(2000), seed=0)
+    counts = [50] * 2000
+    tokens = measure_lengths(
+        sizes.tolist(), dict.fromkeys(ROUTES, sizes.tolist()), dict.fromkeys(ROUTES, counts)
+    )
+    there = foresee(made, tokens, ENDS, "gain_per_dollar", np.linspace(0, 1, 100))
+    small, large = there.ranker.more.read(np.array([20, 800]))
+    truth = 0.6 * np.log(800 / 20) / np.log(100)
+    assert pytest.approx(truth, abs=0.1) == large - small
