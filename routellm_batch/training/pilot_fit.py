@@ -218,7 +218,8 @@ def _reason(evidence: Evidence) -> str:
         f"APGR {evidence.quality['blend']:.3f} ({lo:.3f} – {hi:.3f}) on labels that it did not see; {beside}"
     )
     if evidence.chosen == "fitted":
-        return f"Fitted: {figures}; it was best in {evidence.shares['fitted']:.0%} of bootstrap samples."
+        won = evidence.shares["fitted"]
+        return f"Fitted: {figures}; what was learned was part of the best in {won:.0%} of bootstrap samples."
     lost = evidence.shares["baselines"]
     return f"Not fitted: {evidence.chosen} alone was better in {lost:.0%} of bootstrap samples of the pilot; {figures}."
 
