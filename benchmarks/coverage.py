@@ -10,13 +10,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.pilots import FITS, Fit, Floats, Pilot, Recorded, chosen_fit, draw, load
+from benchmarks.pilots import ENDS, FITS, Fit, Floats, Pilot, Recorded, chosen_fit, costs, counted, draw, load
 from benchmarks.table import Table
-from routellm_batch.calibration import fit_calibration
+from routellm_batch.calibration import Calibration, fit_calibration
+from routellm_batch.foresight import foresee
 from routellm_batch.metrics import Ranking
 from routellm_batch.prediction import Quality, predict, recover_share
+from routellm_batch.types import ROUTES
 
 SETS = ("MMLU", "MMLU-Pro", "GSM8K")
+ANSWERED = ("MMLU-Pro", "GSM8K")
+"""Those with token counts."""
 ROWS = (300, 500)
 SHARES = (0.1, 0.2, 0.3, 0.5, 0.7, 0.9)
 TARGETS = (0.8, 0.9, 0.95)
@@ -41,6 +45,10 @@ class Seen:
     """Of each target: the share chosen."""
     needed: Sequence[float]
     """Of each target: the least share that would have kept it."""
+    dollar_held: Sequence[bool]
+    """As ``pgr_held``, of rows ranked by gain per dollar; empty where answers are not recorded."""
+    cost_held: Sequence[bool]
+    """Of each share, ranked so: whether the true cost lies between P10 and P90."""
 
 
 def look(data: Recorded, pilot: Pilot, seed: int) -> Seen:
@@ -65,7 +73,30 @@ def look(data: Recorded, pilot: Pilot, seed: int) -> Seen:
         [pgr(share) >= target - 1e-9 for share, target in zip(asked, TARGETS, strict=True)],
         asked,
         [_least(above, gained, target) for target in TARGETS],
+        *(_by_dollar(data, pilot, calibration) if data.tokens else ([], [])),
     )
+
+
+def _by_dollar(data: Recorded, pilot: Pilot, calibration: Calibration) -> tuple[list[bool], list[bool]]:
+    """Return what held of quality and of cost, with rows ranked by gain per dollar."""
+    rest, rows = pilot.rest, len(pilot.rest)
+    seen = foresee(calibration, counted(data, pilot.drawn), ENDS, "gain_per_dollar", pilot.scores)
+    sizes = data.tokens["prompt"][rest]
+    ranking = Ranking(seen.ranker.values(pilot.scores, sizes).astype(np.float64))
+    above, gained = ranking.curve(data.outcomes.gain[rest])
+    at = np.array(SHARES) * rows
+    foretold = predict(calibration, SHARES, confidence=CONFIDENCE, order=seen.order, rest=rows)
+    truth = np.interp(at, above, gained) / gained[-1]
+    known = seen.ranker.costs or {}
+    told = {route: known[route].nano(sizes, pilot.scores).astype(np.float64) for route in ROUTES}
+    planned, true = (
+        np.sum(cost["weak"]) + np.interp(at, *ranking.curve(cost["strong"] - cost["weak"]))
+        for cost in (told, costs(data, rest))
+    )
+    # The band is of the whole job; of the rest alone it is wider, as quality's is.
+    band = 1 + np.sqrt(1 + len(pilot.drawn) / rows) * (np.array(seen.cost_band(SHARES)) - 1)  # [S, 2]
+    inside = (band[:, 0] <= true / planned) & (true / planned <= band[:, 1])
+    return [_holds(q, float(t)) for q, t in zip(foretold, truth, strict=True)], inside.tolist()
 
 
 def _holds(quality: Quality, truth: float) -> bool:
@@ -85,15 +116,18 @@ def run(*, quick: bool) -> Table:
     fit, pilots = FITS[name], 2 if quick else PILOTS
     rows: list[list[str]] = []
     for part in SETS[-1:] if quick else SETS:
-        data = load(part, rows=QUICK_ROWS if quick else None)
+        data = load(part, answers=part in ANSWERED, rows=QUICK_ROWS if quick else None)
         sizes = ROWS[:1] if quick else ROWS
         rows += [[part, str(size), *_cells(data, size, fit, pilots)] for size in sizes]
-    heads = ["grade held", "PGR held", "PGR off by", *(f"recover {target:.0%}" for target in TARGETS)]
+    targets = [f"recover {target:.0%}" for target in TARGETS]
+    heads = ["grade held", "PGR held", "PGR off by", "by dollar: PGR", "cost", *targets]
     shares = ", ".join(f"{share:.0%}" for share in SHARES)
     notes = [
         f"{pilots} pilots of each size, fit: {name}. Held: how many of 100 intervals (90 %) hold what the rest of the",
         f"rows really brought, mean (least) over the strong shares {shares}. Off by: predicted less true PGR, mean over",
-        f"these. Recover: how often of 100 the target is kept, asked with confidence {CONFIDENCE:.0%}; in brackets the",
+        "these. By dollar: the same with rows ranked by gain per dollar, and how many of 100 P10–P90 bands (80 %) hold",
+        "the true cost; – where answers are not recorded.",
+        f"Recover: how often of 100 the target is kept, asked with confidence {CONFIDENCE:.0%}; in brackets the",
         "mean share chosen, and the least that would have done, had the truth been known.",
     ]
     return Table("Predicted and true quality", ["set", "pilot rows", *heads], rows, notes)
@@ -103,6 +137,8 @@ def _cells(data: Recorded, size: int, fit: Fit, pilots: int) -> list[str]:
     seen = [look(data, draw(data, size, seed, fit), seed) for seed in range(pilots)]
 
     def share_held(rows: Sequence[Sequence[bool]]) -> str:
+        if not rows[0]:
+            return "–"
         held = 100 * np.mean(rows, axis=0)
         return f"{held.mean():.0f} ({held.min():.0f})"
 
@@ -113,6 +149,8 @@ def _cells(data: Recorded, size: int, fit: Fit, pilots: int) -> list[str]:
         share_held([one.mean_held for one in seen]),
         share_held([one.pgr_held for one in seen]),
         f"{np.mean([one.off for one in seen]):+.3f}",
+        share_held([one.dollar_held for one in seen]),
+        share_held([one.cost_held for one in seen]),
         *(
             f"{100 * k:.0f} ({100 * a:.0f} %, {100 * n:.0f} %)"
             for k, a, n in zip(kept, asked, needed, strict=True)

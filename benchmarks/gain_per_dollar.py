@@ -7,25 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.pilots import FITS, Fit, Floats, Pilot, Recorded, chosen_fit, draw, load
+from benchmarks.pilots import ENDS, FITS, Fit, Floats, Pilot, Recorded, chosen_fit, costs, counted, draw, load
 from benchmarks.table import Table
 from routellm_batch.calibration import fit_calibration
-from routellm_batch.foresight import Ends, foresee
-from routellm_batch.lengths_model import measure_lengths
+from routellm_batch.foresight import foresee
 from routellm_batch.metrics import Ranking
-from routellm_batch.pricing import Price
-from routellm_batch.types import ROUTES, Route
 
-ENDS: dict[Route, Ends] = {
-    "strong": Ends(Price.from_usd(Decimal(10), Decimal(30)), None),
-    "weak": Ends(Price.from_usd(Decimal("0.24"), Decimal("0.24")), None),
-}
-"""What RouteLLM's paper takes GPT-4 and Mixtral to cost; the same for the other pairs, so that sets compare."""
 SETS = {"GSM8K": 500, "GSM8K, GPT-4o": 500, "MMLU-Pro": 500, "AlpacaEval": 300, "MT-Bench": 30}
 LEVELS = (0.5, 0.8, 0.9)
 SEEDS = 5
@@ -68,23 +59,11 @@ class Trial:
         return found
 
 
-def costs(data: Recorded, rows: np.ndarray) -> dict[Route, Floats]:
-    """Return what calls for some rows cost, in nano-dollars, from the recorded answers."""
-    size = data.tokens["prompt"][rows]
-    return {
-        route: (size * end.price.input_nano + data.tokens[route][rows] * end.price.output_nano) / 1e6
-        for route, end in ENDS.items()
-    }
-
-
 def trial(data: Recorded, pilot: Pilot, seed: int) -> Trial:
     """Calibrate on a pilot, and rank the rest in both ways."""
     outcomes, rows = data.outcomes, pilot.drawn
     calibration = fit_calibration(pilot.out_of_fold, outcomes.strong[rows], outcomes.weak[rows], seed=seed)
-    sizes = data.tokens["prompt"]
-    counts: dict[Route, Sequence[int]] = {route: data.tokens[route][rows].tolist() for route in ROUTES}
-    inputs: dict[Route, Sequence[int]] = dict.fromkeys(ROUTES, sizes[rows].tolist())
-    lengths = measure_lengths(sizes[rows].tolist(), inputs, counts)
+    lengths, sizes = counted(data, rows), data.tokens["prompt"]
     seen = foresee(calibration, lengths, ENDS, "gain_per_dollar", pilot.scores)
     proven = foresee(calibration, lengths, ENDS, "gain_per_dollar", pilot.scores, prove=True)
     pays = proven.ranker.order == "gain_per_dollar"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,13 @@ from routellm_batch.calibration_maps import positions
 from routellm_batch.embedders import get_embedder
 from routellm_batch.evaluation.outcomes import Outcomes
 from routellm_batch.evaluation.pilot import draw_pilot
+from routellm_batch.foresight import Ends
+from routellm_batch.lengths_model import Lengths, measure_lengths
+from routellm_batch.pricing import Price
 from routellm_batch.routers.outcome import describe
 from routellm_batch.training.fitting import FOLDS, Penalties, fit_heads
 from routellm_batch.training.rows import TrainingRows, to_unit
+from routellm_batch.types import ROUTES, Route
 
 REPO = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("ROUTELLM_SHARED") or REPO.parent / "shared") / "data"
@@ -31,6 +36,11 @@ PAIRS = {
     "MT-Bench": "mtbench_gpt4-1106_vs_mixtral",
 }
 """Name in a table → part of the files' names."""
+ENDS: dict[Route, Ends] = {
+    "strong": Ends(Price.from_usd(Decimal(10), Decimal(30)), None),
+    "weak": Ends(Price.from_usd(Decimal("0.24"), Decimal("0.24")), None),
+}
+"""What RouteLLM's paper takes GPT-4 and Mixtral to cost; the same for the other pairs, so that sets compare."""
 PENALTIES = Penalties(3.0, 300.0)
 """Of the simple fit; not chosen on these rows."""
 SPLITS = 3
@@ -106,6 +116,22 @@ def draw(data: Recorded, rows: int, seed: int, fit: Fit) -> Pilot:
 
 def _grades(data: Recorded) -> tuple[Floats, Floats]:
     return data.outcomes.strong, data.outcomes.weak
+
+
+def costs(data: Recorded, rows: NDArray[np.int64]) -> dict[Route, Floats]:
+    """Return what calls for some rows cost, in nano-dollars, from the recorded answers."""
+    size = data.tokens["prompt"][rows]
+    return {
+        route: (size * end.price.input_nano + data.tokens[route][rows] * end.price.output_nano) / 1e6
+        for route, end in ENDS.items()
+    }
+
+
+def counted(data: Recorded, rows: NDArray[np.int64]) -> Lengths:
+    """Return the token counts of a pilot's rows."""
+    sizes = data.tokens["prompt"][rows].tolist()
+    outputs: dict[Route, Sequence[int]] = {route: data.tokens[route][rows].tolist() for route in ROUTES}
+    return measure_lengths(sizes, dict.fromkeys(ROUTES, sizes), outputs)
 
 
 def simple_fit(

@@ -8,9 +8,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from helpers.pilots import pilot_of
 
 
@@ -31,6 +31,8 @@ def test_commercial_scores_are_the_published_ones(repo: Path, shared: Callable[[
     rows = [line.split("|") for line in done.stdout.splitlines() if "all 80 questions" in line]
     assert ["8.3125", "8.75786"] == [cells[2].strip() for cells in rows]
     assert ["4.2", "51.4"] == [cells[7].split()[0] for cells in rows]
+
+
 def test_quality_table_has_a_line_for_router_and_baseline(repo: Path, tmp_path: Path) -> None:
     """The quality command, on a made-up set in the place of GSM8K, shows the fitted router beside prompt length."""
     made = pilot_of(90)
@@ -58,3 +60,13 @@ def test_quality_table_has_a_line_for_router_and_baseline(repo: Path, tmp_path: 
     done = subprocess.run(command, cwd=repo, check=True, capture_output=True, text=True, env=shared)
     lines = [line.split("|") for line in done.stdout.splitlines() if line.startswith("| GSM8K")]
     assert [("outcome", "50"), ("length", "50")] == [(c[2].strip(), c[3].strip()) for c in lines]
+
+
+@pytest.mark.shared
+def test_pilot_benchmarks_print_tables(repo: Path, shared: Callable[[str], Path]) -> None:
+    """Coverage and dollars, at a tiny size, end with lines of figures for the sets that they read."""
+    command = [sys.executable, "-m", "benchmarks", "coverage", "gain_per_dollar", "--quick"]
+    environment = {**os.environ, "ROUTELLM_SHARED": str(shared("data").parent)}
+    done = subprocess.run(command, cwd=repo, check=True, capture_output=True, text=True, env=environment)
+    names = [line.split("|")[1].strip() for line in done.stdout.splitlines() if line.startswith("| ")]
+    assert ["set", "GSM8K", "set", "MT-Bench", "MT-Bench"] == names
