@@ -15,7 +15,7 @@ quickstart: .venv/.made-core ## the whole job on the bundled prompts; writes ./o
 	$(BIN)/routellm-batch run configs/quickstart.yaml
 
 test: .venv/.made-test ## unit, contract, wheel and documentation tests
-	$(BIN)/python -m pytest --ignore=tests/e2e --ignore=tests/faults
+	$(BIN)/python -m pytest --ignore=tests/e2e --ignore=tests/faults --numprocesses 2 --dist loadfile
 
 check: .venv/.made-test ## lint, types, layers
 	$(BIN)/ruff check .
