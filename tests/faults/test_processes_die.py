@@ -107,9 +107,9 @@ def test_row_10_driver_told_to_stop(lab: Lab, undisturbed: Rows, number: signal.
 def test_row_10_driver_told_to_stop_twice(lab: Lab) -> None:
     """A second signal ends the job at once, whatever is still open."""
     lab.changes["endpoints__weak__timeout_s"] = lab.changes["endpoints__strong__timeout_s"] = 60
-    lab.serve(faults={"hang": 0.2})
+    lab.serve(faults={"hang": 0.1}, latency_ms=60)
     job = lab.start()
-    lab.wait_for_bills(20, job)
+    lab.wait_for_bills(10, job)
     job.send(signal.SIGTERM)
     time.sleep(1)
     assert not job.ended

@@ -10,18 +10,9 @@ from typing import Any
 import pytest
 from helpers.lab import END_S, IN_FLIGHT, ROWS, Lab
 from helpers.oracle import check_accounted, check_every_row_once, check_same
-from helpers.programs import Program, wait_for
+from helpers.programs import wait_for
 
 Rows = list[dict[str, Any]]
-
-
-def go_on(lab: Lab, job: Program) -> None:
-    """Wait for the end of a start; if it left for now, the same command goes on."""
-    code = job.wait(END_S)
-    assert "Traceback" not in job.said
-    assert code in {0, 75}, job.said
-    if code == 75:
-        lab.finish()
 
 
 def test_row_17_refused_writes_and_lost_replies(lab: Lab, undisturbed: Rows) -> None:
@@ -47,7 +38,7 @@ def test_row_18_storage_down(lab: Lab, undisturbed: Rows) -> None:
     time.sleep(1)
     assert (before, True) == (lab.requests(), before < ROWS)
     lab.storage_fails()
-    go_on(lab, job)
+    lab.go_on(job)
     check_every_row_once(lab.run, lab.ids)
     check_same(lab.run, undisturbed)
     check_accounted(lab.run, lab.log, most=0)
@@ -94,7 +85,7 @@ def test_row_20_disk_full(lab: Lab, undisturbed: Rows) -> None:
     arguments = ["-m", "routellm_batch.cli", "run", str(lab.config())]
     wrap = SMALL_DISK if can_mount() else SMALL_FILES
     job = lab.python("-c", wrap, str(lab.folder / "local"), *arguments, name="driver")
-    go_on(lab, job)
+    lab.go_on(job)
     check_every_row_once(lab.run, lab.ids)
     check_same(lab.run, undisturbed)
     check_accounted(lab.run, lab.log, most=IN_FLIGHT)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cached_property
@@ -176,15 +176,17 @@ def quick_waits() -> Iterator[None]:
         yield
 
 
+def no_page() -> AbstractContextManager[object]:
+    """Leave the HTML page out: it is half of a small job's time."""
+    return patch("routellm_batch.outputs.render_report", return_value="<p>No page.")
+
+
 def run_job(config: Config, *, retry_failed: bool = False, page: bool = False) -> Finished:
-    """Run a job to its end in this process; the HTML page, half of a small job's time, only where it is asked for."""
+    """Run a job to its end in this process; with the HTML page only where it is asked for."""
     from routellm_batch.pipeline import run_job as run_it
 
     events: list[Event] = []
-    no_page = (
-        nullcontext() if page else patch("routellm_batch.outputs.render_report", return_value="<p>No page.")
-    )
-    with quick_waits(), no_page:
+    with quick_waits(), nullcontext() if page else no_page():
         result = run_it(config, events.append, retry_failed=retry_failed)
     finished = Finished(result.exit_code, result.run_uri, result.outputs.lines, events)
     assert finished.cost  # read now, as a later start writes it anew

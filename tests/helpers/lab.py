@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 from helpers.jobs import PRICES, job_tree, write_prompts
 from helpers.oracle import bills
-from helpers.programs import Program, wait_for
+from helpers.programs import POLL_S, Program, wait_for
 
 REPO = Path(__file__).resolve().parents[2]
 INJECT = REPO / "tests" / "faults" / "inject"
@@ -33,6 +34,7 @@ SERVE = (
     "serve(simulate_spec(sys.argv[1], port=int(sys.argv[2]), log=sys.argv[3]))\n"
 )
 """What ``endpoint simulate --faults FILE --port P --log FILE`` does, without the second that the whole CLI takes."""
+SETTLED_S = 0.5
 END_S = 60.0
 """No start takes longer than this, even on a busy machine."""
 
@@ -127,6 +129,14 @@ class Lab:
         assert expected == found, f"exit code {found}: {program.said[-3000:]}"
         return program
 
+    def go_on(self, job: Program) -> None:
+        """Wait for the end of a start; if it left for now, the same command goes on."""
+        code = job.wait(END_S)
+        assert "Traceback" not in job.said
+        assert code in {0, 75}, job.said
+        if code == 75:
+            self.finish()
+
     def python(self, *arguments: str, name: str) -> Program:
         """Start a Python program in the environment of the job."""
         return self._start(arguments, f"{name}-{len(self._programs)}")
@@ -169,9 +179,18 @@ class Lab:
         """Return how many requests the endpoints have answered, whatever they said."""
         return self.log.read_bytes().count(b"\n") if self.log.exists() else 0
 
+    def settled_requests(self) -> int:
+        """Return the same once no more are being answered: those of a killed job still are, for a while."""
+        before, since = self.requests(), time.monotonic()
+        while time.monotonic() - since < SETTLED_S:
+            time.sleep(POLL_S)
+            if self.requests() != before:
+                before, since = self.requests(), time.monotonic()
+        return before
+
     def count(self, pattern: str) -> int:
-        """Return how many objects of the run match a pattern."""
-        return len(list(self.run.glob(pattern)))
+        """Return how many objects of the run match a pattern; not what a killed process was about to put there."""
+        return sum(not path.name.startswith(".") for path in self.run.glob(pattern))
 
 
 @contextmanager

@@ -56,7 +56,7 @@ def check_cap(log: Path, cap_usd: str) -> None:
 
 def paid_again(run: Path, log: Path) -> int:
     """Return how many billed requests brought no answer that storage holds."""
-    answered = sum(row["status"] == "ok" for row in answers(run))
+    answered = sum(row["status"] == "ok" and row["attempts"] > 0 for row in answers(run))  # a copy has none
     return len(bills(log)) - answered
 
 
