@@ -11,7 +11,8 @@ from typing import Any
 from routellm_batch.config import Config
 from routellm_batch.reporting.cost import RunFacts, State, cost_json, run_facts, with_embedding
 from routellm_batch.reporting.html import render_report
-from routellm_batch.reporting.plan_html import frontier_table, plan_facts, render_plan
+from routellm_batch.reporting.plan_html import plan_facts, render_plan
+from routellm_batch.reporting.plan_table import frontier_table
 from routellm_batch.reporting.text import count, rows, usd
 from routellm_batch.reporting.wording import closing_lines
 from routellm_batch.stages.degrade import load_degrades
