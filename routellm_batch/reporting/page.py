@@ -39,7 +39,15 @@ def render(template: str, *, script: str | None = None, **context: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for form in (text.usd, text.count, text.percent, text.seconds, text.shown_id, quality_words.grade):
+    for form in (
+        text.usd,
+        text.count,
+        text.percent,
+        text.seconds,
+        text.shown_id,
+        text.public_uri,
+        quality_words.grade,
+    ):
         environment.filters[form.__name__] = form
     shared = {"version": __version__, "policy": Markup(policy), "script": Markup(code)}  # noqa: S704 - both of this package
     return environment.get_template(template).render(**shared, **context)

@@ -117,7 +117,7 @@ def _chosen(on: Plane, chosen: Foretold) -> list[Markup]:
 
 
 def _dollars(on: Plane) -> list[Tick]:
-    values = svg.round_steps(on.left / NANO, on.right / NANO, 4)
+    values = svg.round_steps(on.left / NANO, on.right / NANO)
     step = values[1] - values[0] if len(values) > 1 else 1
     return [Tick(on.place(value * NANO, on.bottom)[0], axis_usd(value, step)) for value in values]
 

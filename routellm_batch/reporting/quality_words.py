@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from routellm_batch.planning import Outlook
 from routellm_batch.prediction import Quality, RecoverChoice
 from routellm_batch.reporting.text import count, percent, rows, usd
-from routellm_batch.reporting.views import PilotView, QualityView
+from routellm_batch.reporting.views import Achieved, PilotView, QualityView
 from routellm_batch.steps import Step
 
 PROBLEM_TEXTS: Mapping[str, str] = {
@@ -46,7 +46,12 @@ def span(lo: float, hi: float) -> str:
     return f"{percent(round(lo, 3))} – {percent(round(hi, 3))}"
 
 
-def graded(quality: Quality) -> str:
+def known(value: float | None) -> str:
+    """Return a grade; a dash where it is not known."""
+    return "–" if value is None else grade(value)
+
+
+def graded(quality: Quality | Achieved) -> str:
     """Return a grade with its interval, e.g. ``0.881 (0.862 – 0.899)``."""
     return f"{grade(quality.mean)} ({grades(quality.lo, quality.hi)})"
 
