@@ -59,6 +59,7 @@ def render_report(facts: RunFacts) -> str:
         strong_part=_part(facts, "strong"),
         weak_part=_part(facts, "weak"),
         score_chart=_score_chart(facts),
+        by_gain=facts.plan.ranker.order == "gain_per_dollar",
         frontier_chart=_frontier_chart(facts),
         latencies=latencies(facts),
         estimates=_estimates(facts),
@@ -71,8 +72,8 @@ def render_report(facts: RunFacts) -> str:
 
 
 def _part(facts: RunFacts, route: Route) -> float:
-    """Return what one endpoint's calls are of all that was spent, in percent; pilot and embeddings are the rest."""
-    return 100 * facts.calls.routes[route].spent_nano / max(1, facts.spent_nano)
+    """Return what one endpoint's calls are of what the run spent, in percent; embeddings are the rest."""
+    return 100 * facts.calls.routes[route].spent_nano / max(1, facts.routed_nano)
 
 
 def _quality_table(facts: RunFacts) -> list[tuple[str, str, str]]:
@@ -81,10 +82,8 @@ def _quality_table(facts: RunFacts) -> list[tuple[str, str, str]]:
     if quality is None or (quality.predicted is None and quality.achieved is None):
         return []
     words, predicted, achieved = quality_words, quality.predicted, quality.achieved
-    ends = (
-        [point.outlook for point in plan.frontier[:1] + plan.frontier[-1:]] if plan.frontier else [None, None]
-    )
-    weak, strong = (None if end is None else end.quality for end in ends)
+    first_and_last = [plan.frontier[0], plan.frontier[-1]] if plan.frontier else []
+    weak, strong = [p.outlook.quality for p in first_and_last if p.outlook is not None] or (None, None)
     graded = "–" if achieved is None else f"{words.graded(achieved)} on {rows(achieved.rows)}"
     cost = usd(plan.planned_nano)
     if plan.outlook is not None and plan.outlook.low_nano is not None:
@@ -156,7 +155,7 @@ def _routing_bars(facts: RunFacts, counterfactuals: Mapping[Route, int]) -> list
     return _bars(
         [
             ("All strong, estimated", counterfactuals["strong"], "strong outlined"),
-            ("This run", facts.spent_nano, "mixed"),
+            ("This run", facts.routed_nano, "mixed"),
             ("All weak, estimated", counterfactuals["weak"], "weak outlined"),
         ]
     )

@@ -75,17 +75,19 @@ def quality_chart(on: Plane, points: Sequence[Foretold], chosen: Foretold | None
     high = [on.place(point.nano, point.outlook.quality.hi) for point in points]
     random = [on.place(point.outlook.random_nano, point.outlook.random.mean) for point in points]
     weak, strong = points[0], points[-1]
+    at = None if chosen is None else on.place(chosen.nano, chosen.outlook.quality.mean)
     marks = [
         svg.band(low, high, "area"),
         svg.line((0, curve[-1][1]), (100, curve[-1][1]), "reference strongline"),
         svg.line((0, curve[0][1]), (100, curve[0][1]), "reference weakline"),
+        *([] if at is None else [svg.line((at[0], 0), (at[0], 105), "mark")]),
         svg.curve(random, "random"),
         svg.curve(curve, "frontier"),
         svg.label((0, curve[-1][1]), f"all strong {_text(strong)}", "start", 6, -7),
         svg.label((100, curve[0][1]), f"all weak {_text(weak)}", "end", -6, 16),
         svg.dot(curve[0], "end weak", f"all weak: {_text(weak)}"),
         svg.dot(curve[-1], "end strong", f"all strong: {_text(strong)}"),
-        *([] if chosen is None else _chosen(on, chosen)),
+        *([] if at is None or chosen is None else _chosen(at, f"plan {_text(chosen)}")),
         *([svg.cursor(curve[0])] if cursor else []),
     ]
     described = (
@@ -105,15 +107,9 @@ def _told(point: Foretold) -> str:
     return f"{grade(quality.mean)} ({grades(quality.lo, quality.hi)}) for {usd(point.nano)}"
 
 
-def _chosen(on: Plane, chosen: Foretold) -> list[Markup]:
-    at = on.place(chosen.nano, chosen.outlook.quality.mean)
-    text = f"plan {_text(chosen)}"
+def _chosen(at: Point, text: str) -> list[Markup]:
     anchor, offset = ("end", -6) if at[0] > 50 else ("start", 6)
-    return [
-        svg.line((at[0], 0), (at[0], 105), "mark"),
-        svg.label((at[0], 105), text, anchor, offset, 4, "strongly"),
-        svg.dot(at, "chosen", text),
-    ]
+    return [svg.label((at[0], 105), text, anchor, offset, 4, "strongly"), svg.dot(at, "chosen", text)]
 
 
 def _dollars(on: Plane) -> list[Tick]:
