@@ -11,10 +11,12 @@ from typing import Any
 
 from routellm_batch.config import Config
 from routellm_batch.graded import quality_of
+from routellm_batch.pilot_facts import PilotFacts
 from routellm_batch.pricing import usd_to_nano
 from routellm_batch.reporting.cost import RunFacts, State, cost_json, run_facts, with_embedding
 from routellm_batch.reporting.html import render_report
-from routellm_batch.reporting.plan_html import frontier_table, plan_facts, render_plan
+from routellm_batch.reporting.plan_html import plan_facts, render_plan
+from routellm_batch.reporting.plan_table import frontier_table
 from routellm_batch.reporting.text import count, public_uri, rows, usd
 from routellm_batch.reporting.views import PilotView
 from routellm_batch.reporting.wording import closing_lines
@@ -95,9 +97,9 @@ def rewrite_run_outputs(config: Config, run: Run, plan: Plan) -> Outputs:
     return Outputs(facts.exit_code, closing_lines(facts, run.store.uri(HTML)))
 
 
-def write_plan_outputs(config: Config, run: Run, plan: Plan) -> Outputs:
-    """Write the frontier as a page and as Parquet."""
-    facts = plan_facts(config, run_id=run.id, run_uri=run.uri, plan=plan)
+def write_plan_outputs(config: Config, run: Run, plan: Plan, pilot: PilotFacts | None = None) -> Outputs:
+    """Write the frontier as a page and as Parquet, with what the pilot foretells."""
+    facts = plan_facts(config, run_id=run.id, run_uri=run.uri, plan=plan, pilot=pilot)
     run.store.replace(PLAN_HTML, render_plan(facts).encode("utf-8"))
     run.store.replace(FRONTIER, to_parquet(frontier_table(plan)))
     paid = embedding_use(run)

@@ -172,7 +172,7 @@ def plan_job(config: Config, sink: Sink, *, prepare: Prepare = without_pilot) ->
             plan = None if made is None else _score_and_plan(made, run, runner, sink, halt)
         if made is None or plan is None:
             return _interrupted(config, run, halt, time.monotonic() - begun)
-        return RunResult(0, run.uri, write_plan_outputs(made.config, run, plan))
+        return RunResult(0, run.uri, write_plan_outputs(made.config, run, plan, made.facts))
 
 
 def prepare_job(config: Config, sink: Sink, *, prepare: Prepare) -> tuple[RunResult, Prepared | None]:

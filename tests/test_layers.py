@@ -60,7 +60,7 @@ PURE = (
         "lengths_model",
         "metrics",
     ),
-    *("planning", "prediction", "pricing", "ranking", "summary", "types"),
+    *("planning", "prediction", "pricing", "ranking", "steps", "summary", "types"),
 )
 PURE_MAY_IMPORT = frozenset(
     (

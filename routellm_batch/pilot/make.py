@@ -163,6 +163,6 @@ def _finish(
         store.create(CALIBRATION, fitted.facts.to_json())
     if fitted.note:
         sink(Notice(f"pilot: {fitted.note}", warning=True))
-    write_report(store, stated, from_parquet(store.read(OUTCOMES)), fitted)
+    write_report(place.config, store, stated, from_parquet(store.read(OUTCOMES)), fitted)
     store.create(SUCCESS, to_json(stated))
     return stated

@@ -1,31 +1,140 @@
-"""What a pilot leaves for people to read."""
+"""What a pilot leaves for people to read: ``report/pilot.html``, ``report/pilot.json``, and its last lines."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
+from routellm_batch.config import Config
+from routellm_batch.metrics import Floats, Ranking
 from routellm_batch.pilot.fit import Fitted
-from routellm_batch.storage.pilots import read_success
+from routellm_batch.planning import FrontierPoint
+from routellm_batch.pricing import usd_to_nano
+from routellm_batch.reporting.pilot_html import (
+    PilotPageFacts,
+    PilotSpending,
+    RouterFigure,
+    pilot_lines,
+    render_pilot,
+    sample_frontier,
+)
+from routellm_batch.reporting.views import PilotView
+from routellm_batch.routers import make_router
+from routellm_batch.storage.pilots import pilot_use
 from routellm_batch.storage.run import to_json
 from routellm_batch.storage.store import FsStore
+from routellm_batch.types import ROUTES, PromptBatch
 
-REPORT = "report/pilot.json"
+PAGE, FACTS = "report/pilot.html", "report/pilot.json"
+RESAMPLES = 500
+BAND = (5, 95)
+"""Percentiles of a 90 % interval."""
 
 
-def write_report(store: FsStore, stated: Mapping[str, Any], outcomes: pa.Table, fitted: Fitted) -> None:
-    """Write the pilot's report."""
-    del outcomes, fitted
-    store.replace(REPORT, to_json(dict(stated)))
+def write_report(
+    config: Config, store: FsStore, stated: Mapping[str, Any], outcomes: pa.Table, fitted: Fitted
+) -> None:
+    """Write the page, and its last lines for whoever takes the pilot later."""
+    facts = _facts(config, store, stated, outcomes, fitted)
+    store.replace(PAGE, render_pilot(facts).encode("utf-8"))
+    store.replace(FACTS, to_json({**stated, "lines": pilot_lines(facts, store.uri(PAGE))}))
 
 
 def closing_lines(uri: str) -> Sequence[str]:
     """Return how a pilot ended, in words."""
-    success = read_success(uri) or {}
-    return [
-        f"{success['labelled']:,} of {success['rows']:,} sampled prompts have both grades; ${success['spent_usd']} spent.",
-        str(success["reason"]),
-        f"Pilot: {uri}",
+    return list(json.loads(FsStore(uri).read(FACTS))["lines"])
+
+
+def _facts(
+    config: Config, store: FsStore, stated: Mapping[str, Any], outcomes: pa.Table, fitted: Fitted
+) -> PilotPageFacts:
+    used = pilot_use(store.root)
+    view = PilotView(
+        uri=store.root,
+        made=stated["made"],
+        rows=stated["rows"],
+        labelled=stated["labelled"],
+        grader=stated["grader"],
+        chosen=stated["chosen"] or "none",
+        reason=stated["reason"] or "",
+        note=stated["note"],
+        spent_nano=used.spent_nano,
+        presumed_nano=used.presumed_nano,
+        here=True,
+    )
+    return PilotPageFacts(
+        pilot_id=stated["id"],
+        view=view,
+        problems=stated["problems"],
+        spending=_spending(config, store),
+        cap_nano=usd_to_nano(config.pilot.usd) if config.pilot else 0,
+        routers=_routers(outcomes, fitted),
+        frontier=_frontier(outcomes, fitted),
+    )
+
+
+def _spending(config: Config, store: FsStore) -> list[PilotSpending]:
+    """Return what the calls of each endpoint took, a judge's two tries together."""
+    found: dict[str, PilotSpending] = {}
+    for run in store.folders("runs"):
+        name = run.partition("-")[0]
+        end = getattr(config.endpoints, name, None)
+        if end is None or not store.exists(f"runs/{run}/report/cost.json"):
+            continue
+        cost = json.loads(store.read(f"runs/{run}/report/cost.json"))
+        known = found.get(name, PilotSpending(name, end.model, 0, 0))
+        found[name] = PilotSpending(
+            name,
+            end.model,
+            known.calls + sum(cost["endpoints"][route]["calls"] for route in ROUTES),
+            known.spent_nano + usd_to_nano(Decimal(cost["spent_usd"])),
+            known.presumed_nano + usd_to_nano(Decimal(cost["presumed_usd"])),
+        )
+    return [found[name] for name in (*ROUTES, "judge") if name in found]
+
+
+def _routers(outcomes: pa.Table, fitted: Fitted) -> list[RouterFigure]:
+    """Return the part of the gain that the chosen router recovers on labels it did not see, beside length and chance."""
+    if fitted.fit is None or fitted.facts is None:
+        return []
+    calibration = fitted.facts.calibration
+    gain, weight = calibration.gain_rows, np.array(calibration.weight)
+    known = _labelled(outcomes)
+    prompts = known.column("prompt").to_pylist()
+    length = make_router("length").score(PromptBatch(range(len(prompts)), prompts))
+    ranked = {fitted.fit.chosen: np.array(calibration.scores), "length": length.astype(np.float64)}
+    found = [_figure(name, scores, gain, weight, calibration.seed) for name, scores in ranked.items()]
+    return [*found, RouterFigure("random", 0.5)]
+
+
+def _figure(name: str, scores: Floats, gain: Floats, weight: Floats, seed: int) -> RouterFigure:
+    ranking, random, rows = Ranking(scores), np.random.default_rng(seed), len(gain)
+    drawn = [
+        ranking.apgr_full(gain, weight * np.bincount(random.integers(0, rows, rows), minlength=rows))
+        for _ in range(RESAMPLES)
     ]
+    known = np.array(drawn)[np.isfinite(drawn)]
+    lo, hi = np.percentile(known, BAND) if len(known) else (np.nan, np.nan)
+    return RouterFigure(name, float(ranking.apgr_full(gain, weight)), float(lo), float(hi))
+
+
+def _frontier(outcomes: pa.Table, fitted: Fitted) -> list[FrontierPoint]:
+    if fitted.facts is None:
+        return []
+    known = _labelled(outcomes)
+    columns = {route: known.column(f"{route}_cost_usd") for route in ROUTES}
+    if any(column.null_count for column in columns.values()):
+        return sample_frontier(fitted.facts.calibration, None)
+    costs = {route: [usd_to_nano(usd) for usd in column.to_pylist()] for route, column in columns.items()}
+    return sample_frontier(fitted.facts.calibration, costs)
+
+
+def _labelled(outcomes: pa.Table) -> pa.Table:
+    """Return the rows that router and calibration were made of, in their order."""
+    known = outcomes.filter(outcomes.column("strong_score").is_valid())
+    return known.filter(known.column("weak_score").is_valid())

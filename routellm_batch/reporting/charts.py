@@ -83,17 +83,33 @@ def _score_bars(histogram: Sequence[int]) -> list[tuple[float, float, int]]:
     return [(n / steps, min(n + each, steps) / steps, sum(histogram[n : n + each])) for n in starts]
 
 
+def frontier_top(
+    frontier: Sequence[FrontierPoint],
+    all_weak_nano: int,
+    all_strong_nano: int,
+    chosen: Mark,
+    spent: Mark | None = None,
+) -> float:
+    """Return the nano-dollars at the top of that chart."""
+    marked = [chosen.nano, spent.nano if spent else 0, all_weak_nano, all_strong_nano, 1]
+    return LABEL_HEADROOM * max([*marked, *(point.planned_nano for point in frontier)])
+
+
 def frontier_chart(
     frontier: Sequence[FrontierPoint],
     all_weak_nano: int,
     all_strong_nano: int,
     chosen: Mark,
     spent: Mark | None,
+    *,
+    cursor: bool = False,
 ) -> Markup:
-    """Return planned cost by strong share, with the chosen point, what was spent, and both extremes; not empty."""
+    """Return planned cost by strong share, with the chosen point, what was spent, and both extremes; not empty.
+
+    With a ``cursor`` there is one for a slider to move.
+    """
     costs = [point.planned_nano for point in frontier]
-    top = float(max(1, *costs, all_strong_nano, all_weak_nano, chosen.nano, spent.nano if spent else 0))
-    top *= LABEL_HEADROOM
+    top = frontier_top(frontier, all_weak_nano, all_strong_nano, chosen, spent)
 
     def place(share: float, nano: int) -> svg.Point:
         return 100 * share, 100 * nano / top
@@ -122,6 +138,8 @@ def frontier_chart(
     if spent is not None:
         marks.append(svg.dot(place(spent.share, spent.nano), "spent", spent.text))
     marks.append(svg.dot(at, "chosen", chosen.text))
+    if cursor:
+        marks.append(svg.cursor(at))
     described = (
         f"Planned cost by strong share, from {usd(costs[0])} at 0% to {usd(costs[-1])} at 100%; "
         f"chosen: {chosen.text}."

@@ -79,6 +79,11 @@ class RunFacts:
         return self.calls.spent_nano + sum(one.spent_nano for one in (self.embedding, self.own_pilot) if one)
 
     @property
+    def routed_nano(self) -> int:
+        """The same without the pilot: what another routing of the same requests is compared with."""
+        return self.spent_nano - (self.own_pilot.spent_nano if self.own_pilot else 0)
+
+    @property
     def presumed_nano(self) -> int:
         """Presumed cost of the same."""
         besides = sum(one.presumed_nano for one in (self.embedding, self.own_pilot) if one)

@@ -9,6 +9,7 @@ from routellm_batch.burn import WHOLE
 from routellm_batch.lengths import HIGH, LOW, Heard
 from routellm_batch.metering import EmbeddingUse
 from routellm_batch.pricing import usd_text
+from routellm_batch.reporting.text import public_uri
 from routellm_batch.reporting.views import DegradeView, PilotView, QualityView
 from routellm_batch.types import ROUTES
 
@@ -53,7 +54,7 @@ def estimates_json(heard: Heard) -> dict[str, Any]:
 def pilot_json(pilot: PilotView) -> dict[str, Any]:
     """Return the pilot that a run took."""
     return {
-        "uri": pilot.uri,
+        "uri": public_uri(pilot.uri),
         "here": pilot.here,
         "made": pilot.made,
         "rows": pilot.rows,

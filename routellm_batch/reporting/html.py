@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from routellm_batch.lengths import HIGH, LOW
-from routellm_batch.reporting import charts, wording
+from routellm_batch.reporting import charts, quality_words, wording
 from routellm_batch.reporting.cost import RunFacts, counterfactual_nano
 from routellm_batch.reporting.page import render
-from routellm_batch.reporting.text import count, percent, usd
+from routellm_batch.reporting.text import count, percent, rows, usd
 from routellm_batch.summary import latency_quantile
 from routellm_batch.types import ROUTES, Route
 
@@ -56,13 +56,49 @@ def render_report(facts: RunFacts) -> str:
         all_strong=counterfactuals["strong"],
         spend_bars=_spend_bars(facts),
         routing_bars=_routing_bars(facts, counterfactuals),
-        strong_part=100 * facts.calls.routes["strong"].spent_nano / max(1, facts.calls.spent_nano),
+        strong_part=_part(facts, "strong"),
+        weak_part=_part(facts, "weak"),
         score_chart=_score_chart(facts),
+        by_gain=facts.plan.ranker.order == "gain_per_dollar",
         frontier_chart=_frontier_chart(facts),
         latencies=latencies(facts),
         estimates=_estimates(facts),
         errors=_errors(facts),
+        quality_words=quality_words,
+        quality_table=_quality_table(facts),
+        met=quality_words.met_text(facts.quality) if facts.quality else None,
+        problems=quality_words.problem_rows(facts.quality.problems if facts.quality else {}),
     )
+
+
+def _part(facts: RunFacts, route: Route) -> float:
+    """Return what one endpoint's calls are of what the run spent, in percent; embeddings are the rest."""
+    return 100 * facts.calls.routes[route].spent_nano / max(1, facts.routed_nano)
+
+
+def _quality_table(facts: RunFacts) -> list[tuple[str, str, str]]:
+    """Return name, prediction and what came of each figure of quality, and of cost; empty without grades."""
+    quality, plan = facts.quality, facts.plan
+    if quality is None or (quality.predicted is None and quality.achieved is None):
+        return []
+    words, predicted, achieved = quality_words, quality.predicted, quality.achieved
+    first_and_last = [plan.frontier[0], plan.frontier[-1]] if plan.frontier else []
+    weak, strong = [p.outlook.quality for p in first_and_last if p.outlook is not None] or (None, None)
+    graded = "–" if achieved is None else f"{words.graded(achieved)} on {rows(achieved.rows)}"
+    cost = usd(plan.planned_nano)
+    if plan.outlook is not None and plan.outlook.low_nano is not None:
+        cost = f"{cost} ({words.band(plan.outlook)}, P10 – P90)"
+    return [
+        ("Mean grade", words.graded(predicted) if predicted else "–", graded),
+        (
+            "Of the strong model’s gain",
+            words.recovered(predicted) if predicted else "–",
+            words.part(quality.pgr) or "–",
+        ),
+        ("All strong", words.graded(strong) if strong else "–", words.known(quality.strong_mean)),
+        ("All weak", words.graded(weak) if weak else "–", words.known(quality.weak_mean)),
+        ("Cost of the calls", cost, usd(facts.calls.spent_nano)),
+    ]
 
 
 def _tone(facts: RunFacts) -> str:
@@ -119,7 +155,7 @@ def _routing_bars(facts: RunFacts, counterfactuals: Mapping[Route, int]) -> list
     return _bars(
         [
             ("All strong, estimated", counterfactuals["strong"], "strong outlined"),
-            ("This run", facts.spent_nano, "mixed"),
+            ("This run", facts.routed_nano, "mixed"),
             ("All weak, estimated", counterfactuals["weak"], "weak outlined"),
         ]
     )

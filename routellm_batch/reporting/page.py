@@ -1,17 +1,37 @@
-"""The templates' environment: everything is escaped, an unknown name is an error, and numbers have filters."""
+"""The templates' environment: everything is escaped, an unknown name is an error, and numbers have filters.
+
+A page's policy lets nothing load, and no script run but the one that it holds, if it holds one, by its hash.
+"""
 
 from __future__ import annotations
 
+import base64
+import hashlib
+from importlib.resources import files
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from routellm_batch import __version__
-from routellm_batch.reporting import text
+from routellm_batch.reporting import quality_words, text
 
 
-def render(template: str, **context: Any) -> str:
-    """Return one self-contained HTML page: no script, no request to anywhere."""
+def render(template: str, *, script: str | None = None, **context: Any) -> str:
+    """Return one self-contained HTML page: no request to anywhere, and at most one script of this package.
+
+    Args:
+        template: its name.
+        script: a file beside the templates; it holds no data, so its hash is that of the package's version.
+        context: what the template names.
+
+    """
+    code = (
+        ""
+        if script is None
+        else files("routellm_batch.reporting").joinpath("templates", script).read_text("utf-8")
+    )
+    policy = f"script-src 'sha256-{_digest(code)}'; " if code else ""
     environment = Environment(
         loader=PackageLoader("routellm_batch.reporting"),
         autoescape=True,
@@ -19,6 +39,19 @@ def render(template: str, **context: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for form in (text.usd, text.count, text.percent, text.seconds, text.shown_id):
+    for form in (
+        text.usd,
+        text.count,
+        text.percent,
+        text.seconds,
+        text.shown_id,
+        text.public_uri,
+        quality_words.grade,
+    ):
         environment.filters[form.__name__] = form
-    return environment.get_template(template).render(version=__version__, **context)
+    shared = {"version": __version__, "policy": Markup(policy), "script": Markup(code)}  # noqa: S704 - both of this package
+    return environment.get_template(template).render(**shared, **context)
+
+
+def _digest(code: str) -> str:
+    return base64.b64encode(hashlib.sha256(code.encode("utf-8")).digest()).decode("ascii")

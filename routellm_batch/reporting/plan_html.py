@@ -1,27 +1,24 @@
-"""What a budget buys, before anything is spent: ``plan.html``, a terminal table and a Parquet-ready table. Pure."""
+"""What a budget buys, before anything is spent: ``plan.html``. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from decimal import ROUND_CEILING, Decimal
 
-import pyarrow as pa
-from rich.bar import Bar
-from rich.table import Table
+import numpy as np
+from markupsafe import Markup
 
 from routellm_batch.config import Config
-from routellm_batch.planning import FrontierPoint
-from routellm_batch.pricing import nano_to_usd
-from routellm_batch.reporting import charts, cost, wording
+from routellm_batch.foresight import Ends, foresee
+from routellm_batch.pilot_facts import PilotFacts
+from routellm_batch.reporting import charts, cost, quality_words, wording
+from routellm_batch.reporting.budgets import Budget, all_budgets, chosen_point, round_budgets, unset_words
 from routellm_batch.reporting.page import render
-from routellm_batch.reporting.text import count, percent, public_uri, usd
+from routellm_batch.reporting.quality_chart import Foretold, Plane, foretold, plane, quality_chart
+from routellm_batch.reporting.text import count, percent, price, public_uri, usd
 from routellm_batch.reporting.views import PlanView
+from routellm_batch.steps import Step, step_nano, steps_ahead
 from routellm_batch.types import ROUTES, Route
-
-BUDGETS = tuple(Decimal(tenth) / 10 for tenth in range(11))
-"""Strong shares that the page offers as a budget."""
-BAR_CELLS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,97 +31,139 @@ class PlanFacts:
     router: str
     endpoints: Mapping[Route, cost.EndpointFacts]
     settings: Mapping[str, str]
+    steps: Sequence[Step] = ()
+    """What each further sum buys; empty without a pilot."""
+    order: str = "auto"
+    """``budget.order`` as configured."""
 
 
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """One line of the page's table."""
-
-    share: float
-    strong: int
-    """Rows that would go strong."""
-    threshold: float | None
-    nano: int
-    lines: tuple[str, ...]
-    """How to ask for it: alternative sets of configuration overrides."""
-    chosen: bool = False
-
-
-def plan_facts(config: Config, *, run_id: str, run_uri: str, plan: PlanView) -> PlanFacts:
-    """Join a plan with what its config says."""
+def plan_facts(
+    config: Config, *, run_id: str, run_uri: str, plan: PlanView, pilot: PilotFacts | None = None
+) -> PlanFacts:
+    """Join a plan with what its config says, and with the pilot that it was made with."""
     ends, further = cost.endpoint_facts(config), cost.settings(config)
-    return PlanFacts(run_id, public_uri(run_uri), plan, cost.router_text(config), ends, further)
+    return PlanFacts(
+        run_id=run_id,
+        run_uri=public_uri(run_uri),
+        plan=plan,
+        router=cost.router_text(config),
+        endpoints=ends,
+        settings=further,
+        steps=plan_steps(config, plan, pilot),
+        order=config.budget.order,
+    )
+
+
+def plan_steps(config: Config, plan: PlanView, pilot: PilotFacts | None) -> list[Step]:
+    """Return what each further sum buys; nothing without a pilot."""
+    if pilot is None or plan.outlook is None or not plan.frontier:
+        return []
+    ends = {
+        route: Ends(end.nano_price, end.max_output_tokens)
+        for route in ROUTES
+        for end in [getattr(config.endpoints, route)]
+    }
+    scores = np.array(
+        pilot.calibration.scores
+    )  # the pilot's own rows are ranked alike, whatever the job's are
+    seen = foresee(pilot.calibration, pilot.lengths, ends, plan.ranker.order, scores)
+    return steps_ahead(seen, plan.frontier)
 
 
 def render_plan(facts: PlanFacts) -> str:
-    """Return one self-contained page: cost by strong share, drawn and as budgets to choose from."""
+    """Return one self-contained page: what every budget costs and brings, drawn, to slide through and as a table."""
     plan = facts.plan
-    chosen = _chosen(plan)
-    text = f"{percent(chosen.share)}, {usd(chosen.planned_nano)}"
-    mark = charts.Mark(chosen.share, chosen.planned_nano, text)
-    curve, weak, strong = plan.frontier, plan.all_weak_nano, plan.all_strong_nano
-    drawn = charts.frontier_chart(curve, weak, strong, mark, None) if curve else None
+    stops = all_budgets(plan, facts.order)
+    drawn, spots = _drawn(plan, stops)
     return render(
         "plan.html.j2",
+        script="slider.js" if plan.frontier else None,
         facts=facts,
         plan=plan,
-        chosen=chosen,
+        words=quality_words,
+        chosen=chosen_point(plan),
         asked=wording.asked_text(plan),
         degraded=wording.degraded_text(plan),
-        frontier_chart=drawn,
+        main_chart=drawn,
+        cost_chart=_cost_chart(plan, cursor=False) if plan.outlook is not None and plan.frontier else None,
         score_chart=charts.score_chart(plan.histogram, plan.cut.threshold) if plan.histogram else None,
-        budgets=budgets(plan),
+        by_gain=plan.ranker.order == "gain_per_dollar",
+        budgets=round_budgets(plan, facts.order),
+        stops=list(zip(stops, spots, strict=True)),
+        start=next(number for number, stop in enumerate(stops) if stop.chosen),
+        references=_references(plan),
+        held=quality_words.held_text(plan.recover),
+        steps=_steps(facts),
+        step=_step_text(facts),
+        unset=unset_words(plan.asked["mode"]),
         endpoint_rows=_endpoint_rows(facts),
         details=_details(facts),
     )
 
 
-def budgets(plan: PlanView) -> list[Budget]:
-    """Return eleven budgets from all weak to all strong, and the chosen one among them.
-
-    Costs and thresholds between two points of the frontier lie on the line between these.
-    """
-    offered = [_budget(plan, share) for share in BUDGETS] if plan.frontier else []
-    point = _chosen(plan)
-    lines = (f"budget.{plan.asked['mode']}={plan.asked['value']}",) if plan.degraded is None else ()
-    chosen = Budget(point.share, plan.strong, point.threshold, point.planned_nano, lines, chosen=True)
-    others = [budget for budget in offered if budget.strong != plan.strong]
-    return sorted([*others, chosen], key=lambda budget: budget.share)
+def _mark(plan: PlanView) -> charts.Mark:
+    point = chosen_point(plan)
+    return charts.Mark(point.share, point.planned_nano, f"{percent(point.share)}, {usd(point.planned_nano)}")
 
 
-def _budget(plan: PlanView, share: Decimal) -> Budget:
-    point = _between(plan.frontier, float(share))
-    by_share, by_usd = f"budget.strong_share={share}", f"budget.usd={_round_up(point.planned_nano)}"
-    if plan.asked["mode"] == "usd":  # Of the modes exactly one may be set.
-        lines = (by_usd, f"budget.usd=null {by_share}")
+def _cost_chart(plan: PlanView, *, cursor: bool) -> Markup:
+    weak, strong = plan.all_weak_nano, plan.all_strong_nano
+    return charts.frontier_chart(plan.frontier, weak, strong, _mark(plan), None, cursor=cursor)
+
+
+def _drawn(plan: PlanView, stops: Sequence[Budget]) -> tuple[Markup | None, list[tuple[float, float]]]:
+    """Return the chart that the slider moves on, and where on it each stop lies, in percent from the top left."""
+    on = _plane(plan)
+    if on is not None:
+        chosen = foretold([chosen_point(plan)])
+        drawn = quality_chart(on, foretold(plan.frontier), chosen[0] if chosen else None, cursor=True)
+        places = [on.place(s.nano, s.outlook.quality.mean if s.outlook else on.bottom) for s in stops]
+    elif plan.frontier:
+        top = charts.frontier_top(plan.frontier, plan.all_weak_nano, plan.all_strong_nano, _mark(plan))
+        drawn, places = _cost_chart(plan, cursor=True), [(100 * s.share, 100 * s.nano / top) for s in stops]
     else:
-        lines = (by_share, f"budget.strong_share=null {by_usd}")
-    return Budget(float(share), int(share * plan.valid), point.threshold, point.planned_nano, lines)
+        return None, [(0.0, 0.0) for _ in stops]
+    return drawn, [(x, 100 - y) for x, y in places]
 
 
-def _between(frontier: Sequence[FrontierPoint], share: float) -> FrontierPoint:
-    """Return the point of the frontier at a share, interpolated."""
-    after = next((n for n, point in enumerate(frontier) if point.share >= share - 1e-9), len(frontier) - 1)
-    low, high = frontier[max(0, after - 1)], frontier[after]
-    if after == 0 or high.share - share < 1e-9:
-        return FrontierPoint(share, high.threshold, high.planned_nano)
-    part = (share - low.share) / (high.share - low.share)
-    nano = low.planned_nano + round(part * (high.planned_nano - low.planned_nano))
-    if low.threshold is None or high.threshold is None:
-        return FrontierPoint(share, high.threshold, nano)
-    return FrontierPoint(share, low.threshold + part * (high.threshold - low.threshold), nano)
+def _plane(plan: PlanView) -> Plane | None:
+    return plane(foretold([*plan.frontier, chosen_point(plan)])) if plan.outlook is not None else None
 
 
-def _round_up(nano: int) -> Decimal:
-    """Return dollars with four significant digits, rounded up so that the plan still fits."""
-    dollars = nano_to_usd(nano)
-    step = max(-9, min(-2, dollars.adjusted() - 3)) if nano else -2
-    return dollars.quantize(Decimal(1).scaleb(step), ROUND_CEILING)
+def _references(plan: PlanView) -> list[tuple[str, Foretold, bool]]:
+    """Return name, figures and whether it is the plan: the plan beside both extremes and a random choice of rows."""
+    points, chosen = foretold(plan.frontier), foretold([chosen_point(plan)])
+    if not points or not chosen:
+        return []
+    (here,) = chosen
+    look = here.outlook
+    random = Foretold(
+        here.share, look.random_nano, type(look)(look.random, look.random, None, None, look.random_nano)
+    )
+    return [
+        ("All weak", points[0], False),
+        ("As many rows at random", random, False),
+        ("This plan", here, True),
+        ("All strong", points[-1], False),
+    ]
 
 
-def _chosen(plan: PlanView) -> FrontierPoint:
-    share = plan.strong / plan.valid if plan.valid else 0.0
-    return FrontierPoint(share, plan.cut.threshold, plan.planned_nano)
+def _steps(facts: PlanFacts) -> list[tuple[Step, int, bool]]:
+    """Return each step with the strong rows that it adds, and whether the plan lies on it."""
+    valid, planned = facts.plan.valid, facts.plan.planned_nano
+    return [
+        (
+            step,
+            round(step.end_share * valid) - round(step.start_share * valid),
+            step.start_nano <= planned < step.end_nano,
+        )
+        for step in facts.steps
+    ]
+
+
+def _step_text(facts: PlanFacts) -> str:
+    span = facts.plan.all_strong_nano - facts.plan.all_weak_nano
+    return price(step_nano(span)).removesuffix(".00") if facts.steps else ""
 
 
 def _endpoint_rows(facts: PlanFacts) -> list[tuple[str, str, str, str, str]]:
@@ -140,43 +179,15 @@ def _endpoint_rows(facts: PlanFacts) -> list[tuple[str, str, str, str, str]]:
 def _details(facts: PlanFacts) -> list[tuple[str, str]]:
     plan = facts.plan
     cap = [] if plan.cap_nano is None else [("Hard cap", usd(plan.cap_nano))]
+    pilot = [("Pilot", public_uri(str(plan.pilot["uri"])))] if plan.pilot else []
     return [
         ("Run", facts.run_id),
         ("Folder", facts.run_uri),
         *wording.endpoint_details(facts.endpoints),
         ("Router", facts.router),
+        *pilot,
         *cap,
         *facts.settings.items(),
         ("Rows that share another row's answer", count(plan.copies)),
         ("Invalid rows", count(plan.invalid)),
     ]
-
-
-def plan_table(plan: PlanView) -> Table:
-    """Return the frontier for a terminal, the chosen point marked in its place; 44 columns and more will do."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column("", width=1)
-    for name in ("strong", "score cut", "planned"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("")
-    chosen = _chosen(plan)
-    top = max([point.planned_nano for point in plan.frontier] + [chosen.planned_nano, 1])
-    others = [point for point in plan.frontier if abs(point.share - chosen.share) > 1e-9]
-    for point in sorted([*others, chosen], key=lambda point: point.share):
-        here = point is chosen
-        cut = "none" if point.threshold is None else f"{point.threshold:.4f}"
-        bar = Bar(top, 0, point.planned_nano, width=BAR_CELLS, color="green" if here else "blue")
-        style = "bold green" if here else None
-        table.add_row(
-            "▶" if here else "", f"{100 * point.share:.2f}%", cut, usd(point.planned_nano), bar, style=style
-        )
-    return table
-
-
-def frontier_table(plan: PlanView) -> pa.Table:
-    """Return the frontier as columns share, threshold (null where nothing goes strong) and planned_usd."""
-    points = plan.frontier
-    planned = pa.array([nano_to_usd(point.planned_nano) for point in points], pa.decimal128(18, 9))
-    shares = pa.array([point.share for point in points], pa.float64())
-    cuts = pa.array([point.threshold for point in points], pa.float64())
-    return pa.table({"share": shares, "threshold": cuts, "planned_usd": planned})

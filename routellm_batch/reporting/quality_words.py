@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from routellm_batch.planning import Outlook
+from routellm_batch.prediction import Quality, RecoverChoice
 from routellm_batch.reporting.text import count, percent, rows, usd
-from routellm_batch.reporting.views import PilotView, QualityView
+from routellm_batch.reporting.views import Achieved, PilotView, QualityView
+from routellm_batch.steps import Step
 
 PROBLEM_TEXTS: Mapping[str, str] = {
     "null_reference": "there is no reference answer",
@@ -35,9 +38,58 @@ def part(pgr: float | None, lo: float | None = None, hi: float | None = None) ->
     if pgr is None:
         return None
     whole = percent(round(pgr, 3))
-    if lo is None or hi is None:
-        return whole
-    return f"{whole} ({percent(round(lo, 3))} – {percent(round(hi, 3))})"
+    return whole if lo is None or hi is None else f"{whole} ({span(lo, hi)})"
+
+
+def span(lo: float, hi: float) -> str:
+    """Return an interval of such parts."""
+    return f"{percent(round(lo, 3))} – {percent(round(hi, 3))}"
+
+
+def known(value: float | None) -> str:
+    """Return a grade; a dash where it is not known."""
+    return "–" if value is None else grade(value)
+
+
+def graded(quality: Quality | Achieved) -> str:
+    """Return a grade with its interval, e.g. ``0.881 (0.862 – 0.899)``."""
+    return f"{grade(quality.mean)} ({grades(quality.lo, quality.hi)})"
+
+
+def recovered(quality: Quality) -> str:
+    """Return the part of the gain with its interval; a dash where there is no gain."""
+    return part(quality.pgr, quality.pgr_lo, quality.pgr_hi) or "–"
+
+
+def band(outlook: Outlook) -> str:
+    """Return P10 and P90 of the cost; a dash where the pilot has no token counts."""
+    if outlook.low_nano is None or outlook.high_nano is None:
+        return "–"
+    return f"{usd(outlook.low_nano)} – {usd(outlook.high_nano)}"
+
+
+def held_text(choice: RecoverChoice | None) -> str | None:
+    """Say how the part of the gain that was asked for is held; None where none was asked for."""
+    if choice is None or choice.bound is None:
+        return None
+    text = (
+        f"With confidence {percent(choice.confidence)} at least {part(choice.bound)} of the gain is kept, "
+        f"{percent(choice.target)} was asked for"
+    )
+    if choice.lost is None or choice.lost_hi is None:
+        return f"{text}."
+    lost = f"{percent(round(choice.lost, 3))} of the rows, at most {percent(round(choice.lost_hi, 3))}"
+    return f"{text}; {lost}, go weak though only the strong model gets them right."
+
+
+def step_text(step: Step) -> str:
+    """Return what a step adds to the mean grade, with its interval, e.g. ``+0.041 (+0.012 – +0.070)``."""
+    return f"{_signed(step.gain)} ({_signed(step.lo)} – {_signed(step.hi)})"
+
+
+def _signed(value: float) -> str:
+    text = grade(abs(value))
+    return text if not float(text) else f"{'+' if value > 0 else '−'}{text}"
 
 
 def quality_text(quality: QualityView) -> str | None:

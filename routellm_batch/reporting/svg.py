@@ -65,6 +65,14 @@ def dot(at: Point, look: str, text: str) -> Markup:
     return tag("circle", tip(text), cx=f"{at[0]:.3f}%", cy=f"{100 - at[1]:.3f}%", r=5, class_=look)
 
 
+def cursor(at: Point) -> Markup:
+    """Return an upright line and a ring that a slider moves; not seen until it does."""
+    look = {"class_": "cursor", "visibility": "hidden"}
+    x, y = f"{at[0]:.3f}%", f"{100 - at[1]:.3f}%"
+    upright = tag("line", x1=x, y1="0%", x2=x, y2="100%")
+    return tag("g", upright, tag("circle", cx=x, cy=y, r=6), **look)
+
+
 def label(
     at: Point, text: str, anchor: str = "middle", dx: float = 0, dy: float = 0, look: str = ""
 ) -> Markup:
@@ -76,10 +84,17 @@ def label(
 def curve(points: Sequence[Point], look: str, *, filled: bool = False) -> Markup:
     """Return a line through the points, or the area below it."""
     ends = [(points[-1][0], 0.0), (points[0][0], 0.0)] if filled else []
-    path = " ".join(f"{x:.3f},{100 - y:.3f}" for x, y in [*points, *ends])
-    shape = tag(
-        "polygon" if filled else "polyline", points=path, class_=look, vector_effect="non-scaling-stroke"
-    )
+    return _stretched("polygon" if filled else "polyline", [*points, *ends], look)
+
+
+def band(lower: Sequence[Point], upper: Sequence[Point], look: str) -> Markup:
+    """Return the area between two lines."""
+    return _stretched("polygon", [*upper, *reversed(lower)], look)
+
+
+def _stretched(shape_name: str, points: Sequence[Point], look: str) -> Markup:
+    path = " ".join(f"{x:.3f},{100 - y:.3f}" for x, y in points)
+    shape = tag(shape_name, points=path, class_=look, vector_effect="non-scaling-stroke")
     stretch = {"viewBox": "0 0 100 100", "preserveAspectRatio": "none"}
     return tag("svg", shape, width="100%", height="100%", **stretch)
 

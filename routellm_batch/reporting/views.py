@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from routellm_batch.planning import Cut, FrontierPoint, Outlook
 from routellm_batch.prediction import Quality, RecoverChoice
+from routellm_batch.ranking import Ranker
 from routellm_batch.types import Route
 
 
@@ -132,6 +133,10 @@ class PlanView(Protocol):
     @property
     def planned_nano(self) -> int:
         """Expected cost of the run."""
+
+    @property
+    def ranker(self) -> Ranker:
+        """What rows are ranked by."""
 
     @property
     def pilot(self) -> Mapping[str, Any]:

@@ -99,7 +99,7 @@ def share_text(facts: RunFacts) -> str:
 
 def saving_text(facts: RunFacts) -> str:
     """Compare what was spent with what all strong and all weak would have cost."""
-    spent = facts.spent_nano
+    spent = facts.routed_nano
     if not facts.done:
         return "Nothing was called, so there is nothing to compare."
     strong, weak = counterfactual_nano(facts, "strong"), counterfactual_nano(facts, "weak")
@@ -107,10 +107,11 @@ def saving_text(facts: RunFacts) -> str:
         return f"Every row went to the weak model; all strong would have cost about {usd(strong)}."
     if facts.calls.strong_rows == facts.done:
         return f"Every row went to the strong model; all weak would have cost about {usd(weak)}."
+    apart = " What the pilot cost is in none of these." if facts.own_pilot else ""
     share = f" ({percent(abs(strong - spent) / strong)})" if strong else ""
     return (
         f"This run cost {_difference(spent, strong)}{share} than sending every row to the strong model, "
-        f"and {_difference(spent, weak)} than sending every row to the weak one."
+        f"and {_difference(spent, weak)} than sending every row to the weak one.{apart}"
     )
 
 

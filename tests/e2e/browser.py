@@ -45,15 +45,15 @@ class Chromium:
         self._stack.close()
 
     @contextmanager
-    def open(self, path: Path, width: int) -> Iterator[Page]:
-        """Show a file ``width`` pixels wide for the time of a block.
+    def open(self, path: Path, width: int, *, script: bool = True) -> Iterator[Page]:
+        """Show a file ``width`` pixels wide for the time of a block, with its scripts on or off.
 
         Raises:
             AssertionError: at the end, a script or console error was seen, something beside the file itself
                 was asked for, or the page scrolls sideways.
 
         """
-        page = self._browser.new_page(viewport={"width": width, "height": HEIGHT})
+        page = self._browser.new_page(viewport={"width": width, "height": HEIGHT}, java_script_enabled=script)
         errors: list[str] = []
         requests: list[str] = []
         page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)

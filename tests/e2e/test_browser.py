@@ -1,4 +1,4 @@
-"""The cost report as a person sees it: in a real browser, at desktop and phone width."""
+"""The reports as a person sees them: in a real browser, at desktop and phone width."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.report_facts import ENDPOINTS, foretold, plan
+
+from routellm_batch.reporting.plan_html import PlanFacts, render_plan
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 Open = Callable[[Path], AbstractContextManager[Any]]
@@ -59,3 +62,88 @@ def test_report_is_clean(strict_page: Open, report: Path) -> None:
         text = shown.locator("body").inner_text()
         assert "$" in text
         assert "strong" in text.lower()
+
+
+def _written(path: Path, *, quality: bool) -> Path:
+    """Write the page of a plan of 1,000 rows, 260 of them strong, as a pilot sees it or without one."""
+    made = foretold() if quality else plan()
+    html = render_plan(PlanFacts("nightly", "out/runs/nightly", made, "outcome", ENDPOINTS, {}))
+    path.write_text(html, encoding="utf-8")
+    return path
+
+
+def _read(shown: Any) -> dict[str, str]:
+    """Return what the slider's readings say, and where its ring is."""
+    fields = shown.locator("#reader [data-reads]").all()
+    found = {field.get_attribute("data-reads"): field.text_content() for field in fields}
+    return {**found, "at": shown.locator(".cursor circle").get_attribute("cx")}
+
+
+def test_slider_reads_budgets_off(strict_page: Open, tmp_path: Path) -> None:
+    """The slider starts at the plan; each key press moves it a budget on, and cost, share, quality and line follow."""
+    with strict_page(_written(tmp_path / "plan.html", quality=True)) as shown:
+        slider = shown.get_by_label("Slide through the budgets")
+        assert _read(shown)["planned"] == "$0.3561"
+        assert slider.get_attribute("aria-valuetext").startswith("26% strong, $0.3561, grade 0.736")
+        slider.focus()
+        shown.keyboard.press("End")
+        last = _read(shown)
+        assert (last["planned"], last["share"], last["strong"]) == ("$1.25", "100%", "1,000")
+        assert (last["grade"], last["gain"]) == ("0.900 (0.850 – 0.950)", "100% (90% – 110%)")
+        assert (last["line"], last["other"]) == (
+            "budget.strong_share=1",
+            "budget.strong_share=null budget.usd=1.250",
+        )
+        shown.keyboard.press("Home")
+        shown.keyboard.press("ArrowRight")
+        second = _read(shown)
+        assert (second["share"], second["line"]) == ("2.04%", "budget.strong_share=0.0204")
+        assert float(second["at"].rstrip("%")) < float(last["at"].rstrip("%"))
+        assert slider.get_attribute("aria-valuetext").startswith("2.04% strong")
+
+
+def test_slider_follows_the_pointer(strict_page: Open, tmp_path: Path) -> None:
+    """A click on the middle of the slider reads off the budget there, and shows no line that isn't there."""
+    with strict_page(_written(tmp_path / "plan.html", quality=False)) as shown:
+        assert shown.locator("[data-reads=other]").is_hidden()
+        shown.get_by_label("Slide through the budgets").click()
+        read = _read(shown)
+        assert 0.4 < float(read["share"].rstrip("%")) / 100 < 0.6
+        assert shown.locator("[data-reads=other]").is_visible()
+        assert "grade" not in read
+
+
+def test_plan_page_is_whole_without_a_script(chromium: Any, tmp_path: Path) -> None:
+    """Where scripts are off, the slider isn't shown, and every budget is in the table."""
+    with chromium.open(_written(tmp_path / "plan.html", quality=True), 1280, script=False) as shown:
+        assert shown.get_by_label("Slide through the budgets").is_hidden()
+        assert shown.locator(".cursor").is_hidden()
+        assert shown.locator("#budgets tbody tr").count() == 51
+        shown.locator("summary").click()
+        assert shown.locator("#budgets tbody tr").last.is_visible()
+
+
+def test_a_foreign_script_does_not_run(strict_page: Open, tmp_path: Path) -> None:
+    """Markup that got into the page all the same can't run: its policy names one script."""
+    path = _written(tmp_path / "plan.html", quality=True)
+    html = path.read_text(encoding="utf-8")
+    path.write_text(
+        html.replace("</footer>", "</footer><script>document.title = 'mine'</script>"), encoding="utf-8"
+    )
+    with pytest.raises(AssertionError, match="Content Security Policy"), strict_page(path) as shown:
+        assert shown.title() == "nightly: plan"
+
+
+def test_plan_of_the_quick_start_is_clean(
+    strict_page: Open, tmp_path_factory: pytest.TempPathFactory, command: Command, repo: Path
+) -> None:
+    """The page that ``plan`` writes shows a slider that works, with no error, request or overflow."""
+    root = tmp_path_factory.mktemp("plan")
+    done = command("plan", repo / "configs" / "quickstart.yaml", f"run.root={root}", cwd=repo)
+    assert done.returncode == 0, done.stderr
+    (path,) = root.rglob("report/plan.html")
+    with strict_page(Path(path)) as shown:
+        shown.get_by_label("Slide through the budgets").focus()
+        shown.keyboard.press("Home")
+        assert _read(shown)["share"] == "0%"
+        assert "routellm-batch pilot CONFIG" in shown.locator("body").inner_text()

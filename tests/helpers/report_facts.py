@@ -7,7 +7,8 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
-from routellm_batch.planning import Cut, FrontierPoint, score_key
+from routellm_batch.planning import Cut, FrontierPoint, Outlook, score_key
+from routellm_batch.prediction import Quality
 from routellm_batch.pricing import NANO, Price, cost_nano
 from routellm_batch.reporting.cost import EndpointFacts, RunFacts
 from routellm_batch.stages.costing import Totals
@@ -54,6 +55,24 @@ def plan(**changes: Any) -> Plan:
         copies=0,
     )
     return replace(made, **changes)
+
+
+def outlook(share: float) -> Outlook:
+    """Return what a pilot says of a share: grades from 0.6 to 0.9, rising fast at first."""
+    pgr = 1 - (1 - share) ** 2
+    quality = Quality(share, 0.6 + 0.3 * pgr, 0.55 + 0.3 * pgr, 0.65 + 0.3 * pgr, pgr, 0.9 * pgr, 1.1 * pgr)
+    random = Quality(share, 0.6 + 0.3 * share, 0.55 + 0.3 * share, 0.65 + 0.3 * share, share, share, share)
+    nano = 42_000_000 + round(share * 1_208_000_000)
+    return Outlook(quality, random, round(0.9 * nano), round(1.1 * nano), nano)
+
+
+def foretold(**changes: Any) -> Plan:
+    """Return the same plan as a pilot sees it."""
+    made = plan()
+    points = [replace(point, outlook=outlook(point.share)) for point in made.frontier]
+    known = {"uri": "s3://bucket/pilots/nightly", "rows": 300, "kind": "isotonic", "note": None}
+    seen = replace(made, frontier=points, outlook=outlook(0.26), pilot=known)
+    return replace(seen, **changes)
 
 
 def calls(**changes: Any) -> CallSummary:

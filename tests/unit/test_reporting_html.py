@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from html.parser import HTMLParser
 from typing import Any
 
 import pytest
+from helpers.pages import Page
 from helpers.report_facts import NO_CALLS, calls, cut_at, facts, huge, plan
 
 from routellm_batch.planning import ALL_STRONG, NONE_STRONG
@@ -15,7 +15,6 @@ from routellm_batch.reporting.html import render_report
 from routellm_batch.summary import CallSummary, FailedRow, RouteTotals, SlowRow
 from routellm_batch.types import Usage
 
-VOID = frozenset(("meta", "link", "br"))
 HOSTILE = (
     "<script>alert(1)</script>",
     "=1+1",
@@ -26,36 +25,9 @@ HOSTILE = (
 )
 
 
-class _Page(HTMLParser):
-    """Checks that tags close in order; keeps tags, attributes and text."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[str] = []
-        self.attributes: list[tuple[str, str | None]] = []
-        self.text = ""
-        self.feed(html)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.attributes += attrs
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self.open and self.open[-1] not in {"style", "title"}:
-            self.text = f"{self.text} {data.strip()}"
-
-
-def page(facts_: RunFacts) -> _Page:
+def page(facts_: RunFacts) -> Page:
     """Render and parse."""
-    return _Page(render_report(facts_))
+    return Page(render_report(facts_))
 
 
 def nothing_strong() -> RunFacts:
@@ -84,7 +56,7 @@ CASES = {
 def test_well_formed_and_self_contained(name: str) -> None:
     """Every page is well formed, runs no script and names no address to load from."""
     html = render_report(CASES[name])
-    parsed = _Page(html)
+    parsed = Page(html)
     loading = [(key, value) for key, value in parsed.attributes if key in {"src", "href", "srcset", "action"}]
     assert loading == [("href", "data:,")]
     assert [key for key, _ in parsed.attributes if key.startswith("on")] == []
@@ -136,8 +108,8 @@ def test_hostile_names(hostile: str) -> None:
     html = render_report(
         facts(calls=calls(failures=failures, errors={hostile: 2}), notices=[hostile], stop_reason=hostile)
     )
-    assert set() == {"script", "img", "iframe", "object"} & set(_Page(html).tags)
-    assert hostile in _Page(html).text
+    assert set() == {"script", "img", "iframe", "object"} & set(Page(html).tags)
+    assert hostile in Page(html).text
     assert "default-src 'none'" in html
 
 
@@ -146,7 +118,7 @@ def test_hostile_ids() -> None:
     failures = [FailedRow(row_id, "weak", "timeout") for row_id in HOSTILE]
     slowest = [SlowRow(row_id, "strong", 1.0) for row_id in HOSTILE]
     html = render_report(facts(calls=calls(failures=failures, slowest=slowest), run_id="<b>x</b>"))
-    parsed = _Page(html)
+    parsed = Page(html)
     assert {"script", "img", "b"} & set(parsed.tags) <= {"b"}
     assert "<script" not in html
     assert "<script>alert(1)</script>" in parsed.text

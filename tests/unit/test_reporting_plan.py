@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import re
+from dataclasses import replace
 from decimal import Decimal
 from io import StringIO
 
 import pyarrow as pa
 import pytest
-from helpers.report_facts import ENDPOINTS, huge, plan
+from helpers.pages import Page
+from helpers.report_facts import ENDPOINTS, foretold, huge, outlook, plan
 from rich.console import Console
 
 from routellm_batch.planning import NONE_STRONG
-from routellm_batch.reporting.plan_html import (
-    PlanFacts,
-    budgets,
-    frontier_table,
-    plan_table,
-    render_plan,
-)
+from routellm_batch.prediction import RecoverChoice
+from routellm_batch.ranking import Ranker
+from routellm_batch.reporting.budgets import all_budgets, point_at, round_budgets
+from routellm_batch.reporting.plan_html import PlanFacts, render_plan
+from routellm_batch.reporting.plan_table import frontier_table, plan_table
 from routellm_batch.stages.planned import Plan
+from routellm_batch.steps import Step
+
+STEPS = (
+    Step(42_000_000, 142_000_000, 0.0, 0.0828, 0.0475, 0.031, 0.064),
+    Step(142_000_000, 242_000_000, 0.0828, 0.1656, 0.041, -0.002, 0.083),
+)
 
 
 def made(of: Plan) -> PlanFacts:
@@ -45,12 +54,24 @@ def test_page() -> None:
         "budget.strong_share=null budget.usd=",
     ):
         assert part in html
-    assert "<script" not in html
 
 
 @pytest.mark.parametrize(
     "of",
-    [plan(frontier=[], histogram=[]), plan(valid=0, strong=0), plan(strong=0, cut=NONE_STRONG), huge().plan],
+    [
+        plan(frontier=[], histogram=[]),
+        plan(valid=0, strong=0),
+        plan(strong=0, cut=NONE_STRONG),
+        huge().plan,
+        foretold(frontier=[]),
+        foretold(frontier=plan().frontier),
+        foretold(
+            frontier=[
+                replace(p, planned_nano=0, outlook=replace(outlook(p.share), random_nano=0))
+                for p in plan().frontier
+            ]
+        ),
+    ],
 )
 def test_page_of_odd_plans(of: Plan) -> None:
     """Empty, one-sided and huge plans have a page too."""
@@ -59,7 +80,7 @@ def test_page_of_odd_plans(of: Plan) -> None:
 
 def test_budgets_to_choose_from() -> None:
     """Eleven round shares are offered, and the chosen one stands in its place among them."""
-    offered = budgets(plan())
+    offered = round_budgets(plan())
     assert [budget.strong for budget in offered] == [
         0,
         100,
@@ -79,13 +100,13 @@ def test_budgets_to_choose_from() -> None:
 
 def test_a_chosen_budget_is_not_offered_twice() -> None:
     """Where the choice is a round share, it takes that share's line."""
-    offered = budgets(plan(strong=300))
+    offered = round_budgets(plan(strong=300))
     assert [budget.strong for budget in offered].count(300) == 1
 
 
 def test_budgets_lie_on_the_frontier() -> None:
     """A cost between two points is on the line between them, and what is offered in dollars covers it."""
-    tenth = budgets(plan())[1]
+    tenth = round_budgets(plan())[1]
     # 0.1 lies at 4.9 steps of 1/49.
     assert tenth.nano == 42_000_000 + round(4.9 * 24_653_061)
     assert tenth.threshold == pytest.approx(0.9)
@@ -95,14 +116,14 @@ def test_budgets_lie_on_the_frontier() -> None:
 
 def test_dollar_plans_offer_dollars_first() -> None:
     """Where dollars were asked for, a share has to take their place."""
-    lines = budgets(plan(asked={"mode": "usd", "value": "0.36"}))[-1].lines
+    lines = round_budgets(plan(asked={"mode": "usd", "value": "0.36"}))[-1].lines
     assert lines == ("budget.usd=1.250", "budget.usd=null budget.strong_share=1")
 
 
 def test_a_degraded_choice_has_no_setting() -> None:
     """A plan that the cap lowered can't be asked for by what was asked."""
     lowered = {"reason": "…", "planned_usd": "2.000000000", "strong_rows": "900"}
-    offered = budgets(plan(degraded=lowered, cap_nano=10**9))
+    offered = round_budgets(plan(degraded=lowered, cap_nano=10**9))
     assert [budget.lines for budget in offered if budget.chosen] == [()]
 
 
@@ -126,11 +147,213 @@ def test_terminal_table_of_a_huge_plan() -> None:
 
 
 def test_frontier_table() -> None:
-    """The frontier has its dollars exact, and no threshold where nothing goes strong."""
+    """The frontier has its dollars exact, no threshold where nothing goes strong, and nothing of an absent pilot."""
     table = frontier_table(plan())
-    assert table.schema == pa.schema(
-        [("share", pa.float64()), ("threshold", pa.float64()), ("planned_usd", pa.decimal128(18, 9))]
-    )
+    money = pa.decimal128(18, 9)
+    kinds = {"planned_usd": money, "planned_p10_usd": money, "planned_p90_usd": money, "random_usd": money}
+    assert {field.name: field.type for field in table.schema} == dict.fromkeys(FRONTIER, pa.float64()) | kinds
     assert table.num_rows == 50
     assert table.column("threshold")[0].as_py() is None
     assert table.column("planned_usd")[1].as_py() == Decimal("0.066653061")
+    assert {table.column(name).null_count for name in FRONTIER[3:]} == {50}
+
+
+FRONTIER = (
+    *(
+        "share",
+        "threshold",
+        "planned_usd",
+        "planned_p10_usd",
+        "planned_p90_usd",
+        "grade",
+        "grade_lo",
+        "grade_hi",
+    ),
+    *("pgr", "pgr_lo", "pgr_hi", "random_grade", "random_usd"),
+)
+
+
+def test_frontier_table_with_a_pilot() -> None:
+    """What the pilot says stands beside each share."""
+    last = frontier_table(foretold()).to_pylist()[-1]
+    assert last == {
+        "share": 1.0,
+        "threshold": 0.0,
+        "planned_usd": Decimal("1.249999989"),
+        "planned_p10_usd": Decimal("1.125000000"),
+        "planned_p90_usd": Decimal("1.375000000"),
+        "grade": pytest.approx(0.9),
+        "grade_lo": pytest.approx(0.85),
+        "grade_hi": pytest.approx(0.95),
+        "pgr": 1.0,
+        "pgr_lo": 0.9,
+        "pgr_hi": pytest.approx(1.1),
+        "random_grade": pytest.approx(0.9),
+        "random_usd": Decimal("1.250000000"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("width", "wanted", "absent"),
+    [
+        (60, ["strong", "planned", "grade", "90% interval", "gain"], ["P10", "random"]),
+        (80, ["score cut", "planned", "grade", "90% interval", "gain"], ["P10", "random"]),
+        (120, ["score cut", "planned", "P10 – P90", "grade", "90% interval", "gain", "random"], []),
+    ],
+)
+def test_terminal_table_with_a_pilot(width: int, wanted: list[str], absent: list[str]) -> None:
+    """Grades stand beside costs at every width; the wider the terminal, the more there is, and nothing is cut."""
+    for seen in (
+        foretold(),
+        foretold(frontier=[replace(p, planned_nano=p.planned_nano * 10**6) for p in foretold().frontier]),
+    ):
+        lines = printed(seen, width)
+        assert max(map(len, lines)) <= width
+        assert "…" not in "".join(lines)
+    lines = printed(foretold(), width)
+    (marked,) = [line for line in lines if "▶" in line]
+    assert [name for name in wanted if name not in lines[0]] == []
+    assert [name for name in absent if name in lines[0]] == []
+    for part in ("26.00%", "$0.3561", "0.736", "0.686 – 0.786", "45.2%"):
+        assert part in marked
+
+
+def test_a_pilot_foretells_quality() -> None:
+    """The page tells grade and gain of the plan with their intervals, of both extremes, and of a random choice."""
+    text = Page(render_plan(replace(made(foretold()), steps=STEPS))).text
+    for part in (
+        "0.736",
+        "0.686 – 0.786, with 90% confidence",
+        "45.2%",
+        "40.7% – 49.8%",
+        "a pilot of 300 labelled rows",
+        "All weak 0% $0.0420 0.600 (0.550 – 0.650) 0%",
+        "As many rows at random 26% $0.3561 0.678 (0.628 – 0.728) 26%",
+        "All strong 100% $1.25 0.900 (0.850 – 0.950) 100%",
+        "What the next $0.10 buys",
+        "$0.0420 $0.1420 +83 8.3% +0.048 (+0.031 – +0.064)",
+        "+0.041 (−0.002 – +0.083): nothing measurable",
+    ):
+        assert part in text
+    assert re.findall(r"\b(nan|inf|None|Undefined)\b", text) == []
+    assert "needs a pilot" not in text
+
+
+def test_without_a_pilot_the_page_says_how_to_get_one() -> None:
+    """Quality isn't guessed: the page names the command that measures it."""
+    text = Page(render_plan(made(plan()))).text
+    assert "That needs a pilot" in text
+    assert "routellm-batch pilot CONFIG" in text
+    assert "grade" not in text.replace("grader", "").replace("the expected grade of every budget", "")
+
+
+def test_a_held_part_of_the_gain_is_explained() -> None:
+    """Where a part of the gain was asked for, the page says which bound holds it and what is lost."""
+    choice = RecoverChoice(0.4, 0.9, 0.26, 0.45, 0.41, 0.1, 0.95, 0.031, 0.052)
+    text = Page(render_plan(made(foretold(recover=choice, asked={"mode": "recover", "value": "0.4"})))).text
+    assert (
+        "With confidence 90% at least 41% of the gain is kept, 40% was asked for; 3.1% of the rows, at most 5.2%,"
+        in text
+    )
+    assert "budget.recover=null budget.confidence=null" in text
+
+
+def test_what_rows_are_ranked_by_is_said() -> None:
+    """A plan by gain per dollar doesn't speak of score cuts."""
+    text = Page(render_plan(made(foretold(ranker=Ranker("gain_per_dollar"))))).text
+    assert "Gain per dollar and the cut" in text
+    assert "Score cut" not in text
+
+
+def test_the_only_script_is_named_by_its_hash() -> None:
+    """The page's policy lets that script run and nothing else, and the script is the same whatever the page says."""
+    pages = [render_plan(made(seen)) for seen in (plan(), foretold())]
+    codes = [re.findall(r"<script>(.*?)</script>", html, re.DOTALL) for html in pages]
+    assert codes[0] == codes[1]
+    (code,) = codes[0]
+    digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
+    policy = f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; img-src data:"
+    for html in pages:
+        parsed = Page(html)
+        assert ("content", policy) in parsed.attributes
+        assert parsed.tags.count("script") == 1
+        assert [key for key, _ in parsed.attributes if key.startswith("on")] == []
+
+
+def test_hostile_names_stay_text() -> None:
+    """Names from a config or a folder never become markup, in attributes neither."""
+    hostile = '"><script>alert(1)</script>'
+    known = {"uri": hostile, "rows": 300, "kind": "isotonic", "note": hostile}
+    facts = replace(
+        made(foretold(pilot=known, asked={"mode": "usd", "value": "0.36"})), run_id=hostile, router=hostile
+    )
+    html = render_plan(facts)
+    assert Page(html).tags.count("script") == 1
+    assert "<script>alert" not in html
+    assert hostile in Page(html).text
+
+
+def test_slider_stops_are_the_rows_of_the_table() -> None:
+    """The slider has a stop for each of the 50 budgets and for the plan, where it starts."""
+    html = render_plan(made(foretold()))
+    (rows,) = re.findall(r'<table[^>]*id="budgets">.*?<tbody>(.*?)</tbody>', html, re.DOTALL)
+    said = re.findall(r'data-said="([^"]*)"', rows)
+    (last,) = re.findall(r'<input id="budget" type="range" min="0" max="(\d+)" step="1" value="13"', html)
+    assert (len(said), int(last)) == (51, 50)
+    assert said[13] == "26% strong, $0.3561, grade 0.736, 0.686 to 0.786, 45.2% of the gain, the plan"
+    places = [float(n) for n in re.findall(r'data-[xy]="(-?[\d.]+)%"', rows)]
+    assert [place for place in places if not 0 <= place <= 100] == []
+
+
+@pytest.mark.parametrize(
+    ("mode", "order", "expected"),
+    [
+        ("strong_share", "auto", ("budget.strong_share=0.5", "budget.strong_share=null budget.usd=0.6460")),
+        ("usd", "auto", ("budget.usd=0.6460", "budget.usd=null budget.strong_share=0.5")),
+        (
+            "usd",
+            "gain_per_dollar",
+            ("budget.usd=0.6460", "budget.usd=null budget.order=auto budget.strong_share=0.5"),
+        ),
+        (
+            "recover",
+            "auto",
+            (
+                "budget.recover=null budget.confidence=null budget.strong_share=0.5",
+                "budget.recover=null budget.confidence=null budget.usd=0.6460",
+            ),
+        ),
+    ],
+)
+def test_lines_take_the_configured_budget_back(mode: str, order: str, expected: tuple[str, str]) -> None:
+    """Whatever budget is configured, a line asks for another one alone."""
+    offered = round_budgets(plan(asked={"mode": mode, "value": "0.26"}), order)
+    assert next(budget.lines for budget in offered if budget.strong == 500) == expected
+
+
+def test_every_budget_line_is_a_config() -> None:
+    """Each line, laid over the config it is meant for, is accepted."""
+    from routellm_batch.config import BudgetConfig
+
+    configured = {
+        "strong_share": {"strong_share": "0.26"},
+        "usd": {"usd": "0.36", "order": "gain_per_dollar"},
+        "recover": {"recover": "0.9", "confidence": "0.8"},
+    }
+    for mode, given in configured.items():
+        for budget in all_budgets(
+            plan(asked={"mode": mode, "value": given[mode]}), given.get("order", "auto")
+        ):
+            for line in budget.lines:
+                words = dict(word.removeprefix("budget.").split("=") for word in line.split())
+                over = {key: None if value == "null" else value for key, value in words.items()}
+                assert BudgetConfig.model_validate({**given, **over})
+
+
+def test_outlooks_between_two_points_are_on_the_line() -> None:
+    """A share between two points of the frontier has the outlook between theirs."""
+    between = point_at(foretold().frontier, 0.5 / 49).outlook
+    first, second = (outlook(n / 49) for n in (0, 1))
+    assert between is not None
+    assert between.quality.mean == pytest.approx((first.quality.mean + second.quality.mean) / 2)
+    assert between.random_nano == pytest.approx((first.random_nano + second.random_nano) / 2, abs=1)
