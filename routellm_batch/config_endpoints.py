@@ -31,6 +31,9 @@ METADATA_HOSTS = frozenset(
 )
 """Where clouds serve a machine's credentials, apart from link-local addresses."""
 
+DEAREST_USD = 10_000
+"""The highest price of a million tokens that is taken for one."""
+
 
 class Model(BaseModel):
     """Frozen, and unknown keys are refused."""
@@ -52,6 +55,9 @@ def plain_json(value: Any) -> Any:
 def _price(value: Decimal) -> Decimal:
     if not value.is_finite() or value < 0 or value.as_tuple().exponent < -9:  # type: ignore[operator]
         message = "must be USD per million tokens, 0 or more, with at most nine decimals"
+        raise ValueError(message)
+    if value > DEAREST_USD:  # planning adds up in 64 bits
+        message = f"must be USD per million tokens, {DEAREST_USD:,} at most"
         raise ValueError(message)
     return value
 

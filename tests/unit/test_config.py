@@ -50,6 +50,7 @@ def _write(folder: Path, tree: Any) -> Path:
         ({"endpoints__strong__price__output": None}, "endpoints.strong.price.output: is missing"),
         ({"endpoints__strong__price__input": -1}, "endpoints.strong.price.input: must be USD per million"),
         ({"endpoints__strong__price__input": Decimal("1e-10")}, "endpoints.strong.price.input: must be USD"),
+        ({"endpoints__strong__price__output": 20_000_000}, "10,000 at most"),
         ({"endpoints__strong__price__input": float("inf")}, "endpoints.strong.price.input"),
         ({"endpoints__strong__price__cached_input": -1}, "endpoints.strong.price.cached_input: must be USD"),
         ({"budget": {}}, "budget: exactly one of strong_share, usd and recover is needed; none is given"),
