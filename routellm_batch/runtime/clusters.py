@@ -10,7 +10,7 @@ from distributed import Client, LocalCluster
 from distributed.security import Security
 
 from routellm_batch.config_cluster import ClusterConfig
-from routellm_batch.errors import ConfigError
+from routellm_batch.errors import ConfigError, InterruptedRunError
 from routellm_batch.registry import missing_extra
 from routellm_batch.runtime.tls import readable_files
 
@@ -22,6 +22,22 @@ CONNECT_S = 60
 
 
 def _local_cluster(config: ClusterConfig) -> LocalCluster:
+    """Start worker processes on this machine.
+
+    Raises:
+        InterruptedRunError: one of them died or did not come up.
+
+    """
+    try:
+        return _processes(config)
+    except (RuntimeError, OSError) as error:  # Dask's word for a worker that died while it started
+        message = (
+            f"the worker processes could not be started ({type(error).__name__}); run the same command again"
+        )
+        raise InterruptedRunError(message) from None
+
+
+def _processes(config: ClusterConfig) -> LocalCluster:
     # Dask allows a worker process one thread of arithmetic; a router on a CPU may use its share of the cores.
     threads = str(max(1, (os.cpu_count() or 1) // config.workers))
     return LocalCluster(

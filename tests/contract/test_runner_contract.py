@@ -17,7 +17,7 @@ from helpers.stub import Answer, Call, answering, interrupting, stub_server
 from helpers.tasks import Item
 
 from routellm_batch.config import ClusterConfig
-from routellm_batch.errors import CallError, ConfigError, DataError, TaskError
+from routellm_batch.errors import CallError, ConfigError, DataError, InterruptedRunError, TaskError
 from routellm_batch.events import Event, RowsScored
 from routellm_batch.protocols import Runner
 from routellm_batch.runtime import open_runner
@@ -154,6 +154,19 @@ def test_a_process_that_calls_alone_gets_all_of_the_limits(tmp_path: Path) -> No
     with stub_server(answering(delay_s=0.05)) as stub, patch("routellm_batch.sharing.SPLIT_S", 0.2):
         done = run_job(job_config(tmp_path, strong=stub.base_url, weak=stub.base_url, **settings))
     assert (0, 8) == (done.exit_code, stub.peak)
+
+
+def test_workers_that_do_not_come_up_pause_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that dies while it starts is no crash of the job: the same command tries again."""
+
+    def dies(*_: Any, **__: Any) -> None:
+        raise RuntimeError("Nanny failed to start.")
+
+    monkeypatch.setattr("routellm_batch.runtime.clusters.LocalCluster", dies)
+    with pytest.raises(
+        InterruptedRunError, match=r"could not be started \(RuntimeError\); run the same command"
+    ):
+        open_runner(ClusterConfig(kind="local", workers=1), lambda _: None, TOKEN)
 
 
 def test_an_address_where_no_scheduler_is(monkeypatch: pytest.MonkeyPatch) -> None:

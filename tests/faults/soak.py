@@ -24,7 +24,10 @@ from helpers.programs import Program, kill
 STORM = {"rate_limit": 0.08, "server_error": 0.05, "truncated": 0.02, "hang": 0.005}
 MOST_STARTS = 12
 """After so many starts a job is left in peace, so that it ends."""
+MOST_WAITED_S = 30
 CAP_USD = "0.2"
+MAY_END = frozenset({0, 3, 4, 5, 75, -signal.SIGKILL})
+"""Exit codes that a start may end with."""
 
 
 @dataclass
@@ -42,12 +45,21 @@ class Counts:
     unexplained: int = 0
     overspend_nano: int = 0
     unbooked_nano: int = 0
+    crashed: int = 0
+    """Starts that ended with another exit code than the design has."""
     codes: Counter[int] = field(default_factory=Counter)
 
 
-def disturb(job: Program, rng: random.Random, counts: Counts) -> None:
-    """At a random moment kill a worker, kill the driver or tell it to stop; or leave it alone."""
-    until = time.monotonic() + rng.uniform(2, 12)
+def disturb(lab: Lab, job: Program, rng: random.Random, counts: Counts) -> None:
+    """At a random moment kill a worker, kill the driver or tell it to stop; or leave it alone.
+
+    Three times in four that is a moment after this start's first bill, else any.
+    """
+    before, calling = lab.billed, rng.random() < 0.75
+    patience_s = time.monotonic() + MOST_WAITED_S
+    while calling and lab.billed == before and not job.ended and time.monotonic() < patience_s:
+        time.sleep(0.02)
+    until = time.monotonic() + (rng.uniform(0, 5) if calling else rng.uniform(1, 8))
     deed = rng.choice(["worker", "worker", "driver", "stop", "nothing"])
     while time.monotonic() < until and not job.ended:
         time.sleep(0.02)
@@ -79,13 +91,14 @@ def soak_one(lab: Lab, rng: random.Random, counts: Counts) -> None:
         job, before = lab.start(), counts.killed_workers + counts.killed_drivers
         counts.starts += 1
         if start < MOST_STARTS:
-            disturb(job, rng, counts)
+            disturb(lab, job, rng, counts)
         code = job.wait(180)
         counts.codes[code] += 1
         kills += counts.killed_workers + counts.killed_drivers - before
         if code in {0, 3}:
             break
-        if code not in {75, -9}:
+        if code not in MAY_END:
+            counts.crashed += 1
             sys.stdout.write(f"exit code {code}: {job.said[-2000:]}\n")
     counts.jobs += 1
     audit(lab, kills, counts)
@@ -129,8 +142,10 @@ def main() -> int:
         f"calls paid again          {counts.twice} (not explained by the calls open at kills: {counts.unexplained})\n"
         f"billed and not in report  {counts.unbooked_nano} nano-dollars\n"
         f"overspend                 {counts.overspend_nano} nano-dollars\n"
+        f"starts that crashed       {counts.crashed}\n"
     )
-    return int(bool(counts.lost or counts.overspend_nano or counts.unbooked_nano or counts.unexplained))
+    wrong = (counts.lost, counts.overspend_nano, counts.unbooked_nano, counts.unexplained, counts.crashed)
+    return int(any(wrong))
 
 
 if __name__ == "__main__":
