@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from decimal import Decimal
-from functools import partial
 from itertools import accumulate
 from math import ceil
 from pathlib import Path
@@ -42,7 +41,9 @@ def use(monkeypatch: pytest.MonkeyPatch) -> Use:
     """Have every plan made with a pilot."""
 
     def plan_with(pilot: PilotFacts) -> None:
-        monkeypatch.setattr(pipeline, "make_plan", partial(make_plan, pilot=pilot))
+        monkeypatch.setattr(
+            pipeline, "make_plan", lambda config, run, **_: make_plan(config, run, pilot=pilot)
+        )
 
     return plan_with
 

@@ -18,6 +18,7 @@ from routellm_batch.config_embedder import EmbedderConfig
 from routellm_batch.embedders.remote import RemoteEmbedder
 from routellm_batch.routers.features import FEATURES
 from routellm_batch.routers.heads import Heads
+from routellm_batch.routers.outcome import OutcomeRouter
 from routellm_batch.routers.outcome_weights import save_heads
 
 WIDTH = 16
@@ -51,7 +52,7 @@ def write_weights(folder: Path, width: int = WIDTH) -> str:
     columns, count = width + len(FEATURES), len(FEATURES)
     weight = np.random.default_rng(0).normal(size=(2, columns))
     heads = Heads(weight=weight, bias=np.zeros(2), mean=np.zeros(count), scale=np.ones(count), alpha=1.0)
-    save_heads(str(folder), heads, embedder, name="tiny", trained={}, card="# A card\n")
+    save_heads(str(folder), OutcomeRouter(heads, embedder), name="tiny", trained={}, card="# A card\n")
     return str(folder)
 
 
