@@ -1,8 +1,8 @@
 """What a pilot tells of one job's plan: how to rank its rows, what shares of them bring, and how sure their cost is. Pure.
 
 The pilot's rows stand for the job's: each has a position among them, and is ranked by the same function as the job's
-rows, read at positions instead of scores. Intervals are for the whole job, in which the pilot's rows are: that these
-are known already would make them a little narrower, and is left out.
+rows, read at positions instead of scores, and learned without the row's own label. Intervals are for the whole job, in
+which the pilot's rows are: that these are known already would make them a little narrower, and is left out.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routellm_batch.calibration import GRID, Calibration
-from routellm_batch.calibration_maps import positions
+from routellm_batch.calibration_maps import FOLDS, fit_map, positions
 from routellm_batch.lengths_model import Lengths, Slopes
 from routellm_batch.metrics import Ranking
 from routellm_batch.prediction import Quality, RecoverChoice, predict, predict_random, recover_share
@@ -59,7 +59,7 @@ class Foresight:
     ranker: Ranker
     """Of the job's rows, by their scores."""
     order: Floats
-    """[N], what the pilot's rows are ranked by: the same, by their positions."""
+    """[N], what the pilot's rows are ranked by: the same, learned without the row itself."""
 
     def quality(self, shares: Sequence[float]) -> list[Quality]:
         """Return the predicted quality at some strong shares."""
@@ -132,11 +132,9 @@ def foresee(
         return by_score
     sizes, middle = np.array(lengths.estimated), _where(calibration)
     own = _costs(lengths, slopes, ends, GRID, GRID)
-    more, taken = _by_size(calibration, lengths)
-    gains = np.array(calibration.gains) - taken
+    gains, more = _gains(calibration, lengths, np.ones(len(calibration), dtype=np.bool_))
     rate = _rate(np.interp(middle, GRID, gains) + more.read(sizes), own, sizes, middle)
-    pilot = Ranker("gain_per_dollar", Table(_plain(GRID), _plain(gains)), more, rate, own)
-    values = pilot.values(middle, sizes).astype(np.float64)
+    values = _held_out_values(calibration, lengths, rate, own)
     if prove and not _dollars_pay(calibration, lengths, ends, values):
         return by_score
     gain = Table(_plain(knots), _plain(np.interp(where, GRID, gains)))
@@ -187,25 +185,45 @@ def _sizes(lengths: Lengths) -> NDArray[np.int64]:
     return np.unique(np.geomspace(least + 1, most + 1, SIZES).round().astype(np.int64) - 1)
 
 
-def _by_size(calibration: Calibration, lengths: Lengths) -> tuple[Table, Floats]:
-    """Return what a row's size adds to its expected gain, and what that takes from the gain at each of ``GRID``.
+def _gains(calibration: Calibration, lengths: Lengths, used: NDArray[np.bool_]) -> tuple[Floats, Table]:
+    """Return the expected gain at each of ``GRID``, and what a row's size adds to it, from some of the pilot's rows.
 
     Where larger prompts gain more than their score says, to rank by gain over cost would hold their price against them
     and not count what it buys. One slope on the log size, beside the score's own part, held back by a few rows.
     """
-    weight, where = np.array(calibration.weight), _where(calibration)
-    root = np.sqrt(weight)
-    size = lengths.design(np.array(lengths.estimated), where)[:, 1]
-    scored = np.column_stack([np.ones(len(where)), where])
+    weight, where = np.array(calibration.weight)[used], _where(calibration)[used]
+    gain = calibration.gain_rows[used]
+    gains = fit_map(calibration.kind, where, gain, weight, GRID)
+    size = lengths.design(np.array(lengths.estimated)[used], where)[:, 1]
+    scored, root = np.column_stack([np.ones(len(where)), where]), np.sqrt(weight)
     usual = np.linalg.lstsq(scored * root[:, None], size * root, rcond=None)[
         0
     ]  # size as a line in the position
     size = size - scored @ usual
-    left = calibration.gain_rows - calibration.gain_at(where)
+    left = gain - np.interp(where, GRID, gains)
     slope = float(weight @ (size * left)) / (float(weight @ size**2) + SIZE_PRIOR_ROWS)
     sizes = _sizes(lengths)
     added = slope * lengths.design(sizes, np.full(len(sizes), 0.5))[:, 1]
-    return Table(_plain(sizes), _plain(added)), slope * (usual[0] + usual[1] * GRID)
+    return gains - slope * (usual[0] + usual[1] * GRID), Table(_plain(sizes), _plain(added))
+
+
+def _held_out_values(
+    calibration: Calibration, lengths: Lengths, rate: float, costs: Mapping[Route, AnswerCost]
+) -> Floats:
+    """Return what the pilot's rows are ranked by, [N]: each by gains that were learned without its own.
+
+    Folds differ in level, so a row's place in its own fold is what counts.
+    """
+    where, sizes = _where(calibration), np.array(lengths.estimated)
+    fold = np.random.default_rng(calibration.seed).permutation(len(where)) % FOLDS
+    found = np.zeros(len(where))
+    for number in range(FOLDS):
+        held = fold == number
+        gains, more = _gains(calibration, lengths, ~held)
+        ranker = Ranker("gain_per_dollar", Table(_plain(GRID), _plain(gains)), more, rate, costs)
+        values = ranker.values(where[held], sizes[held]).astype(np.float64)
+        found[held] = positions(values, np.array(calibration.weight)[held])
+    return found
 
 
 def _dollars_pay(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from decimal import Decimal
 
 import numpy as np
@@ -181,12 +181,12 @@ def test_token_counts_are_checked(rows: int, count: int, expected: str) -> None:
 
 
 def test_pilot_rows_are_ranked_as_the_jobs() -> None:
-    """The pilot's order and the job's agree: a job whose scores are the pilot's gets the same keys."""
+    """The pilot's order and that of a job whose scores are the pilot's agree, but for the row's own label."""
     pilot = facts(300)
     scores = np.array(pilot.calibration.scores, np.float32)
     there = foresee(pilot.calibration, pilot.lengths, ENDS, "gain_per_dollar", scores)
     values = there.ranker.values(scores, np.array(pilot.lengths.estimated))
-    assert np.corrcoef(np.argsort(np.argsort(values)), np.argsort(np.argsort(there.order)))[0, 1] > 0.999
+    assert np.corrcoef(np.argsort(np.argsort(values)), np.argsort(np.argsort(there.order)))[0, 1] > 0.97
 
 
 def test_cost_bands_lie_about_the_plan_and_narrow_with_labels() -> None:
@@ -224,19 +224,27 @@ def priced(pilot: PilotFacts, factor: np.ndarray) -> PilotFacts:
     return PilotFacts(pilot.calibration, made, pilot.uri)
 
 
-def test_dollars_rank_only_where_the_pilot_shows_that_it_pays() -> None:
-    """Costs that vary apart from the gain are worth ranking by; costs that are all equal are not."""
-    pilot = facts(400)
+def test_dollars_rank_only_where_scores_are_shown_to_tell() -> None:
+    """Costs that vary apart from a known gain are ranked by; where scores do no better than chance, cost alone is not."""
     varied = np.random.default_rng(2).choice([0.2, 5.0], 400)
-    found = [proven(priced(pilot, varied)), proven(priced(pilot, np.ones(400)))]
+    found = [proven(priced(pilot, varied)) for pilot in (facts(400), facts(400, slope=0.0, best=0.5))]
     assert ["gain_per_dollar", "score"] == found
 
 
-def test_scores_that_are_not_shown_to_be_worth_anything_stay_the_order() -> None:
-    """Where a pilot finds the scores no better than chance, rows are not ranked by their cost alone."""
-    pilot = facts(400, slope=0.0, best=0.5)
-    varied = np.random.default_rng(2).choice([0.2, 5.0], 400)
-    assert "score" == proven(priced(pilot, varied))
+def test_pilot_rows_are_ranked_without_their_own_labels() -> None:
+    """A row's grades turned round leave its own place as it was, and move others'."""
+    pilot = facts(200)
+    made = pilot.calibration
+    strong, weak = list(made.strong), list(made.weak)
+    at = next(n for n in range(200) if strong[n] != weak[n])
+    strong[at], weak[at] = weak[at], strong[at]
+    turned = replace(made, strong=tuple(strong), weak=tuple(weak))
+    scores = np.linspace(0, 1, 100)
+    orders = [foresee(one, pilot.lengths, ENDS, "gain_per_dollar", scores).order for one in (made, turned)]
+    fold = np.random.default_rng(made.seed).permutation(200) % 5
+    mine = fold == fold[at]
+    assert orders[0][mine] == pytest.approx(orders[1][mine])
+    assert (orders[0][~mine] != orders[1][~mine]).any()
 
 
 def test_gain_that_grows_with_the_size_counts() -> None:
