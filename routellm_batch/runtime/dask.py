@@ -40,6 +40,7 @@ SETTINGS = {
     "distributed.comm.timeouts.connect": "30s",
 }
 ENDING = frozenset((Status.closing, Status.closing_gracefully, Status.closed, Status.failed, Status.stopping))
+PROFILERS = ("profile", "profile-cycle")
 CLOSE_S = 5
 DRAIN_EVERY_S = 2.0
 GONE_S = 10.0
@@ -69,9 +70,15 @@ class WorkerCare(WorkerPlugin):
     # Else a second job on the cluster would end the first one's.
     idempotent = True
 
-    def setup(self, worker: Worker) -> None:  # noqa: ARG002 - as Dask calls it
-        """Keep keys and data out of the worker's log."""
+    def setup(self, worker: Worker) -> None:
+        """Keep keys and data out of the worker's log, and its threads from being sampled."""
         install_redaction()
+        # ``sys._current_frames`` can hang a process of Python 3.11 for good (cpython#106883); Dask asks a hundred times
+        # a second, and takes five minutes to see that the worker is gone.
+        for name in PROFILERS:
+            callback = worker.periodic_callbacks.pop(name, None)
+            if callback is not None:
+                callback.stop()
 
     def teardown(self, worker: Worker) -> None:
         """Let the tasks of a worker that is told to go persist what they have; Dask kills it soon."""

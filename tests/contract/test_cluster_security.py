@@ -253,3 +253,14 @@ def test_a_second_job_leaves_the_first_ones_workers_alone(tmp_path: Path) -> Non
             assert "drained" == _first(first).receipt
         finally:
             first.close()
+
+
+def test_no_worker_samples_its_threads(tmp_path: Path) -> None:
+    """Dask's profiler, which can hang a worker on Python 3.11, is off on a cluster that others started too."""
+    with cluster(tmp_path) as (address, _):
+        runner = open_runner(ClusterConfig(kind="address", address=address), lambda _: None, "t")
+        try:
+            runner.submit(tasks.profilers, Item(0))
+            assert [] == _first(runner).receipt
+        finally:
+            runner.close()

@@ -35,6 +35,11 @@ def process_id(item: Item) -> int:
     return os.getpid()
 
 
+def profilers(item: Item) -> list[str]:
+    """Return what samples the worker's threads."""
+    return [name for name in get_worker().periodic_callbacks if name.startswith("profile")]
+
+
 def say(item: Item) -> int:
     """Emit an event."""
     emit(RowsScored(item.number))
