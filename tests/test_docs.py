@@ -25,7 +25,7 @@ REPO = Path(__file__).resolve().parents[1]
 PAGES = [page for page in (REPO / "README.md", *sorted((REPO / "docs").glob("*.md"))) if page.exists()]
 LEFT_OUT = (".git", ".venv", "out", "build", "dist", "tests", ".*_cache", "__pycache__", ".hypothesis")
 BLOCK = re.compile(r"^<!-- (tested|tree) -->\n+```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-BLOCK_TIMEOUT_S = 100
+BLOCK_TIMEOUT_S = 240
 
 
 class Block(NamedTuple):
@@ -97,7 +97,7 @@ def checkout(tmp_path: Path) -> Path:
     return copy
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_marked_commands_work(page: Path, request: pytest.FixtureRequest) -> None:
     """Each marked command of the documents exits with 0 in a copy of the checkout."""

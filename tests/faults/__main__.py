@@ -17,6 +17,10 @@ HALVES = (("test_clusters", "test_endpoints"), ("test_processes", "test_storage"
 """Run side by side, as much of the time is spent on programs that start; a row's cases are in one file."""
 APART = ("test_crash_points",)
 """Files that hold no row of the matrix; ``make crash`` runs them."""
+MOST_AGAIN = 5
+"""More failed rows than this are not a busy machine."""
+Rows = dict[int, tuple[str, bool]]
+"""Number → name, and whether it passed."""
 NO_TESTS = int(pytest.ExitCode.NO_TESTS_COLLECTED)
 
 
@@ -60,21 +64,40 @@ def main() -> int:
     missing = [path.name for path in HERE.glob("test_*.py") if not path.name.startswith(known)]
     assert [] == missing
     with tempfile.TemporaryDirectory(prefix="faults-") as folder:
-        results = [Path(folder, f"{number}.json") for number in range(len(HALVES))]
-        halves = [
-            subprocess.Popen([sys.executable, __file__, "--half", str(number), str(path), *sys.argv[1:]])
-            for number, path in enumerate(results)
-        ]
-        codes = [half.wait() for half in halves]
-        rows = {
-            int(n): row
-            for path in results
-            if path.exists()
-            for n, row in json.loads(path.read_text()).items()
-        }
+        rows, whole = _run_side_by_side(Path(folder), sys.argv[1:])
+        failed = [number for number, (_, passed) in rows.items() if not passed]
+        if failed and len(failed) <= MOST_AGAIN:
+            sys.stderr.write(f"rows {failed} failed beside others; each once more, alone\n")
+            again, whole = _run_alone(Path(folder), failed, sys.argv[1:])
+            rows |= again
     for number, (name, passed) in sorted(rows.items()):
         sys.stdout.write(f"{number} {name} {'passed' if passed else 'failed'}\n")
-    return 0 if rows and all(code in {0, NO_TESTS} for code in codes) else 1
+    return 0 if rows and whole and all(passed for _, passed in rows.values()) else 1
+
+
+def _run_side_by_side(folder: Path, options: list[str]) -> tuple[Rows, bool]:
+    """Run both halves; return how each row ended, and whether both halves were run at all."""
+    results = [folder / f"{number}.json" for number in range(len(HALVES))]
+    halves = [_start(number, path, options) for number, path in enumerate(results)]
+    codes = [half.wait() for half in halves]
+    return _read(results), all(code in {0, 1, NO_TESTS} for code in codes)
+
+
+def _run_alone(folder: Path, rows: list[int], options: list[str]) -> tuple[Rows, bool]:
+    """Run some rows once more, nothing beside them: two halves on two cores can be too slow for a row's own clock."""
+    results = [folder / f"{number}-alone.json" for number in range(len(HALVES))]
+    only = ["-k", " or ".join(f"row_{number:02d}" for number in rows)]
+    codes = [_start(number, path, [*options, *only]).wait() for number, path in enumerate(results)]
+    return _read(results), all(code in {0, 1, NO_TESTS} for code in codes)
+
+
+def _start(number: int, results: Path, options: list[str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, __file__, "--half", str(number), str(results), *options])
+
+
+def _read(results: list[Path]) -> Rows:
+    told = [json.loads(path.read_text()) for path in results if path.exists()]
+    return {int(number): (name, passed) for one in told for number, (name, passed) in one.items()}
 
 
 if __name__ == "__main__":
