@@ -26,8 +26,8 @@ MOST_STARTS = 12
 """After so many starts a job is left in peace, so that it ends."""
 MOST_WAITED_S = 30
 CAP_USD = "0.2"
-MAY_END = frozenset({0, 3, 4, 5, 75, -signal.SIGKILL})
-"""Exit codes that a start may end with."""
+MAY_END = frozenset({0, 3, 4, 5, 75, -signal.SIGKILL, -signal.SIGTERM})
+"""Exit codes that a start may end with; told to stop while Python itself still starts, it ends as any program does."""
 
 
 @dataclass

@@ -25,6 +25,8 @@ from routellm_batch.training.pilot_fit import PilotFit, PilotRows, fit_pilot, sa
 from routellm_batch.types import PromptBatch
 from routellm_batch.weights import sha256
 
+pytestmark = pytest.mark.timeout(400)
+
 COLUMN = {name: number for number, name in enumerate(WORDING)}
 
 
