@@ -25,6 +25,8 @@ NAMES = (
     "commercial",
     "coverage",
     "gain_per_dollar",
+    "resume",
+    "memory",
 )
 
 

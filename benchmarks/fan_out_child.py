@@ -10,18 +10,20 @@ import json
 import sys
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import nullcontext
+from contextlib import ExitStack
 from unittest.mock import patch
 
 import aiohttp
 import httpx2
+import psutil
 import pyarrow.parquet as pq
 from openai import AsyncOpenAI, DefaultAioHttpClient
 
 from routellm_batch.config import Config, load_config
 from routellm_batch.events import Event, StageFinished, StageStarted
+from routellm_batch.ledger.shard import ShardLedger
+from routellm_batch.ledger.state import LedgerState
 from routellm_batch.pipeline import run_job
-from routellm_batch.storage.store import FsStore
 
 Send = Callable[[str], Awaitable[None]]
 
@@ -30,10 +32,11 @@ async def loop(way: str, config: Config) -> tuple[float, float]:
     """Send every prompt to one endpoint, so many at once; return the seconds, and those of CPU."""
     end, prompts = config.endpoints.strong, pq.read_table(config.input.uri).column("prompt").to_pylist()
     url, slots = str(end.base_url), asyncio.Semaphore(end.limits.concurrency)
-    limits = httpx2.Limits(max_connections=end.limits.concurrency)
-    http = None if way == "sdk" else DefaultAioHttpClient(limits=limits)
+    http = DefaultAioHttpClient(limits=httpx2.Limits(max_connections=end.limits.concurrency))
     async with (
-        AsyncOpenAI(api_key="none", base_url=url, max_retries=0, http_client=http) as client,
+        AsyncOpenAI(
+            api_key="none", base_url=url, max_retries=0, http_client=http if way == "sdk aiohttp" else None
+        ) as client,
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=end.limits.concurrency)) as session,
     ):
 
@@ -44,15 +47,11 @@ async def loop(way: str, config: Config) -> tuple[float, float]:
             reply = await client.chat.completions.create(**body(prompt))  # type: ignore[call-overload]
             assert reply.choices[0].message.content  # noqa: S101
 
-        async def post(prompt: str) -> None:
-            reply = await client.post("/chat/completions", cast_to=httpx2.Response, body=body(prompt))
-            assert json.loads(reply.content)["choices"]  # noqa: S101
-
         async def bare(prompt: str) -> None:
             async with session.post(f"{url}/chat/completions", json=body(prompt)) as reply:
                 assert json.loads(await reply.read())["choices"]  # noqa: S101
 
-        send: Send = {"sdk": sdk, "post": post, "bare": bare}[way]
+        send: Send = bare if way == "bare" else sdk
 
         async def one(prompt: str) -> None:
             async with slots:
@@ -64,19 +63,51 @@ async def loop(way: str, config: Config) -> tuple[float, float]:
         return time.perf_counter() - begun, time.process_time() - busy
 
 
+class NoLedger:
+    """Stands in for ``LedgerWriter`` and keeps nothing: what a call stage without a ledger would do."""
+
+    error = None
+
+    def __init__(self, *_args: object, **_options: object) -> None:
+        self._ended = asyncio.Event()
+
+    def silent(self) -> bool:
+        """Never."""
+        return False
+
+    async def intend(self, *_args: object) -> None:
+        """Let the rows be sent."""
+
+    def sending(self, row: int) -> None:
+        """Keep nothing."""
+
+    def add(self, record: object) -> None:
+        """Keep nothing."""
+
+    async def run(self, _stopping: object) -> None:
+        """Wait for the end."""
+        await self._ended.wait()
+
+    def finish(self) -> None:
+        """End ``run``."""
+        self._ended.set()
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
 def job(config: Config, *, ledger: bool) -> tuple[float, float]:
-    """Run the whole job here; return the seconds of its call stage, and those of CPU."""
+    """Run the whole job; return the seconds of its call stage, and those of CPU in this process and its workers."""
     marks: dict[str, tuple[float, float]] = {}
-    create = FsStore.create
 
     def sink(event: Event) -> None:
         if isinstance(event, StageStarted | StageFinished):
-            marks[f"{type(event).__name__} {event.stage}"] = time.perf_counter(), time.process_time()
+            marks[f"{type(event).__name__} {event.stage}"] = time.perf_counter(), busy_s()
 
-    def forgetful(store: FsStore, path: str, data: bytes) -> bool:
-        return path.startswith("call/") or create(store, path, data)
-
-    with nullcontext() if ledger else patch.object(FsStore, "create", forgetful):
+    with ExitStack() as patches:
+        if not ledger:
+            patches.enter_context(patch("routellm_batch.stages.call.LedgerWriter", NoLedger))
+            patches.enter_context(patch.object(ShardLedger, "claim", lambda _ledger: LedgerState()))
         result = run_job(config, sink)
     if result.exit_code:
         raise SystemExit(f"the job ended with exit code {result.exit_code}")
@@ -84,11 +115,17 @@ def job(config: Config, *, ledger: bool) -> tuple[float, float]:
     return ended - begun, busy_at_end - busy
 
 
+def busy_s() -> float:
+    """Return the CPU seconds of this process and of those that it started."""
+    me = psutil.Process()
+    return sum(sum(one.cpu_times()[:2]) for one in (me, *me.children(recursive=True)))
+
+
 def main() -> None:
     """Do what the command line says."""
     way, config = sys.argv[1], load_config(sys.argv[2])
-    ours = way in {"ours", "no ledger"}
-    print(json.dumps(job(config, ledger=way == "ours") if ours else asyncio.run(loop(way, config))))
+    is_job = way in {"ours", "no ledger", "worker"}
+    print(json.dumps(job(config, ledger=way != "no ledger") if is_job else asyncio.run(loop(way, config))))
 
 
 if __name__ == "__main__":

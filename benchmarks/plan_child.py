@@ -19,12 +19,12 @@ from routellm_batch.stages.plan import make_plan
 from routellm_batch.storage.run import open_existing
 
 
-def peak_bytes() -> int:
-    """Return the most memory that this process had resident.
+def peak_bytes(pid: int | None = None) -> int:
+    """Return the most memory that a process had resident; this one if none is named.
 
     On Linux not ``ru_maxrss``: a child begins with its parent's there.
     """
-    status = Path("/proc/self/status")
+    status = Path(f"/proc/{pid or 'self'}/status")
     if not status.exists():
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
