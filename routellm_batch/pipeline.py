@@ -99,9 +99,7 @@ def _run(config: Config, sink: Sink, halt: Halt, begun: float, *, retry_failed: 
             calls = sum(totals.calls for totals in plan.endpoints.values())
             names = (start.token, start.epoch, lease_s())
             job = CallJob(config, run, plan.cut, urls, runner.workers, calls, *names)
-            stage = CallStage(
-                job, plan, runner, halt, retry_failed, clean=start.clean, sink=sink, sharing=sharing
-            )
+            stage = CallStage(job, plan, runner, halt, retry_failed, sink=sink, sharing=sharing)
             _call(stage, sink)
         state, reason = halt.state, stop_words(halt.reason, config)  # whatever is heard from here on
     outputs = write_run_outputs(config, run, plan, state, reason, time.monotonic() - begun)
@@ -214,8 +212,6 @@ class _Start:
 
     token: str
     epoch: int
-    clean: bool
-    """The start before it, if any, left no runner behind."""
 
 
 @contextmanager
@@ -229,9 +225,10 @@ def _driving(run: Run, sink: Sink, halt: Halt) -> Iterator[_Start]:
     """
     token, lease = secrets.token_hex(6), lease_s()
     number, clean = epoch.take(run.store, token, lease, time.sleep, lambda text: sink(Notice(text)))
+    halt.loose = not clean  # until they are shut out
     with epoch.holding(run.store, token, number, lease, lambda: halt.stop("interrupted", TAKEN_OVER)):
         try:
-            yield _Start(token, number, clean)
+            yield _Start(token, number)
             if not halt.loose:
                 epoch.end(run.store, number)
         except OSError as error:
