@@ -8,20 +8,18 @@ right, read by a plain pattern of its own; questions that no other model got rig
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 
+from benchmarks.prompts import shared_data
 from benchmarks.table import Table, machine
 from routellm_batch.config_grader import ChoiceConfig, NumericConfig
 from routellm_batch.grading import Question, ReferenceGrader
 
-REPO = Path(__file__).resolve().parents[1]
 NUMERIC = ReferenceGrader(NumericConfig(kind="numeric", reference="reference"))
 CHOICE = ReferenceGrader(ChoiceConfig(kind="choice", reference="reference"))
 GSM8K = ("gsm8k_gpt4-1106_vs_mixtral", "gsm8k_gpt4o_vs_llama3-8b")
@@ -45,7 +43,7 @@ def run(*, quick: bool) -> Table:
     """Grade every answer that has a reference; without the data there is nothing to grade."""
     title = "graders: agreement with recorded scores"
     headings = ["answers of", "grader", "compared", "unread", "agree", "…with .00 written off"]
-    folder = Path(os.environ.get("ROUTELLM_SHARED") or REPO.parent / "shared") / "data"
+    folder = shared_data()
     if not folder.is_dir():
         return Table(title, headings, [], ["The shared data sets are not there (set ROUTELLM_SHARED)."])
     cut = QUICK_ROWS if quick else None

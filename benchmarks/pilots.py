@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
-from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from benchmarks.prompts import shared_data
 from routellm_batch.calibration_maps import positions
 from routellm_batch.embedders import get_embedder
-from routellm_batch.evaluation.outcomes import Outcomes
+from routellm_batch.evaluation.outcomes import Outcomes, read_outcomes
 from routellm_batch.evaluation.pilot import draw_pilot
 from routellm_batch.foresight import Ends
 from routellm_batch.lengths_model import Lengths, measure_lengths
@@ -25,8 +25,6 @@ from routellm_batch.training.fitting import FOLDS, Penalties, fit_heads
 from routellm_batch.training.rows import TrainingRows, to_unit
 from routellm_batch.types import ROUTES, Route
 
-REPO = Path(__file__).resolve().parents[1]
-SHARED = Path(os.environ.get("ROUTELLM_SHARED") or REPO.parent / "shared") / "data"
 PAIRS = {
     "MMLU": "mmlu_gpt4-1106_vs_mixtral",
     "GSM8K": "gsm8k_gpt4-1106_vs_mixtral",
@@ -82,23 +80,16 @@ Fit = Callable[[Recorded, NDArray[np.int64], NDArray[np.int64], int], tuple[Floa
 def load(name: str, *, answers: bool = False, rows: int | None = None) -> Recorded:
     """Read a data set without its contaminated rows; with ``answers`` its token counts too."""
     part = PAIRS[name]
-    table = pq.read_table(SHARED / f"outcomes_{part}.parquet")
-    kept = np.ones(table.num_rows, dtype=bool)
-    if "contaminated" in table.column_names:
-        kept = ~table.column("contaminated").to_numpy(zero_copy_only=False)
-    at = np.flatnonzero(kept)[:rows]
-    column = {n: table.column(n).to_pylist() for n in ("prompt_id", "prompt", "strong_score", "weak_score")}
-    grades = [np.array(column[n], dtype=np.float64) for n in ("strong_score", "weak_score")]
-    whole = Outcomes(part, list(map(str, column["prompt_id"])), column["prompt"], *grades)
-    tokens = _tokens(part, column["prompt_id"], at) if answers else {}
-    data = whole.take(at)
+    whole = read_outcomes(str(shared_data() / f"outcomes_{part}.parquet"), {})
+    data = whole.take(np.arange(len(whole))[:rows])
+    tokens = _tokens(part, data.ids) if answers else {}
     return Recorded(name, data, describe(get_embedder("static"), data.prompts), tokens)
 
 
-def _tokens(part: str, ids: list[object], at: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
-    table = pq.read_table(SHARED / f"responses_{part}.parquet")
-    place = {row_id: n for n, row_id in enumerate(table.column("prompt_id").to_pylist())}
-    rows = [place[ids[n]] for n in at]
+def _tokens(part: str, ids: Sequence[str]) -> dict[str, NDArray[np.int64]]:
+    table = pq.read_table(shared_data() / f"responses_{part}.parquet")
+    place = {str(row_id): n for n, row_id in enumerate(table.column("prompt_id").to_pylist())}
+    rows = [place[row_id] for row_id in ids]
     columns = {"prompt": "prompt", "strong": "strong_response", "weak": "weak_response"}
     return {
         name: table.column(f"{stem}_tokens_est").to_numpy()[rows].astype(np.int64)
@@ -108,14 +99,10 @@ def _tokens(part: str, ids: list[object], at: NDArray[np.int64]) -> dict[str, ND
 
 def draw(data: Recorded, rows: int, seed: int, fit: Fit) -> Pilot:
     """Draw a pilot of rows with distinct prompts, and fit on it."""
-    marked = Outcomes("", list(map(str, range(len(data.outcomes)))), data.outcomes.prompts, *_grades(data))
+    marked = replace(data.outcomes, ids=list(map(str, range(len(data.outcomes)))))
     pilot, rest = (np.array(part.ids, dtype=np.int64) for part in draw_pilot(marked, rows, seed))
     with threadpool_limits(limits=1, user_api="blas"):
         return Pilot(pilot, rest, *fit(data, pilot, rest, seed))
-
-
-def _grades(data: Recorded) -> tuple[Floats, Floats]:
-    return data.outcomes.strong, data.outcomes.weak
 
 
 def costs(data: Recorded, rows: NDArray[np.int64]) -> dict[Route, Floats]:

@@ -10,15 +10,13 @@ Each line is what ``routellm-batch evaluate`` says; the data sets are read from 
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.prompts import REPO
+from benchmarks.prompts import shared_data
 from benchmarks.table import Table, machine
 from routellm_batch.evaluation import evaluate
 from routellm_batch.evaluation.outcomes import read_outcomes
@@ -62,8 +60,7 @@ SETS = {
 
 def data(name: str) -> str:
     """Return the path of a set's file."""
-    shared = Path(os.environ.get("ROUTELLM_SHARED") or REPO.parent / "shared")
-    return str(shared / "data" / SETS[name].file)
+    return str(shared_data() / SETS[name].file)
 
 
 def zero_shot(names: Sequence[str], title: str, routers: Sequence[str] = ROUTERS) -> Table:
