@@ -15,7 +15,7 @@ from benchmarks.pilots import ENDS, FITS, Fit, Floats, Pilot, Recorded, chosen_f
 from benchmarks.table import Table
 from routellm_batch.calibration import fit_calibration
 from routellm_batch.foresight import foresee
-from routellm_batch.metrics import Ranking
+from routellm_batch.metrics import BAND_90, Ranking, resample
 
 SETS = {"GSM8K": 500, "GSM8K, GPT-4o": 500, "MMLU-Pro": 500, "AlpacaEval": 300, "MT-Bench": 30}
 LEVELS = (0.5, 0.8, 0.9)
@@ -102,10 +102,9 @@ def _lines(data: Recorded, size: int, fit: Fit, *, quick: bool) -> list[list[str
 
 def _cells(trials: Sequence[Trial], rows: int, *, always: bool, quick: bool) -> list[str]:
     at = np.mean([one.ratios(np.ones(len(one.gain)), always=always) for one in trials], axis=0)
-    random = np.random.default_rng(0)
-    drawn: list[Floats] = []
-    for _ in range(20 if quick else REPLICATES):
-        count = np.bincount(random.integers(0, rows, rows), minlength=rows).astype(np.float64)
-        drawn.append(np.mean([one.ratios(count[one.rows], always=always) for one in trials], axis=0))
-    lo, hi = np.percentile(drawn, [5, 95], axis=0)
+    drawn = [
+        np.mean([one.ratios(count[one.rows], always=always) for one in trials], axis=0)
+        for count in resample(rows, seed=0, replicates=20 if quick else REPLICATES)
+    ]
+    lo, hi = np.percentile(drawn, BAND_90, axis=0)
     return [f"{a:.3f} ({b:.3f}–{c:.3f})" for a, b, c in zip(at, lo, hi, strict=True)]

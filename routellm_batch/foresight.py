@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from routellm_batch.calibration import GRID, Calibration
 from routellm_batch.calibration_maps import FOLDS, fit_map, positions
 from routellm_batch.lengths_model import Lengths, Slopes
-from routellm_batch.metrics import Ranking
+from routellm_batch.metrics import Ranking, resample
 from routellm_batch.prediction import Quality, RecoverChoice, predict, predict_random, recover_share
 from routellm_batch.pricing import Price
 from routellm_batch.ranking import BY_SCORE, AnswerCost, Order, Ranker, Table
@@ -81,13 +81,12 @@ class Foresight:
         if self.lengths is None:
             return None
         weight, where = np.array(self.calibration.weight), _where(self.calibration)
-        random, rows = np.random.default_rng(self.calibration.seed), len(weight)
         ranking = Ranking(self.order)
         told = self._totals(self.lengths.fit(where, weight), shares, ranking)
-        drawn: list[Floats] = []
-        for _ in range(REPLICATES):
-            count = np.bincount(random.integers(0, rows, rows), minlength=rows)
-            drawn.append(self._totals(self.lengths.fit(where, weight * count), shares, ranking))
+        drawn = [
+            self._totals(self.lengths.fit(where, weight * count), shares, ranking)
+            for count in resample(len(weight), seed=self.calibration.seed, replicates=REPLICATES)
+        ]
         lo, hi = np.quantile(np.array(drawn) / np.maximum(told, 1e-9), COST_BAND, axis=0)
         return [(min(1.0, float(one)), max(1.0, float(other))) for one, other in zip(lo, hi, strict=True)]
 
@@ -242,10 +241,10 @@ def _dollars_pay(
     }
     extra, gain = np.maximum(billed["strong"] - billed["weak"], 0.0), calibration.gain_rows
     dollars, scores = Ranking(order), Ranking(np.array(calibration.scores))
-    random, rows, even = np.random.default_rng(calibration.seed), len(order), np.ones(len(order))
+    weight, even = np.array(calibration.weight), np.ones(len(order))
     better = telling = 0
-    for _ in range(REPLICATES):
-        mass = np.bincount(random.integers(0, rows, rows), minlength=rows) * np.array(calibration.weight)
+    for count in resample(len(order), seed=calibration.seed, replicates=REPLICATES):
+        mass = count * weight
         better += _area(dollars, gain, extra, mass) > _area(scores, gain, extra, mass)
         telling += _area(scores, gain, even, mass) > float(mass @ gain) * float(mass.sum()) / 2
     return better >= PROOF * REPLICATES and telling >= TELLING * REPLICATES

@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 REPLICATES = 1000
+BAND, BAND_90 = (2.5, 97.5), (5.0, 95.0)
+"""Percentiles of a 95 % and of a 90 % interval."""
 _TENTHS = np.linspace(0, 1, 11)
 EDGES = np.where(np.arange(11) - 10 * _TENTHS, np.nextafter(_TENTHS, 1), _TENTHS)
 """As ``pandas.qcut`` has them: the last bit can decide on which side of an edge a score is."""
@@ -200,26 +203,27 @@ def pgr(quality: float, strong: float, weak: float) -> float:
     return (quality - weak) / (strong - weak) if strong > weak else math.nan
 
 
-def resamples(rows: int, *, seed: int, replicates: int = REPLICATES) -> Iterator[Floats]:
-    """Yield bootstrap resamples of rows as counts, chunks [R, N]; the same rows for the same seed, whatever is measured."""
+def resample(rows: int, *, seed: int, replicates: int = REPLICATES) -> Iterator[Floats]:
+    """Yield bootstrap resamples of rows as counts, [N] each; the same rows for the same seed, whatever is measured."""
     random = np.random.default_rng(seed)
+    for _ in range(replicates):
+        yield np.bincount(random.integers(0, rows, rows), minlength=rows).astype(np.float64)
+
+
+def resamples(rows: int, *, seed: int, replicates: int = REPLICATES) -> Iterator[Floats]:
+    """Yield the same in chunks [R, N]."""
+    drawn = resample(rows, seed=seed, replicates=replicates)
     size = max(1, CHUNK // max(1, rows))
-    for start in range(0, replicates, size):
-        yield np.array(
-            [
-                np.bincount(random.integers(0, rows, rows), minlength=rows)
-                for _ in range(min(size, replicates - start))
-            ],
-            dtype=np.float64,
-        )
+    while chunk := list(islice(drawn, size)):
+        yield np.array(chunk)
 
 
-def interval(found: Floats) -> tuple[float, float]:
-    """95 % interval of a figure's resamples [R], percentiles 2.5 and 97.5; NaN where none has a gap to recover."""
+def interval(found: Floats, band: tuple[float, float] = BAND) -> tuple[float, float]:
+    """Interval of a figure's resamples [R], from percentile to percentile; NaN where none has a gap to recover."""
     known = found[np.isfinite(found)]
     if not len(known):
         return math.nan, math.nan
-    lo, hi = np.percentile(known, [2.5, 97.5])
+    lo, hi = np.percentile(known, band)
     return float(lo), float(hi)
 
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from routellm_batch.calibration import Calibration, shares_checked
 from routellm_batch.calibration_maps import Floats
-from routellm_batch.metrics import Ranking
+from routellm_batch.metrics import Ranking, resample
 
 REPLICATES = 1000
 STEPS = 400
@@ -155,10 +155,8 @@ def _curves(calibration: Calibration, order: Floats, shares: Floats, rest: int |
     """Resample the pilot's rows, and read every resample off at the shares."""
     gain, weight, weak = calibration.gain_rows, np.array(calibration.weight), np.array(calibration.weak)
     ranking, rows = Ranking(order), len(gain)
-    random = np.random.default_rng(calibration.seed)
-    drawn = [np.bincount(random.integers(0, rows, rows), minlength=rows) for _ in range(REPLICATES)]
     means, recovered, gaps = [], [], []
-    for count in (np.ones(rows), *drawn):
+    for count in (np.ones(rows), *resample(rows, seed=calibration.seed, replicates=REPLICATES)):
         mass = count * weight
         above, gained = ranking.curve(gain, mass)
         got = np.interp(shares * above[-1], above, gained)

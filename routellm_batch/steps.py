@@ -14,7 +14,7 @@ import numpy as np
 
 from routellm_batch.calibration_maps import Floats
 from routellm_batch.foresight import Foresight
-from routellm_batch.metrics import Ranking
+from routellm_batch.metrics import Ranking, resample
 from routellm_batch.planning import FrontierPoint
 from routellm_batch.prediction import REPLICATES
 
@@ -83,10 +83,9 @@ def _gained(seen: Foresight, shares: Floats) -> tuple[Floats, Floats]:
     """Return what lies between neighbouring shares: of the pilot [S − 1], and of its resamples [R, S − 1]."""
     calibration, ranking = seen.calibration, Ranking(seen.order)
     gain, weight = calibration.gain_rows, np.array(calibration.weight)
-    random, rows = np.random.default_rng(calibration.seed), len(weight)
+    rows = len(weight)
     found: list[Floats] = []
-    for number in range(REPLICATES + 1):
-        times = np.bincount(random.integers(0, rows, rows), minlength=rows) if number else np.ones(rows)
+    for times in (np.ones(rows), *resample(rows, seed=calibration.seed, replicates=REPLICATES)):
         above, gained = ranking.curve(gain, times * weight)
         found.append(np.diff(np.interp(shares * above[-1], above, gained)) / above[-1])
     return found[0], np.array(found[1:])

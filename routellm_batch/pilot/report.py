@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from routellm_batch.config import Config
-from routellm_batch.metrics import Floats, Ranking
+from routellm_batch.metrics import BAND_90, Floats, Ranking, interval, resample
 from routellm_batch.pilot.fit import Fitted
 from routellm_batch.planning import FrontierPoint
 from routellm_batch.pricing import usd_to_nano
@@ -32,8 +32,6 @@ from routellm_batch.types import ROUTES, PromptBatch
 
 PAGE, FACTS = "report/pilot.html", "report/pilot.json"
 RESAMPLES = 500
-BAND = (5, 95)
-"""Percentiles of a 90 % interval."""
 
 
 def write_report(
@@ -113,14 +111,10 @@ def _routers(outcomes: pa.Table, fitted: Fitted) -> list[RouterFigure]:
 
 
 def _figure(name: str, scores: Floats, gain: Floats, weight: Floats, seed: int) -> RouterFigure:
-    ranking, random, rows = Ranking(scores), np.random.default_rng(seed), len(gain)
-    drawn = [
-        ranking.apgr_full(gain, weight * np.bincount(random.integers(0, rows, rows), minlength=rows))
-        for _ in range(RESAMPLES)
-    ]
-    known = np.array(drawn)[np.isfinite(drawn)]
-    lo, hi = np.percentile(known, BAND) if len(known) else (np.nan, np.nan)
-    return RouterFigure(name, float(ranking.apgr_full(gain, weight)), float(lo), float(hi))
+    ranking = Ranking(scores)
+    drawn = resample(len(gain), seed=seed, replicates=RESAMPLES)
+    found = np.array([ranking.apgr_full(gain, weight * count) for count in drawn])
+    return RouterFigure(name, ranking.apgr_full(gain, weight), *interval(found, BAND_90))
 
 
 def _frontier(outcomes: pa.Table, fitted: Fitted) -> list[FrontierPoint]:

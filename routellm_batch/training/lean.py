@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from routellm_batch.metrics import Ranking
+from routellm_batch.metrics import Ranking, resample
 from routellm_batch.routers.heads import Lean
 from routellm_batch.routers.outcome import OutcomeRouter
 from routellm_batch.training.fitting import Choice, fit_heads
@@ -74,11 +74,7 @@ def _choose(rows: TrainingRows, leaned: Floats, task: NDArray[np.int64], seed: i
     members = [np.flatnonzero(task == number) for number in range(int(task.max()) + 1)]
     rankings = [[Ranking(scores[mine]) for mine in members] for scores in leaned]
     gain = (rows.strong - rows.weak) * rows.weight
-    random = np.random.default_rng(seed)
-    draws: list[Floats] = [np.ones(len(rows))]
-    for _ in range(SAMPLES):
-        drawn = np.bincount(random.integers(0, len(rows), len(rows)), minlength=len(rows))
-        draws.append(drawn.astype(np.float64))
+    draws = [np.ones(len(rows)), *resample(len(rows), seed=seed, replicates=SAMPLES)]
     found = np.array(
         [[_recovered(r, gain, count, members) for r in rankings] for count in draws]
     )  # [1 + S, L]

@@ -7,13 +7,12 @@ that the pilot clearly prefers gets all.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from routellm_batch.metrics import Ranking
+from routellm_batch.metrics import BAND_90, Ranking, interval, resample
 from routellm_batch.routers.blend import MEMBERS, Blend, Floats
 
 SAMPLES = 200
@@ -99,8 +98,7 @@ def standards(raw: Floats) -> tuple[Floats, Floats]:
 
 
 def _samples(size: int, weight: Floats, seed: int) -> Sequence[Floats]:
-    random = np.random.default_rng(seed)
-    return [weight * np.bincount(random.integers(0, size, size), minlength=size) for _ in range(SAMPLES)]
+    return [weight * count for count in resample(size, seed=seed, replicates=SAMPLES)]
 
 
 def _wins(rankings: Sequence[Ranking], gain: Floats, weight: Floats, seed: int) -> Floats:
@@ -120,9 +118,5 @@ def _recovered(ranking: Ranking, gain: Floats, count: Floats) -> float:
 
 
 def _interval(ranking: Ranking, gain: Floats, weight: Floats, seed: int) -> tuple[float, float]:
-    found = np.array([ranking.apgr_full(gain, count) for count in _samples(len(gain), weight, seed)])
-    known = found[np.isfinite(found)]
-    if not len(known):
-        return math.nan, math.nan
-    lo, hi = np.percentile(known, [5, 95])
-    return float(lo), float(hi)
+    found = [ranking.apgr_full(gain, count) for count in _samples(len(gain), weight, seed)]
+    return interval(np.array(found), BAND_90)
