@@ -68,7 +68,8 @@ def save_router(uri: str, fitted: PilotFit, stated: Mapping[str, Any]) -> None:
     sampled = (
         f"{stated['labelled']:,} labelled rows of {stated['rows']:,} sampled, graded by `{stated['grader']}`"
     )
-    card = f"# A router fitted on a pilot\n\n{fitted.reason}\n\n{sampled}. Pilot `{stated['id']}`, {stated['made']}.\n"
+    # Without a date: whoever writes it again after a crash writes the same.
+    card = f"# A router fitted on a pilot\n\n{fitted.reason}\n\n{sampled}. Pilot `{stated['id']}`.\n"
     save_pilot_router(uri, fitted, card)
 
 

@@ -30,6 +30,7 @@ from routellm_batch.pilot.report import write_report
 from routellm_batch.pricing import usd_text, usd_to_nano
 from routellm_batch.protocols import Runner
 from routellm_batch.reporting.text import count
+from routellm_batch.routers.checkpoint import MANIFEST
 from routellm_batch.stages.reuse import ANSWERS
 from routellm_batch.storage.pilots import pilot_use
 from routellm_batch.storage.run import SUCCESS, open_run, to_json
@@ -158,7 +159,7 @@ def _finish(
         "presumed_usd": usd_text(paid.presumed_nano),
     }
     if fitted.fit is not None and fitted.facts is not None:
-        if not store.exists(f"{ROUTER}/config.json"):
+        if not store.exists(f"{ROUTER}/{MANIFEST}"):
             save_router(store.uri(ROUTER), fitted.fit, stated)
         store.create(CALIBRATION, fitted.facts.to_json())
     if fitted.note:

@@ -267,3 +267,15 @@ def test_a_judge_grades_where_there_is_no_reference(tmp_path: Path) -> None:
     assert 0 < said["labelled"] <= 60
     spent = sum(line["nano"] for line in [*bills(tmp_path), *billing(tmp_path / "judge.jsonl")])
     assert spent == nano(said["spent_usd"])
+
+
+def test_a_pilot_that_died_after_its_router_was_written_goes_on(tmp_path: Path) -> None:
+    """A checkpoint is written once; a start of the next day that finds it, or a part, ends the pilot and asks nobody."""
+    finished(pilot_job, config(tmp_path, run__date="2026-11-01"))
+    before, folder = len(bills(tmp_path)), tmp_path / "root" / "pilots" / "job"
+    for lost in (["_SUCCESS"], ["_SUCCESS", "router/router.json"]):
+        for name in lost:
+            (folder / name).unlink()
+        assert 0 == finished(pilot_job, config(tmp_path, run__date="2026-11-02")).exit_code
+    assert (before, True) == (len(bills(tmp_path)), stated(tmp_path)["fitted"])
+    assert 0 == run(tmp_path, run__date="2026-11-02").exit_code
