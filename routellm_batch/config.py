@@ -18,7 +18,7 @@ from routellm_batch.config_cluster import ClusterConfig
 from routellm_batch.config_embedder import EmbedderConfig
 from routellm_batch.config_endpoints import EndpointConfig, JsonSchema, PlainJson, Sum, Uri
 from routellm_batch.config_errors import explain
-from routellm_batch.config_grader import AnswerGrader, JudgePairsConfig, PilotConfig
+from routellm_batch.config_grader import AnswerGrader, JudgePairsConfig, PilotConfig, reference_of
 from routellm_batch.errors import ConfigError
 from routellm_batch.yamlio import parse_yaml
 
@@ -255,6 +255,12 @@ def _apply(tree: dict[str, Any], override: str) -> None:
         if not isinstance(at, dict):
             raise ConfigError(path, f"{part} is not a mapping, so nothing can be set below it")
     at[last] = parse_yaml(text, source=path)
+
+
+def input_reads(config: Config) -> list[str]:
+    """Return the input columns that a job reads besides those that it names as its input: what its graders compare with."""
+    graders = (config.pilot.grader if config.pilot else None, config.grade)
+    return [name for name in map(reference_of, graders) if name is not None]
 
 
 def identity(config: Config) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_validator
 
 from routellm_batch.config_endpoints import Model, Sum, Uri, plain_json
 
@@ -166,6 +166,12 @@ GraderConfig = Annotated[
     ExactConfig | NumericConfig | ChoiceConfig | RegexConfig | JsonConfig | LabelsConfig | JudgeConfig,
     Field(discriminator="kind"),
 ]
+
+
+def reference_of(grader: BaseModel | None) -> str | None:
+    """Return the input column that a grader compares with; None for people's labels, or a judge that needs none."""
+    found: str | None = getattr(grader, "reference", None)
+    return found
 
 
 class PilotConfig(Model):

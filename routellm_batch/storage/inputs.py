@@ -51,15 +51,20 @@ def _hidden(relative: str) -> bool:
     return any(part.startswith(("_", ".")) for part in relative.split("/") if part)
 
 
-def pin_files(uris: Sequence[str], config: InputConfig) -> list[InputFile]:
+def pin_files(uris: Sequence[str], config: InputConfig, also: Sequence[str] = ()) -> list[InputFile]:
     """Read every footer, check the columns, and pin each file by size and ETag (sha256 where there is none).
+
+    Args:
+        uris: of the files.
+        config: names the columns.
+        also: further columns that must be there.
 
     Raises:
         DataError: not Parquet, truncated, a column missing or of a wrong type, or no rows at all.
 
     """
     with ThreadPoolExecutor(min(FOOTER_THREADS, len(uris))) as pool:
-        pinned = list(pool.map(lambda uri: _pin(uri, config), uris))
+        pinned = list(pool.map(lambda uri: _pin(uri, config, also), uris))
     kinds = {kind for _, kind in pinned}
     if len(kinds) > 1:
         other = next(file.uri for file, kind in pinned if kind != pinned[0][1])
@@ -70,7 +75,7 @@ def pin_files(uris: Sequence[str], config: InputConfig) -> list[InputFile]:
     return [file for file, _ in pinned]
 
 
-def _pin(uri: str, config: InputConfig) -> tuple[InputFile, str]:
+def _pin(uri: str, config: InputConfig, also: Sequence[str]) -> tuple[InputFile, str]:
     fs, path = open_filesystem(uri)
     try:
         info = fs.info(path)
@@ -84,7 +89,7 @@ def _pin(uri: str, config: InputConfig) -> tuple[InputFile, str]:
         raise DataError("not a Parquet file, or a truncated one; write it again", file=uri) from None
     except OSError as error:
         raise DataError(f"can't be read ({type(error).__name__})", file=uri) from None
-    kind = _check_columns(schema, config, uri)
+    kind = _check_columns(schema, config, uri, also)
     etag = info.get("ETag") or info.get("etag")
     pin = f"etag:{str(etag).strip(chr(34))}" if etag else f"sha256:{_sha256(fs, path)}"
     return InputFile(uri, int(info["size"]), pin, groups), kind
@@ -113,10 +118,10 @@ def _is_text(kind: pa.DataType) -> bool:
     )
 
 
-def _check_columns(schema: pa.Schema, config: InputConfig, uri: str) -> str:
+def _check_columns(schema: pa.Schema, config: InputConfig, uri: str, also: Sequence[str]) -> str:
     """Check presence and type of the columns; return the kind of the ids, text or integer."""
     columns = config.columns
-    wanted = [columns.id, columns.prompt or columns.messages, columns.system, *config.keep]
+    wanted = [columns.id, columns.prompt or columns.messages, columns.system, *config.keep, *also]
     for name in filter(None, wanted):
         if name not in schema.names:
             raise DataError(f"no such column; there are: {', '.join(schema.names)}", file=uri, column=name)

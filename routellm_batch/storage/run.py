@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from functools import cached_property, lru_cache
 from typing import Any
 
-from routellm_batch.config import Config, identity
+from routellm_batch.config import Config, identity, input_reads
 from routellm_batch.errors import DataError, RunMismatchError, StoreError
 from routellm_batch.storage.inputs import find_files, pin_files, shards_of
 from routellm_batch.storage.store import FsStore, absolute
@@ -98,7 +98,7 @@ def open_run(config: Config, *, today: str, retry_failed: bool = False) -> Run:
     run_id = _choose_id(root, config, digest_of(fields), today, retry_failed=retry_failed)
     store = FsStore(f"{root.root.rstrip('/')}/runs/{run_id}", single_writer=config.run.single_writer)
     manifest = _read_manifest(store)
-    files = tuple(pin_files(find_files(config.input.uri), config.input))
+    files = tuple(pin_files(find_files(config.input.uri), config.input, input_reads(config)))
     if manifest is None:
         _check_store(store, single_writer=config.run.single_writer)
         fresh = {

@@ -13,7 +13,7 @@ import pytest
 from helpers.jobs import Finished, billing, nano
 
 from routellm_batch.config import Config, check_config
-from routellm_batch.errors import BudgetError, ConfigError, RoutellmBatchError
+from routellm_batch.errors import BudgetError, ConfigError, DataError, RoutellmBatchError
 from routellm_batch.evaluation.outcomes import read_outcomes
 from routellm_batch.events import Event
 from routellm_batch.pilot.job import pilot_job, plan_job, run_job
@@ -279,3 +279,17 @@ def test_a_pilot_that_died_after_its_router_was_written_goes_on(tmp_path: Path) 
         assert 0 == finished(pilot_job, config(tmp_path, run__date="2026-11-02")).exit_code
     assert (before, True) == (len(bills(tmp_path)), stated(tmp_path)["fitted"])
     assert 0 == run(tmp_path, run__date="2026-11-02").exit_code
+
+
+@pytest.mark.parametrize("key", ["pilot", "grade"])
+def test_a_missing_reference_column_is_named_before_anything_is_paid(tmp_path: Path, key: str) -> None:
+    """The file and the column are named, and those that are there; no model was called."""
+    grader = {"kind": "numeric", "reference": "solution"}
+    changes: dict[str, Any] = {"pilot": None, "grade": grader}
+    if key == "pilot":
+        changes = {"pilot__grader": grader}
+    with pytest.raises(
+        DataError, match=r"prompts\.parquet.* 'solution': no such column; there are: .*reference"
+    ):
+        run(tmp_path, **changes)
+    assert [] == bills(tmp_path)
