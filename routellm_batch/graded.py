@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,15 +16,18 @@ import numpy as np
 import pyarrow as pa
 
 from routellm_batch.config import Config
-from routellm_batch.config_endpoints import EndpointConfig, ReplayConfig
-from routellm_batch.grading import Grade, Grader, Question, make_graders
+from routellm_batch.config_grader import reference_of
+from routellm_batch.endpoints.replay import ReplayModel, load_replay
+from routellm_batch.endpoints.sim_spec import ReplaySpec
+from routellm_batch.grading import Question, make_graders
+from routellm_batch.grading.questions import questions
 from routellm_batch.prediction import Quality
 from routellm_batch.reporting.views import Achieved, QualityView
+from routellm_batch.servers import server_spec
 from routellm_batch.stages.respond import read_shard_responses
-from routellm_batch.stages.rows import Prompt, decode_ids, decode_prompts, input_columns
+from routellm_batch.stages.rows import decode_ids, input_columns
 from routellm_batch.storage.inputs import read_rows
 from routellm_batch.storage.run import Run
-from routellm_batch.training.reading import read_table, require
 from routellm_batch.types import ROUTES, Route, Shard
 
 Z90 = 1.645
@@ -66,7 +69,7 @@ def quality_of(config: Config, run: Run, predicted: Quality | None) -> QualityVi
             continue
         own.append(grade.score)
         for route, known in recorded.items():
-            found = _of_recorded(graders[route], row.question, known)
+            found = graders[route].grade(row.question, known.recorded(row.question.text))
             both[route].append(math.nan if found.score is None else found.score)
     strong, weak = (_mean(both[route]) for route in ROUTES)
     achieved = _achieved(own)
@@ -89,28 +92,17 @@ def _mean(grades: list[float]) -> float | None:
     return None if not grades or any(map(math.isnan, grades)) else float(np.mean(grades))
 
 
-def _recorded(config: Config) -> dict[Route, Mapping[str, str | None]]:
-    """Return both models' recorded answers by prompt, where both endpoints replay; else nothing."""
-    ends: dict[Route, EndpointConfig] = {route: getattr(config.endpoints, route) for route in ROUTES}
-    replays = {route: end.replay for route, end in ends.items() if isinstance(end.replay, ReplayConfig)}
-    if len(replays) < len(ROUTES):
-        return {}
-    return {route: _answers(replay) for route, replay in replays.items()}
-
-
-def _answers(replay: ReplayConfig) -> dict[str, str | None]:
-    table = read_table(replay.uri)
-    require(table, [replay.prompt, replay.answer], replay.uri)
-    columns = (table.column(name).to_pylist() for name in (replay.prompt, replay.answer))
-    return dict(zip(*columns, strict=True))
-
-
-def _of_recorded(grader: Grader, question: Question, known: Mapping[str, str | None]) -> Grade:
-    return grader.grade(question, known.get(question.text))
+def _recorded(config: Config) -> dict[Route, ReplayModel]:
+    """Return what both endpoints replay; nothing where not both do."""
+    specs = {route: server_spec(getattr(config.endpoints, route)) for route in ROUTES}
+    replays = {route: spec for route, spec in specs.items() if isinstance(spec, ReplaySpec)}
+    return (
+        {route: load_replay(spec) for route, spec in replays.items()} if len(replays) == len(ROUTES) else {}
+    )
 
 
 def _rows(config: Config, run: Run) -> Iterator[_Row]:
-    reference = getattr(config.grade, "reference", None)
+    reference = reference_of(config.grade)
     for shard in run.shards:
         answers = read_shard_responses(run, shard.name, ["route", "status", "answer"])
         if answers is None:
@@ -125,10 +117,4 @@ def _questions(config: Config, run: Run, shard: Shard, reference: str | None) ->
     file = run.files[shard.file]
     table: pa.Table = read_rows(file, shard.start, shard.rows, list(dict.fromkeys(names)))
     ids = decode_ids(table.column(config.input.columns.id), file, shard, config.input.columns.id)
-    prompts = decode_prompts(table, config.input, None)
-    values = table.column(reference).to_pylist() if reference else [None] * len(ids)
-    return {
-        row_id: Question(row_id, prompt.text, value)
-        for row_id, prompt, value in zip(ids, prompts, values, strict=True)
-        if row_id is not None and isinstance(prompt, Prompt)
-    }
+    return {asked.id: asked for asked in questions(config.input, table, ids, reference) if asked is not None}

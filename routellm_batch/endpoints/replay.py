@@ -29,6 +29,11 @@ class ReplayModel:
         self._recorded = recorded
         self._by_model = by_model
 
+    def recorded(self, prompt: str) -> str | None:
+        """Return the answer to a prompt, whole; None where none is recorded. Of a file of one model."""
+        found = self._recorded.get((None, prompt))
+        return None if found is None else found.answer
+
     def decide(self, request: ChatRequest, request_key: str, index: int, attempt: int) -> Decision:
         """Return the recorded answer, cut to the request's maximum, or the fault ``unknown_prompt``."""
         del request_key, index, attempt  # the same prompt has the same answer whenever it comes

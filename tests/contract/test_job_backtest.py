@@ -1,0 +1,68 @@
+"""A backtest: both endpoints replay recorded answers, the run is graded, and both models' quality is known."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from helpers.jobs import Finished
+
+from routellm_batch.config import check_config
+from routellm_batch.events import Event
+from routellm_batch.pipeline import run_job
+
+ROWS = 40
+
+
+def backtest(folder: Path, share: str) -> Finished:
+    """Run a job whose strong model is right on every row and whose weak one on every fourth, and grade it."""
+    prompts = [f"What is {n} plus 1?{' Say why.' * n}" for n in range(ROWS)]
+    table = {
+        "id": [f"r{n:03d}" for n in range(ROWS)],
+        "prompt": prompts,
+        "solution": [str(n + 1) for n in range(ROWS)],
+        "strong": [f"It is {n + 1}." for n in range(ROWS)],
+        "weak": [f"It is {n + 1 if n % 4 == 0 else 999}." for n in range(ROWS)],
+    }
+    pq.write_table(pa.table(table), folder / "in.parquet")
+    # An endpoint gives the first of two answers to one prompt; so must who grades it.
+    twice = {name: [*table[name], *table[name]] for name in ("prompt", "strong", "weak")}
+    twice["strong"][ROWS:] = twice["weak"][ROWS:] = ["It is 0."] * ROWS
+    pq.write_table(pa.table(twice), folder / "recorded.parquet")
+
+    def end(name: str) -> dict[str, Any]:
+        return {
+            "kind": "replay",
+            "model": name,
+            "price": {"input": 1, "output": 1},
+            "replay": {"uri": str(folder / "recorded.parquet"), "prompt": "prompt", "answer": name},
+        }
+
+    tree = {
+        "run": {"id": "job", "root": str(folder / "root")},
+        "input": {"uri": str(folder / "in.parquet"), "columns": {"id": "id", "prompt": "prompt"}},
+        "router": {"name": "length"},
+        "budget": {"strong_share": Decimal(share)},
+        "grade": {"kind": "numeric", "reference": "solution"},
+        "endpoints": {"strong": end("strong"), "weak": end("weak")},
+        "cluster": {"kind": "serial"},
+    }
+    events: list[Event] = []
+    result = run_job(check_config(tree, source="job.yaml"), events.append)
+    return Finished(result.exit_code, result.run_uri, result.outputs.lines, events)
+
+
+@pytest.mark.parametrize(("share", "mean", "pgr"), [("0", 0.25, 0.0), ("0.5", 0.625, 0.5), ("1", 1.0, 1.0)])
+def test_what_a_plan_would_have_brought(tmp_path: Path, share: str, mean: float, pgr: float) -> None:
+    """The report has the run's own mean grade, both models', and the part of the gap that was recovered."""
+    done = backtest(tmp_path, share)
+    found = done.cost["quality"]
+    assert (0, None, {}) == (done.exit_code, found["predicted"], found["problems"])
+    assert (ROWS, mean) == (found["achieved"]["rows"], pytest.approx(found["achieved"]["mean"]))
+    assert (1.0, 0.25) == (found["strong_mean"], found["weak_mean"])
+    assert pgr == pytest.approx(found["pgr"])
+    assert any("quality graded" in line for line in done.lines)
