@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from itertools import takewhile
@@ -138,7 +138,19 @@ def _pilot_view(run: Run) -> PilotView | None:
     if pinned is None:
         return None
     uri = str(pinned["uri"])
-    said, used = read_success(uri) or {}, pilot_use(uri)
+    return pilot_view(uri, read_success(uri) or {}, here=bool(pinned["here"]))
+
+
+def pilot_view(uri: str, said: Mapping[str, Any], *, here: bool) -> PilotView:
+    """Return what a pilot says of itself, as reports show it.
+
+    Args:
+        uri: of the pilot.
+        said: its ``_SUCCESS``; empty where it is not finished.
+        here: whether the run that shows it made it.
+
+    """
+    used = pilot_use(uri)
     return PilotView(
         uri=public_uri(uri),
         made=said.get("made", ""),
@@ -150,7 +162,7 @@ def _pilot_view(run: Run) -> PilotView | None:
         note=said.get("note"),
         spent_nano=used.spent_nano,
         presumed_nano=used.presumed_nano,
-        here=bool(pinned["here"]),
+        here=here,
     )
 
 

@@ -7,7 +7,6 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from routellm_batch.ask import AskResult
@@ -20,7 +19,7 @@ from routellm_batch.judging import Purse
 from routellm_batch.pricing import MILLION, usd_to_nano
 from routellm_batch.reporting.text import count, usd
 from routellm_batch.stages.reuse import ANSWER_SCHEMA
-from routellm_batch.types import Route
+from routellm_batch.types import ROUTES, Route
 
 ORDER: tuple[Route, ...] = ("weak", "strong")
 """The cheap one first: what it leaves is the dear one's."""
@@ -32,44 +31,42 @@ SLACK = Decimal("1.1")
 """A sample is kept so small that its expected cost leaves this much room below ``pilot.usd``."""
 
 
-def affordable(config: Config, pilot: PilotConfig, tokens: np.ndarray) -> int:
-    """Return how many of the sampled rows ``pilot.usd`` pays for, by their expected cost.
+def affordable(config: Config, pilot: PilotConfig, tokens: float) -> int:
+    """Return how many rows ``pilot.usd`` pays for, by their expected cost; those it asks for at most.
 
     Args:
         config: the job.
         pilot: its pilot.
-        tokens: [N], expected input tokens of the sampled rows.
+        tokens: expected input tokens of a row.
 
     Raises:
         BudgetError: not even two.
 
     """
-    row = expected_nano(config, pilot, float(tokens.mean()))
-    most = int(usd_to_nano(pilot.usd) / (row * float(SLACK))) if row else len(tokens)
+    row = expected_nano(config, pilot, tokens)
+    most = int(usd_to_nano(pilot.usd) / (row * float(SLACK))) if row else pilot.rows
     if most < 2:
         message = (
             f"pilot.usd={pilot.usd} pays for no pilot: a row is expected to cost {usd(round(row))} at both endpoints"
             f"{' and the judge' if isinstance(pilot.grader, JudgeConfig) else ''}; raise it"
         )
         raise BudgetError(message)
-    return min(most, len(tokens))
+    return min(most, pilot.rows)
 
 
 def expected_nano(config: Config, pilot: PilotConfig, tokens: float) -> float:
     """Return the expected cost of one row: both answers, and the judge's two verdicts where one is asked."""
-    ends = config.endpoints
-    answers = ends.strong.expected_output_tokens + ends.weak.expected_output_tokens
-    cost = _nano(ends.strong, tokens) + _nano(ends.weak, tokens)
-    if isinstance(pilot.grader, JudgeConfig) and ends.judge is not None:
-        cost += judge_nano(config, pilot, tokens + answers)
-    return cost
+    answers = sum(_nano(getattr(config.endpoints, route), tokens) for route in ROUTES)
+    return answers + judge_nano(config, pilot, tokens)
 
 
 def judge_nano(config: Config, pilot: PilotConfig, tokens: float) -> float:
-    """Return what the judge's two verdicts on a row of so many tokens, answers included, are expected to cost."""
-    if not isinstance(pilot.grader, JudgeConfig) or config.endpoints.judge is None:
+    """Return what the judge's two verdicts on a row are expected to cost; it reads both answers besides the prompt."""
+    ends = config.endpoints
+    if not isinstance(pilot.grader, JudgeConfig) or ends.judge is None:
         return 0.0
-    return 2 * _nano(config.endpoints.judge, tokens + JUDGE_WORDS)
+    answers = ends.strong.expected_output_tokens + ends.weak.expected_output_tokens
+    return 2 * _nano(ends.judge, tokens + answers + JUDGE_WORDS)
 
 
 def _nano(end: EndpointConfig, tokens: float) -> float:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from routellm_batch.calibration import LEAST_ROWS, fit_calibration
 from routellm_batch.config import Config
 from routellm_batch.lengths_model import Lengths
+from routellm_batch.pilot.grade import labelled
 from routellm_batch.pilot_facts import PilotFacts
 from routellm_batch.routers import get_router
 from routellm_batch.training.pilot_fit import PilotFit, PilotRows, fit_pilot, save_pilot_router
@@ -46,8 +47,7 @@ def fit(config: Config, uri: str, outcomes: pa.Table, seed: int) -> Fitted:
         seed: of folds and resamples.
 
     """
-    known = outcomes.filter(outcomes.column("strong_score").is_valid())
-    known = known.filter(known.column("weak_score").is_valid())
+    known = labelled(outcomes)
     if known.num_rows < LEAST_ROWS:
         note = f"{known.num_rows} rows have both grades, and at least {LEAST_ROWS} are needed; the router stays as it was"
         return Fitted(None, None, known.num_rows, note)

@@ -11,12 +11,12 @@ import pyarrow as pa
 
 from routellm_batch.ask import AskResult
 from routellm_batch.config import Config
-from routellm_batch.config_grader import GraderConfig, JudgeConfig
+from routellm_batch.config_grader import GraderConfig, JudgeConfig, reference_of
 from routellm_batch.grading import Grade, Problem, Question, make_graders, unlabelled
 from routellm_batch.grading.judge import Pair
+from routellm_batch.grading.questions import questions
 from routellm_batch.judging import Purse, ask_judge
 from routellm_batch.pilot.draw import STRATUM, TOKENS, WEIGHT
-from routellm_batch.stages.rows import Prompt, decode_prompts
 from routellm_batch.types import ROUTES, Route
 
 OUTCOME_SCHEMA = pa.schema(
@@ -53,10 +53,10 @@ class Graded:
     """The judge's run that has to be gone on with first."""
 
 
-def reference_column(grader: GraderConfig) -> list[str]:
-    """Return the input column that a grader compares with; none for labels, and for a judge without one."""
-    name = getattr(grader, "reference", None)
-    return [] if name is None else [name]
+def labelled(outcomes: pa.Table) -> pa.Table:
+    """Return the rows of which both grades are known, in their order."""
+    known = outcomes.filter(outcomes.column("strong_score").is_valid())
+    return known.filter(known.column("weak_score").is_valid())
 
 
 def grade_sample(
@@ -76,7 +76,7 @@ def grade_sample(
         BudgetStopError: nothing is left for the judge.
 
     """
-    asked = _questions(config, sample, reference_column(grader))
+    asked = _questions(config, sample, grader)
     said = {route: _by_id(answers[route]) for route in ROUTES}
     if isinstance(grader, JudgeConfig):
         pairs = [_pair(one, said) for one in asked]
@@ -99,14 +99,11 @@ def grade_sample(
     return Graded(_outcomes(sample, asked, said, grades), dict(sorted(problems.items())))
 
 
-def _questions(config: Config, sample: pa.Table, reference: Sequence[str]) -> list[Question]:
-    ids = sample.column(config.input.columns.id).to_pylist()
-    prompts = decode_prompts(sample, config.input, None)
-    wanted = sample.column(reference[0]).to_pylist() if reference else [None] * len(ids)
-    return [
-        Question(_plain(row_id), prompt.text if isinstance(prompt, Prompt) else "", value)
-        for row_id, prompt, value in zip(ids, prompts, wanted, strict=True)
-    ]
+def _questions(config: Config, sample: pa.Table, grader: GraderConfig) -> list[Question]:
+    """Return the sampled rows as questions; all of them are valid, or they had not been drawn."""
+    ids = [_plain(row_id) for row_id in sample.column(config.input.columns.id).to_pylist()]
+    asked = questions(config.input, sample, ids, reference_of(grader))
+    return [one for one in asked if one is not None]
 
 
 def _plain(row_id: Any) -> Any:

@@ -9,13 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from routellm_batch.ask import AskResult
 from routellm_batch.config import Config
 from routellm_batch.config_cluster import ClusterConfig
-from routellm_batch.config_grader import PilotConfig
+from routellm_batch.config_grader import PilotConfig, reference_of
 from routellm_batch.dispatch import run_score_stage
 from routellm_batch.errors import InterruptedRunError
 from routellm_batch.events import Notice, Sink
@@ -24,7 +23,7 @@ from routellm_batch.judging import Purse
 from routellm_batch.pilot.answers import affordable, answers_table, ask_both, judge_nano, only_notices
 from routellm_batch.pilot.draw import TOKENS, draw_rows, sample_table
 from routellm_batch.pilot.fit import Fitted, fit, save_router
-from routellm_batch.pilot.grade import grade_sample, reference_column
+from routellm_batch.pilot.grade import grade_sample
 from routellm_batch.pilot.place import pilot_digest
 from routellm_batch.pilot.report import write_report
 from routellm_batch.pricing import usd_text, usd_to_nano
@@ -69,13 +68,7 @@ def make_pilot(place: Place, runner: Runner, sink: Sink, halt: Halt) -> dict[str
     if sample is None:
         return None
     config = _in_this_process(place.config)
-    tokens = float(np.sum(sample.column(TOKENS).to_numpy()))
-    answers_tokens = sample.num_rows * sum(
-        getattr(config.endpoints, route).expected_output_tokens for route in ("strong", "weak")
-    )
-    kept = round(
-        judge_nano(config, place.pilot, (tokens + answers_tokens) / sample.num_rows) * sample.num_rows
-    )
+    kept = round(judge_nano(config, place.pilot, _mean_tokens(sample)) * sample.num_rows)
     purse = Purse(config, place.store, usd_to_nano(place.pilot.usd), only_notices(sink))
     answers = ask_both(purse, place.store.uri(SAMPLE), kept, sink)
     if isinstance(answers, AskResult):
@@ -120,9 +113,10 @@ def _sample(place: Place, runner: Runner, sink: Sink, halt: Halt) -> pa.Table | 
     if halt.stopped:
         return None
     drawn = draw_rows(run, place.pilot.rows, place.pilot.seed)
-    columns = reference_column(place.pilot.grader)
+    reference = reference_of(place.pilot.grader)
+    columns = [] if reference is None else [reference]
     sample = sample_table(config, run, drawn, columns)
-    rows = affordable(config, place.pilot, sample.column(TOKENS).to_numpy())
+    rows = affordable(config, place.pilot, _mean_tokens(sample))
     if rows < place.pilot.rows:
         text = f"pilot.usd={place.pilot.usd} pays for {count(rows)} of {count(place.pilot.rows)} rows"
         sink(Notice(f"pilot: {text}; so many are sampled", warning=True))
@@ -133,9 +127,14 @@ def _sample(place: Place, runner: Runner, sink: Sink, halt: Halt) -> pa.Table | 
 
 def _in_this_process(config: Config) -> Config:
     """Return the job with a cluster of its own where it is too small for one: a few hundred calls."""
-    own = config.cluster.kind != "address"
-    cluster = ClusterConfig(kind="serial") if own else config.cluster
-    return config.model_copy(update={"cluster": cluster, "pilot": config.pilot})
+    if config.cluster.kind == "address":
+        return config
+    return config.model_copy(update={"cluster": ClusterConfig(kind="serial")})
+
+
+def _mean_tokens(sample: pa.Table) -> float:
+    """Return the expected input tokens of a sampled row."""
+    return float(sample.column(TOKENS).to_numpy().mean())
 
 
 def _finish(

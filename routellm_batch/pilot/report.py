@@ -12,7 +12,9 @@ import pyarrow as pa
 
 from routellm_batch.config import Config
 from routellm_batch.metrics import BAND_90, Floats, Ranking, interval, resample
+from routellm_batch.outputs import pilot_view
 from routellm_batch.pilot.fit import Fitted
+from routellm_batch.pilot.grade import labelled
 from routellm_batch.planning import FrontierPoint
 from routellm_batch.pricing import usd_to_nano
 from routellm_batch.reporting.pilot_html import (
@@ -23,9 +25,7 @@ from routellm_batch.reporting.pilot_html import (
     render_pilot,
     sample_frontier,
 )
-from routellm_batch.reporting.views import PilotView
 from routellm_batch.routers import make_router
-from routellm_batch.storage.pilots import pilot_use
 from routellm_batch.storage.run import to_json
 from routellm_batch.storage.store import FsStore
 from routellm_batch.types import ROUTES, PromptBatch
@@ -51,23 +51,9 @@ def closing_lines(uri: str) -> Sequence[str]:
 def _facts(
     config: Config, store: FsStore, stated: Mapping[str, Any], outcomes: pa.Table, fitted: Fitted
 ) -> PilotPageFacts:
-    used = pilot_use(store.root)
-    view = PilotView(
-        uri=store.root,
-        made=stated["made"],
-        rows=stated["rows"],
-        labelled=stated["labelled"],
-        grader=stated["grader"],
-        chosen=stated["chosen"] or "none",
-        reason=stated["reason"] or "",
-        note=stated["note"],
-        spent_nano=used.spent_nano,
-        presumed_nano=used.presumed_nano,
-        here=True,
-    )
     return PilotPageFacts(
         pilot_id=stated["id"],
-        view=view,
+        view=pilot_view(store.root, stated, here=True),
         problems=stated["problems"],
         spending=_spending(config, store),
         cap_nano=usd_to_nano(config.pilot.usd) if config.pilot else 0,
@@ -102,7 +88,7 @@ def _routers(outcomes: pa.Table, fitted: Fitted) -> list[RouterFigure]:
         return []
     calibration = fitted.facts.calibration
     gain, weight = calibration.gain_rows, np.array(calibration.weight)
-    known = _labelled(outcomes)
+    known = labelled(outcomes)
     prompts = known.column("prompt").to_pylist()
     length = make_router("length").score(PromptBatch(range(len(prompts)), prompts))
     ranked = {fitted.fit.chosen: np.array(calibration.scores), "length": length.astype(np.float64)}
@@ -120,15 +106,9 @@ def _figure(name: str, scores: Floats, gain: Floats, weight: Floats, seed: int) 
 def _frontier(outcomes: pa.Table, fitted: Fitted) -> list[FrontierPoint]:
     if fitted.facts is None:
         return []
-    known = _labelled(outcomes)
+    known = labelled(outcomes)
     columns = {route: known.column(f"{route}_cost_usd") for route in ROUTES}
     if any(column.null_count for column in columns.values()):
         return sample_frontier(fitted.facts.calibration, None)
     costs = {route: [usd_to_nano(usd) for usd in column.to_pylist()] for route, column in columns.items()}
     return sample_frontier(fitted.facts.calibration, costs)
-
-
-def _labelled(outcomes: pa.Table) -> pa.Table:
-    """Return the rows that router and calibration were made of, in their order."""
-    known = outcomes.filter(outcomes.column("strong_score").is_valid())
-    return known.filter(known.column("weak_score").is_valid())

@@ -8,7 +8,7 @@ from typing import Any
 
 from routellm_batch.config import Config, RouterConfig
 from routellm_batch.errors import ConfigError
-from routellm_batch.events import Notice, Sink
+from routellm_batch.events import Sink
 from routellm_batch.halt import Halt
 from routellm_batch.pilot.make import CALIBRATION, ROUTER, Place, make_pilot
 from routellm_batch.pilot.place import newest_fresh, pilot_uri
@@ -78,8 +78,3 @@ def _prepared(config: Config, uri: str, success: dict[str, Any]) -> Prepared:
 def _here(facts: PilotFacts, uri: str) -> PilotFacts:
     """Return the facts with the address that they were read from: a folder may have been moved."""
     return facts if facts.uri == uri else replace(facts, uri=uri)
-
-
-def announce(success: dict[str, Any], uri: str, sink: Sink) -> None:
-    """Say which pilot is taken."""
-    sink(Notice(f"pilot of {success['made']}: {success['labelled']} labelled rows ({uri})"))
