@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 
 import numpy as np
@@ -30,10 +30,10 @@ def draw_rows(run: Run, rows: int, seed: int) -> list[Drawn]:
 
     """
     sampler = Sampler(rows, seed)
-    for part in _parts(run):
-        sampler.count(part.score)
-    for part in _parts(run):
-        sampler.add(part)
+    for shard in run.shards:
+        sampler.count(_valid(run, shard, ["kind", "score"]).column("score").to_numpy())
+    for shard in run.shards:
+        sampler.add(_part(run, shard))
     drawn = sampler.draw()
     if len(drawn) < rows:
         problem = f"is {rows}, but the input has only {len(drawn)} distinct valid prompts; ask for that many or fewer"
@@ -62,14 +62,8 @@ def sample_table(config: Config, run: Run, drawn: Sequence[Drawn], columns: Sequ
     return pa.concat_tables(parts, promote_options="default").combine_chunks()
 
 
-def _parts(run: Run) -> Iterator[Part]:
-    """Yield the valid rows, a part a shard."""
-    return (_part(run, shard) for shard in run.shards)
-
-
 def _part(run: Run, shard: Shard) -> Part:
-    table = _scored(run, shard, _COLUMNS)
-    table = table.filter(table.column("kind").is_null())
+    table = _valid(run, shard, _COLUMNS)
     content = b"".join(table.column("content").to_pylist())
     return Part(
         shard.index,
@@ -78,6 +72,11 @@ def _part(run: Run, shard: Shard) -> Part:
         table.column("tie").to_numpy(),
         np.frombuffer(content, dtype="<u8").reshape(-1, 2),
     )
+
+
+def _valid(run: Run, shard: Shard, columns: list[str]) -> pa.Table:
+    table = _scored(run, shard, columns)
+    return table.filter(table.column("kind").is_null())
 
 
 def _scored(run: Run, shard: Shard, columns: list[str]) -> pa.Table:

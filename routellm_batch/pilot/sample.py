@@ -8,6 +8,7 @@ themselves; what is kept does not grow with them.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,7 +64,7 @@ class Sampler:
 
     def add(self, part: Part) -> None:
         """Take some rows."""
-        strata = self._strata()[_bins(part.score)]
+        strata = self._strata[_bins(part.score)]
         new = np.empty(len(part.row), dtype=CANDIDATE)
         new["hash"] = _mixed(part.tie, self.seed)
         new["first"], new["second"] = part.content[:, 0], part.content[:, 1]
@@ -74,7 +75,7 @@ class Sampler:
 
     def draw(self) -> list[Drawn]:
         """Return the sample, in the order of shards and rows; fewer rows where there are fewer distinct prompts."""
-        sizes = np.bincount(self._strata(), weights=self._counts, minlength=STRATA).astype(np.float64)
+        sizes = np.bincount(self._strata, weights=self._counts, minlength=STRATA).astype(np.float64)
         kept = self._without_repeats()
         parts = _parts(self.rows, sizes, np.array([len(kept[s]) for s in range(STRATA)]))
         mean = sizes[parts > 0].sum() / max(1, parts.sum())
@@ -85,8 +86,9 @@ class Sampler:
         ]
         return sorted(found, key=lambda one: (one.shard, one.row))
 
+    @cached_property
     def _strata(self) -> NDArray[np.int64]:
-        """Return each bin's stratum, [BINS]: by the middle of its rows' ranks."""
+        """Each bin's stratum, [BINS]: by the middle of its rows' ranks. Asked for once all scores are counted."""
         after = np.cumsum(self._counts)
         middle = (after - self._counts / 2) / max(1, after[-1])
         found: NDArray[np.int64] = np.minimum((middle * STRATA).astype(np.int64), STRATA - 1)

@@ -178,7 +178,7 @@ def _fit(
     fitted = evidence.chosen == "fitted"
     router = BlendRouter(
         blend=evidence.blend,
-        learned=learn(labels, penalties, seed) if fitted else None,
+        learned=learn(labels, fit_heads(labels, penalties), seed) if fitted else None,
         prior=prior,
         embedder=reader,
         static=get_embedder("static"),
@@ -203,9 +203,9 @@ def _learn_unseen(labels: Labels, fold: NDArray[np.int64], seed: int) -> tuple[F
     for number in range(int(fold.max()) + 1):
         here = np.flatnonzero(fold == number)
         seen, unseen = labels.take(np.flatnonzero(fold != number)), labels.reading.take(here)
-        for which, penalties in enumerate(PENALTIES):
-            heads[which, here] = fit_heads(seen, penalties).score(unseen.described)
-        found[here] = learn(seen, PENALTIES[0], seed).predict(unseen)
+        fitted = [fit_heads(seen, penalties) for penalties in PENALTIES]
+        heads[:, here] = [one.score(unseen.described) for one in fitted]
+        found[here] = learn(seen, fitted[0], seed).predict(unseen)
     best = best_of(list(heads), labels.gain, labels.weight, seed=seed)
     found[:, MEMBERS.index("heads")] = heads[best]
     return found, PENALTIES[best]

@@ -76,8 +76,8 @@ def fit_heads(labels: Labels, penalties: Penalties) -> Heads:
     )
 
 
-def learn(labels: Labels, penalties: Penalties, seed: int) -> Learned:
-    """Fit every member that learns."""
+def learn(labels: Labels, heads: Heads, seed: int) -> Learned:
+    """Fit every other member that learns, and join them with the heads."""
     exact, gain = labels.reading.exact, labels.gain
     mean = exact.mean(axis=0)
     # The directions along which the pilot's own prompts vary most.
@@ -93,7 +93,7 @@ def learn(labels: Labels, penalties: Penalties, seed: int) -> Learned:
     forest = flatten([one.tree_ for one in grown.estimators_])
     k = max(1, min(NEIGHBOURS, len(gain) // 4))
     index = Index(centre(exact, mean), gain.astype(np.float32), k, NEIGHBOURS_PRIOR)
-    return Learned(fit_heads(labels, penalties), mean, basis, forest, index)
+    return Learned(heads, mean, basis, forest, index)
 
 
 def flatten(trees: Sequence[Any]) -> Forest:
