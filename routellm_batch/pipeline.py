@@ -162,12 +162,7 @@ def plan_job(config: Config, sink: Sink, *, prepare: Prepare = without_pilot) ->
     with stopping_on_signals(halt):
         check_columns(config)
         check_scoring_key(config)
-        run = _open(config, sink)
-        with (
-            driving(run, sink, halt) as start,
-            runner_of(config, sink, start.token) as runner,
-            _early_stop_told(config, run, begun),
-        ):
+        with _begun(config, sink, halt, begun) as (run, runner):
             made = prepare(config, run, runner, sink, halt)
             plan = None if made is None else _score_and_plan(made, run, runner, sink, halt)
         if made is None or plan is None:
@@ -189,12 +184,7 @@ def prepare_job(config: Config, sink: Sink, *, prepare: Prepare) -> tuple[RunRes
         check_columns(config)
         check_keys(config)
         check_scoring_key(config)
-        run = _open(config, sink)
-        with (
-            driving(run, sink, halt) as start,
-            runner_of(config, sink, start.token) as runner,
-            _early_stop_told(config, run, begun),
-        ):
+        with _begun(config, sink, halt, begun) as (run, runner):
             made = prepare(config, run, runner, sink, halt)
         if made is None:
             return _interrupted(config, run, halt, time.monotonic() - begun), None
@@ -261,6 +251,18 @@ def _under_todays_cap(plan: Plan, config: Config) -> Plan:
     """Return the plan with the cap that the config has now: it may be raised between starts."""
     cap = config.budget.hard_cap_usd
     return replace(plan, cap_nano=None if cap is None else usd_to_nano(cap))
+
+
+@contextmanager
+def _begun(config: Config, sink: Sink, halt: Halt, begun_s: float) -> Iterator[tuple[Run, Runner]]:
+    """Begin a run, or go on with it, as its one driver; what stops it before its calls is reported."""
+    run = _open(config, sink)
+    with (
+        driving(run, sink, halt) as start,
+        runner_of(config, sink, start.token) as runner,
+        _early_stop_told(config, run, begun_s),
+    ):
+        yield run, runner
 
 
 @contextmanager
