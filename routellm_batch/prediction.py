@@ -120,18 +120,7 @@ def predict(
 
     """
     ranked = np.array(calibration.scores) if order is None else order
-    return _qualities(_curves(calibration, ranked, shares_checked(shares), rest), shares, confidence)
-
-
-def predict_random(
-    calibration: Calibration, shares: Sequence[float], *, confidence: float = 0.9, rest: int | None = None
-) -> list[Quality]:
-    """Return the predicted quality where as many rows are sent to the strong model at random."""
-    tied = np.zeros(len(calibration))  # Of tied rows a share is taken in expectation.
-    return _qualities(_curves(calibration, tied, shares_checked(shares), rest), shares, confidence)
-
-
-def _qualities(curves: _Curves, shares: Sequence[float], confidence: float) -> list[Quality]:
+    curves = _curves(calibration, ranked, shares_checked(shares), rest)
     level = (1 + confidence) / 2
     columns = [
         curves.mean,
@@ -145,6 +134,12 @@ def _qualities(curves: _Curves, shares: Sequence[float], confidence: float) -> l
         Quality(float(share), *map(float, row[:3]), *map(_known, row[3:]))
         for share, row in zip(shares, np.transpose(columns), strict=True)
     ]
+
+
+def predict_random(calibration: Calibration, shares: Sequence[float]) -> list[Quality]:
+    """Return the predicted quality where as many rows are sent to the strong model at random."""
+    tied = np.zeros(len(calibration))  # Of tied rows a share is taken in expectation.
+    return predict(calibration, shares, order=tied)
 
 
 def _known(value: float) -> float | None:
