@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 from routellm_batch.errors import CallError
@@ -67,19 +69,34 @@ def failure_of(status: int, code: str | None) -> tuple[ErrorKind, Verdict, bool]
     return _BY_CODE.get(code or "", ErrorKind.BAD_REQUEST), Verdict.ROW, False
 
 
-def retry_after_s(milliseconds: str | None, seconds: str | None) -> float | None:
+def retry_after_s(milliseconds: str | None, seconds: str | None, date: str | None = None) -> float | None:
     """Return what ``retry-after-ms`` or else ``retry-after`` asks for, within [0, 120] s.
 
-    A date form or nonsense counts as not given.
+    A ``retry-after`` that is a date counts from the reply's own ``date``, as our clock may differ from the server's.
+    Nonsense counts as not given.
     """
-    for text, scale in ((milliseconds, 1e-3), (seconds, 1.0)):
-        try:
-            value = float(text) * scale if text is not None else None
-        except ValueError:
-            value = None
-        if value is not None and value == value:  # noqa: PLR0124 - NaN differs from itself
+    for value in (_scaled(milliseconds, 1e-3), _scaled(seconds, 1.0), _between(date, seconds)):
+        if value is not None:
             return min(max(value, 0.0), MAX_RETRY_AFTER_S)
     return None
+
+
+def _scaled(text: str | None, scale: float) -> float | None:
+    try:
+        value = float(text or "") * scale
+    except ValueError:
+        return None
+    return None if math.isnan(value) else value
+
+
+def _between(date: str | None, until: str | None) -> float | None:
+    """Return the seconds from one HTTP date to another."""
+    if date is None or until is None:
+        return None
+    try:
+        return (parsedate_to_datetime(until) - parsedate_to_datetime(date)).total_seconds()
+    except (ValueError, TypeError, OverflowError):  # TypeError: only one of them has a zone
+        return None
 
 
 def rate_hint(headers: Mapping[str, str]) -> RateHint | None:

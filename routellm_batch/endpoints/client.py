@@ -148,7 +148,9 @@ def _status_error(response: aiohttp.ClientResponse, content: bytes) -> CallError
         kind,
         verdict,
         status=error.status_code,
-        retry_after_s=retry_after_s(headers.get("retry-after-ms"), headers.get("retry-after")),
+        retry_after_s=retry_after_s(
+            headers.get("retry-after-ms"), headers.get("retry-after"), headers.get("date")
+        ),
         maybe_billed=maybe_billed,
         rate_hint=rate_hint(headers),
     )

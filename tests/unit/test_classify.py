@@ -89,6 +89,25 @@ def test_retry_after_is_read_and_capped(
     assert expected == retry_after_s(milliseconds, seconds)
 
 
+@pytest.mark.parametrize(
+    ("until", "date", "expected"),
+    [
+        ("Wed, 21 Oct 2026 07:28:07 GMT", "Wed, 21 Oct 2026 07:28:00 GMT", 7.0),
+        ("Wed, 21 Oct 2026 07:28:00 GMT", "Wed, 21 Oct 2026 07:28:07 GMT", 0.0),
+        ("Thu, 22 Oct 2026 07:28:00 GMT", "Wed, 21 Oct 2026 07:28:00 GMT", 120.0),
+        ("Wed, 21 Oct 2026 07:28:07 -0000", "Wed, 21 Oct 2026 07:28:00 GMT", None),
+        ("Wed, 99 Oct 2026 07:28:07 GMT", "Wed, 21 Oct 2026 07:28:00 GMT", None),
+        ("tomorrow", "Wed, 21 Oct 2026 07:28:00 GMT", None),
+        ("3", "Wed, 21 Oct 2026 07:28:00 GMT", 3.0),
+    ],
+)
+def test_a_retry_after_date_counts_from_the_date_of_the_reply(
+    until: str, date: str, expected: float | None
+) -> None:
+    """What was asked for is the distance of two of the server's own times; a date that can't be read is none."""
+    assert expected == retry_after_s(None, until, date)
+
+
 def test_rate_limits_are_read_from_the_headers() -> None:
     """Limits, what is left of them and when they are whole again."""
     headers = {
