@@ -192,7 +192,8 @@ class _Tries:
     async def once(self) -> Outcome:
         """Make one attempt; raises CallError, or _StopError where nothing was sent."""
         gate = self._caller.gate
-        send = await gate.enter(self._request.tokens, self._stopping)
+        again = self._before.attempts + self._attempts > 0
+        send = await gate.enter(self._request.tokens, self._stopping, again=again)
         if send is None:
             raise _StopError
         came: Reply | CallError | None = None

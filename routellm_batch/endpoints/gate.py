@@ -1,4 +1,7 @@
-"""Lets one process's calls to an endpoint through, first come, first served. The decisions are ``Pace``'s."""
+"""Lets one process's calls to an endpoint through, first come, first served, those that are made again before others.
+
+The decisions are ``Pace``'s.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,8 @@ class Gate:
         self.pace = Pace(limits, time.monotonic(), share=share, patience_s=patience_s)
         self.open = 0
         """Calls in hand, sent or waiting."""
-        self._queue: deque[_Waiter] = deque()
+        self._again: deque[_Waiter] = deque()
+        self._fresh: deque[_Waiter] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
     @property
@@ -58,8 +62,15 @@ class Gate:
         self.pace.set_share(share, time.monotonic())
         self._look()
 
-    async def enter(self, tokens: int, stopping: Callable[[], bool] = lambda: False) -> Send | None:
+    async def enter(
+        self, tokens: int, stopping: Callable[[], bool] = lambda: False, *, again: bool = False
+    ) -> Send | None:
         """Wait for a turn; None if the run stops first. ``leave`` must be called for what is returned.
+
+        Args:
+            tokens: that the call may use.
+            stopping: says whether the run stops.
+            again: this call was made before; it has waited once, and goes before those that were not.
 
         Raises:
             DownError: the endpoint has been down for too long; nothing was sent.
@@ -68,10 +79,10 @@ class Gate:
         now_s = time.monotonic()
         if (down := self._down(now_s)) is not None:
             raise down
-        if not self._queue and self.pace.wait_s(now_s, tokens) <= 0:
+        if self._queue is None and self.pace.wait_s(now_s, tokens) <= 0:
             return None if stopping() else self.pace.begin(now_s, tokens)
         waiter = _Waiter(tokens, stopping, asyncio.get_running_loop().create_future())
-        self._queue.append(waiter)
+        (self._again if again else self._fresh).append(waiter)
         self._look()
         try:
             return await waiter.turn
@@ -90,14 +101,20 @@ class Gate:
             self.pace.cut_off(send)
         else:
             self.pace.unsent(send)
-        if self._queue:
+        if self._queue is not None:
             self._look()
+
+    @property
+    def _queue(self) -> deque[_Waiter] | None:
+        """The waiters whose turn is next; None where nobody waits."""
+        return self._again or self._fresh or None
 
     def _withdraw(self, waiter: _Waiter) -> None:
         """Take a cancelled call out; its turn, if it had come already, is the next one's."""
         if not waiter.turn.done() or waiter.turn.cancelled():
-            if waiter in self._queue:
-                self._queue.remove(waiter)
+            for queue in (self._again, self._fresh):
+                if waiter in queue:
+                    queue.remove(waiter)
         elif waiter.turn.exception() is None and (send := waiter.turn.result()) is not None:
             self.leave(send, sent=False)
 
@@ -108,21 +125,21 @@ class Gate:
             self._timer = None
         now_s = time.monotonic()
         wait_s = math.inf
-        while self._queue:
-            waiter = self._queue[0]
+        while (queue := self._queue) is not None:
+            waiter = queue[0]
             if not waiter.turn.done():
                 wait_s = self.pace.wait_s(now_s, waiter.tokens)
                 if wait_s > 0:
                     break
                 stop = waiter.stopping()
                 waiter.turn.set_result(None if stop else self.pace.begin(now_s, waiter.tokens))
-            self._queue.popleft()
-        if self._queue:
+            queue.popleft()
+        if self._queue is not None:
             self._timer = asyncio.get_running_loop().call_later(min(wait_s, LOOK_S), self._tick)
 
     def _tick(self) -> None:
         """End the waits that have become vain, then look."""
-        for waiter in self._queue:
+        for waiter in (*self._again, *self._fresh):
             if waiter.turn.done():
                 continue
             if waiter.stopping():

@@ -116,3 +116,27 @@ def test_requests_keep_to_the_rate() -> None:
 def test_tokens_keep_to_the_rate() -> None:
     """At 60,000 tokens a minute, beyond a burst of 250, another 300 take at least 0.25 s."""
     assert _through(Gate(Limits(50, tpm=60_000)), 6, tokens=100)[1] >= 0.25
+
+
+def test_a_call_that_is_made_again_goes_before_those_that_wait_for_their_first_turn() -> None:
+    """Of four that wait, the two that were made before come first, each pair in the order of its coming."""
+    turns: list[str] = []
+
+    async def one(gate: Gate, name: str, *, again: bool) -> None:
+        send = await gate.enter(1, again=again)
+        turns.append(name)
+        assert send is not None
+        gate.leave(send)
+
+    async def play() -> None:
+        gate = Gate(Limits(1))
+        first = await gate.enter(1)
+        names = {"a": False, "b": False, "c": True, "d": True}
+        waiting = [asyncio.create_task(one(gate, name, again=again)) for name, again in names.items()]
+        await asyncio.sleep(0)
+        assert first is not None
+        gate.leave(first)
+        await asyncio.gather(*waiting)
+
+    asyncio.run(play())
+    assert ["c", "d", "a", "b"] == turns
