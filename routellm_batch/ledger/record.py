@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 
-from routellm_batch.types import Route, Usage
+import orjson
 
-_ENCODE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+from routellm_batch.types import Route, Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +39,12 @@ class CallRecord:
 
     def to_json(self) -> str:
         """One line."""
-        fields = {name: getattr(self, name) for name in self.__slots__}  # asdict copies deeply, and is slow
-        use = self.usage
-        fields["usage"] = {name: getattr(use, name) for name in use.__slots__}
-        return _ENCODE(fields)
+        return orjson.dumps(self).decode("utf-8")
 
     @classmethod
     def from_json(cls, line: str) -> CallRecord:
         """Read one line."""
-        fields = json.loads(line)
+        fields = orjson.loads(line)
         return cls(**{**fields, "usage": Usage(**fields["usage"])})
 
     def after(self, earlier: CallRecord) -> CallRecord:

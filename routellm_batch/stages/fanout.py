@@ -26,8 +26,9 @@ from routellm_batch.stages.requests import Call
 from routellm_batch.types import ROUTES, Route, Verdict
 from routellm_batch.wallet import Wallet
 
-INTENT_ROWS = 64
-"""Rows to one intent, at least where so many wait; more where more are in flight."""
+INTENT_ROWS = 128
+"""Rows to one intent, at least where so many wait; more where more are in flight. Half as many would be twice the
+objects, and what a lost host leaves open, and presumed spent, is at most two intents' rows and the calls in flight."""
 MAX_INTENT_ROWS = 256
 LOOK_S = 0.25
 PROGRESS_S = 0.5

@@ -222,13 +222,21 @@ class FsStore:
 
     def _temporary(self, path: str, data: bytes) -> str:
         folder, _, name = f"{self._base}/{path}".rpartition("/")
-        os.makedirs(folder, exist_ok=True)  # noqa: PTH103 - paths here are strings
         temporary = f"{folder}/.{name}.{secrets.token_hex(6)}"
-        with open(temporary, "xb") as file:  # noqa: PTH123 - paths here are strings
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            _write_whole(temporary, data)
+        except FileNotFoundError:  # asked first for each object, it would cost as much as the rest
+            os.makedirs(folder, exist_ok=True)  # noqa: PTH103 - paths here are strings
+            _write_whole(temporary, data)
         return temporary
+
+
+def _write_whole(path: str, data: bytes) -> None:
+    """Put a new file on the disk itself."""
+    with open(path, "xb") as file:  # noqa: PTH123 - paths here are strings
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _reopen(root: str, single_writer: bool) -> FsStore:  # noqa: FBT001 - as pickle calls it
