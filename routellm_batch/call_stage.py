@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field, replace
 
 from routellm_batch.dispatch import POLL_S, WINDOW, error_of
 from routellm_batch.errors import (
     ConfigError,
     DataError,
+    FencedError,
     InterruptedRunError,
-    SchedulerLostError,
     WorkerLostError,
 )
 from routellm_batch.events import Sink
@@ -28,6 +28,8 @@ from routellm_batch.stages.tally import Tally, tallies
 from routellm_batch.types import ROUTES, Done, Shard
 
 MOST_TOLD = 3
+MOST_FENCED = 4
+"""A shard that its task lost to a copy more often than this, copies of it may be losing for ever."""
 LEARNING_PARTS = 8
 """While a route's costs are not known yet, a task is given at most this part of what is left."""
 
@@ -46,8 +48,6 @@ class CallStage:
     runner: Runner
     halt: Halt
     retry_failed: bool = False
-    clean: bool = True
-    """The start before this one, if any, left no runner behind."""
     sink: Sink = lambda _event: None
     sharing: Sharing = field(default_factory=Sharing)
     """Hears what this start's processes call."""
@@ -63,6 +63,10 @@ class CallStage:
     _finish: list[CallTask] = field(default_factory=list)
     """Shards to be written once all calls are done."""
     _running: dict[int, CallTask] = field(default_factory=dict)
+    _turns: Counter[int] = field(default_factory=Counter)
+    """Shard → tasks handed out for it."""
+    _fenced: Counter[int] = field(default_factory=Counter)
+    """Shard → tasks that lost it to a copy of themselves."""
     _spent: dict[int, int] = field(default_factory=dict)
     """Shard → settled and presumed, in nano-dollars, as its ledger last said."""
     _unfunded: bool = False
@@ -95,8 +99,9 @@ class CallStage:
             self._loop(finishing=True)
 
     def _load(self) -> None:
-        if self.plan.cap_nano is not None and not self.clean:
+        if self.plan.cap_nano is not None and self.halt.loose:
             self._seal()
+            self.halt.loose = False
         known = {tally.shard: tally for tally in tallies(self.job.run, begun=self.plan.cap_nano is not None)}
         revision = 1 + max((tally.revision or 0 for tally in known.values()), default=0)
         copies = set(self.plan.copy_shards)
@@ -204,7 +209,8 @@ class CallStage:
             if self._alone != task.shard.index and self._governor.learning:
                 grant = min(grant, left // LEARNING_PARTS)  # what it teaches is wanted early
             task = replace(task, grant_nano=grant, known_nano=known)
-        task = replace(task, job=self.job)
+        task = replace(task, job=self.job, turn=self._turns[task.shard.index])
+        self._turns[task.shard.index] += 1
         self._running[task.shard.index] = task
         self.runner.submit(call_shard, task)
 
@@ -213,7 +219,7 @@ class CallStage:
         last = self._running.pop(task.shard.index)
         alone, self._alone = self._alone == task.shard.index, None if not self._running else self._alone
         if done.error is not None:
-            self._fail(last.shard, error_of(done))
+            self._fail(last, error_of(done))
             return
         receipt: CallReceipt = done.receipt
         self._spent[receipt.shard] = receipt.total_nano
@@ -237,26 +243,35 @@ class CallStage:
             else:
                 self._again.append(task)
 
-    def _fail(self, shard: Shard, error: BaseException | None) -> None:
+    def _fail(self, task: CallTask, error: BaseException | None) -> None:
         """Take a task's error: one shard's trouble is told at the end, any other stops the run."""
+        shard = task.shard
         if isinstance(error, (WorkerLostError, DataError)):
             self._recount(shard)
             rows = f"rows {shard.start} to {shard.start + shard.rows - 1} of {self.job.run.files[shard.file].uri}"
             self._given_up.append(f"{rows} can't be worked on: {error}")
+        elif isinstance(error, FencedError):
+            self._recount(shard)
+            self._fenced[shard.index] += 1
+            if self._fenced[shard.index] > MOST_FENCED:
+                self.halt.stop("interrupted", str(error))
+            self._waiting.append(replace(task, again=True))
         elif isinstance(error, InterruptedRunError):
-            self.halt.loose = self.halt.loose or isinstance(error, SchedulerLostError)
+            self.halt.loose = True
             self.halt.stop("interrupted", str(error))
         else:
+            self.halt.loose = True
             self._error = self._error or error
 
     def _recount(self, shard: Shard) -> None:
-        """Shut a lost task out of its shard and count what it has spent, before its grant goes to others."""
-        if self.plan.cap_nano is None:
-            return
-        ledger = ShardLedger(self.job.run.store, shard.name, epoch=self.job.epoch)
+        """Shut a lost task and its copies out of its shard and count what they spent, before its grant goes to others."""
+        turn = self._turns[shard.index]
+        ledger = ShardLedger(self.job.run.store, shard.name, epoch=self.job.epoch, turn=turn)
         try:
             ledger.seal()
             self._spent[shard.index] = ledger.load(sure=True).spent_nano
+            if ledger.deposed():
+                self.halt.stop("interrupted", str(FencedError()))
         except OSError as error:  # nothing more may be granted, as nobody knows what is left
             self.halt.loose = True
             self.halt.stop("interrupted", f"storage failed ({type(error).__name__})")

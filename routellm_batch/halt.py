@@ -34,7 +34,7 @@ class Halt:
     reason: str | None = None
     """In words, or the error kind that stopped the calls."""
     loose: bool = False
-    """Tasks of this start may still run, out of its sight."""
+    """Tasks of this start, or of an earlier one, may still run out of its sight."""
 
     def stop(self, state: Literal["budget", "errors", "interrupted"], reason: str) -> None:
         """Stop the run; the first reason stands."""

@@ -126,9 +126,7 @@ def _run(
             names = (start.token, start.epoch, lease_s())
             job = CallJob(config, run, plan.cut, urls, runner.workers, calls, *names)
             job = replace(job, ranker=plan.ranker, prices=plan.run_prices, pilot=made.pilot)
-            stage = CallStage(
-                job, plan, runner, halt, retry_failed, clean=start.clean, sink=sink, sharing=sharing
-            )
+            stage = CallStage(job, plan, runner, halt, retry_failed, sink=sink, sharing=sharing)
             _call(stage, sink)
         state, reason = halt.state, stop_words(halt.reason, config)  # whatever is heard from here on
     outputs = write_run_outputs(config, run, plan, state, reason, time.monotonic() - begun)

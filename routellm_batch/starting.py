@@ -27,8 +27,6 @@ class Start:
 
     token: str
     epoch: int
-    clean: bool
-    """The start before it, if any, left no runner behind."""
 
 
 @contextmanager
@@ -42,9 +40,10 @@ def driving(run: Run, sink: Sink, halt: Halt) -> Iterator[Start]:
     """
     token, lease = secrets.token_hex(6), lease_s()
     number, clean = epoch.take(run.store, token, lease, time.sleep, lambda text: sink(Notice(text)))
+    halt.loose = not clean  # until they are shut out
     with epoch.holding(run.store, token, number, lease, lambda: halt.stop("interrupted", TAKEN_OVER)):
         try:
-            yield Start(token, number, clean)
+            yield Start(token, number)
             if not halt.loose:
                 epoch.end(run.store, number)
         except OSError as error:

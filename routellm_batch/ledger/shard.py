@@ -22,13 +22,15 @@ _RESULTS = re.compile(r"/([0-9a-f]{16})\.r(\d{6})\.jsonl$")
 class ShardLedger:
     """Reads a shard's ledger and, once it has claimed the shard, writes to it as its runner."""
 
-    def __init__(self, store: Store, shard: str, *, epoch: int = 0) -> None:
+    def __init__(self, store: Store, shard: str, *, epoch: int = 0, turn: int = 0) -> None:
         self.shard = shard
         self.runner = secrets.token_hex(8)
         self._store = store
         self._folder = f"call/{shard}"
         self._epoch = epoch
+        self._turn = turn
         self._known = 0
+        self._claimed = False
         self._next = 0
         self._results = 0
         self._beats = 0
@@ -69,19 +71,32 @@ class ShardLedger:
         """Begin to write; whoever wrote before is shut out from here on. Returns all that is there.
 
         Raises:
-            FencedError: another start of the run has taken over.
+            FencedError: another start of the run has taken over, or this task's turn is over.
 
         """
-        self._append(Entry("claim", self.runner, self._epoch, myself()))
+        if self.deposed():  # looked at once more below; but who comes late need not shut anybody out
+            raise FencedError
+        self._append(Entry("claim", self.runner, self._epoch, self._turn, myself()))
+        self._claimed = True
         state = self.load(sure=True)
         # In this order: the claim is there for whoever takes over to see, or the new epoch is for us to see.
-        if state.epoch > self._epoch or self.deposed():
+        if state.turn > (self._epoch, self._turn) or self.deposed():
             raise FencedError
         return state
 
     def seal(self) -> None:
-        """Shut out every runner of an earlier start, before money is given to another."""
-        self._append(Entry("seal", self.runner, self._epoch))
+        """Shut out every runner of an earlier start or turn, before money is given to another."""
+        self._append(Entry("seal", self.runner, self._epoch, self._turn))
+
+    def finish(self) -> None:
+        """Say that this runner, if it is one, calls no more, and no copy of its task may: what is left is given back.
+
+        Raises:
+            FencedError: another runner has claimed the shard, and may be spending it.
+
+        """
+        if self._claimed:
+            self._write_next(Entry("seal", self.runner, self._epoch, self._turn + 1))
 
     def deposed(self) -> bool:
         """Say whether another start of the run has taken over."""
@@ -94,11 +109,7 @@ class ShardLedger:
             FencedError: another runner has claimed the shard.
 
         """
-        if not self._store.create(
-            self._entry(self._next), Entry("intent", self.runner, route=route, rows=rows).to_json()
-        ):
-            raise FencedError
-        self._next += 1
+        self._write_next(Entry("intent", self.runner, route=route, rows=rows))
 
     def write_results(self, lines: Iterable[str]) -> None:
         """Persist records, each a line of ``CallRecord.to_json``, in one object."""
@@ -136,6 +147,11 @@ class ShardLedger:
         """Return how many objects a runner has written beside the log: more and more, while it lives."""
         prefix = f"{self._folder}/{runner}."
         return sum(found.path.startswith(prefix) for found in self._store.list(self._folder))
+
+    def _write_next(self, entry: Entry) -> None:
+        if not self._store.create(self._entry(self._next), entry.to_json()):
+            raise FencedError
+        self._next += 1
 
     def _append(self, entry: Entry) -> None:
         data = entry.to_json()

@@ -20,10 +20,12 @@ class Entry:
     """One entry of a shard's log. Entries are numbered without a gap, and nobody writes one unread."""
 
     kind: Literal["claim", "seal", "intent"]
-    """claim: a runner begins; seal: a new driver shuts earlier runners out; intent: rows are about to be sent."""
+    """claim: a runner begins; seal: earlier ones are shut out; intent: rows are about to be sent."""
     runner: str
     epoch: int = 0
     """Of claims and seals: the start of the run that the writer belongs to."""
+    turn: int = 0
+    """Of claims: which of that start's tasks for this shard the runner is of; of seals: the first that may claim."""
     who: Mapping[str, Any] = field(default_factory=dict)
     """Of claims: the writing process."""
     route: Route = "weak"
@@ -36,7 +38,7 @@ class Entry:
         if self.kind == "intent":
             fields |= {"route": self.route, "rows": list(self.rows)}
         else:
-            fields |= {"epoch": self.epoch, "who": dict(self.who)}
+            fields |= {"epoch": self.epoch, "turn": self.turn, "who": dict(self.who)}
         return json.dumps(fields, separators=(",", ":")).encode()
 
     @classmethod
@@ -59,8 +61,8 @@ class LedgerState:
     """Runners that have such intents → their claim."""
     entries: int = 0
     """Entries of the log so far."""
-    epoch: int = 0
-    """The highest that a claim or a seal names."""
+    turn: tuple[int, int] = (0, 0)
+    """The highest (epoch, turn) that a claim or a seal names; whoever is of a lower one is shut out."""
 
     @property
     def spent_nano(self) -> int:
@@ -93,7 +95,7 @@ def fold(log: Sequence[Entry], results: Mapping[str, Sequence[CallRecord]]) -> L
         orphans=_sums(worst for sends in left.values() for worst in sends),
         open_runners={runner: claims[runner] for runner in dict.fromkeys(runner for runner, _ in left)},
         entries=len(log),
-        epoch=max((entry.epoch for entry in log), default=0),
+        turn=max(((entry.epoch, entry.turn) for entry in log), default=(0, 0)),
     )
 
 

@@ -33,7 +33,8 @@ class LedgerWriter:
         self._local = LocalLog(folder, ledger.shard, ledger.runner)
         self._lease_s = lease_s
         self._lines: list[str] = []
-        self._heard_s = time.monotonic()
+        self._alone_s = time.monotonic()
+        """When it last began to look whether anybody had claimed, and found nobody."""
         self._full = asyncio.Event()
         self._log_order = asyncio.Lock()
         self._ending = False
@@ -43,15 +44,14 @@ class LedgerWriter:
         active.add(ledger.runner)
 
     def silent(self) -> bool:
-        """Say whether this runner was silent so long that it may soon be taken for dead: nothing may be sent then."""
-        return self._silent_s() > self._lease_s * 2 / 3
+        """Say whether this runner may have been passed over, or soon be: nothing may be sent then."""
+        return self._unsure_s() > self._lease_s * 2 / 3
 
     async def intend(
         self, route: Route, rows: Sequence[tuple[int, int]], stopping: Callable[[], bool]
     ) -> None:
         """Put an intent on storage; afterwards the rows may be sent, unless ``error`` is set."""
-        async with self._log_order:
-            await self._write(stopping, self._ledger.write_intent, route, rows)
+        await self._look(stopping, self._ledger.write_intent, route, rows)
 
     def sending(self, row: int) -> None:
         """Take note that a row is sent now.
@@ -81,9 +81,8 @@ class LedgerWriter:
             lines, self._lines = self._lines, []
             if lines and not await self._write(stopping, self._ledger.write_results, lines):
                 self._unstored = True
-            if self.error is None and not self._ending and self._silent_s() >= self._lease_s / 3:
-                async with self._log_order:
-                    await self._write(stopping, self._ledger.beat)
+            if self.error is None and not self._ending and self._unsure_s() >= self._lease_s / 3:
+                await self._look(stopping, self._ledger.beat)
 
     def finish(self) -> None:
         """Let ``run`` store the rest and return; it is never cancelled, as a write under way must end."""
@@ -99,8 +98,8 @@ class LedgerWriter:
                 self._ledger.end()
         self._local.close(remove=stored)
 
-    def _silent_s(self) -> float:
-        return time.monotonic() - self._heard_s
+    def _unsure_s(self) -> float:
+        return time.monotonic() - self._alone_s
 
     def _note(self, payload: bytes) -> None:
         try:
@@ -109,6 +108,13 @@ class LedgerWriter:
             problem = f"the local log can't be written ({type(error).__name__})"
             self.error = self.error or StoreError(f"{problem}; point {FOLDER_VARIABLE} at a folder with room")
             raise
+
+    async def _look(self, stopping: Callable[[], bool], write: Callable[..., Any], *args: Any) -> None:
+        """Write what a runner can't that was shut out. Results are no such thing, and a write may be heard of late."""
+        async with self._log_order:
+            begun = time.monotonic()
+            if await self._write(stopping, write, *args):
+                self._alone_s = begun
 
     async def _write(self, stopping: Callable[[], bool], write: Callable[..., Any], *args: Any) -> bool:
         """Write, trying again for as long as storage may come back; False if it was not written."""
@@ -125,7 +131,6 @@ class LedgerWriter:
             except BaseException as error:  # noqa: BLE001 - whatever it is, nothing more may be sent
                 problem = error
             else:
-                self._heard_s = time.monotonic()
                 return True
             self.error = self.error or problem
             return False

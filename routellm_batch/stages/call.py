@@ -67,6 +67,8 @@ class CallTask:
     mode: Literal["call", "finish"] = "call"
     grant_nano: int | None = None
     """What this task may spend; None without a cap."""
+    turn: int = 0
+    """Number of this task among those that its start has handed out for the shard; a copy of it has the same."""
     known_nano: int = 0
     """What the grant's giver knew of this shard's spending; whatever the ledger holds beyond it comes off the grant."""
     has_copies: bool = False
@@ -113,6 +115,7 @@ def call_shard(task: CallTask) -> CallReceipt:
     Raises:
         DataError: the input changed or was damaged since it was scored.
         ConfigError: a key reference stands for nothing on this worker.
+        FencedError: another start of the run, or a copy of this task, has taken the shard over.
 
     """
     shard = _open(task)
@@ -130,6 +133,7 @@ def call_shard(task: CallTask) -> CallReceipt:
         for row, record in made.items():
             records[row] = record.after(records[row]) if row in records else record
         unsent = sum(call.row not in made or made[call.row].status == "unsent" for call in calls)
+    shard.ledger.finish()
     waits = any(owner != task.shard.index for owner, _ in shard.copies.values())
     # A process that stopped calling for errors leaves its shards open: their failures may be mended by a resume.
     committed = task.mode == "finish" or (unsent == 0 and not waits and stop is None)
@@ -149,7 +153,7 @@ def _open(task: CallTask) -> _Open:
     if task.has_copies:
         rows = from_parquet(job.run.store.read(copies_path(job.copies_cut or job.cut, shard))).to_pylist()
         copies = {row["row"]: (row["owner_shard"], row["owner_row"]) for row in rows}
-    ledger = ShardLedger(job.run.store, shard.name, epoch=job.epoch)
+    ledger = ShardLedger(job.run.store, shard.name, epoch=job.epoch, turn=task.turn)
     return _Open(scores, ["strong" if s else "weak" for s in strong], copies, ledger, ledger.load())
 
 
@@ -275,9 +279,8 @@ def _owner(task: CallTask, shard: _Open, row: int, records: Mapping[int, CallRec
     index, owner_row = shard.copies[row]
     if index == task.shard.index:
         return records.get(owner_row)
-    return _other_ledger(task.job.run.uri, task.job.run.shards[index].name, task.job.token).records.get(
-        owner_row
-    )
+    run = task.job.run
+    return _other_ledger(run.uri, run.shards[index].name, task.job.token).records.get(owner_row)
 
 
 @lru_cache(maxsize=16)

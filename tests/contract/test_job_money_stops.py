@@ -137,7 +137,7 @@ def test_a_runner_at_work_on_a_committed_shard_is_shut_out_before_money_is_grant
     with stub_server(answering(status=400)) as stub:
         config = job_config(tmp_path, strong=stub.base_url, weak=stub.base_url, **plain)
         first = run_job(config)
-        zombie = ShardLedger(first.run.store, "000003", epoch=1)
+        zombie = ShardLedger(first.run.store, "000003", epoch=1, turn=1)  # of its next task
         zombie.claim()
         (tmp_path / "root/runs/job/epoch/000001.end").unlink()  # it did not end: it was killed
         stub.script = script
@@ -155,6 +155,27 @@ def test_a_start_whose_tasks_may_run_on_has_not_ended(
         patched = job_config(tmp_path, strong=stub.base_url, weak=stub.base_url)
         result = run_job(patched)
     assert (75, clean) == (result.exit_code, "epoch/000001.end" in result.objects())
+
+
+@pytest.mark.parametrize("cap", [None, Decimal(1)])
+def test_a_task_that_lost_its_shard_to_a_copy_is_handed_out_again(
+    tmp_path: Path, cap: Decimal | None
+) -> None:
+    """A shard that a copy of its task took over and left is finished by this very start, and paid for once."""
+    write_prompts(tmp_path / "in.parquet", prompts(16))
+    real, lost = call.call_shard, []
+
+    def losing(task: call.CallTask) -> call.CallReceipt:
+        receipt = real(task)
+        if task.shard.index not in lost:
+            lost.append(task.shard.index)
+            raise FencedError
+        return receipt
+
+    with stub_server() as stub, patch("routellm_batch.call_stage.call_shard", losing):
+        config = job_config(tmp_path, strong=stub.base_url, weak=stub.base_url, budget__hard_cap_usd=cap)
+        result = run_job(config)
+    assert (0, 16, 16, [0, 1]) == (result.exit_code, len(result.rows), len(stub.calls), sorted(lost))
 
 
 def test_a_key_that_is_missing_on_one_worker_is_told_with_what_was_spent(tmp_path: Path) -> None:

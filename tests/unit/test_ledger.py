@@ -128,7 +128,7 @@ def test_a_runner_of_an_earlier_start_can_not_claim(store: FsStore) -> None:
     for epoch in (1, 5):
         with pytest.raises(FencedError):
             claimed(store, epoch)
-    assert 6 == claimed(store, 6).load().epoch
+    assert (6, 0) == claimed(store, 6).load().turn
 
 
 def test_a_seal_stops_a_runner_at_work(store: FsStore) -> None:
@@ -148,6 +148,34 @@ def test_who_reads_on_is_shut_out_all_the_same(store: FsStore, kind: str) -> Non
     assert 2 == ledger.load(sure=True).entries
     with pytest.raises(FencedError):
         ledger.write_intent("weak", [(0, 70)])
+
+
+def test_no_copy_of_a_finished_task_can_claim(store: FsStore) -> None:
+    """Once a runner has ended its task's turn, a late copy of the task is shut out, and the next task is not."""
+    first = ShardLedger(store, "000000", epoch=1, turn=0)
+    first.claim()
+    first.finish()
+    with pytest.raises(FencedError):
+        ShardLedger(store, "000000", epoch=1, turn=0).claim()
+    assert (1, 1) == ShardLedger(store, "000000", epoch=1, turn=1).claim().turn
+    assert (2, 0) == ShardLedger(store, "000000", epoch=2, turn=0).claim().turn
+
+
+def test_a_task_does_not_end_beside_a_copy_of_it(store: FsStore) -> None:
+    """A runner that lost the shard to a copy of its task can't end the turn, as the copy may be spending its grant."""
+    first, copy = (ShardLedger(store, "000000", epoch=1, turn=0) for _ in range(2))
+    first.claim()
+    copy.claim()
+    with pytest.raises(FencedError):
+        first.finish()
+    copy.write_intent("weak", [(0, 70)])
+    copy.finish()
+
+
+def test_who_never_claimed_ends_nothing(store: FsStore) -> None:
+    """A task that had nothing to call writes nothing to the log."""
+    ShardLedger(store, "000000", epoch=1).finish()
+    assert [] == list(store.list("call"))
 
 
 def test_a_stale_listing_hides_nothing_that_was_paid(store: FsStore) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -10,17 +11,20 @@ import uuid
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from routellm_batch.errors import BusyRunError, StoreError
 from routellm_batch.ledger import epoch
+from routellm_batch.ledger import writer as writer_module
 from routellm_batch.ledger.liveness import is_dead, is_running, myself
 from routellm_batch.ledger.local import LocalLog, abandoned, frames, left_here, local_folder
 from routellm_batch.ledger.record import CallRecord
 from routellm_batch.ledger.shard import ShardLedger
 from routellm_batch.ledger.state import LedgerState
 from routellm_batch.ledger.succession import active, adopt, sent_line, wait_for_predecessors
+from routellm_batch.ledger.writer import LedgerWriter
 from routellm_batch.storage.store import FsStore
 
 ELSEWHERE = {"host": "another machine", "name": "node-7", "pid": 4, "started": 1.0}
@@ -321,6 +325,31 @@ def test_what_a_runner_wrote_before_it_died_is_seen(store: FsStore, monkeypatch:
     monkeypatch.setattr("routellm_batch.ledger.succession.is_dead", look)
     state, _ = succeed(store, Clock())
     assert ({}, 5) == (state.orphans, state.spent_nano)
+
+
+@pytest.mark.parametrize("claimed", [False, True])
+def test_results_that_are_stored_do_not_make_a_silent_runner_sure(
+    store: FsStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, claimed: bool
+) -> None:
+    """After two thirds of a lease a runner sends nothing until it has looked whether anybody had claimed."""
+    clock = Clock()
+    monkeypatch.setattr(writer_module, "time", SimpleNamespace(monotonic=clock.now))
+    ledger = ShardLedger(store, "000000")
+    ledger.claim()
+    if claimed:
+        ShardLedger(store, "000000").claim()
+
+    async def play() -> list[bool]:
+        writer = LedgerWriter(ledger, tmp_path, lease_s=30)
+        clock.now_s = 21.0
+        await writer._write(lambda: False, ledger.write_results, ["{}"])
+        told = [writer.silent()]
+        await writer.intend("weak", [(0, 70)], lambda: False)
+        writer.finish()
+        writer.close()
+        return [*told, writer.silent()]
+
+    assert [True, claimed] == asyncio.run(play())
 
 
 def held(store: FsStore, who: object, *, ended: bool = False) -> None:
