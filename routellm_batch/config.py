@@ -205,6 +205,21 @@ class Config(Model):
                 raise ValueError(message)
         return self
 
+    @model_validator(mode="after")
+    def _pilot_where_needed(self) -> Config:
+        """What only a pilot can tell is refused here, before anything is scored or begun."""
+        by_dollar = self.budget.order == "gain_per_dollar"
+        if self.pilot is None and (self.budget.recover is not None or by_dollar):
+            key, other = (
+                ("order=gain_per_dollar", "order=score") if by_dollar else ("recover", "strong_share or usd")
+            )
+            message = (
+                f"budget.{key} needs a pilot that measures what the strong model gains: "
+                f"add pilot: {{rows: 500, usd: …, grader: {{…}}}}, or give {other} instead"
+            )
+            raise ValueError(message)
+        return self
+
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """Read a YAML file, apply ``key.path=value`` overrides and check the whole.

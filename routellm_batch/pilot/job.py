@@ -45,7 +45,7 @@ def pilot_job(config: Config, sink: Sink) -> RunResult:
     """
     if config.pilot is None:
         raise ConfigError("pilot", "is missing: say how many rows, what they may cost and who grades them")
-    result, made = pipeline.prepare_job(config, sink, prepare=Pilots(makes=True))
+    result, made = pipeline.prepare_job(config, sink, prepare=Pilots(makes=True, plans=False))
     if made is None or made.pilot is None:
         return result
     return replace(result, outputs=replace(result.outputs, lines=closing_lines(made.pilot)))

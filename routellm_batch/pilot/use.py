@@ -15,6 +15,7 @@ from routellm_batch.pilot.place import newest_fresh, pilot_uri
 from routellm_batch.pilot_facts import PilotFacts, load_pilot_facts
 from routellm_batch.pipeline import Prepared
 from routellm_batch.protocols import Runner
+from routellm_batch.stages.outlook import refuse_unmeasured
 from routellm_batch.storage.pilots import PINNED, read_success
 from routellm_batch.storage.run import Run, to_json
 from routellm_batch.storage.store import FsStore
@@ -26,12 +27,15 @@ class Pilots:
 
     makes: bool
     """Whether a pilot that is missing is made, which costs money."""
+    plans: bool = True
+    """Whether a plan follows, so that the pilot must be able to tell what the budget asks for."""
 
     def __call__(self, config: Config, run: Run, runner: Runner, sink: Sink, halt: Halt) -> Prepared | None:
         """Return the job as its pilot changes it, or None where ``halt`` says why not.
 
         Raises:
             ConfigError: there is no pilot, and none may be made.
+            BudgetError: the pilot can't tell what the budget asks for; nothing is scored then.
             InputError: as ``make_pilot``.
 
         """
@@ -45,17 +49,19 @@ class Pilots:
             success = make_pilot(place, runner, sink, halt)
         if success is None:
             return None
-        return _prepared(config, uri, success)
+        made = _prepared(config, uri, success)
+        if self.plans:
+            refuse_unmeasured(config.budget, made.facts)
+        return made
 
     def _pin(self, config: Config, run: Run) -> dict[str, Any]:
         """Decide on a pilot, once for all starts of the run."""
         fresh = newest_fresh(config, _today(config))
         if fresh is None and not self.makes:
             usd = config.pilot.usd if config.pilot else 0
-            problem = (
-                f"this job has no pilot yet; make it first with 'routellm-batch pilot CONFIG' (costs at most ${usd}), or "
-                "plan without one: pilot=null"
-            )
+            problem = f"this job has no pilot yet; make it first with 'routellm-batch pilot CONFIG' (costs at most ${usd})"
+            if config.budget.recover is None and config.budget.order != "gain_per_dollar":
+                problem += ", or plan without one: pilot=null"
             raise ConfigError("pilot", problem)
         pinned = {"uri": fresh or pilot_uri(config, run.id), "here": fresh is None}
         run.store.create(PINNED, to_json(pinned))

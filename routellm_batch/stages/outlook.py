@@ -25,6 +25,24 @@ SAMPLE_ROWS = 65_536
 CONFIDENCE = Decimal("0.9")
 
 
+def refuse_unmeasured(budget: BudgetConfig, pilot: PilotFacts | None) -> None:
+    """Refuse a budget that needs what there is not: a pilot's calibration, or its token counts.
+
+    Raises:
+        BudgetError: saying what to do.
+
+    """
+    if pilot is None and budget.recover is not None:
+        message = (
+            "budget.recover needs a pilot with enough labels to measure the gain on; raise pilot.rows, mend what leaves "
+            "its rows without a grade, or give strong_share or usd"
+        )
+        raise BudgetError(message)
+    if budget.order == "gain_per_dollar" and (pilot is None or pilot.lengths is None):
+        message = "budget.order=gain_per_dollar needs a pilot whose answers' tokens were counted; or use order=score"
+        raise BudgetError(message)
+
+
 def look_ahead(config: Config, gathered: Gathered, pilot: PilotFacts | None) -> Foresight | None:
     """Return the pilot as seen from this job; None without one.
 
@@ -33,14 +51,7 @@ def look_ahead(config: Config, gathered: Gathered, pilot: PilotFacts | None) -> 
 
     """
     budget = config.budget
-    if pilot is None and budget.recover is not None:
-        raise BudgetError(
-            "budget.recover needs a pilot to measure gain on; make one, or give strong_share or usd"
-        )
-    counted = pilot is not None and pilot.lengths is not None
-    if budget.order == "gain_per_dollar" and not counted:
-        message = "budget.order=gain_per_dollar needs a pilot whose answers' tokens were counted; or use order=score"
-        raise BudgetError(message)
+    refuse_unmeasured(budget, pilot)
     if pilot is None:
         return None
     ends = {
@@ -48,7 +59,7 @@ def look_ahead(config: Config, gathered: Gathered, pilot: PilotFacts | None) -> 
         for route in ROUTES
         for end in [getattr(config.endpoints, route)]
     }
-    order, scores = _order(budget, counted=counted), sample_scores(gathered)
+    order, scores = _order(budget, counted=pilot.lengths is not None), sample_scores(gathered)
     prove = budget.order == "auto"
     return foresee(pilot.calibration, pilot.lengths, ends, order, scores, prove=prove)
 

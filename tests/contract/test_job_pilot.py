@@ -212,6 +212,27 @@ def test_too_few_labels_leave_the_router_as_it_was(tmp_path: Path) -> None:
     assert any("at least 20 are needed" in text for text in done.notices)
 
 
+@pytest.mark.parametrize(
+    ("budget", "words"),
+    [
+        ({"recover": "0.9"}, r"budget.recover needs a pilot with enough labels"),
+        ({"usd": 1, "order": "gain_per_dollar"}, r"needs a pilot whose answers' tokens were counted"),
+    ],
+)
+def test_a_budget_that_the_pilot_cannot_tell_is_refused_before_scoring(
+    tmp_path: Path, budget: dict[str, Any], words: str
+) -> None:
+    """With too few labels the pilot itself ends well; its run is refused before a row is scored or called."""
+    settings = config(tmp_path, pilot__rows=16, budget=budget)
+    assert 0 == finished(pilot_job, settings).exit_code
+    before = len(bills(tmp_path))
+    for verb in (plan_job, run_job):
+        with pytest.raises(BudgetError, match=words):
+            finished(verb, settings)
+    run_folder = tmp_path / "root" / "runs" / "job"
+    assert (before, False) == (len(bills(tmp_path)), (run_folder / "score").exists())
+
+
 def test_a_pilot_larger_than_the_data_is_refused(tmp_path: Path) -> None:
     """The error says how many distinct prompts there are; nothing is called."""
     with pytest.raises(

@@ -12,12 +12,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.jobs import Finished, comparable, job_config, plan_job, prompts, run_job, write_prompts
+from helpers import jobs
+from helpers.jobs import Finished, comparable, plan_job, prompts, run_job, write_prompts
 from helpers.labelled import facts
 from helpers.models import bills, two_models
 from helpers.stub import Answer, answering, interrupting, stub_server
 
 from routellm_batch import pipeline
+from routellm_batch.config import Config
 from routellm_batch.errors import BudgetError, ConfigError
 from routellm_batch.pilot_facts import PilotFacts
 from routellm_batch.pricing import nano_to_usd
@@ -34,6 +36,12 @@ GENTLE = facts(200, slope=0.05, best=0.5, longest=40)
 """Its gain hardly rises with the score, so that what a row costs decides."""
 
 Use = Callable[[PilotFacts], None]
+
+
+def job_config(folder: Path, **settings: Any) -> Config:
+    """Return a job that has a pilot; ``use`` says what that is."""
+    grader = {"kind": "exact", "reference": "prompt"}
+    return jobs.job_config(folder, pilot={"usd": 1, "grader": grader}, **settings)
 
 
 @pytest.fixture
@@ -174,11 +182,9 @@ def test_recover_takes_the_cheapest_share_that_holds(tmp_path: Path, use: Use) -
 
 
 def test_recover_that_nothing_holds_spends_nothing(tmp_path: Path, use: Use) -> None:
-    """Without a certain gap, and without a pilot, the run ends before any call and says why."""
+    """Without a certain gap the run ends before any call and says why."""
     write_prompts(tmp_path / "in.parquet", prompts(ROWS))
     config = job_config(tmp_path, budget={"recover": Decimal("0.9")})
-    with pytest.raises(BudgetError, match="needs a pilot"):
-        plan_job(config)
     use(PilotFacts(_flipped(PILOT), PILOT.lengths, PILOT.uri))
     with pytest.raises(BudgetError, match=r"can't be held with confidence 0.9: .* no cut can hold any part"):
         plan_job(config)

@@ -488,6 +488,7 @@ def test_an_unknown_protocol(tmp_path: Path, stub: Stub) -> None:
     [
         ({}, ["budget.usd=1"], 2, "exactly one of strong_share, usd and recover"),
         ({}, ["budget.strong_share=1.5"], 2, "budget.strong_share"),
+        ({}, ["budget.strong_share=null", "budget.recover=0.9"], 2, "add pilot: {rows: 500"),
         ({}, ["input.uri=no.parquet"], 2, "no.parquet"),
         ({}, ["endpoints.strong.api_key=sk-canary-0123456789"], 2, "a literal key is refused"),
         ({}, [], 5, "can't be reached"),
@@ -503,7 +504,7 @@ def test_exit_codes_of_the_command(
     code: int,
     words: str,
 ) -> None:
-    """The command says one line on stderr, never a traceback or a key, and exits with the code of the contract."""
+    """One line on stderr, never a traceback or a key, and the exit code of the contract; what is refused leaves no run."""
     from routellm_batch.cli import main
 
     write_prompts(tmp_path / "in.parquet", prompts(3))
@@ -519,6 +520,7 @@ def test_exit_codes_of_the_command(
     text = capsys.readouterr().err
     assert (code, True) == (caught.value.code, words in text)
     assert [False, False] == ["Traceback" in text, "canary" in text]
+    assert (code == 2) == (not (tmp_path / "root").exists())
 
 
 def test_a_config_without_a_file_is_checked_alike(tmp_path: Path) -> None:

@@ -95,6 +95,11 @@ def _write(folder: Path, tree: Any) -> Path:
         ({"budget__confidence": Decimal("0.9")}, "budget: confidence is that of recover, which is not given"),
         ({"budget__order": "gain_per_dollar"}, "budget: strong_share sends the rows with the highest scores"),
         ({"budget__order": "cost"}, "budget.order: "),
+        ({"budget": {"recover": 0.9}}, "budget.recover needs a pilot that measures"),
+        (
+            {"budget": {"usd": 5, "order": "gain_per_dollar"}},
+            "budget.order=gain_per_dollar needs a pilot that measures",
+        ),
         ({"budget__strong_share": Decimal("1.01")}, "budget.strong_share: "),
         ({"budget__strong_share": Decimal("-0.01")}, "budget.strong_share: "),
         ({"budget__strong_share": "26%"}, "budget.strong_share: "),
