@@ -19,7 +19,7 @@ from routellm_batch.reporting.plan_html import plan_facts, render_plan
 from routellm_batch.reporting.plan_table import frontier_table
 from routellm_batch.reporting.text import count, public_uri, rows, usd
 from routellm_batch.reporting.views import PilotView
-from routellm_batch.reporting.wording import closing_lines
+from routellm_batch.reporting.wording import closing_lines, ranked_by
 from routellm_batch.stages.degrade import load_degrades
 from routellm_batch.stages.planned import Plan, empty_plan
 from routellm_batch.stages.tally import tallies
@@ -104,8 +104,9 @@ def write_plan_outputs(config: Config, run: Run, plan: Plan, pilot: PilotFacts |
     run.store.replace(FRONTIER, to_parquet(frontier_table(plan)))
     paid = embedding_use(run)
     called = f"No model was called; embeddings cost {usd(paid.spent_nano)}" if paid else "Nothing was called"
+    strong = f"{count(plan.strong)} of {rows(plan.valid)} strong, the highest by {ranked_by(plan)}"
     lines = [
-        f"{count(plan.strong)} of {rows(plan.valid)} strong, expected to cost {usd(plan.planned_nano)}. {called}.",
+        f"{strong}, expected to cost {usd(plan.planned_nano)}. {called}.",
         f"Plan: {run.store.uri(PLAN_HTML)}",
     ]
     return Outputs(0, lines, plan)

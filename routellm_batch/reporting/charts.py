@@ -38,12 +38,13 @@ def _side(at: float) -> tuple[str, float]:
     return ("end", -6) if at > 50 else ("start", 6)
 
 
-def score_chart(histogram: Sequence[int], threshold: float | None) -> Markup:
-    """Return rows by score, coloured by route, with the cut marked, over the scores that occur.
+def score_chart(histogram: Sequence[int], threshold: float | None, by: str = "score") -> Markup:
+    """Return rows by what they are ranked by, coloured by route, with the cut marked, over the values that occur.
 
     Args:
-        histogram: rows in equal steps of the score from 0 to 1; not empty.
-        threshold: the score at the cut; None where nothing goes strong.
+        histogram: rows in equal steps of it from 0 to 1; not empty.
+        threshold: its value at the cut; None where nothing goes strong.
+        by: its name.
 
     """
     bars = _score_bars(histogram)
@@ -59,7 +60,7 @@ def score_chart(histogram: Sequence[int], threshold: float | None) -> Markup:
     for start, end, height in bars:
         gap = 0.1 * (end - start)
         edges = [start + gap, *([cut] if start + gap < cut < end - gap else []), end - gap]
-        text = f"score {start:.4g} to {end:.4g}: {rows(height)}"
+        text = f"{by} {start:.4g} to {end:.4g}: {rows(height)}"
         for left, right in pairwise(edges if height else []):
             look = "strong" if (left + right) / 2 > cut else "weak"
             marks.append(svg.bar(place(left), place(right) - place(left), 100 * height / top, look, text))
@@ -68,7 +69,7 @@ def score_chart(histogram: Sequence[int], threshold: float | None) -> Markup:
         marks.append(svg.line((place(cut), 0), (place(cut), 106), "mark"))
         marks.append(svg.label((place(cut), 106), f"cut at {cut:.4f}", anchor, offset, 4, "strongly"))
     where = "nothing goes strong" if threshold is None else f"the cut is at {threshold:.4f}"
-    described = f"Rows by score, from {low:.4g} to {high:.4g}; {where}; the highest bar is {rows(most)}."
+    described = f"Rows by {by}, from {low:.4g} to {high:.4g}; {where}; the highest bar is {rows(most)}."
     x_ticks = [Tick(place(score), f"{score:.4g}") for score in svg.round_steps(low, high)]
     y_ticks = [Tick(100 * n / top, compact(n)) for n in svg.round_steps(0, top, 4) if n == int(n)]
     return svg.plot(220, described, x_ticks, y_ticks, *marks)

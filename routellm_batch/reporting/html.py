@@ -162,9 +162,9 @@ def _routing_bars(facts: RunFacts, counterfactuals: Mapping[Route, int]) -> list
 
 
 def _score_chart(facts: RunFacts) -> Markup | None:
-    return (
-        charts.score_chart(facts.plan.histogram, facts.plan.cut.threshold) if facts.plan.histogram else None
-    )
+    plan = facts.plan
+    by = wording.ranked_by(plan)
+    return charts.score_chart(plan.histogram, plan.cut.threshold, by) if plan.histogram else None
 
 
 def _frontier_chart(facts: RunFacts) -> Markup | None:

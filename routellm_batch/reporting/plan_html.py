@@ -75,6 +75,7 @@ def render_plan(facts: PlanFacts) -> str:
     plan = facts.plan
     stops = all_budgets(plan, facts.order)
     drawn, spots = _drawn(plan, stops)
+    ranked = wording.ranked_by(plan)
     return render(
         "plan.html.j2",
         script="slider.js" if plan.frontier else None,
@@ -86,7 +87,10 @@ def render_plan(facts: PlanFacts) -> str:
         degraded=wording.degraded_text(plan),
         main_chart=drawn,
         cost_chart=_cost_chart(plan, cursor=False) if plan.outlook is not None and plan.frontier else None,
-        score_chart=charts.score_chart(plan.histogram, plan.cut.threshold) if plan.histogram else None,
+        score_chart=charts.score_chart(plan.histogram, plan.cut.threshold, ranked)
+        if plan.histogram
+        else None,
+        ranked=ranked,
         by_gain=plan.ranker.order == "gain_per_dollar",
         budgets=round_budgets(plan, facts.order),
         stops=list(zip(stops, spots, strict=True)),

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from routellm_batch.planning import FrontierPoint, Outlook
 from routellm_batch.pricing import nano_to_usd
+from routellm_batch.reporting import wording
 from routellm_batch.reporting.budgets import chosen_point
 from routellm_batch.reporting.quality_words import band, grade, grades
 from routellm_batch.reporting.text import usd
@@ -33,7 +34,10 @@ class PlanTable:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Return the fullest table that fits the width at hand."""
-        *fuller, least = (self._table(_cells(wanted), barred="bar" in wanted) for wanted in self._offered())
+        by = wording.ranked_by(self.plan).replace(" per dollar", "/$")
+        *fuller, least = (
+            self._table(_cells(wanted, by), barred="bar" in wanted) for wanted in self._offered()
+        )
         endless = options.update(max_width=1000)
         fitting = (t for t in fuller if t.__rich_measure__(console, endless).maximum <= options.max_width)
         yield next(fitting, least)
@@ -76,7 +80,7 @@ def _of(form: Callable[[Outlook], str]) -> Cell:
 
 COLUMNS: Mapping[str, tuple[str, Cell]] = {
     "strong": ("strong", lambda point: f"{100 * point.share:.2f}%"),
-    "cut": ("score cut", lambda point: "none" if point.threshold is None else f"{point.threshold:.4f}"),
+    "cut": ("{by} cut", lambda point: "none" if point.threshold is None else f"{point.threshold:.4f}"),
     "planned": ("planned", lambda point: usd(point.planned_nano)),
     "band": ("P10 – P90", _of(band)),
     "grade": ("grade", _of(lambda look: grade(look.quality.mean))),
@@ -87,15 +91,17 @@ COLUMNS: Mapping[str, tuple[str, Cell]] = {
 """Name → heading, and the text of a point; in this order."""
 
 
-def _cells(wanted: str) -> Mapping[str, Cell]:
-    return dict(column for name, column in COLUMNS.items() if name in wanted.split())
+def _cells(wanted: str, by: str) -> Mapping[str, Cell]:
+    """Return heading → text of a point for the columns wanted; ``by`` is what rows are ranked by."""
+    return {head.format(by=by): cell for name, (head, cell) in COLUMNS.items() if name in wanted.split()}
 
 
 def frontier_table(plan: PlanView) -> pa.Table:
     """Return the frontier as columns; those that only a pilot can fill are null without one.
 
-    ``share``, ``threshold`` (null where nothing goes strong) and ``planned_usd``; its P10 and P90; the predicted mean
-    grade and recovered part of the gain (PGR) with their 90 % intervals; and grade and cost of as many rows at random.
+    ``share``, ``threshold`` (in what the plan ranks rows by; null where nothing goes strong) and ``planned_usd``; its P10
+    and P90; the predicted mean grade and recovered part of the gain (PGR) with their 90 % intervals; and grade and cost
+    of as many rows at random.
     """
     points = plan.frontier
 

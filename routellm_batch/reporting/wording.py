@@ -68,6 +68,11 @@ def asked_text(plan: PlanView) -> str:
     return f"{percent(float(value))} of the rows strong"
 
 
+def ranked_by(plan: PlanView) -> str:
+    """Name what rows are ranked by, and so what a cut is made in."""
+    return "gain per dollar" if plan.ranker.order == "gain_per_dollar" else "score"
+
+
 def usd_asked(value: str) -> str:
     """Return a sum of dollars as configured, in the form of the other sums."""
     return usd(usd_to_nano(Decimal(value)))

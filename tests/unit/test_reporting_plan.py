@@ -259,10 +259,19 @@ def test_a_held_part_of_the_gain_is_explained() -> None:
 
 
 def test_what_rows_are_ranked_by_is_said() -> None:
-    """A plan by gain per dollar doesn't speak of score cuts."""
-    text = Page(render_plan(made(foretold(ranker=Ranker("gain_per_dollar"))))).text
-    assert "Gain per dollar and the cut" in text
-    assert "Score cut" not in text
+    """A plan by gain per dollar says so on the page, in its chart and in the terminal, and speaks of no score cut."""
+    by_gain = foretold(ranker=Ranker("gain_per_dollar"))
+    for seen, said, heading in (
+        (foretold(), "score", "score cut"),
+        (by_gain, "gain per dollar", "gain/$ cut"),
+    ):
+        html = render_plan(made(seen))
+        assert f"{said.capitalize()} cut" in Page(html).text
+        assert f"Rows by {said}, from" in html
+        assert heading in printed(seen, 120)[0]
+    html = render_plan(made(by_gain))
+    assert "Gain per dollar and the cut" in Page(html).text
+    assert "score cut" not in "".join([html, *printed(by_gain, 120)]).lower()
 
 
 def test_the_only_script_is_named_by_its_hash() -> None:
