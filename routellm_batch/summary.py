@@ -36,6 +36,8 @@ class RouteTotals:
     """The same calls beside what was expected of them."""
     heard: Heard = Heard()
     """What their answers taught of lengths."""
+    taken: int = 0
+    """Of ``calls``, those that a pilot had an answer to: nothing was sent, and no tokens are counted."""
 
     def __add__(self, other: RouteTotals) -> RouteTotals:
         """Add field by field."""
@@ -48,6 +50,7 @@ class RouteTotals:
             _add(self.latency_bins, other.latency_bins),
             self.ended + other.ended,
             self.heard + other.heard,
+            self.taken + other.taken,
         )
 
 
@@ -108,6 +111,11 @@ class CallSummary:
     def spent_nano(self) -> int:
         """Settled cost at both endpoints."""
         return sum(totals.spent_nano for totals in self.routes.values())
+
+    @property
+    def taken(self) -> int:
+        """Answers taken over from a pilot."""
+        return sum(totals.taken for totals in self.routes.values())
 
     @property
     def presumed_nano(self) -> int:

@@ -13,6 +13,7 @@ from routellm_batch.metering import EmbeddingUse
 from routellm_batch.planning import strong_rows
 from routellm_batch.pricing import Price, cost_nano, usd_text
 from routellm_batch.reporting.cost_parts import (
+    band_json,
     degrade_json,
     embedding_json,
     estimates_json,
@@ -200,20 +201,33 @@ def counterfactual_nano(facts: RunFacts, route: Route) -> int:
 
         spent(r) + price_in(r)·input(o) + price_out(r)·calls(o)·output(r)/calls(r)
 
-    An estimate: tokenizers differ, and a prompt that both endpoints answered is counted twice.
+    An estimate: tokenizers differ, and a prompt that both endpoints answered is counted twice. Answers taken over from a
+    pilot are left out, as they are of what the run spent.
     """
     here = facts.calls.routes[route]
     there = facts.calls.routes["weak" if route == "strong" else "strong"]
-    output = _answer_tokens(here, facts.endpoints[route].expected_output_tokens, there.calls)
+    output = _answer_tokens(here, facts.endpoints[route].expected_output_tokens, there.calls - there.taken)
     usage = Usage(there.usage.input_tokens, there.usage.cached_input_tokens, output)
     return here.spent_nano + cost_nano(facts.endpoints[route].price, usage)
 
 
 def _answer_tokens(seen: RouteTotals, expected: int, answers: int) -> int:
     """Return the output tokens of so many answers, rounded half up."""
-    if not seen.usage.output_tokens or not seen.calls:
+    sent = seen.calls - seen.taken
+    if not seen.usage.output_tokens or not sent:
         return expected * answers
-    return (2 * answers * seen.usage.output_tokens + seen.calls) // (2 * seen.calls)
+    return (2 * answers * seen.usage.output_tokens + sent) // (2 * sent)
+
+
+def answers_nano(facts: RunFacts) -> int:
+    """Return about what all answers cost: a pilot's count as the mean of their route's others, as planned without any."""
+    total = 0
+    for route in ROUTES:
+        seen, planned = facts.calls.routes[route], facts.plan.endpoints[route]
+        sent = seen.calls - seen.taken
+        cost, calls = (seen.spent_nano, sent) if sent else (planned.planned_nano, planned.calls)
+        total += seen.spent_nano + (round(cost * seen.taken / calls) if calls else 0)
+    return total
 
 
 def cost_json(facts: RunFacts) -> dict[str, Any]:
@@ -250,6 +264,7 @@ def cost_json(facts: RunFacts) -> dict[str, Any]:
         "share": {"asked": facts.asked_share, "achieved": facts.achieved_share},
         "endpoints": {route: _endpoint_json(facts, route) for route in ROUTES},
         "planned_usd": usd_text(plan.planned_nano),
+        **band_json(plan.outlook),
         **embedding,
         **pilot,
         "spent_usd": usd_text(facts.spent_nano),
@@ -271,6 +286,7 @@ def _endpoint_json(facts: RunFacts, route: Route) -> dict[str, Any]:
     return {
         "model": facts.endpoints[route].model,
         "calls": totals.calls,
+        "taken_over": totals.taken,
         "attempts": totals.attempts,
         "input_tokens": totals.usage.input_tokens,
         "cached_input_tokens": totals.usage.cached_input_tokens,

@@ -8,6 +8,7 @@ from typing import Any
 from routellm_batch.burn import WHOLE
 from routellm_batch.lengths import HIGH, LOW, Heard
 from routellm_batch.metering import EmbeddingUse
+from routellm_batch.planning import Outlook
 from routellm_batch.pricing import usd_text
 from routellm_batch.reporting.text import public_uri
 from routellm_batch.reporting.views import DegradeView, PilotView, QualityView
@@ -39,6 +40,13 @@ def embedding_json(use: EmbeddingUse) -> dict[str, Any]:
         "spent_usd": usd_text(use.spent_nano),
         "presumed_usd": usd_text(use.presumed_nano),
     }
+
+
+def band_json(outlook: Outlook | None) -> dict[str, Any]:
+    """Return P10 and P90 of the planned cost, where a pilot's token counts tell them."""
+    if outlook is None or outlook.low_nano is None or outlook.high_nano is None:
+        return {}
+    return {"planned_p10_usd": usd_text(outlook.low_nano), "planned_p90_usd": usd_text(outlook.high_nano)}
 
 
 def estimates_json(heard: Heard) -> dict[str, Any]:

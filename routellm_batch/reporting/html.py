@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from routellm_batch.lengths import HIGH, LOW
 from routellm_batch.reporting import charts, quality_words, wording
-from routellm_batch.reporting.cost import RunFacts, counterfactual_nano
+from routellm_batch.reporting.cost import RunFacts, answers_nano, counterfactual_nano
 from routellm_batch.reporting.page import render
 from routellm_batch.reporting.text import count, percent, rows, usd
 from routellm_batch.summary import latency_quantile
@@ -97,7 +97,7 @@ def _quality_table(facts: RunFacts) -> list[tuple[str, str, str]]:
         ),
         ("All strong", words.graded(strong) if strong else "–", words.known(quality.strong_mean)),
         ("All weak", words.graded(weak) if weak else "–", words.known(quality.weak_mean)),
-        ("Cost of the calls", cost, usd(facts.calls.spent_nano)),
+        ("Cost of all answers", cost, wording.answers_text(facts)),
     ]
 
 
@@ -174,8 +174,8 @@ def _frontier_chart(facts: RunFacts) -> Markup | None:
     share = plan.strong / plan.valid
     chosen = charts.Mark(share, plan.planned_nano, f"{percent(share)}, {usd(plan.planned_nano)}")
     if facts.achieved_share is not None and facts.done == plan.valid:
-        text = f"{percent(facts.achieved_share)}, {usd(facts.spent_nano)}"
-        spent = charts.Mark(facts.achieved_share, facts.spent_nano, text)
+        nano = answers_nano(facts)
+        spent = charts.Mark(facts.achieved_share, nano, f"{percent(facts.achieved_share)}, {usd(nano)}")
     return charts.frontier_chart(plan.frontier, plan.all_weak_nano, plan.all_strong_nano, chosen, spent)
 
 

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from routellm_batch.burn import WHOLE
 from routellm_batch.pricing import usd_to_nano
-from routellm_batch.reporting.cost import EndpointFacts, RunFacts, counterfactual_nano
+from routellm_batch.reporting.cost import EndpointFacts, RunFacts, answers_nano, counterfactual_nano
 from routellm_batch.reporting.quality_words import quality_text
 from routellm_batch.reporting.text import count, percent, price, public_uri, rate, rows, seconds, usd
 from routellm_batch.reporting.views import DegradeView, PlanView
@@ -222,6 +222,14 @@ def spent_text(facts: RunFacts) -> str:
     return (
         f"spent {usd(facts.spent_nano)}: {usd(facts.spent_nano - pilot)} {planned}, {usd(pilot)} on the pilot"
     )
+
+
+def answers_text(facts: RunFacts) -> str:
+    """Say what all answers cost; where a pilot had paid for some, what the run paid for the others."""
+    paid, taken = usd(facts.calls.spent_nano), facts.calls.taken
+    if not taken:
+        return paid
+    return f"about {usd(answers_nano(facts))}: {paid} here, and {count(taken)} answers that the pilot had paid for"
 
 
 def closing_lines(facts: RunFacts, report_uri: str) -> list[str]:

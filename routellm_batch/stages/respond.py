@@ -189,6 +189,7 @@ def _totals(route: Route, state: LedgerState, ended: Ended, learned: Heard) -> R
         latency_bins=bins,
         ended=ended,
         heard=learned,
+        taken=sum(r.status == "ok" and not r.attempts for r in mine),
     )
 
 

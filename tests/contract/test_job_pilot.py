@@ -99,6 +99,7 @@ def test_a_run_makes_its_pilot_and_buys_nothing_twice(tmp_path: Path) -> None:
     free = [row for row in done.rows if row["attempts"] == 0]
     assert 50 < len(free) <= SMALL
     assert all(row["cost_usd"] == 0 and row["answer"] for row in free)
+    assert len(free) == sum(done.cost["endpoints"][route]["taken_over"] for route in ("strong", "weak"))
     before = len(lines)
     assert 0 == run(tmp_path).exit_code
     assert before == len(bills(tmp_path))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -125,6 +126,15 @@ def test_counterfactual_by_hand() -> None:
     assert counterfactual_nano(facts(), "strong") == 265_500_000 + 185_000_000 + 592_000_000
     # 0.037 spent; 26,000 in at 0.10 = 0.0026; 260 answers of 100 tokens at 0.40 = 0.0104.
     assert counterfactual_nano(facts(), "weak") == 37_000_000 + 2_600_000 + 10_400_000
+
+
+def test_counterfactual_leaves_answers_of_a_pilot_out() -> None:
+    """What was taken over has no tokens and no cost here: it neither shortens the mean answer nor is bought elsewhere."""
+    routes = facts().calls.routes
+    taken = {route: replace(totals, calls=totals.calls + 100, taken=100) for route, totals in routes.items()}
+    seen = facts(calls=replace(facts().calls, routes=taken))
+    for route in ("strong", "weak"):
+        assert counterfactual_nano(facts(), route) == counterfactual_nano(seen, route)
 
 
 def test_counterfactual_of_an_endpoint_never_heard() -> None:

@@ -12,7 +12,7 @@ from helpers.pages import Page
 from helpers.report_facts import calls, facts, foretold
 
 from routellm_batch.calibration import fit_calibration
-from routellm_batch.reporting.cost import RunFacts, cost_json
+from routellm_batch.reporting.cost import RunFacts, answers_nano, cost_json
 from routellm_batch.reporting.html import render_report
 from routellm_batch.reporting.pilot_html import (
     PilotPageFacts,
@@ -24,6 +24,8 @@ from routellm_batch.reporting.pilot_html import (
 )
 from routellm_batch.reporting.views import Achieved, PilotView, QualityView
 from routellm_batch.reporting.wording import closing_lines
+from routellm_batch.summary import RouteTotals
+from routellm_batch.types import Usage
 
 REASON = "Fitted: it won 91% of bootstrap samples."
 VIEW = PilotView(
@@ -194,7 +196,7 @@ def test_report_has_predicted_beside_achieved() -> None:
         "45.2% (40.7% – 49.8%) 46.8%",
         "All strong 0.900 (0.850 – 0.950) 0.890",
         "All weak 0.600 (0.550 – 0.650) 0.610",
-        "Cost of the calls $0.3561 ($0.3205 – $0.3917, P10 – P90) $0.3025",
+        "Cost of all answers $0.3561 ($0.3205 – $0.3917, P10 – P90) $0.3025",
         "The grade lies within the interval that the pilot foretold.",
         "unread the answer holds nothing that can be compared 12",
         "300 of 400 rows have a grade of both models' answers",
@@ -203,6 +205,23 @@ def test_report_has_predicted_beside_achieved() -> None:
     ):
         assert part in text
     assert "secret" not in render_report(run())
+
+
+def test_answers_of_the_pilot_count_in_the_cost_beside_the_plan() -> None:
+    """A plan foretells what all answers cost; those that the pilot had paid for stand beside it at the others' mean."""
+    routes = {
+        "strong": RouteTotals(260, 200, Usage(20_000, 0, 20_000), 200_000_000, taken=60),
+        "weak": RouteTotals(740, 740, Usage(74_000, 0, 74_000), 37_000_000),
+    }
+    seen = run(calls=calls(routes=routes))
+    assert answers_nano(seen) == 260_000_000 + 37_000_000
+    text = re.sub(r"\s+", " ", Page(render_report(seen)).text)
+    assert "about $0.2970: $0.2370 here, and 60 answers that the pilot had paid for" in text
+    taken = RouteTotals(260, 0, taken=260)
+    assert answers_nano(run(calls=calls(routes={**routes, "strong": taken}))) == 325_000_000 + 37_000_000
+    written = cost_json(seen)
+    assert [written["endpoints"][route]["taken_over"] for route in ("strong", "weak")] == [60, 0]
+    assert [written["planned_p10_usd"], written["planned_p90_usd"]] == ["0.320472000", "0.391688000"]
 
 
 @pytest.mark.parametrize(("mean", "side"), [(0.6, "below"), (0.8, "above")])
