@@ -5,13 +5,19 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from helpers.report_facts import ENDPOINTS, foretold, plan
 
+from routellm_batch.config import load_config
+from routellm_batch.pricing import usd_to_nano
 from routellm_batch.reporting.plan_html import PlanFacts, render_plan
+from routellm_batch.reporting.quality_words import grade, grades
+from routellm_batch.reporting.text import usd
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 Open = Callable[[Path], AbstractContextManager[Any]]
@@ -149,3 +155,58 @@ def test_plan_of_the_quick_start_is_clean(
         shown.keyboard.press("Home")
         assert _read(shown)["share"] == "0%"
         assert "routellm-batch pilot CONFIG" in shown.locator("body").inner_text()
+
+
+@pytest.fixture(scope="module")
+def foretold_plan(tmp_path_factory: pytest.TempPathFactory, command: Command, repo: Path) -> Path:
+    """Make a pilot and a plan of the config that comes with the package; return the plan's report folder."""
+    root = tmp_path_factory.mktemp("pilot")
+    for verb in ("pilot", "plan"):
+        done = command(verb, repo / "configs" / "pilot.yaml", f"run.root={root}", cwd=repo)
+        assert done.returncode == 0, done.stderr
+    return root / "runs" / "pilot" / "report"
+
+
+def test_plan_of_a_pilot_reads_what_the_frontier_holds(
+    strict_page: Open, foretold_plan: Path, repo: Path
+) -> None:
+    """Sliding through a real pilot's plan reads off each budget's cost, share and quality, and a line that asks for it."""
+    points = pq.read_table(foretold_plan / "frontier.parquet").to_pylist()
+    last, second = points[-1], points[1]
+    with strict_page(foretold_plan / "plan.html") as shown:
+        slider, start = shown.get_by_label("Slide through the budgets"), _read(shown)
+        assert start["line"] == "budget.recover=0.7"
+        assert shown.locator("[data-reads=other]").is_hidden()
+        slider.focus()
+        for keys, point in ((["End"], last), (["Home", "ArrowRight"], second)):
+            for key in keys:
+                shown.keyboard.press(key)
+            read = _read(shown)
+            assert read["planned"] == usd(usd_to_nano(point["planned_usd"]))
+            assert float(read["share"].rstrip("%")) / 100 == pytest.approx(point["share"], abs=6e-5)
+            assert (
+                read["grade"] == f"{grade(point['grade'])} ({grades(point['grade_lo'], point['grade_hi'])})"
+            )
+            by_share, by_usd = (
+                load_config(repo / "configs" / "pilot.yaml", read[name].split()).budget
+                for name in ("line", "other")
+            )
+            assert float(by_share.strong_share or 0) == pytest.approx(point["share"], abs=6e-5)
+            assert by_usd.usd == pytest.approx(point["planned_usd"], rel=Decimal("0.001"))
+        assert float(read["at"].rstrip("%")) < float(start["at"].rstrip("%"))
+        assert shown.locator("#reader").bounding_box()["width"] <= shown.viewport_size["width"]
+
+
+def test_stacked_budgets_name_their_figures(chromium: Any, foretold_plan: Path) -> None:
+    """On a phone, where a budget's figures stand below each other, each says what it is, and none is cut off."""
+    with chromium.open(foretold_plan / "plan.html", 390) as shown:
+        cells = shown.locator("#budgets tbody tr.chosen td.wide")
+        shown.locator("summary").click()
+        named = [cell.evaluate("cell => getComputedStyle(cell, '::before').content") for cell in cells.all()]
+        assert [" ".join(name.replace('"', "").split()) for name in named] == [
+            "P10 – P90",
+            "Mean grade",
+            "Of the gain",
+        ]
+        overhang = "cell => cell.scrollWidth - cell.clientWidth"
+        assert [cell.evaluate(overhang) for cell in cells.all()] == [0, 0, 0]
