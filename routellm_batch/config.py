@@ -39,6 +39,7 @@ OPERATIONAL = (
 )
 """Keys that may change between a run and its resume (design §6); where a run lies is not part of what it is."""
 LATER: dict[str, Any] = {"budget.order": "auto", "pilot": None, "grade": None, "judge": None}
+LATER |= {f"endpoints.{name}.estimate.lengths_from": None for name in ("strong", "weak", "judge")}
 """Keys that older runs don't have, left out of what a run is where they say what those do."""
 
 

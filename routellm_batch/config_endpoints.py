@@ -215,6 +215,8 @@ class EstimateConfig(Model):
     """What planning expects of a call, before the endpoint has been heard."""
 
     output_tokens: Annotated[int, Field(ge=1)] | None = None
+    lengths_from: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] | None = None
+    """A finished run below ``run.root`` by its id, or ``latest``; a pilot that counted tokens comes first."""
 
 
 class EndpointConfig(Model):

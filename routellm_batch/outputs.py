@@ -19,7 +19,7 @@ from routellm_batch.reporting.plan_html import plan_facts, render_plan
 from routellm_batch.reporting.plan_table import frontier_table
 from routellm_batch.reporting.text import count, public_uri, rows, usd
 from routellm_batch.reporting.views import PilotView
-from routellm_batch.reporting.wording import closing_lines, ranked_by
+from routellm_batch.reporting.wording import closing_lines, length_details, ranked_by
 from routellm_batch.stages.degrade import load_degrades
 from routellm_batch.stages.planned import Plan, empty_plan
 from routellm_batch.stages.tally import tallies
@@ -107,6 +107,7 @@ def write_plan_outputs(config: Config, run: Run, plan: Plan, pilot: PilotFacts |
     strong = f"{count(plan.strong)} of {rows(plan.valid)} strong, the highest by {ranked_by(plan)}"
     lines = [
         f"{strong}, expected to cost {usd(plan.planned_nano)}. {called}.",
+        *(f"{label}: {text}" for label, text in length_details(plan)),
         f"Plan: {run.store.uri(PLAN_HTML)}",
     ]
     return Outputs(0, lines, plan)

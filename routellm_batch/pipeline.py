@@ -36,6 +36,7 @@ from routellm_batch.reporting.cost import EXIT_CODES, State
 from routellm_batch.servers import base_urls, check_keys, check_reachable, check_scoring_key
 from routellm_batch.sharing import Sharing
 from routellm_batch.stages.job import CallJob, close_pool
+from routellm_batch.stages.past import pin_lengths
 from routellm_batch.stages.plan import make_plan
 from routellm_batch.stages.planned import Plan, load_plan
 from routellm_batch.stages.score import STAGE as SCORE
@@ -232,6 +233,7 @@ def _score_and_plan(made: Prepared, run: Run, runner: Runner, sink: Sink, halt: 
             return known
         # Planned before there was this cap, and nothing is called yet.
         return _under_todays_cap(make_plan(config, run, pilot=made.facts), config)
+    pin_lengths(config, run)
     rows = sum(shard.rows for shard in run.shards)
     done = sum(run.shards[int(name)].rows for name in run.committed(SCORE))
     sink(StageStarted("score", rows, done))

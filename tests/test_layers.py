@@ -60,7 +60,7 @@ PURE = (
         "lengths_model",
         "metrics",
     ),
-    *("planning", "prediction", "pricing", "ranking", "steps", "summary", "types"),
+    *("past_lengths", "planning", "prediction", "pricing", "ranking", "steps", "summary", "types"),
 )
 PURE_MAY_IMPORT = frozenset(
     (

@@ -188,6 +188,7 @@ def _details(facts: PlanFacts) -> list[tuple[str, str]]:
         ("Run", facts.run_id),
         ("Folder", facts.run_uri),
         *wording.endpoint_details(facts.endpoints),
+        *wording.length_details(plan),
         ("Router", facts.router),
         *pilot,
         *cap,

@@ -150,6 +150,10 @@ class PlanView(Protocol):
     def recover(self) -> RecoverChoice | None:
         """How a part of the gain that was asked for is held."""
 
+    @property
+    def lengths(self) -> Mapping[str, Any]:
+        """Route → ``run``, ``answers``, ``mean``, ``p10`` and ``p90`` of the earlier run that answers' lengths are from."""
+
 
 @dataclass(frozen=True, slots=True)
 class PilotView:

@@ -198,12 +198,23 @@ def endpoint_details(endpoints: Mapping[Route, EndpointFacts]) -> list[tuple[str
     return found
 
 
+def length_details(plan: PlanView) -> list[tuple[str, str]]:
+    """Say which earlier run the expected lengths of answers are from, as label and text; nothing where none is."""
+    found = []
+    for route, told in plan.lengths.items():
+        spread = f"P10 {count(told['p10'])}, P90 {count(told['p90'])}; {count(told['answers'])} answers"
+        text = f"{told['mean']:,.0f} tokens on average ({spread})"
+        found.append((f"{route.capitalize()} answers in run {told['run']}", text))
+    return found
+
+
 def run_details(facts: RunFacts) -> list[tuple[str, str]]:
     """Return the facts of a run that no chart shows, as label and text."""
     return [
         ("Run", facts.run_id),
         ("Folder", facts.run_uri),
         *endpoint_details(facts.endpoints),
+        *length_details(facts.plan),
         ("Router", facts.router),
         *facts.settings.items(),
         ("Rows that share another row's answer", count(facts.calls.copies)),

@@ -30,10 +30,10 @@ from routellm_batch.planning import (
 )
 from routellm_batch.prediction import RecoverChoice
 from routellm_batch.pricing import nano_to_usd, usd_to_nano
-from routellm_batch.ranking import BY_SCORE
 from routellm_batch.stages.costing import Copies, Prices, costs_of, settle_routes
 from routellm_batch.stages.gather import Gathered, gather_rows
 from routellm_batch.stages.outlook import choose_recover, look_ahead, outlooks, pilot_words
+from routellm_batch.stages.past import past_ranker, past_words, pinned_lengths
 from routellm_batch.stages.planned import Plan, empty_plan, load_plan, newest_plan, plan_path
 from routellm_batch.stages.spill import RankedSpill
 from routellm_batch.storage.paid import embedding_use
@@ -67,7 +67,9 @@ def make_plan(config: Config, run: Run, *, pilot: PilotFacts | None = None) -> P
             problem = f"none of the {gathered.invalid} rows is a valid prompt ({kinds})"
             raise DataError(problem, file=config.input.uri)
         seen = look_ahead(config, gathered, pilot)
-        prices = Prices.of(config, BY_SCORE if seen is None else seen.ranker)
+        counted = seen is not None and seen.lengths is not None
+        past = {} if counted else pinned_lengths(run)
+        prices = Prices.of(config, seen.ranker if seen and counted else past_ranker(config, past))
         ranked = RankedSpill(Path(scratch) / "ranked")
         base, dearest, histogram = 0, 0, np.zeros(HISTOGRAM_BINS, dtype=np.int64)
         for bucket in gathered.content.buckets():
@@ -88,6 +90,7 @@ def make_plan(config: Config, run: Run, *, pilot: PilotFacts | None = None) -> P
             frontier=frontier(ranked.passes, base),
             histogram=histogram.tolist(),
             recover=recover,
+            lengths=past_words(past),
         )
         plan = _fit_cap(plan, config, run, gathered, prices, ranked)
         plan = plan if seen is None or pilot is None else _with_outlook(plan, seen, pilot)
@@ -176,7 +179,15 @@ def _fit_cap(
         "planned_usd": f"{planned:.9f}",
         "strong_rows": str(plan.strong),
     }
-    names = ("all_weak_nano", "all_strong_nano", "frontier", "histogram", "embedding_nano", "recover")
+    names = (
+        "all_weak_nano",
+        "all_strong_nano",
+        "frontier",
+        "histogram",
+        "embedding_nano",
+        "recover",
+        "lengths",
+    )
     kept = {name: getattr(plan, name) for name in names}
     return replace(lower, degraded=degraded, **kept)
 

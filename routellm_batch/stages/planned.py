@@ -51,7 +51,8 @@ class Plan:
     """What the pilot says of the plan."""
     recover: RecoverChoice | None = None
     """How ``budget.recover`` was met."""
-
+    lengths: dict[str, Any] = field(default_factory=dict)
+    """Route → ``run``, ``answers``, ``mean``, ``p10`` and ``p90`` of the earlier run that answers' lengths are from."""
     pilot_nano: int = 0
     """What the run's own pilot took, spent and presumed; it counts against the hard cap too."""
 
