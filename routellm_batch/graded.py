@@ -1,15 +1,17 @@
 """Grading a run's own answers, shard by shard: what was achieved, beside what the pilot foretold.
 
 Where both endpoints replay recorded answers, both models' answers to every graded row are known, and so is the part of
-the gap between them that the run recovered: a backtest.
+the gap between them that the run recovered: a backtest. The pilot's router knew the grades of its own rows, so rows that it
+did not know are told apart.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -27,6 +29,7 @@ from routellm_batch.servers import server_spec
 from routellm_batch.stages.respond import read_shard_responses
 from routellm_batch.stages.rows import decode_ids, input_columns
 from routellm_batch.storage.inputs import read_rows
+from routellm_batch.storage.pilots import labelled_prompts
 from routellm_batch.storage.run import Run
 from routellm_batch.types import ROUTES, Route, Shard
 
@@ -57,9 +60,10 @@ def quality_of(config: Config, run: Run, predicted: Quality | None) -> QualityVi
     """
     if config.grade is None:
         return None if predicted is None else QualityView(predicted)
-    graders, recorded = make_graders(config.grade), _recorded(config)
+    graders, recorded, seen = make_graders(config.grade), _recorded(config), labelled_prompts(run)
     own: list[float] = []
     both: dict[Route, list[float]] = {route: [] for route in ROUTES}
+    fresh: list[bool] = []
     problems: Counter[str] = Counter()
     for row in _rows(config, run):
         grade = graders[row.route].grade(row.question, row.answer)
@@ -68,15 +72,25 @@ def quality_of(config: Config, run: Run, predicted: Quality | None) -> QualityVi
         if grade.score is None:
             continue
         own.append(grade.score)
+        fresh.append(row.question.text not in seen)
         for route, known in recorded.items():
             found = graders[route].grade(row.question, known.recorded(row.question.text))
             both[route].append(math.nan if found.score is None else found.score)
     strong, weak = (_mean(both[route]) for route in ROUTES)
-    achieved = _achieved(own)
-    pgr = None
-    if achieved is not None and strong is not None and weak is not None and strong > weak:
-        pgr = (achieved.mean - weak) / (strong - weak)
-    return QualityView(predicted, achieved, strong, weak, pgr, dict(sorted(problems.items())))
+    view = QualityView(predicted, _achieved(own), strong, weak, _pgr(own, both))
+    if not all(fresh):
+        rest = [list(compress(grades, fresh)) for grades in (own, *both.values())]
+        apart = dict(zip(both, rest[1:], strict=True))
+        view = replace(view, unseen=_achieved(rest[0]), unseen_pgr=_pgr(rest[0], apart))
+    return replace(view, problems=dict(sorted(problems.items())))
+
+
+def _pgr(own: list[float], both: Mapping[Route, list[float]]) -> float | None:
+    """Return the part of the gap that was recovered; None where both models' grades aren't all known, or there is no gap."""
+    achieved, strong, weak = _mean(own), *(_mean(both[route]) for route in ROUTES)
+    if achieved is None or strong is None or weak is None or strong <= weak:
+        return None
+    return (achieved - weak) / (strong - weak)
 
 
 def _achieved(grades: list[float]) -> Achieved | None:

@@ -31,12 +31,12 @@ from routellm_batch.protocols import Runner
 from routellm_batch.reporting.text import count
 from routellm_batch.routers.checkpoint import MANIFEST
 from routellm_batch.stages.reuse import ANSWERS
-from routellm_batch.storage.pilots import pilot_use
+from routellm_batch.storage.pilots import OUTCOMES, pilot_use
 from routellm_batch.storage.run import SUCCESS, open_run, to_json
 from routellm_batch.storage.store import FsStore
 from routellm_batch.tables import from_parquet, to_parquet
 
-SAMPLE, OUTCOMES, CALIBRATION, ROUTER = "sample.parquet", "outcomes.parquet", "calibration.json", "router"
+SAMPLE, CALIBRATION, ROUTER = "sample.parquet", "calibration.json", "router"
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,5 +85,7 @@ def quality_json(quality: QualityView) -> dict[str, Any]:
         "strong_mean": quality.strong_mean,
         "weak_mean": quality.weak_mean,
         "pgr": quality.pgr,
+        "unseen": None if quality.unseen is None else asdict(quality.unseen),
+        "unseen_pgr": quality.unseen_pgr,
         "problems": dict(sorted(quality.problems.items())),
     }

@@ -88,12 +88,20 @@ def _quality_table(facts: RunFacts) -> list[tuple[str, str, str]]:
     cost = usd(plan.planned_nano)
     if plan.outlook is not None and plan.outlook.low_nano is not None:
         cost = f"{cost} ({words.band(plan.outlook)}, P10 – P90)"
+    unseen = quality.unseen
+    apart = "… without the rows that the pilot knew"
     return [
         ("Mean grade", words.graded(predicted) if predicted else "–", graded),
+        *([(apart, "–", f"{words.graded(unseen)} on {rows(unseen.rows)}")] if unseen else []),
         (
             "Of the strong model’s gain",
             words.recovered(predicted) if predicted else "–",
             words.part(quality.pgr) or "–",
+        ),
+        *(
+            [(apart, "–", words.part(quality.unseen_pgr) or "–")]
+            if unseen and quality.pgr is not None
+            else []
         ),
         ("All strong", words.graded(strong) if strong else "–", words.known(quality.strong_mean)),
         ("All weak", words.graded(weak) if weak else "–", words.known(quality.weak_mean)),

@@ -209,5 +209,9 @@ class QualityView:
     """The same of the weak model."""
     pgr: float | None = None
     """Part of the gap between these two that the run recovered."""
+    unseen: Achieved | None = None
+    """``achieved`` of the rows that the pilot knew no grades of; None where these are all rows, or none."""
+    unseen_pgr: float | None = None
+    """``pgr`` of the same."""
     problems: Mapping[str, int] = field(default_factory=dict)
     """Why answers have no grade, or one of 0 besides being wrong → answers."""

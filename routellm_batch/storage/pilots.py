@@ -7,12 +7,17 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+import pyarrow.compute as pc
+
 from routellm_batch.pricing import usd_to_nano
 from routellm_batch.storage.run import SUCCESS, Run
 from routellm_batch.storage.store import FsStore
+from routellm_batch.tables import from_parquet
 
 PINNED = "pilot.json"
 """Of a run: which pilot it takes, and whether it made that itself."""
+OUTCOMES = "outcomes.parquet"
+"""Of a pilot: its sampled prompts with the grades of both answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,19 @@ def pilot_use(uri: str) -> PilotUse:
         spent += usd_to_nano(Decimal(cost["spent_usd"]))
         presumed += usd_to_nano(Decimal(cost["presumed_usd"]))
     return PilotUse(spent, presumed)
+
+
+def labelled_prompts(run: Run) -> frozenset[str]:
+    """Return the prompts of which the pilot that a run took knows both grades: its router was fitted on them."""
+    pinned = run.read_json(PINNED)
+    try:
+        table = from_parquet(FsStore(str(pinned["uri"])).read(OUTCOMES)) if pinned else None
+    except FileNotFoundError:  # not finished, or moved away since
+        table = None
+    if table is None:
+        return frozenset()
+    known = pc.and_(table["strong_score"].is_valid(), table["weak_score"].is_valid())
+    return frozenset(table.filter(known)["prompt"].to_pylist())
 
 
 def own_pilot_use(run: Run) -> PilotUse | None:

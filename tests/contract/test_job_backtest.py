@@ -13,12 +13,12 @@ from helpers.jobs import Finished
 
 from routellm_batch.config import check_config
 from routellm_batch.events import Event
-from routellm_batch.pipeline import run_job
+from routellm_batch.pilot.job import run_job
 
 ROWS = 40
 
 
-def backtest(folder: Path, share: str) -> Finished:
+def backtest(folder: Path, share: str, **changes: Any) -> Finished:
     """Run a job whose strong model is right on every row and whose weak one on every fourth, and grade it."""
     prompts = [f"What is {n} plus 1?{' Say why.' * n}" for n in range(ROWS)]
     table = {
@@ -39,6 +39,7 @@ def backtest(folder: Path, share: str) -> Finished:
             "kind": "replay",
             "model": name,
             "price": {"input": 1, "output": 1},
+            "params": {"max_completion_tokens": 64},
             "replay": {"uri": str(folder / "recorded.parquet"), "prompt": "prompt", "answer": name},
         }
 
@@ -50,6 +51,7 @@ def backtest(folder: Path, share: str) -> Finished:
         "grade": {"kind": "numeric", "reference": "solution"},
         "endpoints": {"strong": end("strong"), "weak": end("weak")},
         "cluster": {"kind": "serial"},
+        **changes,
     }
     events: list[Event] = []
     result = run_job(check_config(tree, source="job.yaml"), events.append)
@@ -63,6 +65,22 @@ def test_what_a_plan_would_have_brought(tmp_path: Path, share: str, mean: float,
     found = done.cost["quality"]
     assert (0, None, {}) == (done.exit_code, found["predicted"], found["problems"])
     assert (ROWS, mean) == (found["achieved"]["rows"], pytest.approx(found["achieved"]["mean"]))
-    assert (1.0, 0.25) == (found["strong_mean"], found["weak_mean"])
+    assert (1.0, 0.25, None) == (found["strong_mean"], found["weak_mean"], found["unseen"])
     assert pgr == pytest.approx(found["pgr"])
     assert any("quality graded" in line for line in done.lines)
+
+
+def test_rows_that_the_pilot_knew_are_told_apart(tmp_path: Path) -> None:
+    """Where the run's pilot was drawn from the same rows, grade and recovered part stand there without them too."""
+    grader = {"kind": "numeric", "reference": "solution"}
+    done = backtest(tmp_path, "0.4", pilot={"rows": 24, "usd": 1, "grader": grader})
+    outcomes = pq.read_table(tmp_path / "root" / "pilots" / "job" / "outcomes.parquet")
+    known = set(outcomes.column("prompt_id").to_pylist())
+    rest = [row for row in done.rows if row["id"] not in known]
+    weak = [float(int(row["id"][1:]) % 4 == 0) for row in rest]
+    own = [1.0 if row["route"] == "strong" else right for row, right in zip(rest, weak, strict=True)]
+    found = done.cost["quality"]
+    assert (ROWS, len(rest)) == (found["achieved"]["rows"], found["unseen"]["rows"])
+    assert sum(own) / len(own) == pytest.approx(found["unseen"]["mean"])
+    assert (sum(own) - sum(weak)) / (len(rest) - sum(weak)) == pytest.approx(found["unseen_pgr"])
+    assert found["unseen_pgr"] != pytest.approx(found["pgr"])

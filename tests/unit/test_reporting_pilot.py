@@ -59,7 +59,14 @@ PAGE = PilotPageFacts(
     foretold().frontier,
 )
 QUALITY = QualityView(
-    foretold().outlook.quality, Achieved(980, 0.741, 0.72, 0.76), 0.89, 0.61, 0.468, {"unread": 12}
+    foretold().outlook.quality,
+    Achieved(980, 0.741, 0.72, 0.76),
+    0.89,
+    0.61,
+    0.468,
+    Achieved(680, 0.731, 0.7, 0.76),
+    0.431,
+    {"unread": 12},
 )  # type: ignore[union-attr]
 
 
@@ -151,6 +158,7 @@ def test_cost_json_has_pilot_and_quality() -> None:
     }
     assert written["quality"]["achieved"] == {"rows": 980, "mean": 0.741, "lo": 0.72, "hi": 0.76}
     assert written["quality"]["predicted"]["mean"] == pytest.approx(0.73572)
+    assert (written["quality"]["unseen"]["rows"], written["quality"]["unseen_pgr"]) == (680, 0.431)
     assert written["quality"]["problems"] == {"unread": 12}
 
 
@@ -193,7 +201,8 @@ def test_report_has_predicted_beside_achieved() -> None:
     text = re.sub(r"\s+", " ", Page(render_report(run())).text)
     for part in (
         "Mean grade 0.736 (0.686 – 0.786) 0.741 (0.720 – 0.760) on 980 rows",
-        "45.2% (40.7% – 49.8%) 46.8%",
+        "… without the rows that the pilot knew – 0.731 (0.700 – 0.760) on 680 rows",
+        "45.2% (40.7% – 49.8%) 46.8% … without the rows that the pilot knew – 43.1%",
         "All strong 0.900 (0.850 – 0.950) 0.890",
         "All weak 0.600 (0.550 – 0.650) 0.610",
         "Cost of all answers $0.3561 ($0.3205 – $0.3917, P10 – P90) $0.3025",
