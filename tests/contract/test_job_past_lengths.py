@@ -111,3 +111,12 @@ def test_a_run_that_was_named_must_be_of_use(folder: Path, name: str, words: str
         planned(folder, "next", endpoints__strong__estimate={"lengths_from": name})
     assert "endpoints.strong.estimate.lengths_from" == caught.value.key
     assert not (folder / "root" / "runs" / "next" / "score").exists()
+
+
+def test_a_judge_takes_no_lengths(folder: Path) -> None:
+    """No plan expects anything of a judge's answers, so the key is refused there instead of being passed over."""
+    judge = {"kind": "simulated", "model": "judge", "price": {"input": 1, "output": 1}}
+    with pytest.raises(
+        ConfigError, match=r"endpoints.judge.estimate.lengths_from: is of strong and weak alone"
+    ):
+        planned(folder, "next", endpoints__judge={**judge, "estimate": {"lengths_from": "latest"}})
