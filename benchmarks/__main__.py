@@ -25,6 +25,7 @@ NAMES = (
     "commercial",
     "coverage",
     "gain_per_dollar",
+    "backtest",
     "resume",
     "memory",
 )
