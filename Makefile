@@ -6,7 +6,7 @@ SETUP = PYTHON="$(PYTHON)" sh tools/setup_env.sh
 LOCK = pyproject.toml constraints.txt tools/setup_env.sh
 EXTRAS = --extra torch --extra s3 --extra azure --extra gcs --extra e2e --extra bench
 
-.PHONY: help quickstart test check faults crash soak e2e bench constraints clean
+.PHONY: help quickstart test check model faults crash soak e2e bench constraints clean
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9]*\):.*## /\1	/p' Makefile
@@ -22,6 +22,9 @@ check: .venv/.made-test ## lint, types, layers
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_layers.py
+
+model: .venv/.made-test ## the call stage in a simulated world of faults; MODEL_EXAMPLES=3000 for so many other ones
+	$(BIN)/python -m pytest tests/model
 
 faults: .venv/.made-test ## the fault matrix, a line per row; FAULTS="-k row_02" for some of it
 	$(BIN)/python tests/faults $(FAULTS)

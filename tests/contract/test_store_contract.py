@@ -14,6 +14,7 @@ import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from helpers.jobs import job_config, prompts, run_job, write_prompts
+from helpers.sim.store import MemoryStore
 from helpers.stub import interrupting, stub_server
 
 from routellm_batch.errors import DataError, StoreError
@@ -22,14 +23,21 @@ from routellm_batch.storage.store import FsStore
 THREADS = 8
 
 
-@pytest.fixture(params=["local", "memory", "s3"])
-def root(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A fresh root on each kind of store; s3 is a server on loopback, spoken to over HTTP."""
-    if request.param == "local":
-        return str(tmp_path / "store")
-    if request.param == "memory":
+KINDS = ("local", "memory", "s3")
+
+
+def fresh_root(kind: str, request: pytest.FixtureRequest) -> str:
+    if kind == "local":
+        return str(request.getfixturevalue("tmp_path") / "store")
+    if kind == "memory":
         return f"memory://store-{uuid.uuid4().hex}"
     return f"{request.getfixturevalue('bucket')}/store"
+
+
+@pytest.fixture(params=KINDS)
+def root(request: pytest.FixtureRequest) -> str:
+    """A fresh root on each kind of store; s3 is a server on loopback, spoken to over HTTP."""
+    return fresh_root(request.param, request)
 
 
 @pytest.fixture
@@ -38,18 +46,26 @@ def store(root: str) -> FsStore:
     return FsStore(root)
 
 
-def test_a_created_object_is_there_as_it_was_given(store: FsStore) -> None:
+@pytest.fixture(params=[*KINDS, "fake"])
+def any_store(request: pytest.FixtureRequest) -> FsStore | MemoryStore:
+    """A fresh store of each kind, and the one that simulated worlds have."""
+    if request.param == "fake":
+        return MemoryStore("fake://store")
+    return FsStore(fresh_root(request.param, request))
+
+
+def test_a_created_object_is_there_as_it_was_given(any_store: FsStore | MemoryStore) -> None:
     """Bytes come back as they are, of any size and below any folder."""
     objects = {"a.json": b"{}", "deep/er/b.bin": bytes(range(256)) * 8192, "c d/ü#1%20.txt": b"x"}
-    assert [True] * 3 == [store.create(path, data) for path, data in objects.items()]
-    assert objects == {path: store.read(path) for path in objects}
-    assert [True, False] == [store.exists("a.json"), store.exists("b.json")]
+    assert [True] * 3 == [any_store.create(path, data) for path, data in objects.items()]
+    assert objects == {path: any_store.read(path) for path in objects}
+    assert [True, False] == [any_store.exists("a.json"), any_store.exists("b.json")]
 
 
-def test_a_second_create_changes_nothing(store: FsStore) -> None:
+def test_a_second_create_changes_nothing(any_store: FsStore | MemoryStore) -> None:
     """The first writer wins; the same bytes again are the writer's own, and so a success."""
-    assert [True, False, True] == [store.create("x/a", data) for data in (b"first", b"second", b"first")]
-    assert b"first" == store.read("x/a")
+    assert [True, False, True] == [any_store.create("x/a", data) for data in (b"first", b"second", b"first")]
+    assert b"first" == any_store.read("x/a")
 
 
 @pytest.mark.parametrize("rounds", [12])
@@ -68,58 +84,58 @@ def test_of_many_writers_one_wins(root: str, rounds: int) -> None:
             assert [f"writer {writer}".encode() for writer in won] == [stores[0].read(f"race/{number}")]
 
 
-def test_replacing_is_for_reports(store: FsStore) -> None:
+def test_replacing_is_for_reports(any_store: FsStore | MemoryStore) -> None:
     """``replace`` puts an object whether one is there or not."""
     for data in (b"first", b"second"):
-        store.replace("report/x.html", data)
-    assert b"second" == store.read("report/x.html")
+        any_store.replace("report/x.html", data)
+    assert b"second" == any_store.read("report/x.html")
 
 
-def test_an_absent_object_is_not_found(store: FsStore) -> None:
+def test_an_absent_object_is_not_found(any_store: FsStore | MemoryStore) -> None:
     """Reading what is not there raises FileNotFoundError, alone or among others."""
-    store.create("a", b"a")
-    for read in (lambda: store.read("b"), lambda: store.read_many(["a", "b"])):
+    any_store.create("a", b"a")
+    for read in (lambda: any_store.read("b"), lambda: any_store.read_many(["a", "b"])):
         with pytest.raises(FileNotFoundError):
             read()
 
 
-def test_many_are_read_at_once(store: FsStore) -> None:
+def test_many_are_read_at_once(any_store: FsStore | MemoryStore) -> None:
     """Several objects come back in the order they were asked for; none, one and many alike."""
     for n in range(5):
-        store.create(f"m/{n}", f"{n}".encode())
+        any_store.create(f"m/{n}", f"{n}".encode())
     assert [[], [b"3"], [b"4", b"0", b"2"]] == [
-        list(store.read_many([f"m/{n}" for n in numbers])) for numbers in ([], [3], [4, 0, 2])
+        list(any_store.read_many([f"m/{n}" for n in numbers])) for numbers in ([], [3], [4, 0, 2])
     ]
 
 
-def test_listings_are_of_now(store: FsStore) -> None:
+def test_listings_are_of_now(any_store: FsStore | MemoryStore) -> None:
     """Every object below a folder is listed, sorted, with its size, the moment that it is there."""
-    assert ([], []) == (list(store.list("f")), list(store.folders("f")))
+    assert ([], []) == (list(any_store.list("f")), list(any_store.folders("f")))
     for n, name in enumerate(["f/b", "f/a", "f/sub/c", "g/d", "f/sub2/deep/e"]):
-        store.create(name, b"x" * (n + 1))
-        assert name in [o.path for o in store.list(name.partition("/")[0])]
+        any_store.create(name, b"x" * (n + 1))
+        assert name in [o.path for o in any_store.list(name.partition("/")[0])]
     assert [("f/a", 2), ("f/b", 1), ("f/sub/c", 3), ("f/sub2/deep/e", 5)] == [
-        (o.path, o.size) for o in store.list("f")
+        (o.path, o.size) for o in any_store.list("f")
     ]
     assert (["sub", "sub2"], ["f", "g"], 5) == (
-        list(store.folders("f")),
-        list(store.folders("")),
-        len(store.list("")),
+        list(any_store.folders("f")),
+        list(any_store.folders("")),
+        len(any_store.list("")),
     )
 
 
-def test_a_folder_is_not_its_neighbours_prefix(store: FsStore) -> None:
+def test_a_folder_is_not_its_neighbours_prefix(any_store: FsStore | MemoryStore) -> None:
     """``call/1`` and ``call/10`` are two folders."""
-    store.create("call/1/a", b"x")
-    store.create("call/10/a", b"x")
-    assert ["call/1/a"] == [o.path for o in store.list("call/1")]
+    any_store.create("call/1/a", b"x")
+    any_store.create("call/10/a", b"x")
+    assert ["call/1/a"] == [o.path for o in any_store.list("call/1")]
 
 
-def test_an_empty_object_is_never_written(store: FsStore) -> None:
+def test_an_empty_object_is_never_written(any_store: FsStore | MemoryStore) -> None:
     """An empty body is refused, as some stores don't create it exclusively."""
     with pytest.raises(StoreError, match="an empty object is never written"):
-        store.create("marker", b"")
-    assert not store.exists("marker")
+        any_store.create("marker", b"")
+    assert not any_store.exists("marker")
 
 
 def test_the_probe_passes_and_leaves_nothing(store: FsStore) -> None:

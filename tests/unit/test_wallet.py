@@ -1,4 +1,4 @@
-"""Escrow: settled + presumed + reserved never exceed the grant, in any order of events."""
+"""Escrow: what is spent and what may still be never exceed the grant, or the cap, in any order of events."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import asyncio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from routellm_batch.stages.escrow import EmbeddingBudget
+from routellm_batch.types import Shard
 from routellm_batch.wallet import Wallet
 
 END = st.sampled_from(["settle", "release", "presume"])
@@ -97,3 +99,33 @@ def test_without_a_cap_everything_is_paid_for() -> None:
         return wallet.settled_nano
 
     assert asyncio.run(play()) == 21
+
+
+NANO = st.integers(0, 50)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(st.tuples(NANO, NANO), min_size=1, max_size=6),
+    NANO,
+    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5), st.floats(0, 1)), max_size=12),
+)
+def test_embeddings_never_cost_more_than_the_cap(
+    shards: list[tuple[int, int]], spare: int, moves: list[tuple[int, int, float]]
+) -> None:
+    """What is paid, what running tasks may pay and what waiting shards need stay within the cap, whoever ends when."""
+    paid, worst = sum(before for before, _ in shards), {n: nano for n, (_, nano) in enumerate(shards)}
+    cap = paid + sum(worst.values()) + spare
+    budget = EmbeddingBudget(cap, {n: before for n, (before, _) in enumerate(shards)}, worst)
+    running: list[tuple[list[Shard], int]] = []
+    for begun, which, part in moves:
+        if mine := [Shard(n, 0, 0, 1) for n in list(worst)[:begun]]:
+            granted, known = budget.grant(mine)
+            assert sum(shards[shard.index][0] for shard in mine) == known
+            assert granted >= sum(worst.pop(shard.index) for shard in mine)
+            running.append((mine, granted))
+        elif running:
+            mine, granted = running.pop(which % len(running))
+            budget.settle(mine, int(granted * part))
+            paid += int(granted * part)
+        assert paid + sum(granted for _, granted in running) + sum(worst.values()) <= cap
