@@ -26,6 +26,8 @@ WHICH = st.integers(0, 5)
 """Picks one of some, whatever their number."""
 PARTS = ("call/", ".json", ".r", "commit/", "epoch/", "responses/")
 """In the paths of some writes."""
+MOST_BLOWS = 5
+"""Deaths and interruptions in one world, so that some of its runs get far."""
 MOST_STARTS = 3
 """Starts at work at once."""
 END_S = 90
@@ -38,6 +40,7 @@ class Calls(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.stack = ExitStack()
+        self.blows = 0
 
     @initialize(kind=st.sampled_from(sorted(KINDS)), calls=st.integers(1, 8))
     def plan(self, kind: str, calls: int) -> None:
@@ -97,15 +100,19 @@ class Calls(RuleBasedStateMachine):
         late = self.world.late.pop(which % len(self.world.late))
         self.world.store.objects.setdefault(late.path, late.data)
 
+    @precondition(lambda self: self.blows < MOST_BLOWS)
     @rule(which=st.integers(0, 1))
     def worker_dies(self, which: int) -> None:
         """Kill a worker process."""
+        self.blows += 1
         self.world.kill(self.world.workers[which])
         self.world.settle()
 
+    @precondition(lambda self: self.blows < MOST_BLOWS)
     @rule(which=st.integers(0, 1))
     def host_is_lost(self, which: int) -> None:
         """Lose a machine, its local logs too."""
+        self.blows += 1
         self.world.lose_host(which)
         self.world.settle()
 
@@ -123,11 +130,12 @@ class Calls(RuleBasedStateMachine):
         frozen[which % len(frozen)].frozen = False
         self.world.settle()
 
-    @rule(which=WHICH, worker=st.integers(0, 1))
-    def task_runs_twice(self, which: int, worker: int) -> None:
-        """Have a process run a task that another one runs."""
+    @rule(which=WHICH, worker=st.integers(0, 1), late=st.booleans())
+    def task_runs_twice(self, which: int, worker: int, *, late: bool) -> None:
+        """Have a process run a task that another one runs, perhaps only once it goes on."""
         jobs = [job for driver in self.world.drivers for job in driver.runner.jobs if job.copies]
         if jobs:
+            self.world.workers[worker].frozen |= late
             self.world.run_copy(jobs[which % len(jobs)], self.world.workers[worker])
             self.world.settle()
 
@@ -146,17 +154,19 @@ class Calls(RuleBasedStateMachine):
         """Starts at work."""
         return [driver for driver in self.world.drivers if driver.process.alive]
 
-    @precondition(lambda self: self.drivers)
+    @precondition(lambda self: self.drivers and self.blows < MOST_BLOWS)
     @rule(which=WHICH)
     def driver_dies(self, which: int) -> None:
         """Kill a start of the run."""
+        self.blows += 1
         self.world.kill(self.drivers[which % len(self.drivers)].process)
         self.world.settle()
 
-    @precondition(lambda self: self.drivers)
+    @precondition(lambda self: self.drivers and self.blows < MOST_BLOWS)
     @rule(which=WHICH)
     def driver_is_interrupted(self, which: int) -> None:
         """Ask a start of the run to end."""
+        self.blows += 1
         self.drivers[which % len(self.drivers)].halt.stop("interrupted", "SIGTERM")
 
     @precondition(lambda self: len(self.drivers) < MOST_STARTS)

@@ -32,7 +32,7 @@ class Auditor:
     _answers: dict[tuple[str, int], str] = field(default_factory=dict)
     """(shard, row) → its answer on storage."""
     _done: dict[str, set[int]] = field(default_factory=dict)
-    """Runner → rows of its shard that were answered on storage before it claimed it."""
+    """Runner → rows of its shard that were answered on storage before it wrote its first intent."""
     _calls: int = 0
     """Requests looked at."""
     _stored: set[Call] = field(default_factory=set)
@@ -61,10 +61,10 @@ class Auditor:
             assert [f"call/{shard}/{n:06d}.json" for n in range(len(numbers))] == numbers
             log = self.world.provider.log(shard)
             self._check_log(log)
-            for runner in {entry.runner for entry in log if entry.kind == "claim"} - self._done.keys():
-                self._done[runner] = {row for name, row in self._answers if name == shard}
             self.states[shard] = ShardLedger(self.world.store, shard).load()
             self._check_records(shard)
+        for runner in {entry.runner for entry in self.world.provider.log(shard)} & self.world.begun:
+            self._done.setdefault(runner, {row for name, row in self._answers if name == shard})
         state, billed = self.states[shard], self.world.provider.may_bill_nano(shard)
         assert state.spent_nano >= billed, (
             f"shard {shard}: {billed} are or may yet be billed, {state.spent_nano} are booked"
@@ -106,7 +106,7 @@ class Auditor:
         return [CallRecord.from_json(line) for part in lines for line in part]
 
     def _check_calls(self) -> None:
-        """No row is sent whose answer its runner could read when it claimed the shard."""
+        """No row is sent whose answer its runner could read before it named it."""
         for call in self.world.provider.calls[self._calls :]:
             done = self._done[call.runner]
             assert call.row not in done, (
@@ -147,6 +147,12 @@ class Auditor:
                 assert spent + granted <= max(cap, spent), (
                     f"{spent} are spent, {granted} granted, {cap} is the cap"
                 )
+                known = set() if driver.halt.stopped or stage._error else stage._spent.keys()
+                for index in known - stage._running.keys():
+                    booked = self.states[self.world.scene.run.shards[index].name].spent_nano
+                    assert stage._spent[index] >= booked, (
+                        f"{booked} of shard {index} are spent, {stage._spent}"
+                    )
         may_spend, unfenced = 0, Counter[str]()
         for copy in self.world.copies:
             task = copy.job.task

@@ -76,6 +76,8 @@ class World:
         self.stalls: list[Stall] = []
         self.late: list[Stall] = []
         """Writes of dead processes that are still on their way."""
+        self.begun: set[str] = set()
+        """Runners that have tried to write an intent."""
         self.lost: set[str] = set()
         """Runners whose local logs were lost with their machine."""
         self.here: Process | None = None
@@ -156,8 +158,12 @@ class World:
             raise KilledError
         if process is None or turn is None or not turn.mine or operation != "create":
             return memory.Fate.WORKS
-        if LOG_ENTRY.fullmatch(path) and (entry := Entry.from_json(data)).kind == "claim":
-            self.provider.claimed_s.setdefault(entry.runner, self.now_s)
+        if LOG_ENTRY.fullmatch(path):
+            entry = Entry.from_json(data)
+            if entry.kind == "claim":
+                self.provider.claimed_s.setdefault(entry.runner, self.now_s)
+            elif entry.kind == "intent":
+                self.begun.add(entry.runner)
         trap = self._sprung(path)
         if trap in {Trap.FAILS, Trap.UNHEARD}:
             return memory.Fate.FAILS if trap is Trap.FAILS else memory.Fate.UNHEARD
