@@ -137,6 +137,24 @@ def test_a_runner_that_was_passed_over_sends_nothing_more(stage: Stage) -> None:
     assert finished(world, driver)
 
 
+def test_a_copy_that_begins_late_calls_nothing(stage: Stage) -> None:
+    """A second copy of a task begins once the first has come back: rows that failed are not called again by it."""
+    world = stage("open", None)
+    driver = started(world)
+    copy = copy_of(driver, 2)
+    other = next(worker for worker in world.workers if worker is not copy.process)
+    other.frozen = True
+    world.run_copy(copy.job, other)
+    for _ in range(10):
+        answer(world, Fate.LOST)
+        world.advance(1.0)
+    sent = sending(world, copy)
+    assert (True, True) == (copy.turn.ended, bool(sent))
+    other.frozen = False
+    world.advance(1.0)
+    assert sent == [call for call in world.provider.calls if call.shard == "000002"]
+
+
 def test_a_late_answer_is_not_given_up_for_a_failure(stage: Stage) -> None:
     """A runner that was passed over hears an answer to a row that its successor failed: the row is answered."""
     world = stage("open", None)
