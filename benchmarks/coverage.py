@@ -15,13 +15,14 @@ from benchmarks.table import Table
 from routellm_batch.calibration import Calibration, fit_calibration
 from routellm_batch.foresight import foresee
 from routellm_batch.metrics import Ranking
-from routellm_batch.prediction import Quality, predict, recover_share
+from routellm_batch.prediction import Quality
 from routellm_batch.types import ROUTES
 
 SETS = ("MMLU", "MMLU-Pro", "GSM8K")
 ANSWERED = ("MMLU-Pro", "GSM8K")
 """Those with token counts."""
-ROWS = (300, 500)
+ROWS = {"pilot": (300,), "simple": (300, 500)}
+"""Fit → sizes of pilots: a fit of a run's pilot takes seconds."""
 SHARES = (0.1, 0.2, 0.3, 0.5, 0.7, 0.9)
 TARGETS = (0.8, 0.9, 0.95)
 CONFIDENCE = 0.9
@@ -56,14 +57,16 @@ def look(data: Recorded, pilot: Pilot, seed: int) -> Seen:
     outcomes, rows = data.outcomes, pilot.drawn
     calibration = fit_calibration(pilot.out_of_fold, outcomes.strong[rows], outcomes.weak[rows], seed=seed)
     rest = len(pilot.rest)
-    foretold = predict(calibration, SHARES, confidence=CONFIDENCE, rest=rest)
+    lengths = counted(data, rows) if data.tokens else None
+    seen = foresee(calibration, lengths, ENDS, "score", pilot.scores, rows=len(rows) + rest)
+    foretold = seen.quality(SHARES)
     above, gained = Ranking(pilot.scores).curve(outcomes.gain[pilot.rest])
     weak = float(outcomes.weak[pilot.rest].mean())
 
     def pgr(share: float) -> float:
         return float(np.interp(share * rest, above, gained) / gained[-1])
 
-    choices = [recover_share(calibration, target, CONFIDENCE, rest=rest).share for target in TARGETS]
+    choices = [seen.recover(target, CONFIDENCE).share for target in TARGETS]
     asked = [1.0 if share is None else share for share in choices]
     truth = [pgr(share) for share in SHARES]
     return Seen(
@@ -80,12 +83,13 @@ def look(data: Recorded, pilot: Pilot, seed: int) -> Seen:
 def _by_dollar(data: Recorded, pilot: Pilot, calibration: Calibration) -> tuple[list[bool], list[bool]]:
     """Return what held of quality and of cost, with rows ranked by gain per dollar."""
     rest, rows = pilot.rest, len(pilot.rest)
-    seen = foresee(calibration, counted(data, pilot.drawn), ENDS, "gain_per_dollar", pilot.scores)
+    lengths = counted(data, pilot.drawn)
+    of_job = len(pilot.drawn) + rows
+    seen = foresee(calibration, lengths, ENDS, "gain_per_dollar", pilot.scores, rows=of_job)
     sizes = data.tokens["prompt"][rest]
     ranking = Ranking(seen.ranker.values(pilot.scores, sizes).astype(np.float64))
     above, gained = ranking.curve(data.outcomes.gain[rest])
     at = np.array(SHARES) * rows
-    foretold = predict(calibration, SHARES, confidence=CONFIDENCE, order=seen.order, rest=rows)
     truth = np.interp(at, above, gained) / gained[-1]
     known = seen.ranker.costs or {}
     told = {route: known[route].nano(sizes, pilot.scores).astype(np.float64) for route in ROUTES}
@@ -93,9 +97,9 @@ def _by_dollar(data: Recorded, pilot: Pilot, calibration: Calibration) -> tuple[
         np.sum(cost["weak"]) + np.interp(at, *ranking.curve(cost["strong"] - cost["weak"]))
         for cost in (told, costs(data, rest))
     )
-    # The band is of the whole job; of the rest alone it is wider, as quality's is.
-    band = 1 + np.sqrt(1 + len(pilot.drawn) / rows) * (np.array(seen.cost_band(SHARES)) - 1)  # [S, 2]
-    inside = (band[:, 0] <= true / planned) & (true / planned <= band[:, 1])
+    lo, hi = np.transpose(seen.cost_band(SHARES) or [])
+    inside = (lo <= true / planned) & (true / planned <= hi)
+    foretold = seen.quality(SHARES)
     return [_holds(q, float(t)) for q, t in zip(foretold, truth, strict=True)], inside.tolist()
 
 
@@ -112,12 +116,12 @@ def _least(above: Floats, gained: Floats, target: float) -> float:
 
 def run(*, quick: bool) -> Table:
     """Resample pilots of each set and size; ``PILOT_FIT`` names the fit, ``simple`` or ``pilot``."""
-    name = chosen_fit()
+    name = chosen_fit("pilot")
     fit, pilots = FITS[name], 2 if quick else PILOTS
     rows: list[list[str]] = []
     for part in SETS[-1:] if quick else SETS:
         data = load(part, answers=part in ANSWERED, rows=QUICK_ROWS if quick else None)
-        sizes = ROWS[:1] if quick else ROWS
+        sizes = ROWS[name][:1] if quick else ROWS[name]
         rows += [[part, str(size), *_cells(data, size, fit, pilots)] for size in sizes]
     targets = [f"recover {target:.0%}" for target in TARGETS]
     heads = ["grade held", "PGR held", "PGR off by", "by dollar: PGR", "cost", *targets]

@@ -80,7 +80,7 @@ def run(*, quick: bool) -> Table:
     for name, size in SETS.items():
         if quick and name != "MT-Bench":
             continue
-        rows += _lines(load(name, answers=True), size, FITS[chosen_fit()], quick=quick)
+        rows += _lines(load(name, answers=True), size, FITS[chosen_fit("simple")], quick=quick)
     heads = [f"PGR {level:.0%}" for level in LEVELS]
     notes = [
         "Dollars of the whole rest of the job, weak calls included, at equal achieved PGR: gain per dollar over",

@@ -6,6 +6,8 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from functools import cache
+from typing import cast
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -13,15 +15,18 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from benchmarks.prompts import shared_data
+from routellm_batch.answer_costs import Ends
 from routellm_batch.calibration_maps import positions
 from routellm_batch.embedders import get_embedder
 from routellm_batch.evaluation.outcomes import Outcomes, read_outcomes
 from routellm_batch.evaluation.pilot import draw_pilot
-from routellm_batch.foresight import Ends
 from routellm_batch.lengths_model import Lengths, measure_lengths
 from routellm_batch.pricing import Price
-from routellm_batch.routers.outcome import describe
+from routellm_batch.routers import make_router
+from routellm_batch.routers.blend import BlendRouter, Reading, members, read
+from routellm_batch.routers.outcome import OutcomeRouter, describe
 from routellm_batch.training.fitting import FOLDS, Penalties, fit_heads
+from routellm_batch.training.pilot_fit import PilotRows, fit_pilot
 from routellm_batch.training.rows import TrainingRows, to_unit
 from routellm_batch.types import ROUTES, Route
 
@@ -34,6 +39,8 @@ PAIRS = {
     "MT-Bench": "mtbench_gpt4-1106_vs_mixtral",
 }
 """Name in a table → part of the files' names."""
+TRAINED_ON = ("MMLU-Pro",)
+"""Sets of which the shipped weights have seen rows: pilots of these begin with nothing."""
 ENDS: dict[Route, Ends] = {
     "strong": Ends(Price.from_usd(Decimal(10), Decimal(30)), None),
     "weak": Ends(Price.from_usd(Decimal("0.24"), Decimal("0.24")), None),
@@ -151,18 +158,30 @@ def simple_fit(
 def pilot_fit(
     data: Recorded, pilot: NDArray[np.int64], rest: NDArray[np.int64], seed: int
 ) -> tuple[Floats, Floats]:
-    """Fit as a run's pilot does, without a prior."""
-    from routellm_batch.training.pilot_fit import PilotRows, fit_pilot
-
-    part, others = data.outcomes.take(pilot), data.outcomes.take(rest)
+    """Fit as a run's pilot does, with the shipped weights as what is known before."""
+    part = data.outcomes.take(pilot)
     rows = PilotRows(part.prompts, part.strong, part.weak, np.ones(len(part)))
-    fitted = fit_pilot(rows, prior=None, embedder="static", seed=seed)
-    return fitted.out_of_fold, fitted.router.score(others.batch).astype(np.float64)
+    fitted = fit_pilot(rows, prior=_prior(data.name), embedder="static", seed=seed)
+    router, others = cast("BlendRouter", fitted.router), _reading(data).take(rest)
+    raw = members(others, router.learned.predict(others) if router.learned else None)
+    return fitted.out_of_fold, router.blend.combine(raw).astype(np.float32).astype(np.float64)
+
+
+@cache
+def _prior(name: str) -> OutcomeRouter | None:
+    return None if name in TRAINED_ON else cast("OutcomeRouter", make_router("outcome"))
+
+
+@cache
+def _reading(data: Recorded) -> Reading:
+    """Read a set once for all of its pilots."""
+    static = get_embedder("static")
+    return read(data.outcomes.prompts, static, static, _prior(data.name))
 
 
 FITS: Mapping[str, Fit] = {"simple": simple_fit, "pilot": pilot_fit}
 
 
-def chosen_fit() -> str:
+def chosen_fit(usual: str) -> str:
     """Return the name of the fit that ``PILOT_FIT`` asks for."""
-    return os.environ.get("PILOT_FIT", "simple")
+    return os.environ.get("PILOT_FIT", usual)

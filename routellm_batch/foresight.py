@@ -1,25 +1,38 @@
 """What a pilot tells of one job's plan: how to rank its rows, what shares of them bring, and how sure their cost is. Pure.
 
 The pilot's rows stand for the job's: each has a position among them, and is ranked by the same function as the job's
-rows, read at positions instead of scores, and learned without the row's own label. Intervals are for the whole job, in
-which the pilot's rows are: that these are known already would make them a little narrower, and is left out.
+rows, read at positions instead of scores, and learned without the row's own label. Intervals are for the rows that the job
+has beside the pilot's: those are what is not known yet, and the fewer they are the more they scatter.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from routellm_batch.answer_costs import (
+    Ends,
+    billed_costs,
+    expected_costs,
+    mean_costs,
+    plain,
+    table_sizes,
+)
 from routellm_batch.calibration import GRID, Calibration
 from routellm_batch.calibration_maps import FOLDS, fit_map, positions
-from routellm_batch.lengths_model import Lengths, Slopes
+from routellm_batch.lengths_model import Lengths
 from routellm_batch.metrics import Ranking, resample
-from routellm_batch.prediction import Quality, RecoverChoice, predict, predict_random, recover_share
-from routellm_batch.pricing import Price
+from routellm_batch.prediction import (
+    Quality,
+    RecoverChoice,
+    predict,
+    predict_random,
+    recover_share,
+    stretch,
+)
 from routellm_batch.ranking import BY_SCORE, AnswerCost, Order, Ranker, Table
 from routellm_batch.types import ROUTES, Route
 
@@ -27,10 +40,9 @@ Floats = NDArray[np.float64]
 
 KNOTS = 256
 """Scores of the job at which its tables are read."""
-SIZES = 48
-"""Sizes of a prompt at which the length tables are read."""
 REPLICATES = 200
-COST_BAND = (0.1, 0.9)
+Z80 = 1.2816
+"""From the middle to P10 or P90, in standard errors."""
 PROOF = 0.75
 """Part of the resamples in which ranking by dollars has to be the better way."""
 TELLING = 0.95
@@ -38,15 +50,6 @@ TELLING = 0.95
 SIZE_PRIOR_ROWS = 20.0
 """By as many rows a slope of the gain on the size is held back."""
 FALLBACK_RATE = 1e6
-
-
-@dataclass(frozen=True, slots=True)
-class Ends:
-    """What an endpoint charges, and the most that it is asked for."""
-
-    price: Price
-    most: int | None
-    """Output tokens; None without a limit."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,45 +63,50 @@ class Foresight:
     """Of the job's rows, by their scores."""
     order: Floats
     """[N], what the pilot's rows are ranked by: the same, learned without the row itself."""
+    rest: int | None = None
+    """Rows to come; None: without end."""
 
     def quality(self, shares: Sequence[float]) -> list[Quality]:
         """Return the predicted quality at some strong shares."""
-        return predict(self.calibration, shares, order=self.order)
+        return predict(self.calibration, shares, order=self.order, rest=self.rest)
 
     def random(self, shares: Sequence[float]) -> list[Quality]:
         """Return the same where as many rows are sent to the strong model at random."""
-        return predict_random(self.calibration, shares)
+        return predict_random(self.calibration, shares, rest=self.rest)
 
     def recover(self, target: float, confidence: float) -> RecoverChoice:
         """Return the least strong share that holds a target."""
-        return recover_share(self.calibration, target, confidence, order=self.order)
+        return recover_share(self.calibration, target, confidence, order=self.order, rest=self.rest)
 
     def cost_band(self, shares: Sequence[float]) -> list[tuple[float, float]] | None:
         """Return P10 and P90 of a plan's cost over its expected cost, at some strong shares; None without lengths.
 
-        The length models are fitted anew to resampled rows, and each is asked for the cost of every share.
+        How far one row's bill lies from what is expected of it is learned from all of the pilot's rows: a few answers are
+        many times as long as the rest, and most shares of a pilot hold none of them. The band holds both what the plan
+        says and what the pilot paid at that share, which differ where lengths follow no such model.
         """
         if self.lengths is None:
             return None
-        weight, where = np.array(self.calibration.weight), _where(self.calibration)
-        ranking = Ranking(self.order)
-        told = self._totals(self.lengths.fit(where, weight), shares, ranking)
-        drawn = [
-            self._totals(self.lengths.fit(where, weight * count), shares, ranking)
-            for count in resample(len(weight), seed=self.calibration.seed, replicates=REPLICATES)
-        ]
-        lo, hi = np.quantile(np.array(drawn) / np.maximum(told, 1e-9), COST_BAND, axis=0)
-        return [(min(1.0, float(one)), max(1.0, float(other))) for one, other in zip(lo, hi, strict=True)]
-
-    def _totals(self, slopes: Mapping[Route, Slopes], shares: Sequence[float], ranking: Ranking) -> Floats:
-        """Return the cost of the pilot's rows at some strong shares, [S]."""
+        size, where = np.array(self.lengths.estimated), _where(self.calibration)
         weight = np.array(self.calibration.weight)
-        costs = _costs(self.lengths, slopes, self.ends, GRID, GRID) if self.lengths else {}
-        size, where = np.array(self.lengths.estimated if self.lengths else ()), _where(self.calibration)
-        strong, weak = (costs[route].nano(size, where).astype(np.float64) for route in ROUTES)
-        above, more = ranking.curve(strong - weak, weight)
-        found: Floats = float(weight @ weak) + np.interp(np.array(shares) * above[-1], above, more)
-        return found
+        model = expected_costs(self.lengths, self.lengths.fit(where, weight), self.ends, GRID, GRID)
+        told = {route: model[route].nano(size, where).astype(np.float64) for route in ROUTES}
+        billed, square = billed_costs(self.lengths, self.ends), {}
+        for route, cost in told.items():
+            scatter = (weight @ (billed[route] - cost) ** 2) / max(float(weight @ cost**2), 1e-9)
+            square[route] = scatter * cost**2
+        ranking, at = Ranking(self.order), np.array(shares)
+        paid, expected, noise = (mean_costs(ranking, one, weight, at) for one in (billed, told, square))
+        expected = np.maximum(expected, 1e-9)
+        own = paid / expected
+        off = (
+            Z80
+            * stretch(self.calibration, self.rest)
+            * np.sqrt(noise / self.calibration.rows_heard)
+            / expected
+        )
+        ends = np.maximum(np.minimum(own, 1) - off, 0), np.maximum(own, 1) + off
+        return list(zip(*map(np.ndarray.tolist, ends), strict=True))
 
 
 def foresee(
@@ -108,6 +116,7 @@ def foresee(
     order: Order,
     scores: NDArray[np.floating],
     *,
+    rows: int | None = None,
     prove: bool = False,
 ) -> Foresight:
     """See a pilot from one job.
@@ -118,27 +127,38 @@ def foresee(
         ends: route → price and limit.
         order: what rows are to be ranked by.
         scores: the job's, or many of them drawn at random.
+        rows: of the job, the pilot's among them; without end where left out.
         prove: rank by gain per dollar only if the pilot's own rows show that it pays.
 
     """
     knots, where = _knots(scores)
+    rest = None if rows is None else _to_come(rows, len(calibration))
     if lengths is None:
-        return Foresight(calibration, None, ends, BY_SCORE, np.array(calibration.scores))
+        return Foresight(calibration, None, ends, BY_SCORE, np.array(calibration.scores), rest)
     slopes = lengths.fit(_where(calibration), np.array(calibration.weight))
-    costs = _costs(lengths, slopes, ends, knots, where)
-    by_score = Foresight(calibration, lengths, ends, Ranker(costs=costs), np.array(calibration.scores))
+    costs = expected_costs(lengths, slopes, ends, knots, where)
+    by_score = Foresight(calibration, lengths, ends, Ranker(costs=costs), np.array(calibration.scores), rest)
     if order == "score":
         return by_score
     sizes, middle = np.array(lengths.estimated), _where(calibration)
-    own = _costs(lengths, slopes, ends, GRID, GRID)
+    own = expected_costs(lengths, slopes, ends, GRID, GRID)
     gains, more = _gains(calibration, lengths, np.ones(len(calibration), dtype=np.bool_))
     rate = _rate(np.interp(middle, GRID, gains) + more.read(sizes), own, sizes, middle)
     values = _held_out_values(calibration, lengths, rate, own)
     if prove and not _dollars_pay(calibration, lengths, ends, values):
         return by_score
-    gain = Table(_plain(knots), _plain(np.interp(where, GRID, gains)))
+    gain = Table(plain(knots), plain(np.interp(where, GRID, gains)))
     ranker = Ranker("gain_per_dollar", gain, more, rate, costs)
-    return Foresight(calibration, lengths, ends, ranker, values)
+    return Foresight(calibration, lengths, ends, ranker, values, rest)
+
+
+def _to_come(rows: int, known: int) -> int:
+    """Return how many rows of a job are to come beside the pilot's.
+
+    As many as the pilot has at the least: where it is most of the job, its own grades, known already, leave less open
+    than the few others do.
+    """
+    return max(rows - known, known)
 
 
 def _where(calibration: Calibration) -> Floats:
@@ -153,35 +173,6 @@ def _knots(scores: NDArray[np.floating]) -> tuple[Floats, Floats]:
     below, beside = (np.searchsorted(ranked, knots, side=side) for side in ("left", "right"))
     where: Floats = (below + beside) / (2 * len(ranked))
     return knots, where
-
-
-def _costs(
-    lengths: Lengths, slopes: Mapping[Route, Slopes], ends: Mapping[Route, Ends], at: Floats, where: Floats
-) -> dict[Route, AnswerCost]:
-    """Return what calls are expected to cost, tabled by size, and by score at ``at``, whose positions are ``where``."""
-    sizes, least = _sizes(lengths), min(lengths.estimated)
-    by_size = lengths.design(sizes, np.full(len(sizes), 0.5))[:, 1]
-    by_position = lengths.design(np.full(len(where), least), where)[:, 2]
-    found: dict[Route, AnswerCost] = {}
-    for route in ROUTES:
-        one, end = slopes[route], ends[route]
-        tokens = np.exp(one.level + one.by_size * by_size)
-        factor = np.exp(one.by_position * by_position)
-        found[route] = AnswerCost(
-            end.price.input_nano,
-            end.price.output_nano,
-            one.input_ratio,
-            Table(_plain(sizes), _plain(tokens)),
-            Table(_plain(at), _plain(factor)),
-            end.most,
-        )
-    return found
-
-
-def _sizes(lengths: Lengths) -> NDArray[np.int64]:
-    """Return sizes, evenly by their logarithms, from the pilot's least to its most."""
-    least, most = min(lengths.estimated), max(lengths.estimated)
-    return np.unique(np.geomspace(least + 1, most + 1, SIZES).round().astype(np.int64) - 1)
 
 
 def _gains(calibration: Calibration, lengths: Lengths, used: NDArray[np.bool_]) -> tuple[Floats, Table]:
@@ -201,9 +192,9 @@ def _gains(calibration: Calibration, lengths: Lengths, used: NDArray[np.bool_]) 
     size = size - scored @ usual
     left = gain - np.interp(where, GRID, gains)
     slope = float(weight @ (size * left)) / (float(weight @ size**2) + SIZE_PRIOR_ROWS)
-    sizes = _sizes(lengths)
+    sizes = table_sizes(lengths)
     added = slope * lengths.design(sizes, np.full(len(sizes), 0.5))[:, 1]
-    return gains - slope * (usual[0] + usual[1] * GRID), Table(_plain(sizes), _plain(added))
+    return gains - slope * (usual[0] + usual[1] * GRID), Table(plain(sizes), plain(added))
 
 
 def _held_out_values(
@@ -219,7 +210,7 @@ def _held_out_values(
     for number in range(FOLDS):
         held = fold == number
         gains, more = _gains(calibration, lengths, ~held)
-        ranker = Ranker("gain_per_dollar", Table(_plain(GRID), _plain(gains)), more, rate, costs)
+        ranker = Ranker("gain_per_dollar", Table(plain(GRID), plain(gains)), more, rate, costs)
         values = ranker.values(where[held], sizes[held]).astype(np.float64)
         found[held] = positions(values, np.array(calibration.weight)[held])
     return found
@@ -234,11 +225,7 @@ def _dollars_pay(
     nineteen of twenty: where a pilot happens not to show what they are worth, gains look level, and to rank by gain over
     cost would mean to rank by cost alone.
     """
-    billed = {
-        route: np.array(lengths.inputs[route]) * float(end.price.input_nano)
-        + np.array(lengths.outputs[route]) * float(end.price.output_nano)
-        for route, end in ends.items()
-    }
+    billed = billed_costs(lengths, ends)
     extra, gain = np.maximum(billed["strong"] - billed["weak"], 0.0), calibration.gain_rows
     dollars, scores = Ranking(order), Ranking(np.array(calibration.scores))
     weight, even = np.array(calibration.weight), np.ones(len(order))
@@ -254,10 +241,6 @@ def _area(ranking: Ranking, gain: Floats, extra: Floats, mass: Floats) -> float:
     """Return the gain recovered, summed over the dollars spent on the way from all weak to all strong."""
     (_, gained), (_, paid) = ranking.curve(gain, mass), ranking.curve(extra, mass)
     return float(np.trapezoid(gained, paid))
-
-
-def _plain(values: NDArray[Any]) -> tuple[float, ...]:
-    return tuple(np.asarray(values, dtype=np.float64).tolist())
 
 
 def _rate(gain: Floats, costs: Mapping[Route, AnswerCost], sizes: NDArray[np.int64], where: Floats) -> float:

@@ -7,7 +7,9 @@ bring scatters about the truth, so deviations are stretched by √(1 + pilot row
 A target is held by testing shares one after another from all strong downwards, each by its own lower bound, and
 stopping at the first that fails (fixed-sequence testing). The share chosen is wrong only if the first share that misses
 the target in truth was let through, and that has a probability of at most 1 − confidence, however many are tried.
-Bounds there count one lost row more than the pilot has.
+
+Resampling can't show a row that the pilot happened not to have. So every bound counts one row more than was seen, lost or
+won, as Clopper and Pearson's does.
 """
 
 from __future__ import annotations
@@ -121,14 +123,14 @@ def predict(
     """
     ranked = np.array(calibration.scores) if order is None else order
     curves = _curves(calibration, ranked, shares_checked(shares), rest)
-    level = (1 + confidence) / 2
+    level, row, part = (1 + confidence) / 2, _one_row(calibration), _one_part(calibration, shares)
     columns = [
         curves.mean,
-        curves.lower(curves.mean, curves.means, level),
-        curves.upper(curves.mean, curves.means, level),
+        curves.lower(curves.mean, curves.means, level) - row,
+        curves.upper(curves.mean, curves.means, level) + row,
         curves.pgr,
-        curves.lower(curves.pgr, curves.pgrs, level),
-        curves.upper(curves.pgr, np.where(np.isfinite(curves.pgrs), curves.pgrs, np.inf), level),
+        curves.lower(curves.pgr, curves.pgrs, level) - part,
+        curves.upper(curves.pgr, np.where(np.isfinite(curves.pgrs), curves.pgrs, np.inf), level) + part,
     ]
     return [
         Quality(float(share), *map(float, row[:3]), *map(_known, row[3:]))
@@ -136,10 +138,17 @@ def predict(
     ]
 
 
-def predict_random(calibration: Calibration, shares: Sequence[float]) -> list[Quality]:
+def predict_random(
+    calibration: Calibration, shares: Sequence[float], *, rest: int | None = None
+) -> list[Quality]:
     """Return the predicted quality where as many rows are sent to the strong model at random."""
     tied = np.zeros(len(calibration))  # Of tied rows a share is taken in expectation.
-    return predict(calibration, shares, order=tied)
+    return predict(calibration, shares, order=tied, rest=rest)
+
+
+def stretch(calibration: Calibration, rest: int | None) -> float:
+    """Return by what deviations grow where so many rows are to come: they are a sample of the same kind."""
+    return math.sqrt(1 + (calibration.rows_heard / rest if rest else 0))
 
 
 def _known(value: float) -> float | None:
@@ -159,10 +168,8 @@ def _curves(calibration: Calibration, order: Floats, shares: Floats, rest: int |
         gaps.append(gained[-1] / above[-1])
         recovered.append(got / gained[-1] if gained[-1] > 0 else np.full(len(shares), -np.inf))
     pgr = recovered[0] if gaps[0] > 0 else np.full(len(shares), np.nan)
-    stretch = math.sqrt(1 + (calibration.rows_heard / rest if rest else 0))
-    return _Curves(
-        means[0], pgr, np.array(means[1:]), np.array(recovered[1:]), gaps[0], np.array(gaps[1:]), stretch
-    )
+    found = np.array(means[1:]), np.array(recovered[1:]), gaps[0], np.array(gaps[1:])
+    return _Curves(means[0], pgr, *found, stretch(calibration, rest))
 
 
 def recover_share(
@@ -187,8 +194,7 @@ def recover_share(
     shares = np.linspace(1, 0, STEPS + 1)  # Tried from all strong downwards.
     curves = _curves(calibration, ranked, shares, rest)
     gap_lo = float(curves.lower(np.array(curves.gap), curves.gaps, confidence))
-    bounds = curves.lower(curves.pgr, curves.pgrs, confidence)
-    bounds[1:] -= _one_more(calibration, curves.gap)
+    bounds = curves.lower(curves.pgr, curves.pgrs, confidence) - _one_part(calibration, shares)
     sound = np.isfinite(bounds) & (gap_lo > 0)
     held = sound & (bounds >= target - SLACK)
     best = float(bounds[sound].max()) if sound.any() else 0.0
@@ -202,17 +208,17 @@ def recover_share(
     return RecoverChoice(target, confidence, share, *ends, gap_lo, best, lost, lost_hi)
 
 
-def _one_more(calibration: Calibration, gap: float) -> float:
-    """Return the PGR that one more lost row of the pilot takes away.
-
-    Resampling can't show a loss that the pilot happened not to have: like Clopper and Pearson's, the bound counts one
-    loss more than was seen.
-    """
+def _one_row(calibration: Calibration) -> float:
+    """Return what one row on which the strong model wins adds to the mean grade of the pilot."""
     gain = calibration.gain_rows
-    lost = gain > 0
-    if gap <= 0 or not lost.any():
-        return 0.0
-    return float(gain[lost].mean() / (calibration.rows_heard * gap))
+    return float(gain[gain > 0].mean() / calibration.rows_heard) if (gain > 0).any() else 0.0
+
+
+def _one_part(calibration: Calibration, shares: Sequence[float] | Floats) -> Floats:
+    """Return the same as a part of the gap, [S]; none where no row or every row is strong, as PGR is certain there."""
+    inside = (np.asarray(shares) > 0) & (np.asarray(shares) < 1)
+    part = _one_row(calibration) / calibration.gap if calibration.gap > 0 else 0.0
+    return inside.astype(np.float64) * part
 
 
 def _lost(

@@ -16,7 +16,7 @@ from routellm_batch.calibration_maps import Floats
 from routellm_batch.foresight import Foresight
 from routellm_batch.metrics import Ranking, resample
 from routellm_batch.planning import FrontierPoint
-from routellm_batch.prediction import REPLICATES
+from routellm_batch.prediction import REPLICATES, stretch
 
 STEPS = 10
 """About as many steps lead from all weak to all strong."""
@@ -73,8 +73,9 @@ def steps_ahead(seen: Foresight, frontier: Sequence[FrontierPoint], *, confidenc
     shares = np.interp(ends, costs, [point.share for point in frontier])
     gains, draws = _gained(seen, shares)
     level = (1 - confidence) / 2
-    lo = np.quantile(draws, level, axis=0, method="lower")
-    hi = np.quantile(draws, 1 - level, axis=0, method="higher")
+    wider = stretch(seen.calibration, seen.rest)
+    lo = gains + wider * (np.quantile(draws, level, axis=0, method="lower") - gains)
+    hi = gains + wider * (np.quantile(draws, 1 - level, axis=0, method="higher") - gains)
     columns = zip(ends, ends[1:], shares, shares[1:], gains, lo, hi, strict=False)
     return [Step(int(one), int(other), *map(float, rest)) for one, other, *rest in columns]
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
+from routellm_batch.answer_costs import Ends
 from routellm_batch.config import Config
-from routellm_batch.foresight import Ends, foresee
+from routellm_batch.foresight import foresee
 from routellm_batch.pilot_facts import PilotFacts
 from routellm_batch.reporting import charts, cost, quality_words, wording
 from routellm_batch.reporting.budgets import Budget, all_budgets, chosen_point, round_budgets, unset_words
@@ -66,7 +67,7 @@ def plan_steps(config: Config, plan: PlanView, pilot: PilotFacts | None) -> list
     scores = np.array(
         pilot.calibration.scores
     )  # the pilot's own rows are ranked alike, whatever the job's are
-    seen = foresee(pilot.calibration, pilot.lengths, ends, plan.ranker.order, scores)
+    seen = foresee(pilot.calibration, pilot.lengths, ends, plan.ranker.order, scores, rows=plan.valid)
     return steps_ahead(seen, plan.frontier)
 
 

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from routellm_batch.answer_costs import Ends
 from routellm_batch.config import BudgetConfig, Config
 from routellm_batch.errors import BudgetError
-from routellm_batch.foresight import Ends, Foresight, foresee
+from routellm_batch.foresight import Foresight, foresee
 from routellm_batch.pilot_facts import PilotFacts
 from routellm_batch.planning import FrontierPoint, Outlook
 from routellm_batch.prediction import RecoverChoice
@@ -61,7 +62,7 @@ def look_ahead(config: Config, gathered: Gathered, pilot: PilotFacts | None) -> 
     }
     order, scores = _order(budget, counted=pilot.lengths is not None), sample_scores(gathered)
     prove = budget.order == "auto"
-    return foresee(pilot.calibration, pilot.lengths, ends, order, scores, prove=prove)
+    return foresee(pilot.calibration, pilot.lengths, ends, order, scores, rows=gathered.valid, prove=prove)
 
 
 def _order(budget: BudgetConfig, *, counted: bool) -> Order:

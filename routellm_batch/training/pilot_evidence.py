@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from routellm_batch.metrics import BAND_90, Ranking, interval, resample
 from routellm_batch.routers.blend import MEMBERS, Blend, Floats
@@ -84,6 +85,19 @@ def weigh(raw: Floats, gain: Floats, weight: Floats, available: Sequence[str], *
         interval=_interval(ranked["blend"], gain, weight, seed),
         shares={"fitted": fitted, "baselines": 1 - fitted},
     )
+
+
+def levelled(scores: Floats, fold: NDArray[np.int64]) -> Floats:
+    """Return out-of-fold scores [M, N] moved so that every fold has the mean of all.
+
+    A model's level works against the labels held out from it: the better those are, the worse is what it saw. Pooled as
+    they are, scores would rank the folds upside down, and foretell less than the router brings.
+    """
+    found, mean = scores.copy(), scores.mean(axis=1, keepdims=True)
+    for number in np.unique(fold):
+        here = fold == number
+        found[:, here] += mean - scores[:, here].mean(axis=1, keepdims=True)
+    return found
 
 
 def best_of(scores: Sequence[Floats], gain: Floats, weight: Floats, *, seed: int) -> int:

@@ -22,7 +22,7 @@ from routellm_batch.routers.blend import LEARNED, MEMBERS, Blend, BlendRouter, F
 from routellm_batch.routers.blend_weights import save_blend
 from routellm_batch.routers.outcome import OutcomeRouter
 from routellm_batch.training.fitting import Penalties
-from routellm_batch.training.pilot_evidence import Evidence, best_of, standards, weigh
+from routellm_batch.training.pilot_evidence import Evidence, best_of, levelled, standards, weigh
 from routellm_batch.training.pilot_members import Labels, fit_heads, learn
 from routellm_batch.training.rows import to_unit
 
@@ -206,6 +206,7 @@ def _learn_unseen(labels: Labels, fold: NDArray[np.int64], seed: int) -> tuple[F
         fitted = [fit_heads(seen, penalties) for penalties in PENALTIES]
         heads[:, here] = [one.score(unseen.described) for one in fitted]
         found[here] = learn(seen, fitted[0], seed).predict(unseen)
+    heads, found = levelled(heads, fold), levelled(found.T, fold).T
     best = best_of(list(heads), labels.gain, labels.weight, seed=seed)
     found[:, MEMBERS.index("heads")] = heads[best]
     return found, PENALTIES[best]

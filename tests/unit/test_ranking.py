@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from helpers.labelled import calibration, facts, lengths
 
+from routellm_batch.answer_costs import Ends
 from routellm_batch.calibration import fit_calibration
 from routellm_batch.errors import DataError
-from routellm_batch.foresight import Ends, Foresight, foresee
+from routellm_batch.foresight import Foresight, foresee
 from routellm_batch.lengths_model import measure_lengths
 from routellm_batch.pilot_facts import PilotFacts
 from routellm_batch.planning import RankedRows, cut_by_spend, in_chunks, score_key
@@ -187,6 +188,40 @@ def test_pilot_rows_are_ranked_as_the_jobs() -> None:
     there = foresee(pilot.calibration, pilot.lengths, ENDS, "gain_per_dollar", scores)
     values = there.ranker.values(scores, np.array(pilot.lengths.estimated))
     assert np.corrcoef(np.argsort(np.argsort(values)), np.argsort(np.argsort(there.order)))[0, 1] > 0.97
+
+
+def test_a_small_job_is_foretold_less_surely() -> None:
+    """With as many rows to come as were labelled every interval is wider by √2, and a target asks for more; below, no more."""
+    pilot, scores = facts(300), np.linspace(0, 1, 500)
+
+    def there(rows: int | None) -> Foresight:
+        return foresee(pilot.calibration, pilot.lengths, ENDS, "score", scores, rows=rows)
+
+    def widths(rows: int | None) -> list[float]:
+        one = there(rows)
+        ((lo, hi),) = one.cost_band([0.3]) or []
+        row = 2 / 300  # that bounds count more than was seen
+        return [hi - lo, *(q.hi - q.lo - row for way in (one.quality, one.random) for q in way([0.3]))]
+
+    endless, small = np.array(widths(None)), widths(600)
+    assert small[1:] == pytest.approx(np.sqrt(2) * endless[1:])
+    assert endless[0] < small[0] < np.sqrt(2) * endless[0]
+    assert small == widths(301)
+    shares = [there(rows).recover(0.8, 0.9).share or 2 for rows in (None, 1000, 600)]
+    assert shares == sorted(set(shares))
+
+
+def test_cost_bands_hold_what_the_pilot_paid() -> None:
+    """Where the rows of the highest scores have answers that no slope explains, the band reaches to their price."""
+    rows = 200
+    written = np.where(np.arange(rows) >= 180, 1000, 100).tolist()
+    sizes = dict.fromkeys(ROUTES, [10] * rows)
+    made = measure_lengths(sizes["weak"], sizes, {"strong": written, "weak": [10] * rows})
+    scores, strong, weak = np.arange(rows) / rows, np.ones(rows), np.zeros(rows)
+    there = foresee(fit_calibration(scores, strong, weak, seed=0), made, ENDS, "score", scores)
+    told = there.ranker.costs["strong"].nano(np.full(20, 10), scores[180:]).sum()
+    ((_, hi),) = there.cost_band([0.1]) or []
+    assert hi * told > 20 * (1000 * 30_000 + 10 * 10_000)
 
 
 def test_cost_bands_lie_about_the_plan_and_narrow_with_labels() -> None:
