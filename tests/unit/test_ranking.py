@@ -191,7 +191,7 @@ def test_pilot_rows_are_ranked_as_the_jobs() -> None:
 
 
 def test_a_small_job_is_foretold_less_surely() -> None:
-    """With as many rows to come as were labelled every interval is wider by √2, and a target asks for more; below, no more."""
+    """With as many rows to come as were labelled intervals are wider by √2, and a target asks for more; below, no more."""
     pilot, scores = facts(300), np.linspace(0, 1, 500)
 
     def there(rows: int | None) -> Foresight:
