@@ -51,12 +51,12 @@ HIDDEN_FROM_STAGES = frozenset(("runtime", "reporting"))
 
 PURE = (
     *(
+        "answer_costs",
         "burn",
         "calibration",
         "calibration_maps",
         "errors",
-        "answer_costs",
-    "foresight",
+        "foresight",
         "lengths",
         "lengths_model",
         "metrics",
