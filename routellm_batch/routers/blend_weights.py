@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from routellm_batch.embedders import get_embedder
 from routellm_batch.errors import CheckpointError
 from routellm_batch.protocols import Embedder
-from routellm_batch.routers.blend import MEMBERS, TABLE, Blend, BlendRouter, Learned
+from routellm_batch.routers.blend import MEMBERS, TABLE, Blend, BlendRouter, Learned, View
 from routellm_batch.routers.checkpoint import Tensors, described, save_checkpoint, take
 from routellm_batch.routers.features import FEATURES
 from routellm_batch.routers.forest import Forest
@@ -23,6 +23,7 @@ KIND = "blend"
 """How the manifest of a checkpoint of the ``outcome`` router says that it is this."""
 HEADS = ("weight", "bias", "mean", "scale")
 FOREST = ("root", "column", "threshold", "left", "right", "value")
+VIEW = ("mean", "basis")
 INDEX = ("vectors", "gain")
 
 
@@ -81,7 +82,9 @@ def save_blend(out: str, router: BlendRouter, *, name: str, trained: Mapping[str
         settings = {"depth": learned.forest.depth, "k": learned.index.k, "prior": learned.index.prior}
         fields["learned"] = {"alpha": learned.heads.alpha, **settings}
         tensors |= _parts("heads.", learned.heads, HEADS) | _parts("forest.", learned.forest, FOREST)
-        tensors |= _parts("index.", learned.index, INDEX) | _parts("learned.", learned, ("centre", "basis"))
+        tensors |= _parts("index.", learned.index, INDEX) | _parts("exact.", learned.exact, VIEW)
+        if learned.vectors is not None:
+            tensors |= _parts("vectors.", learned.vectors, VIEW)
     fields["trained"] = dict(trained)
     save_checkpoint(out, tensors, router.embedder, router="outcome", name=name, card=card, fields=fields)
 
@@ -94,22 +97,29 @@ def _learned(location: str, fields: Mapping[str, Any], tensors: Tensors, embedde
     static = get_embedder("static")
     size = (embedder.width + len(TABLE), len(TABLE))
     heads = take_heads(location, fields, tensors, size, "heads.")
-    centre = _floats(tensors, "learned.centre", (static.width,), location)
-    basis = _floats(tensors, "learned.basis", (static.width, None), location)
-    vectors = take(tensors, "index.vectors", (None, static.width), location)
-    gain = take(tensors, "index.gain", (len(vectors),), location)
+    mixed = embedder.fingerprint != static.fingerprint
+    exact = _view(location, tensors, static, "exact.")
+    vectors = _view(location, tensors, embedder, "vectors.") if mixed else None
     nodes = take(tensors, "forest.column", (None,), location).shape
     shapes = {**dict.fromkeys(FOREST, nodes), "root": (None,)}
     trees = {n: take(tensors, f"forest.{n}", shape, location) for n, shape in shapes.items()}
     depth, k, prior = (fields.get(name) for name in ("depth", "k", "prior"))
-    columns = basis.shape[1] + len(TABLE)
+    columns = exact.basis.shape[1] + len(TABLE) + (0 if vectors is None else vectors.basis.shape[1])
     leads = all(((trees[n] >= 0) & (trees[n] < nodes[0])).all() for n in ("root", "left", "right"))
     leads &= bool(((trees["column"] >= 0) & (trees["column"] < columns)).all() and len(trees["root"]))
     if not (leads and isinstance(depth, int) and 0 <= depth <= nodes[0]):
         raise CheckpointError(f"{location}: its forest leads nowhere")
     if not (isinstance(k, int) and k > 0 and isinstance(prior, int | float) and prior > 0):
         raise CheckpointError(f"{location}: its manifest holds no positive k and prior")
-    return Learned(heads, centre, basis, Forest(**trees, depth=depth), Index(vectors, gain, k, float(prior)))
+    neighbours = take(tensors, "index.vectors", (None, static.width), location)
+    gain = take(tensors, "index.gain", (len(neighbours),), location)
+    index = Index(neighbours, gain, k, float(prior))
+    return Learned(heads, exact, vectors, Forest(**trees, depth=depth), index)
+
+
+def _view(location: str, tensors: Tensors, embedder: Embedder, prefix: str) -> View:
+    mean = _floats(tensors, f"{prefix}mean", (embedder.width,), location)
+    return View(mean, _floats(tensors, f"{prefix}basis", (embedder.width, None), location))
 
 
 def _floats(tensors: Tensors, name: str, shape: tuple[int | None, ...], location: str) -> NDArray[np.float64]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.ensemble import ExtraTreesRegressor
 
-from routellm_batch.routers.blend import TABLE, Floats, Learned, Reading, centre, tree_columns
+from routellm_batch.routers.blend import TABLE, Floats, Learned, Reading, View, tree_columns
 from routellm_batch.routers.forest import Forest
 from routellm_batch.routers.heads import Heads, standardise
 from routellm_batch.routers.knn import Index
@@ -18,7 +18,7 @@ from routellm_batch.training.fitting import INTERCEPT_PENALTY, Penalties
 from routellm_batch.training.logistic import fit_logistic
 
 DIRECTIONS = 32
-"""Of the static embedding that trees may look along."""
+"""Of an embedding that trees may look along."""
 KINDS: dict[str, Any] = {
     "column": np.int16,
     "threshold": np.float32,
@@ -78,22 +78,27 @@ def fit_heads(labels: Labels, penalties: Penalties) -> Heads:
 
 def learn(labels: Labels, heads: Heads, seed: int) -> Learned:
     """Fit every other member that learns, and join them with the heads."""
-    exact, gain = labels.reading.exact, labels.gain
-    mean = exact.mean(axis=0)
-    # The directions along which the pilot's own prompts vary most.
-    _, _, directions = np.linalg.svd(exact - mean, full_matrices=False)
-    basis = directions[:DIRECTIONS].T.copy()
+    reading, gain = labels.reading, labels.gain
+    exact = view(reading.exact)
+    vectors = view(reading.vectors) if reading.mixed else None
     # Extremely randomised trees (Geurts et al. 2006), on both models' scores; they keep the difference.
     grown = ExtraTreesRegressor(TREES, min_samples_leaf=LEAF, max_features=TRIED, random_state=seed)
     grown.fit(
-        tree_columns(labels.reading, mean, basis).astype(np.float32),
+        tree_columns(reading, exact, vectors).astype(np.float32),
         np.column_stack([labels.strong, labels.weak]),
         sample_weight=labels.weight,
     )
     forest = flatten([one.tree_ for one in grown.estimators_])
     k = max(1, min(NEIGHBOURS, len(gain) // 4))
-    index = Index(centre(exact, mean), gain.astype(np.float32), k, NEIGHBOURS_PRIOR)
-    return Learned(heads, mean, basis, forest, index)
+    index = Index(exact.centred(reading.exact), gain.astype(np.float32), k, NEIGHBOURS_PRIOR)
+    return Learned(heads, exact, vectors, forest, index)
+
+
+def view(embeddings: Floats) -> View:
+    """Return how a pilot's embeddings are looked at."""
+    mean = embeddings.mean(axis=0)
+    _, _, directions = np.linalg.svd(embeddings - mean, full_matrices=False)
+    return View(mean, directions[:DIRECTIONS].T.copy())
 
 
 def flatten(trees: Sequence[Any]) -> Forest:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,18 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers.pilots import pilot_of
+from numpy.typing import NDArray
 from safetensors.numpy import load, save
 from sklearn.ensemble import ExtraTreesRegressor
 
+from routellm_batch.embedders import get_embedder
 from routellm_batch.errors import CheckpointError, ConfigError, DataError
 from routellm_batch.metrics import Ranking
 from routellm_batch.protocols import Router
 from routellm_batch.routers import make_router
 from routellm_batch.routers.blend import MEMBERS
+from routellm_batch.routers.blend_weights import load_blend
+from routellm_batch.routers.checkpoint import load_tensors
 from routellm_batch.routers.wording import WORDING, wording
 from routellm_batch.training import pilot_evidence, pilot_fit, pilot_members
 from routellm_batch.training.pilot_evidence import levelled, weigh
@@ -190,6 +195,32 @@ def test_a_saved_router_scores_as_before(tmp_path: Path) -> None:
         "model.safetensors",
         "router.json",
     ]
+
+
+class Letters:
+    """An embedder that counts letters."""
+
+    name, width, fingerprint = "letters", 26, "feedfeedfeedfeed"
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return unit vectors."""
+        counts = np.array([[text.count(chr(97 + n)) for n in range(26)] for text in texts], dtype=np.float32)
+        return counts / np.linalg.norm(counts, axis=1, keepdims=True)
+
+
+def test_another_embedder_is_read_beside_the_static_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Heads and trees look at the configured embedder's vectors too, and what is loaded scores as before."""
+    known: dict[str, Any] = {"letters": Letters(), "static": get_embedder("static")}
+    monkeypatch.setattr(pilot_fit, "get_embedder", known.__getitem__)
+    fitted, other = fit_pilot(pilot_of(80), prior=None, embedder="letters", seed=0), pilot_of(50, seed=3)
+    save_pilot_router(str(tmp_path / "router"), fitted, "# card\n")
+    fields, tensors = load_tensors(str(tmp_path / "router"), "outcome", known["letters"])
+    assert tensors["vectors.basis"].shape == (26, 26)
+    loaded = load_blend(str(tmp_path / "router"), fields, tensors, known["letters"])
+    assert np.array_equal(fitted.router.score(batch_of(other)), loaded.score(batch_of(other)))
+    assert quality(loaded.score(batch_of(other)), other) > 0.66
 
 
 def test_a_fallback_is_saved_too(tmp_path: Path) -> None:
