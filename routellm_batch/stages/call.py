@@ -22,24 +22,17 @@ from routellm_batch.ledger.state import LedgerState
 from routellm_batch.ledger.succession import adopt, wait_for_predecessors
 from routellm_batch.ledger.writer import LedgerWriter
 from routellm_batch.process import draining, emit, run_on_loop
+from routellm_batch.stages.deliver import Ending, deliver
 from routellm_batch.stages.fanout import FanOut
 from routellm_batch.stages.job import CallJob, EndpointPool, endpoint_pool
 from routellm_batch.stages.plan import copies_path
 from routellm_batch.stages.requests import Call, build_call
 from routellm_batch.stages.respond import (
-    FINAL,
-    copy_of,
     ended_calls,
-    read_shard_responses,
-    response_table,
-    summarise,
-    write_failed,
-    write_responses,
 )
 from routellm_batch.stages.reuse import reused
 from routellm_batch.stages.rows import Prompt, decode_prompts, input_columns
 from routellm_batch.storage.inputs import read_rows
-from routellm_batch.storage.progress import STAGE, marker_name
 from routellm_batch.storage.store import FsStore
 from routellm_batch.tables import from_parquet
 from routellm_batch.types import ErrorKind, Route, Shard
@@ -138,7 +131,8 @@ def call_shard(task: CallTask) -> CallReceipt:
     # A process that stopped calling for errors leaves its shards open: their failures may be mended by a resume.
     committed = task.mode == "finish" or (unsent == 0 and not waits and stop is None)
     if committed:
-        _commit(task, shard, records)
+        end = Ending(task.job, task.shard, shard.scores, shard.copies, shard.ledger, task.revision)
+        deliver(end, LedgerState(records, shard.state.orphans))
     total = before + wallet.settled_nano + wallet.presumed_nano
     ended = ended_calls(shard.scores, records)
     return CallReceipt(task.shard.index, committed, unsent, total, stop, short, ended)
@@ -237,64 +231,3 @@ def _fan_out(
     finally:
         writer.close()
     return fan_out.records
-
-
-def _commit(task: CallTask, shard: _Open, records: dict[int, CallRecord]) -> None:
-    """Write the shard's responses, then its marker."""
-    job = task.job
-    copies = {
-        row: copy_of(owner, row)
-        for row in shard.copies
-        if (owner := _owner(task, shard, row, records)) is not None
-    }
-    final = {row: r for row, r in [*records.items(), *copies.items()] if r.status in FINAL}
-    _write(task, shard.scores, final)
-    summary = summarise(shard.scores, records, copies, shard.state)
-    receipt = {"rows": shard.scores.num_rows, "entries": shard.ledger.entries, "summary": summary.to_dict()}
-    job.run.commit(STAGE, marker_name(task.shard.name, task.revision), receipt)
-
-
-def _write(task: CallTask, scores: pa.Table, final: Mapping[int, CallRecord]) -> None:
-    """Write what ``responses/`` does not hold yet, and the invalid rows.
-
-    An earlier start may have died between its responses and its marker; what has changed since then goes into the
-    next revision, as an object is never written twice.
-    """
-    config, run, revision = task.job.config, task.job.run, task.revision
-    whole = read_rows(run.files[task.shard.file], task.shard.start, task.shard.rows, _columns(task))
-    kept = whole.select(list(dict.fromkeys(config.input.keep)))
-    write_failed(run, task.shard, scores)
-    rows = sorted(final)
-    if revision == 0:
-        if write_responses(run, task.shard, 0, response_table(config, scores, kept, final, rows)):
-            return
-        revision = 1
-    rows = _changed(task, scores, final)
-    table = response_table(config, scores, kept, final, rows)
-    while rows and not write_responses(run, task.shard, revision, table):
-        revision += 1
-
-
-def _owner(task: CallTask, shard: _Open, row: int, records: Mapping[int, CallRecord]) -> CallRecord | None:
-    index, owner_row = shard.copies[row]
-    if index == task.shard.index:
-        return records.get(owner_row)
-    run = task.job.run
-    return _other_ledger(run.uri, run.shards[index].name, task.job.token).records.get(owner_row)
-
-
-@lru_cache(maxsize=16)
-def _other_ledger(run_uri: str, shard: str, token: str) -> LedgerState:  # noqa: ARG001 - a new start reads anew
-    """Read another shard's ledger; all calls are done by the time this is asked."""
-    return ShardLedger(FsStore(run_uri), shard).load()
-
-
-def _changed(task: CallTask, scores: pa.Table, final: Mapping[int, CallRecord]) -> list[int]:
-    """Return the rows whose outcome is not what ``responses/`` holds."""
-    names = ["status", "error_kind", "attempts"]  # a row that was called again has more attempts
-    written = read_shard_responses(task.job.run, task.shard.name, names)
-    rows = [] if written is None else written.to_pylist()
-    known = {row["id"]: tuple(row[name] for name in names) for row in rows}
-    ids = scores.column("id").to_pylist()
-    now = {row: (r.status, r.error_kind, r.attempts) for row, r in final.items()}
-    return [row for row in sorted(final) if known.get(ids[row]) != now[row]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import pyarrow as pa
@@ -92,13 +92,29 @@ def response_path(shard: str, revision: int) -> str:
 
 def read_shard_responses(run: Run, shard: str, columns: list[str] | None = None) -> pa.Table | None:
     """Return a shard's responses, the newest row of each id; None if nothing was written yet."""
-    wanted = None if columns is None else list(dict.fromkeys(["id", *columns]))
-    paths = [o.path for o in run.store.list("responses") if o.path.startswith(f"responses/{shard}.")]
+    return read_responses(run, response_paths(run, shard), columns)
+
+
+def response_paths(run: Run, shard: str) -> list[str]:
+    """Return where a shard's responses are, the newest last."""
+    found = [o.path for o in run.store.list("responses") if o.path.startswith(f"responses/{shard}.")]
+    return sorted(found, key=revision_of)
+
+
+def revision_of(path: str) -> int:
+    """Return the revision of responses."""
+    stem = path.removesuffix(".parquet").rpartition(".r")
+    return int(stem[2]) if stem[1] else 0
+
+
+def read_responses(run: Run, paths: Sequence[str], columns: list[str] | None = None) -> pa.Table | None:
+    """Return what is in some responses, the newest of which is the last; the newest row of each id."""
     if not paths:
         return None
+    wanted = None if columns is None else list(dict.fromkeys(["id", *columns]))
     newest: dict[object, tuple[int, int]] = {}
     tables: list[pa.Table] = []
-    for path in sorted(paths, key=_revision):
+    for path in paths:
         table = from_parquet(run.store.read(path), wanted)
         newest.update({row_id: (len(tables), n) for n, row_id in enumerate(table.column("id").to_pylist())})
         tables.append(table)
@@ -107,11 +123,6 @@ def read_shard_responses(run: Run, shard: str, columns: list[str] | None = None)
         for number, t in enumerate(tables)
     ]
     return pa.concat_tables(parts)
-
-
-def _revision(path: str) -> int:
-    stem = path.removesuffix(".parquet").rpartition(".r")
-    return int(stem[2]) if stem[1] else 0
 
 
 def summarise(
@@ -198,8 +209,3 @@ def write_failed(run: Run, shard: Shard, scores: pa.Table) -> None:
     table = failed_table(scores, run, shard)
     if table is not None:
         run.store.create(f"failed/{shard.name}.parquet", to_parquet(table))
-
-
-def write_responses(run: Run, shard: Shard, revision: int, table: pa.Table) -> bool:
-    """Put a shard's responses; False if other ones are there under this revision."""
-    return run.store.create(response_path(shard.name, revision), to_parquet(table))

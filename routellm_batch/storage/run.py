@@ -65,9 +65,9 @@ class Run:
         folder = f"commit/{stage}"
         return {o.path.removeprefix(f"{folder}/").removesuffix(".json") for o in self.store.list(folder)}
 
-    def commit(self, stage: str, name: str, receipt: Mapping[str, Any]) -> None:
-        """Write a shard's marker, after its output."""
-        self.store.create(f"commit/{stage}/{name}.json", to_json(receipt))
+    def commit(self, stage: str, name: str, receipt: Mapping[str, Any]) -> bool:
+        """Write a shard's marker, after its output; False if another one is there."""
+        return self.store.create(f"commit/{stage}/{name}.json", to_json(receipt))
 
     def marker(self, stage: str, name: str) -> dict[str, Any]:
         """Read a shard's marker."""

@@ -202,6 +202,27 @@ def test_what_storage_did_not_take_waits_in_the_local_log(stage: Stage) -> None:
     assert mine == [call for call in world.provider.calls if call.shard == "000002"]
 
 
+@pytest.mark.parametrize("part", ["responses/000001", "commit/call/000001"])
+def test_who_writes_a_shard_late_takes_nothing_from_it(stage: Stage, part: str) -> None:
+    """A start dies while its worker writes rows that failed; the next one answers them, and that is what stays."""
+    world = stage("open", None)
+    world.traps.append((Trap.STALLS, 0, part))
+    driver = started(world)
+    for _ in range(10):
+        for call in world.provider.waiting:
+            world.provider.end(call, Fate.LOST if call.shard == "000001" else Fate.ANSWERED)
+        world.advance(1.0)
+    (late,) = world.stalls
+    world.kill(driver.process)
+    other = started(world)
+    assert finished(world, other)
+    late.released = True
+    world.advance(1.0)
+    auditor = Auditor(world)
+    auditor.check()
+    auditor.check_end(other)
+
+
 def run_beside(world: World, copy: Copy) -> None:
     """Have the other worker run a task, until its first runner is passed over."""
     other = next(worker for worker in world.workers if worker is not copy.process)

@@ -18,7 +18,7 @@ from helpers.sim.world import LEASE_S, World
 
 from routellm_batch import process as process_module
 from routellm_batch.ledger import epoch, liveness, shard, succession, writer
-from routellm_batch.stages import call, job
+from routellm_batch.stages import call, deliver, job
 from routellm_batch.stages.job import CallJob, EndpointPool
 from routellm_batch.types import ROUTES
 from routellm_batch.wallet import Wallet
@@ -186,6 +186,7 @@ def inside(world: World) -> Iterator[None]:
         (shard, {"secrets": it}),
         (writer, {"LocalLog": lambda folder, name, runner: SimLocalLog(folder, name, runner, it.here)}),
         (job, {"OpenAIEndpoint": it.endpoint}),
+        (deliver, {"FsStore": lambda _uri: world.store}),
         (
             call,
             {
@@ -212,7 +213,7 @@ def inside(world: World) -> Iterator[None]:
         process_module._drained.clear()
         succession.active.clear()
         epoch._held.clear()
-        call._other_ledger.cache_clear()
+        deliver._other_ledger.cache_clear()
         try:
             yield
         finally:
