@@ -73,42 +73,40 @@ def deliver(end: Ending, state: LedgerState) -> None:
 
 def _catch_up(end: Ending) -> bool:
     """Bring responses and marker up to the ledger, by newer ones; False if another writer wrote these meanwhile."""
-    run, name = end.job.run, end.shard.name
-    marked = _newest_marker(end)
+    run = end.job.run
+    newest, after = _markers(end)
     paths = _responses(end)
     _other_ledger.cache_clear()
     # Only now: who wrote what was found had read the ledger before, so this is all that they knew and more.
     final, receipt = _told(end, end.ledger.load(sure=True))
-    if rows := _changed(end, paths, final):
-        number = max(end.revision, _next(paths))
-        if not _put(end, number, final, rows):
-            return False
-    if marked is None:
-        return run.commit(STAGE, marker_name(name, end.revision), receipt)
-    if run.marker(STAGE, marker_name(name, marked)) == receipt:
-        return True
-    return run.commit(STAGE, marker_name(name, max(end.revision, marked + 1)), receipt)
+    rows = _changed(end, paths, final)
+    if rows and not _put(end, _next(end, paths), final, rows):
+        return False
+    return (newest is not None and run.marker(STAGE, newest) == receipt) or run.commit(STAGE, after, receipt)
 
 
 def _responses(end: Ending) -> list[str]:
     """Return where the shard's responses are, be the listing stale."""
     paths = response_paths(end.job.run, end.shard.name)
-    while there(end.job.run.store, path := response_path(end.shard.name, _next(paths))):
+    while there(end.job.run.store, path := response_path(end.shard.name, _next(end, paths))):
         paths.append(path)
     return paths
 
 
-def _next(paths: list[str]) -> int:
-    return revision_of(paths[-1]) + 1 if paths else 0
+def _next(end: Ending, paths: list[str]) -> int:
+    """Return the revision of the responses that come after some."""
+    return max(end.revision, revision_of(paths[-1]) + 1 if paths else 0)
 
 
-def _newest_marker(end: Ending) -> int | None:
-    """Return the revision of the shard's newest marker, be the listing stale; None if there is none."""
+def _markers(end: Ending) -> tuple[str | None, str]:
+    """Return the shard's newest marker, be the listing stale, and the one that comes after it."""
     run, name = end.job.run, end.shard.name
-    revision = newest_markers(run).get(name, -1)
-    while there(run.store, f"commit/{STAGE}/{marker_name(name, revision + 1)}.json"):
-        revision += 1
-    return None if revision < 0 else revision
+    listed = newest_markers(run).get(name, -1)
+    newest = marker_name(name, listed) if listed >= 0 else None
+    number = max(end.revision, listed + 1)
+    while there(run.store, f"commit/{STAGE}/{(after := marker_name(name, number))}.json"):
+        newest, number = after, number + 1
+    return newest, after
 
 
 def _told(end: Ending, state: LedgerState) -> tuple[dict[int, CallRecord], dict[str, Any]]:
