@@ -111,7 +111,7 @@ def test_what_a_lost_task_spent_is_granted_to_nobody(tmp_path: Path) -> None:
         "budget__on_overrun": "stop",
     }
     gone = DataError("can't be read any more")
-    with two_models(tmp_path) as urls, patch.object(call, "_write", side_effect=gone):
+    with two_models(tmp_path) as urls, patch.object(call, "deliver", side_effect=gone):
         result = run_job(job_config(tmp_path, **urls, **settings))
     assert (True, True) == (highest_bill(tmp_path) <= cap, len(bills(tmp_path)) > 30)
     assert (True, nano(result.cost["spent_usd"])) == (result.exit_code in {4, 5}, highest_bill(tmp_path))
