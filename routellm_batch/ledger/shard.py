@@ -30,6 +30,7 @@ class ShardLedger:
         self._epoch = epoch
         self._turn = turn
         self._known = 0
+        self._newest = (0, 0)
         self._claimed = False
         self._next = 0
         self._results = 0
@@ -50,9 +51,11 @@ class ShardLedger:
             log += [Entry.from_json(data) for data in self._beyond(self._entry, entries)]
         self._known = max(self._known, len(log))  # and not _next: who has claimed is shut out by what follows
         runners = [entry.runner for entry in log if entry.kind == "claim"]
-        return fold(
+        state = fold(
             log, {runner: self._records(runner, results.get(runner, 0), sure=sure) for runner in runners}
         )
+        self._newest = state.turn
+        return state
 
     def read_runner(self, runner: str) -> tuple[list[Entry], list[list[str]]]:
         """Return a runner's intents, and the lines of each of its results objects."""
@@ -74,7 +77,8 @@ class ShardLedger:
             FencedError: another start of the run has taken over, or this task's turn is over.
 
         """
-        if self.deposed():  # looked at once more below; but who comes late need not shut anybody out
+        # Both are looked at once more below; but who comes late need not shut anybody out.
+        if self._newest > (self._epoch, self._turn) or self.deposed():
             raise FencedError
         self._append(Entry("claim", self.runner, self._epoch, self._turn, myself()))
         self._claimed = True

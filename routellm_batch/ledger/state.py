@@ -61,6 +61,8 @@ class LedgerState:
     """Runners that have such intents → their claim."""
     entries: int = 0
     """Entries of the log so far."""
+    held: bool = False
+    """Nobody has shut out the last runner that claimed; it may be at work."""
     turn: tuple[int, int] = (0, 0)
     """The highest (epoch, turn) that a claim or a seal names; whoever is of a lower one is shut out."""
 
@@ -95,6 +97,7 @@ def fold(log: Sequence[Entry], results: Mapping[str, Sequence[CallRecord]]) -> L
         orphans=_sums(worst for sends in left.values() for worst in sends),
         open_runners={runner: claims[runner] for runner in dict.fromkeys(runner for runner, _ in left)},
         entries=len(log),
+        held=next((entry.kind for entry in reversed(log) if entry.kind != "intent"), None) == "claim",
         turn=max(((entry.epoch, entry.turn) for entry in log), default=(0, 0)),
     )
 

@@ -113,7 +113,8 @@ def call_shard(task: CallTask) -> CallReceipt:
     """
     shard = _open(task)
     calls = _missing(task, shard, shard.state.records) if task.mode == "call" else []
-    if calls:
+    # Where nothing is missing a runner may be at work all the same, on rows that another has answered: it ends here.
+    if calls or (task.mode == "call" and shard.state.held):
         _claim(task, shard)
         calls = _missing(task, shard, shard.state.records)
     before, stop, short, unsent = shard.state.spent_nano, None, False, 0

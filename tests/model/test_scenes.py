@@ -223,6 +223,28 @@ def test_who_writes_a_shard_late_takes_nothing_from_it(stage: Stage, part: str) 
     auditor.check_end(other)
 
 
+def test_who_finds_all_rows_answered_ends_the_runner_at_work_on_them(stage: Stage) -> None:
+    """A task's first copy answers late what its second one is sending; the third, with nothing to call, ends the second."""
+    world = stage("stop", 40_000_000)
+    driver = started(world)
+    copy = copy_of(driver, 2)
+    copy.process.frozen = True
+    run_beside(world, copy)
+    second = copy.job.copies[-1]
+    for call in sending(world, copy):
+        world.provider.end(call, Fate.ANSWERED)
+    copy.process.frozen = False
+    world.advance(1.0)
+    run_beside(world, second)
+    assert (True, "seal") == (bool(sending(world, second)), world.provider.log("000002")[-1].kind)
+    calls = len(world.provider.calls)
+    for call in world.provider.waiting:
+        world.provider.end(call, Fate.BROKEN if call.shard == "000002" else Fate.ANSWERED)
+    world.advance(1.0)
+    assert [] == [call for call in world.provider.calls[calls:] if call.shard == "000002"]
+    assert finished(world, driver)
+
+
 def run_beside(world: World, copy: Copy) -> None:
     """Have the other worker run a task, until its first runner is passed over."""
     other = next(worker for worker in world.workers if worker is not copy.process)
