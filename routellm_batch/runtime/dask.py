@@ -102,6 +102,8 @@ class DaskRunner:
         dask.config.set(SETTINGS)
         # Of a scheduler that is gone it prints a traceback; the run says so itself, and what to do.
         logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
+        # Of each connection that a dying worker leaves it tells one, as information.
+        logging.getLogger("distributed.batched").setLevel(logging.WARNING)
         self._cluster = CLUSTERS[config.kind](config) if config.kind in CLUSTERS else None
         self._client = connect(config, self._cluster)
         self._client.subscribe_topic(f"{TOPIC}-{token}", self._on_event)
