@@ -221,16 +221,15 @@ class Auditor:
         assert {shard.name for shard in run.shards} == newest.keys()
         left_out = 0
         for shard in run.shards:
-            marker = run.marker(STAGE, marker_name(shard.name, newest[shard.name]))
-            summary = CallSummary.from_dict(marker["summary"])
+            name = marker_name(shard.name, newest[shard.name])
+            summary = CallSummary.from_dict(run.marker(STAGE, name)["summary"])
             left_out += summary.unfunded
             table = read_shard_responses(run, shard.name, ["id", "status", "answer"])
             rows = {} if table is None else {row["id"]: row for row in table.to_pylist()}
-            told = Counter(row["status"] for row in rows.values())
-            assert (summary.ok, summary.failed) == (told["ok"], told["failed"])
-            late = self._told_after(
-                shard.name, f"commit/{STAGE}/{marker_name(shard.name, newest[shard.name])}.json"
-            )
+            later, late = self._after(shard.name, name)
+            if not later:
+                told = Counter(row["status"] for row in rows.values())
+                assert (summary.ok, summary.failed) == (told["ok"], told["failed"])
             for row, record in self.states[shard.name].records.items():
                 if record.status in FINAL and row not in late:
                     found = rows[f"r{shard.start + row:04d}"]
@@ -238,17 +237,15 @@ class Auditor:
         assert (left_out > 0) == (driver.halt.state == "budget")
         assert left_out == 0 or cap is not None
 
-    def _told_after(self, shard: str, marker: str) -> set[int]:
-        """Return the rows of which a record came to storage only after the shard was counted."""
+    def _after(self, shard: str, marker: str) -> tuple[bool, set[int]]:
+        """Return what came to storage only after a shard was counted: whether responses did, and records of which rows."""
         objects = self.world.store.objects
-        after = list(objects)[list(objects).index(marker) :]
-        lines = [
-            line
-            for path in after
-            if path.startswith(f"call/{shard}/") and path.endswith(".jsonl")
-            for line in objects[path].decode("utf-8").split("\n")
-        ]
-        return {CallRecord.from_json(line).row for line in lines}
+        paths = list(objects)
+        after = paths[paths.index(f"commit/{STAGE}/{marker}.json") :]
+        records = [path for path in after if path.startswith(f"call/{shard}/") and path.endswith(".jsonl")]
+        lines = [line for path in records for line in objects[path].decode("utf-8").split("\n")]
+        later = any(path.startswith(f"responses/{shard}.") for path in after)
+        return later, {CallRecord.from_json(line).row for line in lines}
 
 
 def _holder(log: Sequence[Entry]) -> str:
