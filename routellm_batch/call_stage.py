@@ -105,21 +105,25 @@ class CallStage:
         known = {tally.shard: tally for tally in tallies(self.job.run, begun=self.plan.cap_nano is not None)}
         revision = 1 + max((tally.revision or 0 for tally in known.values()), default=0)
         copies = set(self.plan.copy_shards)
+        behind = any(tally.behind for tally in known.values())
         for shard in self.job.run.shards:
             tally = known.get(shard.name)
             if tally is not None:
                 self._spent[shard.index] = tally.summary.spent_nano + tally.summary.presumed_nano
                 self._governor.book(shard.index, {r: tally.summary.routes[r].ended for r in ROUTES})
             committed = tally is not None and tally.revision is not None
+            has_copies = shard.index in copies
+            task = CallTask(
+                self.job,
+                shard,
+                has_copies=has_copies,
+                revision=revision if committed else 0,
+                retry_failed=self.retry_failed,
+            )
             if tally is None or not committed or self._reopened(tally):
-                task = CallTask(
-                    self.job,
-                    shard,
-                    has_copies=shard.index in copies,
-                    revision=revision if committed else 0,
-                    retry_failed=self.retry_failed,
-                )
                 self._waiting.append(task)
+            elif tally.behind or (behind and has_copies and tally.summary.failed):
+                self._finish.append(task)
 
     def _seal(self) -> None:
         """Shut out what an earlier start left running, so that it spends nothing that is granted anew.

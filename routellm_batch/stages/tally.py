@@ -26,6 +26,8 @@ class Tally:
     revision: int | None
     """Of its newest marker; None if it has none."""
     summary: CallSummary
+    behind: bool = False
+    """A pass over its failed or unfunded rows came to something that no marker tells."""
 
 
 def tallies(run: Run, *, begun: bool = True) -> Iterator[Tally]:
@@ -46,9 +48,10 @@ def _tally(run: Run, shard: str, revision: int | None) -> Tally:
     marker = run.marker(STAGE, marker_name(shard, revision))
     summary = CallSummary.from_dict(marker["summary"])
     # A later pass over its failed or unfunded rows may have spent money and died before its own marker.
+    routes = summary.routes
     if (summary.failed or summary.unfunded) and ledger.count_entries() > marker["entries"]:
-        summary = replace(summary, routes=route_totals(ledger.load(), _scores(run, shard)))
-    return Tally(shard, revision, summary)
+        routes = route_totals(ledger.load(), _scores(run, shard))
+    return Tally(shard, revision, replace(summary, routes=routes), routes != summary.routes)
 
 
 def _scores(run: Run, shard: str) -> pa.Table:

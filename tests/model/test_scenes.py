@@ -15,6 +15,7 @@ from helpers.sim.provider import Call, Fate
 from helpers.sim.world import LEASE_S, World
 
 from routellm_batch.ledger.shard import ShardLedger
+from routellm_batch.storage.progress import STAGE, marker_name, newest_markers
 
 Stage = Callable[[str, int | None], World]
 
@@ -243,6 +244,24 @@ def test_who_finds_all_rows_answered_ends_the_runner_at_work_on_them(stage: Stag
     world.advance(1.0)
     assert [] == [call for call in world.provider.calls[calls:] if call.shard == "000002"]
     assert finished(world, driver)
+
+
+def test_rows_that_were_mended_and_not_counted_are_counted_by_the_next_start(stage: Stage) -> None:
+    """A start tries failed rows again and tells their answers, and storage fails before it has counted them."""
+    world = stage("open", None)
+    first = started(world)
+    for call in world.provider.waiting:
+        if call.row == 1:
+            world.provider.end(call, Fate.REJECTED)
+    assert finished(world, first)
+    world.traps.append((Trap.FAILS, 0, "commit/call/000000.r1"))
+    world.start(world.hosts[0], retry_failed=True)
+    world.advance(5.0)
+    assert ([], True) == (world.traps, "responses/000000.r1.parquet" in world.store.objects)
+    assert finished(world, started(world))
+    run = world.scene.run
+    markers = [run.marker(STAGE, marker_name(*newest)) for newest in newest_markers(run).items()]
+    assert [0, 0, 0] == [marker["summary"]["failed"] for marker in markers]
 
 
 def run_beside(world: World, copy: Copy) -> None:
