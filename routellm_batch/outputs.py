@@ -13,7 +13,8 @@ from routellm_batch.config import Config
 from routellm_batch.graded import quality_of
 from routellm_batch.pilot_facts import PilotFacts
 from routellm_batch.pricing import usd_to_nano
-from routellm_batch.reporting.cost import RunFacts, State, cost_json, run_facts, with_embedding
+from routellm_batch.reporting.cost import RunFacts, State, run_facts, with_embedding
+from routellm_batch.reporting.cost_json import cost_json
 from routellm_batch.reporting.html import render_report
 from routellm_batch.reporting.plan_html import plan_facts, render_plan
 from routellm_batch.reporting.plan_table import frontier_table

@@ -1,29 +1,21 @@
-"""What a run asked for, did and cost, as facts; and ``report/cost.json`` made of them (design §4). Pure."""
+"""What a run asked for, did and cost, as facts. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Literal
 
 from routellm_batch.config import Config
 from routellm_batch.config_embedder import EmbedderConfig
 from routellm_batch.metering import EmbeddingUse
 from routellm_batch.planning import strong_rows
-from routellm_batch.pricing import Price, cost_nano, usd_text
-from routellm_batch.reporting.cost_parts import (
-    band_json,
-    degrade_json,
-    embedding_json,
-    estimates_json,
-    pilot_json,
-    quality_json,
-)
+from routellm_batch.pricing import Price
 from routellm_batch.reporting.text import count, duration, public_uri, usd
 from routellm_batch.reporting.views import DegradeView, PilotView, PlanView, QualityView
-from routellm_batch.summary import CallSummary, RouteTotals
-from routellm_batch.types import ROUTES, Route, Usage
+from routellm_batch.summary import CallSummary
+from routellm_batch.types import ROUTES, Route
 
 State = Literal["finished", "budget", "errors", "interrupted"]
 """How a run ended: with every funded row done, or stopped early by the budget, by errors, by a signal or deadline."""
@@ -190,109 +182,3 @@ def with_embedding(facts: RunFacts, embedder: EmbedderConfig, use: EmbeddingUse 
     took = f"{count(use.tokens)} tokens in {count(use.requests)} requests"
     text = f"{use.model}: {took}, {usd(use.spent_nano)}"
     return replace(facts, embedding=use, settings={**facts.settings, "Embeddings": text})
-
-
-def counterfactual_nano(facts: RunFacts, route: Route) -> int:
-    """Return about what the requests made so far would have cost with every one of them on ``route``.
-
-    What that endpoint did cost, plus, for the other one's requests: their input tokens (cached ones too) as counted
-    there, and as many output tokens as an answer of this endpoint had on average (as the plan expects, if none was
-    seen), at this endpoint's prices::
-
-        spent(r) + price_in(r)·input(o) + price_out(r)·calls(o)·output(r)/calls(r)
-
-    An estimate: tokenizers differ, and a prompt that both endpoints answered is counted twice. Answers taken over from a
-    pilot are left out, as they are of what the run spent.
-    """
-    here = facts.calls.routes[route]
-    there = facts.calls.routes["weak" if route == "strong" else "strong"]
-    output = _answer_tokens(here, facts.endpoints[route].expected_output_tokens, there.calls - there.taken)
-    usage = Usage(there.usage.input_tokens, there.usage.cached_input_tokens, output)
-    return here.spent_nano + cost_nano(facts.endpoints[route].price, usage)
-
-
-def _answer_tokens(seen: RouteTotals, expected: int, answers: int) -> int:
-    """Return the output tokens of so many answers, rounded half up."""
-    sent = seen.calls - seen.taken
-    if not seen.usage.output_tokens or not sent:
-        return expected * answers
-    return (2 * answers * seen.usage.output_tokens + sent) // (2 * sent)
-
-
-def answers_nano(facts: RunFacts) -> int:
-    """Return about what all answers cost: a pilot's count as the mean of their route's others, as planned without any."""
-    total = 0
-    for route in ROUTES:
-        seen, planned = facts.calls.routes[route], facts.plan.endpoints[route]
-        sent = seen.calls - seen.taken
-        cost, calls = (seen.spent_nano, sent) if sent else (planned.planned_nano, planned.calls)
-        total += seen.spent_nano + (round(cost * seen.taken / calls) if calls else 0)
-    return total
-
-
-def cost_json(facts: RunFacts) -> dict[str, Any]:
-    """Return ``report/cost.json`` (design §4) and a few keys more.
-
-    Dollars are decimal strings with nine decimals, shares and seconds JSON numbers; ``share.asked`` is null where
-    dollars were asked for, ``share.achieved`` where no row is done, ``cap_usd`` where there is no cap. ``embedding``
-    is there where a paid embedder is used, ``pilot`` where there is a pilot; ``spent_usd`` and ``presumed_usd`` of the
-    run include the first, and the second where ``here`` says that the run made it. ``quality`` holds grades: what the
-    pilot foretold, and what the run's own answers were given.
-    """
-    plan, calls = facts.plan, facts.calls
-    embedding = {} if facts.embedding is None else {"embedding": embedding_json(facts.embedding)}
-    pilot = {} if facts.pilot is None else {"pilot": pilot_json(facts.pilot)}
-    quality = {} if facts.quality is None else {"quality": quality_json(facts.quality)}
-    return {
-        "format": 1,
-        "run_id": facts.run_id,
-        "run_uri": facts.run_uri,
-        "state": facts.state,
-        "exit_code": facts.exit_code,
-        "stop_reason": facts.stop_reason,
-        "rows": {
-            "valid": plan.valid,
-            "invalid": plan.invalid,
-            "ok": calls.ok,
-            "failed": calls.failed,
-            "unfunded": calls.unfunded,
-            "pending": facts.pending,
-            "strong": calls.strong_rows,
-            "copies": calls.copies,
-        },
-        "asked": dict(plan.asked),
-        "share": {"asked": facts.asked_share, "achieved": facts.achieved_share},
-        "endpoints": {route: _endpoint_json(facts, route) for route in ROUTES},
-        "planned_usd": usd_text(plan.planned_nano),
-        **band_json(plan.outlook),
-        **embedding,
-        **pilot,
-        "spent_usd": usd_text(facts.spent_nano),
-        "presumed_usd": usd_text(facts.presumed_nano),
-        "cap_usd": None if plan.cap_nano is None else usd_text(plan.cap_nano),
-        "counterfactual_usd": {
-            f"all_{route}": usd_text(counterfactual_nano(facts, route)) for route in ROUTES
-        },
-        "degraded": None if plan.degraded is None else dict(plan.degraded),
-        "degraded_running": [degrade_json(one) for one in facts.degrades],
-        "errors": dict(sorted(calls.errors.items())),
-        **quality,
-        "wall_s": round(facts.wall_s, 3),
-    }
-
-
-def _endpoint_json(facts: RunFacts, route: Route) -> dict[str, Any]:
-    totals = facts.calls.routes[route]
-    return {
-        "model": facts.endpoints[route].model,
-        "calls": totals.calls,
-        "taken_over": totals.taken,
-        "attempts": totals.attempts,
-        "input_tokens": totals.usage.input_tokens,
-        "cached_input_tokens": totals.usage.cached_input_tokens,
-        "output_tokens": totals.usage.output_tokens,
-        "planned_usd": usd_text(facts.plan.endpoints[route].planned_nano),
-        "spent_usd": usd_text(totals.spent_nano),
-        "presumed_usd": usd_text(totals.presumed_nano),
-        "estimates": estimates_json(totals.heard),
-    }

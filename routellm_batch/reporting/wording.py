@@ -7,7 +7,8 @@ from decimal import Decimal
 
 from routellm_batch.burn import WHOLE
 from routellm_batch.pricing import usd_to_nano
-from routellm_batch.reporting.cost import EndpointFacts, RunFacts, answers_nano, counterfactual_nano
+from routellm_batch.reporting.comparison import answers_nano, counterfactual_nano, routed_nano
+from routellm_batch.reporting.cost import EndpointFacts, RunFacts
 from routellm_batch.reporting.quality_words import quality_text
 from routellm_batch.reporting.text import count, percent, price, public_uri, rate, rows, seconds, usd
 from routellm_batch.reporting.views import DegradeView, PlanView
@@ -104,7 +105,7 @@ def share_text(facts: RunFacts) -> str:
 
 def saving_text(facts: RunFacts) -> str:
     """Compare what was spent with what all strong and all weak would have cost."""
-    spent = facts.routed_nano
+    spent = routed_nano(facts)
     if not facts.done:
         return "Nothing was called, so there is nothing to compare."
     strong, weak = counterfactual_nano(facts, "strong"), counterfactual_nano(facts, "weak")
@@ -112,10 +113,15 @@ def saving_text(facts: RunFacts) -> str:
         return f"Every row went to the weak model; all strong would have cost about {usd(strong)}."
     if facts.calls.strong_rows == facts.done:
         return f"Every row went to the strong model; all weak would have cost about {usd(weak)}."
-    apart = " What the pilot cost is in none of these." if facts.own_pilot else ""
+    what, apart = "This run", ""
+    if facts.calls.taken:
+        what = "The answers"
+        apart = " Those that the pilot had paid for count as the others do; what else it cost is in none of these."
+    elif facts.own_pilot:
+        apart = " What the pilot cost is in none of these."
     share = f" ({percent(abs(strong - spent) / strong)})" if strong else ""
     return (
-        f"This run cost {_difference(spent, strong)}{share} than sending every row to the strong model, "
+        f"{what} cost {_difference(spent, strong)}{share} than sending every row to the strong model, "
         f"and {_difference(spent, weak)} than sending every row to the weak one.{apart}"
     )
 
@@ -259,7 +265,10 @@ def closing_lines(facts: RunFacts, report_uri: str) -> list[str]:
     if graded:
         lines.append(f"  quality {graded}")
     degraded = [degraded_text(facts.plan), *map(degrade_text, facts.degrades)]
-    notes = [presumed_text(facts), *degraded, *facts.notices]
+    invalid = (
+        f"What is wrong with each invalid row is in {facts.run_uri}/failed/." if facts.plan.invalid else ""
+    )
+    notes = [invalid, presumed_text(facts), *degraded, *facts.notices]
     lines += [f"  note    {note}" for note in notes if note]
     following = next_step(facts)
     if following:

@@ -12,7 +12,9 @@ from helpers.report_facts import ENDPOINTS, NO_CALLS, calls, facts, huge, plan
 
 from routellm_batch.config import check_config
 from routellm_batch.pricing import NANO
-from routellm_batch.reporting.cost import cost_json, counterfactual_nano, run_facts
+from routellm_batch.reporting.comparison import counterfactual_nano, routed_nano
+from routellm_batch.reporting.cost import run_facts
+from routellm_batch.reporting.cost_json import cost_json
 from routellm_batch.summary import CallSummary, RouteTotals
 from routellm_batch.types import Usage
 
@@ -128,13 +130,29 @@ def test_counterfactual_by_hand() -> None:
     assert counterfactual_nano(facts(), "weak") == 37_000_000 + 2_600_000 + 10_400_000
 
 
-def test_counterfactual_leaves_answers_of_a_pilot_out() -> None:
-    """What was taken over has no tokens and no cost here: it neither shortens the mean answer nor is bought elsewhere."""
+def test_answers_taken_over_count_as_those_made_here() -> None:
+    """As many answers again, taken over from a pilot, and all on one endpoint would have cost twice as much."""
     routes = facts().calls.routes
-    taken = {route: replace(totals, calls=totals.calls + 100, taken=100) for route, totals in routes.items()}
+    taken = {
+        route: replace(totals, calls=2 * totals.calls, taken=totals.calls) for route, totals in routes.items()
+    }
     seen = facts(calls=replace(facts().calls, routes=taken))
     for route in ("strong", "weak"):
-        assert counterfactual_nano(facts(), route) == counterfactual_nano(seen, route)
+        assert 2 * counterfactual_nano(facts(), route) == pytest.approx(
+            counterfactual_nano(seen, route), abs=2
+        )
+    assert 2 * routed_nano(facts()) == pytest.approx(routed_nano(seen), abs=2)
+
+
+def test_without_a_call_of_an_endpoint_its_answers_taken_over_count_as_planned() -> None:
+    """All strong answers were the pilot's: with every answer on the weak one, each of them costs as the others there did."""
+    routes = facts().calls.routes
+    strong = replace(routes["strong"], taken=routes["strong"].calls, usage=Usage(), spent_nano=0)
+    seen = facts(calls=replace(facts().calls, routes={**routes, "strong": strong}))
+    weak = routes["weak"]
+    assert counterfactual_nano(seen, "weak") == weak.spent_nano + round(
+        weak.spent_nano * strong.calls / weak.calls
+    )
 
 
 def test_counterfactual_of_an_endpoint_never_heard() -> None:

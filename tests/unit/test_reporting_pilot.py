@@ -12,7 +12,9 @@ from helpers.pages import Page
 from helpers.report_facts import calls, facts, foretold
 
 from routellm_batch.calibration import fit_calibration
-from routellm_batch.reporting.cost import RunFacts, answers_nano, cost_json
+from routellm_batch.reporting.comparison import answers_nano
+from routellm_batch.reporting.cost import RunFacts
+from routellm_batch.reporting.cost_json import cost_json
 from routellm_batch.reporting.html import render_report
 from routellm_batch.reporting.pilot_html import (
     PilotPageFacts,

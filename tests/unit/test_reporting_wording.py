@@ -14,6 +14,7 @@ from routellm_batch.reporting.wording import closing_lines
 from routellm_batch.summary import CallSummary, RouteTotals
 from routellm_batch.types import ErrorKind, Usage
 
+INVALID = "What is wrong with each invalid row is in s3://bucket/runs/nightly-2026-11-23/failed/."
 PRESUMED = (
     "Up to $0.00125 more may have been billed: some requests brought no usable reply, and whether they "
     "are paid for only the provider's bill can tell; against a cap each counts at its worst case."
@@ -28,6 +29,7 @@ def test_closing_lines() -> None:
         "  share   26% strong (260 of 1,000); asked for 26% of the rows strong",
         "  cost    spent $0.3025 of $0.3561 planned",
         "          all strong about $1.04, all weak about $0.0500",
+        f"  note    {INVALID}",
         f"  note    {PRESUMED}",
         "  next    Run the same command with --retry-failed to call the failed rows again.",
         "  report  out/report.html",
@@ -67,6 +69,7 @@ def test_nothing_called() -> None:
         "  rows    0 of 1,000 rows answered, 1,000 still to do, 2 invalid",
         "  share   No row called yet; asked for 26% of the rows strong",
         "  cost    spent $0 of $0.3561 planned",
+        f"  note    {INVALID}",
         "  next    Run the same command again: it goes on where it stopped.",
         "  report  x",
     ]

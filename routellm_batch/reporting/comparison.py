@@ -1,0 +1,69 @@
+"""What the answers of a run cost beside other routings of the same requests. Pure."""
+
+from __future__ import annotations
+
+from routellm_batch.pricing import cost_nano
+from routellm_batch.reporting.cost import RunFacts
+from routellm_batch.summary import RouteTotals
+from routellm_batch.types import ROUTES, Route, Usage
+
+
+def counterfactual_nano(facts: RunFacts, route: Route) -> int:
+    """Return about what all answers would have cost with every one of them on ``route``.
+
+    What that endpoint's answers did cost, plus, for the other one's: their input tokens (cached ones too) as counted
+    there, and as many output tokens as an answer of this endpoint had on average (as the plan expects, if none was
+    seen), at this endpoint's prices::
+
+        spent(r) + price_in(r)·input(o) + price_out(r)·calls(o)·output(r)/calls(r)
+
+    An estimate: tokenizers differ, and a prompt that both endpoints answered is counted twice. Answers taken over from a
+    pilot count as much as the others of their route had on average.
+    """
+    other: Route = "weak" if route == "strong" else "strong"
+    here, there = facts.calls.routes[route], facts.calls.routes[other]
+    end = facts.endpoints[route]
+    sent = there.calls - there.taken
+    output = _answer_tokens(here, end.expected_output_tokens, sent)
+    usage = Usage(there.usage.input_tokens, there.usage.cached_input_tokens, output)
+    moved = cost_nano(end.price, usage)
+    total = _answers_nano(facts, route) + moved
+    if there.taken:
+        cost, calls = (moved, sent) if sent else _known(facts, route)
+        total += _scaled(cost, there.taken, calls)
+    return total
+
+
+def _answer_tokens(seen: RouteTotals, expected: int, answers: int) -> int:
+    """Return the output tokens of so many answers, rounded half up."""
+    sent = seen.calls - seen.taken
+    if not seen.usage.output_tokens or not sent:
+        return expected * answers
+    return (2 * answers * seen.usage.output_tokens + sent) // (2 * sent)
+
+
+def answers_nano(facts: RunFacts) -> int:
+    """Return about what all answers cost: a pilot's count as the mean of their route's others, as planned without any."""
+    return sum(_answers_nano(facts, route) for route in ROUTES)
+
+
+def _answers_nano(facts: RunFacts, route: Route) -> int:
+    seen = facts.calls.routes[route]
+    cost, calls = _known(facts, route)
+    return seen.spent_nano + _scaled(cost, seen.taken, calls)
+
+
+def _known(facts: RunFacts, route: Route) -> tuple[int, int]:
+    """Return what some calls of a route cost, and their number: those that were made, or else those planned."""
+    seen, planned = facts.calls.routes[route], facts.plan.endpoints[route]
+    sent = seen.calls - seen.taken
+    return (seen.spent_nano, sent) if sent else (planned.planned_nano, planned.calls)
+
+
+def _scaled(nano: int, part: int, whole: int) -> int:
+    return round(nano * part / whole) if whole else 0
+
+
+def routed_nano(facts: RunFacts) -> int:
+    """Return about what answers and embeddings cost, a pilot's answers as above: what other routings are compared with."""
+    return facts.routed_nano - facts.calls.spent_nano + answers_nano(facts)
