@@ -116,5 +116,10 @@ def set_up_logging(level: int = logging.WARNING) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
+    quiet()
+
+
+def quiet() -> None:
+    """Keep libraries that log each request or connection to errors."""
     for name in NOISY:
         logging.getLogger(name).setLevel(logging.ERROR)

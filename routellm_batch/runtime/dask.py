@@ -21,7 +21,7 @@ from distributed.scheduler import KilledWorker
 from routellm_batch.config_cluster import ClusterConfig
 from routellm_batch.errors import ConfigError, SchedulerLostError, WorkerLostError
 from routellm_batch.events import Sink, from_plain, to_plain
-from routellm_batch.logs import install_redaction
+from routellm_batch.logs import install_redaction, quiet
 from routellm_batch.process import drain, drain_all, subscribe
 from routellm_batch.runtime.clusters import CLUSTERS, CONNECT_S, GPU, connect
 from routellm_batch.runtime.tasks import run_task
@@ -100,10 +100,9 @@ class DaskRunner:
         self._draining, self._drain_again_s = False, dict[str, float]()
         self._away_since_s: float | None = None
         dask.config.set(SETTINGS)
+        quiet()  # as its import set Dask's own levels
         # Of a scheduler that is gone it prints a traceback; the run says so itself, and what to do.
         logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
-        # Of each connection that a dying worker leaves it tells one, as information.
-        logging.getLogger("distributed.batched").setLevel(logging.WARNING)
         self._cluster = CLUSTERS[config.kind](config) if config.kind in CLUSTERS else None
         self._client = connect(config, self._cluster)
         self._client.subscribe_topic(f"{TOPIC}-{token}", self._on_event)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import queue
 import time
@@ -59,6 +60,14 @@ def test_results_come_home_with_their_tasks(runner: Runner) -> None:
         (done.task.number, done.receipt) for done in found
     )
     assert {None} == {done.error for done in found}
+
+
+def test_dask_tells_no_connection(runner: Runner) -> None:
+    """What Dask says of its own workings is not on the user's terminal, whatever levels its import sets."""
+    names = ("scheduler", "nanny", "core", "batched") if runner.workers > 1 else ()
+    assert all(
+        logging.getLogger(f"distributed.{name}").getEffectiveLevel() >= logging.ERROR for name in names
+    )
 
 
 def test_waiting_for_nothing_ends(runner: Runner) -> None:
