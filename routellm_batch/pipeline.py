@@ -32,7 +32,9 @@ from routellm_batch.outputs import (
 from routellm_batch.pilot_facts import PilotFacts
 from routellm_batch.pricing import usd_to_nano
 from routellm_batch.protocols import Runner
+from routellm_batch.registry import check_name
 from routellm_batch.reporting.cost import EXIT_CODES, State
+from routellm_batch.routers import ROUTERS
 from routellm_batch.servers import base_urls, check_keys, check_reachable, check_scoring_key
 from routellm_batch.sharing import Sharing
 from routellm_batch.stages.job import CallJob, close_pool
@@ -103,7 +105,7 @@ def run_job(
 def _run(
     config: Config, sink: Sink, halt: Halt, begun: float, prepare: Prepare, *, retry_failed: bool
 ) -> RunResult:
-    check_columns(config)
+    check_names(config)
     check_keys(config)
     check_scoring_key(config)
     run = _open(config, sink, retry_failed=retry_failed)
@@ -159,7 +161,7 @@ def plan_job(config: Config, sink: Sink, *, prepare: Prepare = without_pilot) ->
     """
     begun, halt = time.monotonic(), Halt()
     with stopping_on_signals(halt):
-        check_columns(config)
+        check_names(config)
         check_scoring_key(config)
         with _begun(config, sink, halt, begun) as (run, runner):
             made = prepare(config, run, runner, sink, halt)
@@ -180,7 +182,7 @@ def prepare_job(config: Config, sink: Sink, *, prepare: Prepare) -> tuple[RunRes
     begun = time.monotonic()
     halt = Halt(None if config.run.deadline_s is None else begun + config.run.deadline_s)
     with stopping_on_signals(halt):
-        check_columns(config)
+        check_names(config)
         check_keys(config)
         check_scoring_key(config)
         with _begun(config, sink, halt, begun) as (run, runner):
@@ -205,21 +207,21 @@ def report_job(run_uri: str) -> RunResult:
     return RunResult(0, run.uri, rewrite_run_outputs(config, run, plan))
 
 
-def check_columns(config: Config) -> None:
-    """Refuse output columns that would share a name.
+def check_names(config: Config) -> None:
+    """Refuse output columns that would share a name, and a router that there is not.
 
     Raises:
         ConfigError: naming the key and the column.
 
     """
+    check_name(ROUTERS, config.router.name, key="router.name")
     label = config.label.column if config.label else None
     if label in RESPONSE_COLUMNS:
         raise ConfigError("label.column", f"{label!r} is a column of responses/ already; choose another name")
     for name in config.input.keep:
         if name in RESPONSE_COLUMNS or name == label:
-            raise ConfigError(
-                "input.keep", f"{name!r} is a column of responses/ already; rename it in the input"
-            )
+            problem = f"{name!r} is a column of responses/ already; rename it in the input"
+            raise ConfigError("input.keep", problem)
 
 
 def _score_and_plan(made: Prepared, run: Run, runner: Runner, sink: Sink, halt: Halt) -> Plan | None:

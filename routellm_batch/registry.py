@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
@@ -32,13 +33,25 @@ def resolve(table: Mapping[str, str], name: str, *, key: str) -> Any:
         MissingExtraError: its packages are not installed; the text names the extra.
 
     """
-    if name not in table:
-        raise ConfigError(key, f"no such name {name!r}; there are: {', '.join(sorted(table))}")
+    check_name(table, name, key=key)
     module, _, attribute = table[name].partition(":")
     try:
         return getattr(import_module(module), attribute)
     except ModuleNotFoundError as error:
         raise missing_extra(error, what=f"{key}: {name}") from error
+
+
+def check_name(table: Mapping[str, str], name: str, *, key: str) -> None:
+    """Refuse a name that stands for nothing in ``table``.
+
+    Raises:
+        ConfigError: the text lists the names there are, and the likely one.
+
+    """
+    if name not in table:
+        close = get_close_matches(name, table, n=1)
+        there = f"did you mean {close[0]}? There are" if close else "there are"
+        raise ConfigError(key, f"no such name {name!r}; {there}: {', '.join(sorted(table))}")
 
 
 def missing_extra(error: ModuleNotFoundError, *, what: str) -> Exception:

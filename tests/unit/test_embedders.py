@@ -130,6 +130,14 @@ def test_unknown_embedder_is_a_config_error() -> None:
         get_embedder("word2vec")
 
 
+def test_a_name_nearly_right_is_suggested() -> None:
+    """A misspelt name gets the likely one."""
+    with pytest.raises(
+        ConfigError, match="no such name 'statik'; did you mean static[?] There are: remote, static"
+    ):
+        get_embedder("statik")
+
+
 def test_listing_embedders_loads_nothing() -> None:
     """Importing the table imports neither torch, transformers, model2vec nor tokenizers."""
     heavy = "{'torch', 'transformers', 'model2vec', 'tokenizers'}"
