@@ -46,6 +46,8 @@ class CallProgress:
     """Names the process that calls."""
     demand: Mapping[Route, int] = field(default_factory=dict)
     """Its calls of each endpoint, of all its shards: sent or waiting."""
+    earlier: int = 0
+    """Rows of the shard that were answered, or had failed for good, before its process began with it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,12 +65,17 @@ class StageProgress:
         if isinstance(event, RowsScored):
             self._new += event.rows
             return
-        last = self._shards.get(event.shard, CallProgress(event.shard, 0, 0, 0, 0))
+        last = self._shards.get(event.shard)
+        if last is None:  # what earlier starts did
+            self._before += event.earlier
+            last = CallProgress(event.shard, 0, 0, 0, 0, earlier=event.earlier)
         self._shards[event.shard] = event
-        self._new += event.answered - last.answered
-        self._failed += event.failed - last.failed
+        self._new += event.earlier + event.answered - last.earlier - last.answered
+        # A later task of the shard begins to count anew.
+        same = event.earlier == last.earlier and event.spent_nano >= last.spent_nano
+        self._failed += event.failed - (last.failed if same else 0)
         self._in_flight += event.in_flight - last.in_flight
-        self._spent_nano += event.spent_nano - last.spent_nano
+        self._spent_nano += event.spent_nano - (last.spent_nano if same else 0)
 
     @property
     def done(self) -> int:

@@ -27,9 +27,7 @@ from routellm_batch.stages.fanout import FanOut
 from routellm_batch.stages.job import CallJob, EndpointPool, endpoint_pool
 from routellm_batch.stages.plan import copies_path
 from routellm_batch.stages.requests import Call, build_call
-from routellm_batch.stages.respond import (
-    ended_calls,
-)
+from routellm_batch.stages.respond import FINAL, ended_calls
 from routellm_batch.stages.reuse import reused
 from routellm_batch.stages.rows import Prompt, decode_prompts, input_columns
 from routellm_batch.storage.inputs import read_rows
@@ -222,7 +220,17 @@ def _fan_out(
 ) -> dict[int, CallRecord]:
     writer = LedgerWriter(shard.ledger, local_folder(task.job.run.uri), lease_s=task.job.lease_s)
     try:
-        fan_out = FanOut(task.shard.index, pool, writer, wallet, emit, round_token=task.job.round_token)
+        open_rows = {call.row for call in calls}
+        earlier = sum(r.status in FINAL and row not in open_rows for row, r in shard.state.records.items())
+        fan_out = FanOut(
+            task.shard.index,
+            pool,
+            writer,
+            wallet,
+            emit,
+            round_token=task.job.round_token,
+            earlier=earlier,
+        )
         run_on_loop(fan_out.run(calls, reused(task.job.pilot, calls)))
     except ExceptionGroup as group:
         error: BaseException = group

@@ -47,6 +47,8 @@ class FanOut:
     """Row → what came of it, in this go."""
     round_token: str = ""
     """Drained when a new cut is due."""
+    earlier: int = 0
+    """Rows of the shard that are answered, or have failed for good, already."""
     open: int = 0
     _failed: int = 0
 
@@ -102,7 +104,9 @@ class FanOut:
     def _report(self) -> None:
         answered = sum(record.status != "unsent" for record in self.records.values())
         spent, demand = self.wallet.settled_nano, self.pool.demand()
-        self.emit(CallProgress(self.shard, answered, self._failed, self.open, spent, NAME, demand))
+        self.emit(
+            CallProgress(self.shard, answered, self._failed, self.open, spent, NAME, demand, self.earlier)
+        )
 
 
 class _Lane:

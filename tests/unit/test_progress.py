@@ -161,3 +161,24 @@ def test_a_sink_called_from_within() -> None:
     worker.start()
     worker.join(5)
     assert (worker.is_alive(), stream.getvalue()) == (False, "note: stopping\nscore 0/1 rows\n")
+
+
+def test_rows_of_earlier_starts_are_done_before() -> None:
+    """A shard that an earlier start left in the middle goes on from there, and its rows are nobody's speed."""
+    lines = shown(
+        StageStarted("call", 40, 0, NANO), CallProgress(0, 0, 0, 8, 0, earlier=32), 2.0, StageFinished("call")
+    )
+    assert "call ended: 32/40 rows" in lines[-1]
+    assert "rows/s" not in lines[-1]
+
+
+def test_a_shard_that_is_taken_up_again_loses_nothing() -> None:
+    """The next task of a shard counts on from what the one before had done and spent."""
+    lines = shown(
+        StageStarted("call", 40, 0, NANO),
+        CallProgress(0, 10, 1, 0, NANO // 4),
+        CallProgress(0, 5, 1, 0, NANO // 8, earlier=10),
+        1.0,
+        StageFinished("call"),
+    )
+    assert "call ended: 15/40 rows · 2 failed · $0.3750" in lines[-1]
