@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.ensemble import ExtraTreesRegressor
 
 from routellm_batch.routers.blend import TABLE, Floats, Learned, Reading, View, tree_columns
 from routellm_batch.routers.forest import Forest
@@ -78,6 +77,8 @@ def fit_heads(labels: Labels, penalties: Penalties) -> Heads:
 
 def learn(labels: Labels, heads: Heads, seed: int) -> Learned:
     """Fit every other member that learns, and join them with the heads."""
+    from sklearn.ensemble import ExtraTreesRegressor  # takes a second, which no other command should wait
+
     reading, gain = labels.reading, labels.gain
     exact = view(reading.exact)
     vectors = view(reading.vectors) if reading.mixed else None
