@@ -39,6 +39,11 @@ class RouteTotals:
     taken: int = 0
     """Of ``calls``, those that a pilot had an answer to: nothing was sent, and no tokens are counted."""
 
+    @property
+    def sent(self) -> int:
+        """The others: those that this run made."""
+        return self.calls - self.taken
+
     def __add__(self, other: RouteTotals) -> RouteTotals:
         """Add field by field."""
         return RouteTotals(

@@ -23,23 +23,21 @@ def counterfactual_nano(facts: RunFacts, route: Route) -> int:
     other: Route = "weak" if route == "strong" else "strong"
     here, there = facts.calls.routes[route], facts.calls.routes[other]
     end = facts.endpoints[route]
-    sent = there.calls - there.taken
-    output = _answer_tokens(here, end.expected_output_tokens, sent)
+    output = _answer_tokens(here, end.expected_output_tokens, there.sent)
     usage = Usage(there.usage.input_tokens, there.usage.cached_input_tokens, output)
     moved = cost_nano(end.price, usage)
     total = _answers_nano(facts, route) + moved
     if there.taken:
-        cost, calls = (moved, sent) if sent else _known(facts, route)
+        cost, calls = (moved, there.sent) if there.sent else _known(facts, route)
         total += _scaled(cost, there.taken, calls)
     return total
 
 
 def _answer_tokens(seen: RouteTotals, expected: int, answers: int) -> int:
     """Return the output tokens of so many answers, rounded half up."""
-    sent = seen.calls - seen.taken
-    if not seen.usage.output_tokens or not sent:
+    if not seen.usage.output_tokens or not seen.sent:
         return expected * answers
-    return (2 * answers * seen.usage.output_tokens + sent) // (2 * sent)
+    return (2 * answers * seen.usage.output_tokens + seen.sent) // (2 * seen.sent)
 
 
 def answers_nano(facts: RunFacts) -> int:
@@ -56,14 +54,13 @@ def _answers_nano(facts: RunFacts, route: Route) -> int:
 def _known(facts: RunFacts, route: Route) -> tuple[int, int]:
     """Return what some calls of a route cost, and their number: those that were made, or else those planned."""
     seen, planned = facts.calls.routes[route], facts.plan.endpoints[route]
-    sent = seen.calls - seen.taken
-    return (seen.spent_nano, sent) if sent else (planned.planned_nano, planned.calls)
+    return (seen.spent_nano, seen.sent) if seen.sent else (planned.planned_nano, planned.calls)
 
 
 def _scaled(nano: int, part: int, whole: int) -> int:
     return round(nano * part / whole) if whole else 0
 
 
-def routed_nano(facts: RunFacts) -> int:
+def compared_nano(facts: RunFacts) -> int:
     """Return about what answers and embeddings cost, a pilot's answers as above: what other routings are compared with."""
     return facts.routed_nano - facts.calls.spent_nano + answers_nano(facts)

@@ -73,7 +73,7 @@ class RunFacts:
 
     @property
     def routed_nano(self) -> int:
-        """The same without the pilot: what another routing of the same requests is compared with."""
+        """The same without the pilot: what is set beside the plan."""
         return self.spent_nano - (self.own_pilot.spent_nano if self.own_pilot else 0)
 
     @property

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from routellm_batch.lengths import HIGH, LOW
 from routellm_batch.reporting import charts, quality_words, wording
-from routellm_batch.reporting.comparison import answers_nano, counterfactual_nano, routed_nano
+from routellm_batch.reporting.comparison import answers_nano, compared_nano, counterfactual_nano
 from routellm_batch.reporting.cost import RunFacts
 from routellm_batch.reporting.page import render
 from routellm_batch.reporting.text import count, percent, rows, usd
@@ -55,7 +55,7 @@ def render_report(facts: RunFacts) -> str:
         words=wording,
         tone=_tone(facts),
         all_strong=counterfactuals["strong"],
-        routed=routed_nano(facts),
+        compared=compared_nano(facts),
         spend_bars=_spend_bars(facts),
         routing_bars=_routing_bars(facts, counterfactuals),
         strong_part=_part(facts, "strong"),
@@ -165,7 +165,7 @@ def _routing_bars(facts: RunFacts, counterfactuals: Mapping[Route, int]) -> list
     return _bars(
         [
             ("All strong, estimated", counterfactuals["strong"], "strong outlined"),
-            ("This run", routed_nano(facts), "mixed"),
+            ("This run", compared_nano(facts), "mixed"),
             ("All weak, estimated", counterfactuals["weak"], "weak outlined"),
         ]
     )

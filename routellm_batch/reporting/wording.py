@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from routellm_batch.burn import WHOLE
 from routellm_batch.pricing import usd_to_nano
-from routellm_batch.reporting.comparison import answers_nano, counterfactual_nano, routed_nano
+from routellm_batch.reporting.comparison import answers_nano, compared_nano, counterfactual_nano
 from routellm_batch.reporting.cost import EndpointFacts, RunFacts
 from routellm_batch.reporting.quality_words import quality_text
 from routellm_batch.reporting.text import count, percent, price, public_uri, rate, rows, seconds, usd
@@ -105,7 +105,7 @@ def share_text(facts: RunFacts) -> str:
 
 def saving_text(facts: RunFacts) -> str:
     """Compare what was spent with what all strong and all weak would have cost."""
-    spent = routed_nano(facts)
+    spent = compared_nano(facts)
     if not facts.done:
         return "Nothing was called, so there is nothing to compare."
     strong, weak = counterfactual_nano(facts, "strong"), counterfactual_nano(facts, "weak")

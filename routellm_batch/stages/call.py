@@ -175,17 +175,14 @@ def _missing(task: CallTask, shard: _Open, records: Mapping[int, CallRecord]) ->
     if not wanted:
         return []
     config, run = task.job.config, task.job.run
-    table = read_rows(run.files[task.shard.file], task.shard.start, task.shard.rows, _columns(task))
+    columns = input_columns(config.input.columns, config.input.keep)
+    table = read_rows(run.files[task.shard.file], task.shard.start, task.shard.rows, columns)
     prompts = decode_prompts(table.take(wanted), config.input, config.label)
     return [
         build_call(row, shard.routes[row], getattr(config.endpoints, shard.routes[row]), prompt)
         for row, prompt in zip(wanted, prompts, strict=True)
         if isinstance(prompt, Prompt)
     ]
-
-
-def _columns(task: CallTask) -> list[str]:
-    return input_columns(task.job.config.input.columns, task.job.config.input.keep)
 
 
 def _claim(task: CallTask, shard: _Open) -> None:

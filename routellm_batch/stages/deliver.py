@@ -82,7 +82,8 @@ def _catch_up(end: Ending) -> bool:
     rows = _changed(end, paths, final)
     if rows and not _put(end, _next(end, paths), final, rows):
         return False
-    return (newest is not None and run.marker(STAGE, newest) == receipt) or run.commit(STAGE, after, receipt)
+    told = newest is not None and run.marker(STAGE, newest) == json.loads(to_json(receipt))
+    return told or run.commit(STAGE, after, receipt)
 
 
 def _responses(end: Ending) -> list[str]:
@@ -119,7 +120,7 @@ def _told(end: Ending, state: LedgerState) -> tuple[dict[int, CallRecord], dict[
     final = {row: r for row, r in [*state.records.items(), *copies.items()] if r.status in FINAL}
     summary = summarise(end.scores, state.records, copies, state)
     fields = {"rows": end.scores.num_rows, "entries": end.ledger.entries, "summary": summary.to_dict()}
-    return final, dict(json.loads(to_json(fields)))
+    return final, fields
 
 
 def _put(end: Ending, revision: int, final: Mapping[int, CallRecord], rows: list[int]) -> bool:

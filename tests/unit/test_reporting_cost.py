@@ -12,7 +12,7 @@ from helpers.report_facts import ENDPOINTS, NO_CALLS, calls, facts, huge, plan
 
 from routellm_batch.config import check_config
 from routellm_batch.pricing import NANO
-from routellm_batch.reporting.comparison import counterfactual_nano, routed_nano
+from routellm_batch.reporting.comparison import compared_nano, counterfactual_nano
 from routellm_batch.reporting.cost import run_facts
 from routellm_batch.reporting.cost_json import cost_json
 from routellm_batch.summary import CallSummary, RouteTotals
@@ -141,7 +141,7 @@ def test_answers_taken_over_count_as_those_made_here() -> None:
         assert 2 * counterfactual_nano(facts(), route) == pytest.approx(
             counterfactual_nano(seen, route), abs=2
         )
-    assert 2 * routed_nano(facts()) == pytest.approx(routed_nano(seen), abs=2)
+    assert 2 * compared_nano(facts()) == pytest.approx(compared_nano(seen), abs=2)
 
 
 def test_without_a_call_of_an_endpoint_its_answers_taken_over_count_as_planned() -> None:
