@@ -265,9 +265,8 @@ def closing_lines(facts: RunFacts, report_uri: str) -> list[str]:
     if graded:
         lines.append(f"  quality {graded}")
     degraded = [degraded_text(facts.plan), *map(degrade_text, facts.degrades)]
-    invalid = (
-        f"What is wrong with each invalid row is in {facts.run_uri}/failed/." if facts.plan.invalid else ""
-    )
+    told = facts.plan.invalid and not facts.pending  # written with the answers of their shard
+    invalid = f"What is wrong with each invalid row is in {facts.run_uri}/failed/." if told else ""
     notes = [invalid, presumed_text(facts), *degraded, *facts.notices]
     lines += [f"  note    {note}" for note in notes if note]
     following = next_step(facts)

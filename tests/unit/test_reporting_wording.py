@@ -69,7 +69,6 @@ def test_nothing_called() -> None:
         "  rows    0 of 1,000 rows answered, 1,000 still to do, 2 invalid",
         "  share   No row called yet; asked for 26% of the rows strong",
         "  cost    spent $0 of $0.3561 planned",
-        f"  note    {INVALID}",
         "  next    Run the same command again: it goes on where it stopped.",
         "  report  x",
     ]
