@@ -107,7 +107,7 @@ def test_row_10_driver_told_to_stop(lab: Lab, undisturbed: Rows, number: signal.
 def test_row_10_driver_told_to_stop_twice(lab: Lab) -> None:
     """A second signal ends the job at once, whatever is still open."""
     lab.changes["endpoints__weak__timeout_s"] = lab.changes["endpoints__strong__timeout_s"] = 60
-    lab.serve(faults={"hang": 0.1}, latency_ms=60)
+    lab.serve(script={"2": ["hang"]}, latency_ms=60)  # by chance, none might be open
     job = lab.start()
     lab.wait_for_bills(10, job)
     job.send(signal.SIGTERM)
