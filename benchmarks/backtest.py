@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from benchmarks.pilots import ENDS, PAIRS
 from benchmarks.prompts import REPO, shared_data
 from benchmarks.table import Table
-from routellm_batch.pricing import nano_to_usd, usd_to_nano
+from routellm_batch.budget.pricing import nano_to_usd, usd_to_nano
 from routellm_batch.reporting.quality_words import grade, grades, part, span
 from routellm_batch.reporting.text import count, percent, usd
 from routellm_batch.types import ROUTES

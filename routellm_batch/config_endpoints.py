@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from jsonschema import Draft202012Validator, SchemaError
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from routellm_batch.pricing import Price, usd_to_nano
+from routellm_batch.budget.pricing import Price, usd_to_nano
 
 RESERVED_PARAMS = frozenset({"model", "messages", "stream", "n", "best_of"})
 """Body keys that the job sets itself, or that would change what a reply is or how many answers are paid for."""

@@ -6,11 +6,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
+from routellm_batch.budget.pricing import usd_to_nano
 from routellm_batch.config import Config
 from routellm_batch.errors import InterruptedRunError, StopError, StoreError
 from routellm_batch.events import RowsScored, Sink
 from routellm_batch.halt import Halt
-from routellm_batch.pricing import usd_to_nano
 from routellm_batch.protocols import Runner
 from routellm_batch.stages.escrow import EmbeddingBudget
 from routellm_batch.stages.score import STAGE as SCORE

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from routellm_batch.ask import Ask, AskResult, plan_ask
+from routellm_batch.budget.pricing import nano_to_usd, usd_to_nano
 from routellm_batch.config import Config, identity
 from routellm_batch.config_grader import JudgePairsConfig
 from routellm_batch.endpoints.keys import resolve_key
@@ -24,7 +25,6 @@ from routellm_batch.judged import Judged, cost_facts, judged_lines, write_tables
 from routellm_batch.judging import Purse, ask_judge, judge_estimate_nano
 from routellm_batch.outputs import Outputs
 from routellm_batch.pipeline import RunResult
-from routellm_batch.pricing import nano_to_usd, usd_to_nano
 from routellm_batch.stages.rows import Prompt, decode_prompts
 from routellm_batch.storage.inputs import find_files, pin_files
 from routellm_batch.storage.run import SUCCESS, to_json

@@ -10,11 +10,11 @@ from typing import Any
 import pyarrow as pa
 
 from routellm_batch.ask import AskResult
+from routellm_batch.budget.pricing import usd_text
 from routellm_batch.config import Config
 from routellm_batch.errors import RunMismatchError
 from routellm_batch.grading.grade import Problem
 from routellm_batch.grading.judge import Pair, Verdicts
-from routellm_batch.pricing import usd_text
 from routellm_batch.reporting.text import count, usd
 from routellm_batch.stages.rows import tie_hash
 from routellm_batch.storage.store import FsStore

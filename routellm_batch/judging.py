@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from routellm_batch.ask import Ask, Asked, AskResult, ask
+from routellm_batch.budget.pricing import cost_nano, estimate_tokens, nano_to_usd
 from routellm_batch.config import ColumnsConfig, Config
 from routellm_batch.config_grader import JudgeConfig
 from routellm_batch.errors import BudgetError, BudgetStopError, RunMismatchError
@@ -21,7 +22,6 @@ from routellm_batch.grading.judge import (
     judge_prompts,
     read_verdicts,
 )
-from routellm_batch.pricing import cost_nano, estimate_tokens, nano_to_usd
 from routellm_batch.storage.store import FsStore
 from routellm_batch.tables import to_parquet
 from routellm_batch.types import Usage

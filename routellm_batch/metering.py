@@ -13,8 +13,8 @@ from contextvars import ContextVar
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from routellm_batch.budget.pricing import MILLION
 from routellm_batch.errors import BudgetStopError
-from routellm_batch.pricing import MILLION
 
 MAX_TOKENS = 8191
 """Tokens of the longest text that OpenAI's embedding models take."""

@@ -14,8 +14,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from routellm_batch.budget.pricing import MILLION
 from routellm_batch.planning import score_key
-from routellm_batch.pricing import MILLION
 from routellm_batch.types import ROUTES, Route
 
 Floats = NDArray[np.float64]

@@ -6,8 +6,8 @@ import json
 import os
 from pathlib import Path
 
+from routellm_batch.budget.pricing import Price, cost_nano, usd_text
 from routellm_batch.errors import ConfigError
-from routellm_batch.pricing import Price, cost_nano, usd_text
 from routellm_batch.types import Usage
 
 

@@ -8,7 +8,7 @@ from hashlib import blake2b
 from struct import unpack
 from typing import Any
 
-from routellm_batch.pricing import CHARS_PER_TOKEN, estimate_tokens
+from routellm_batch.budget.pricing import CHARS_PER_TOKEN, estimate_tokens
 from routellm_batch.types import Usage
 
 NOTHING = Usage()

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, fields
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from routellm_batch.budget.pricing import Price
 from routellm_batch.errors import ConfigError
-from routellm_batch.pricing import Price
 
 LOOPBACK = "127.0.0.1"
 BUILTIN = "builtin:"

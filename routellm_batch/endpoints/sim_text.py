@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from decimal import Decimal
 
-from routellm_batch.pricing import CHARS_PER_TOKEN
+from routellm_batch.budget.pricing import CHARS_PER_TOKEN
 
 ANSWER_MARK = "Answer: "
 """Opens the last line of a reply that has a definite answer."""

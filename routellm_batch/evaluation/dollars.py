@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from routellm_batch.budget.pricing import NANO, Price, cost_nano
 from routellm_batch.errors import ConfigError, DataError
-from routellm_batch.pricing import NANO, Price, cost_nano
 from routellm_batch.training.reading import labels, numbers, read_table, require
 from routellm_batch.types import ROUTES, Usage
 

@@ -10,13 +10,13 @@ from typing import Any
 import pyarrow as pa
 
 from routellm_batch.ask import AskResult
+from routellm_batch.budget.pricing import MILLION, usd_to_nano
 from routellm_batch.config import Config
 from routellm_batch.config_endpoints import EndpointConfig
 from routellm_batch.config_grader import JudgeConfig, PilotConfig
 from routellm_batch.errors import BudgetError
 from routellm_batch.events import Notice, Sink
 from routellm_batch.judging import Purse
-from routellm_batch.pricing import MILLION, usd_to_nano
 from routellm_batch.reporting.text import count, usd
 from routellm_batch.stages.reuse import ANSWER_SCHEMA
 from routellm_batch.types import ROUTES, Route

@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from routellm_batch.ask import AskResult
+from routellm_batch.budget.pricing import usd_text, usd_to_nano
 from routellm_batch.config import Config
 from routellm_batch.config_cluster import ClusterConfig
 from routellm_batch.config_grader import PilotConfig, reference_of
@@ -26,7 +27,6 @@ from routellm_batch.pilot.fit import Fitted, fit, save_router
 from routellm_batch.pilot.grade import grade_sample
 from routellm_batch.pilot.place import pilot_digest
 from routellm_batch.pilot.report import write_report
-from routellm_batch.pricing import usd_text, usd_to_nano
 from routellm_batch.protocols import Runner
 from routellm_batch.reporting.text import count
 from routellm_batch.routers.checkpoint import MANIFEST

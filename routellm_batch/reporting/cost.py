@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Literal
 
+from routellm_batch.budget.pricing import Price
 from routellm_batch.config import Config
 from routellm_batch.config_embedder import EmbedderConfig
 from routellm_batch.metering import EmbeddingUse
 from routellm_batch.planning import strong_rows
-from routellm_batch.pricing import Price
 from routellm_batch.reporting.text import count, duration, public_uri, usd
 from routellm_batch.reporting.views import DegradeView, PilotView, PlanView, QualityView
 from routellm_batch.summary import CallSummary

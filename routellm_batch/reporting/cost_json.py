@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from routellm_batch.pricing import usd_text
+from routellm_batch.budget.pricing import usd_text
 from routellm_batch.reporting.comparison import counterfactual_nano
 from routellm_batch.reporting.cost import RunFacts
 from routellm_batch.reporting.cost_parts import (

@@ -9,6 +9,7 @@ import numpy as np
 from markupsafe import Markup
 
 from routellm_batch.answer_costs import Ends
+from routellm_batch.budget.marginal import Step, step_nano, steps_ahead
 from routellm_batch.config import Config
 from routellm_batch.foresight import foresee
 from routellm_batch.pilot_facts import PilotFacts
@@ -18,7 +19,6 @@ from routellm_batch.reporting.page import render
 from routellm_batch.reporting.quality_chart import Foretold, Plane, foretold, plane, quality_chart
 from routellm_batch.reporting.text import count, percent, price, public_uri, usd
 from routellm_batch.reporting.views import PlanView
-from routellm_batch.steps import Step, step_nano, steps_ahead
 from routellm_batch.types import ROUTES, Route
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from decimal import Decimal
 
+from routellm_batch.budget.pricing import usd_to_nano
 from routellm_batch.burn import WHOLE
-from routellm_batch.pricing import usd_to_nano
 from routellm_batch.reporting.comparison import answers_nano, compared_nano, counterfactual_nano
 from routellm_batch.reporting.cost import EndpointFacts, RunFacts
 from routellm_batch.reporting.quality_words import quality_text

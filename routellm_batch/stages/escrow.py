@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from routellm_batch.budget.pricing import nano_to_usd
 from routellm_batch.errors import BudgetError
-from routellm_batch.pricing import nano_to_usd
 from routellm_batch.types import Shard
 
 RETRY_PARTS = 8

@@ -28,10 +28,10 @@ from helpers.jobs import billing, job_config, nano, plan_job, prompts, run_job, 
 from helpers.stub import simulated, stub_server
 from typer.testing import CliRunner
 
+from routellm_batch.budget.pricing import nano_to_usd
 from routellm_batch.cli import app
 from routellm_batch.endpoints.sim_spec import Faults, SimulateSpec
 from routellm_batch.errors import BudgetError, BudgetStopError, ConfigError, EndpointStopError
-from routellm_batch.pricing import nano_to_usd
 from routellm_batch.routers import make_router
 from routellm_batch.stages import score
 from routellm_batch.stages.planned import load_plan

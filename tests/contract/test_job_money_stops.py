@@ -12,6 +12,7 @@ from helpers.jobs import job_config, nano, prompts, run_job, write_prompts
 from helpers.models import bills, highest_bill, two_models
 from helpers.stub import Answer, Call, answering, interrupting, stub_server
 
+from routellm_batch.budget.pricing import nano_to_usd
 from routellm_batch.errors import (
     ConfigError,
     DataError,
@@ -21,7 +22,6 @@ from routellm_batch.errors import (
 )
 from routellm_batch.ledger.shard import ShardLedger
 from routellm_batch.pipeline import report_job
-from routellm_batch.pricing import nano_to_usd
 from routellm_batch.stages import call
 
 CHEAP: dict[str, Any] = {

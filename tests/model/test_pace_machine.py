@@ -17,6 +17,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from routellm_batch.budget.pricing import Price
 from routellm_batch.endpoints import breaker, buckets, retries
 from routellm_batch.endpoints.caller import Caller, Outcome, Request, RetryPolicy
 from routellm_batch.endpoints.classify import rate_hint, retry_after_s
@@ -25,7 +26,6 @@ from routellm_batch.endpoints.outcome import NEW
 from routellm_batch.endpoints.pace import Limits
 from routellm_batch.endpoints.retries import RetryBudget
 from routellm_batch.errors import CallError
-from routellm_batch.pricing import Price
 from routellm_batch.types import ErrorKind as Kind
 from routellm_batch.types import Reply, Usage, Verdict
 from routellm_batch.wallet import Wallet

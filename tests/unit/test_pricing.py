@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routellm_batch.pricing import (
+from routellm_batch.budget.pricing import (
     NANO,
     Price,
     cost_nano,

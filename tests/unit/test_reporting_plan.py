@@ -15,6 +15,7 @@ from helpers.pages import Page
 from helpers.report_facts import ENDPOINTS, foretold, huge, outlook, plan
 from rich.console import Console
 
+from routellm_batch.budget.marginal import Step
 from routellm_batch.planning import NONE_STRONG
 from routellm_batch.prediction import RecoverChoice
 from routellm_batch.ranking import Ranker
@@ -22,7 +23,6 @@ from routellm_batch.reporting.budgets import all_budgets, point_at, round_budget
 from routellm_batch.reporting.plan_html import PlanFacts, render_plan
 from routellm_batch.reporting.plan_table import frontier_table, plan_table
 from routellm_batch.stages.planned import Plan
-from routellm_batch.steps import Step
 
 STEPS = (
     Step(42_000_000, 142_000_000, 0.0, 0.0828, 0.0475, 0.031, 0.064),

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from helpers.report_facts import ENDPOINTS, NO_CALLS, calls, facts, huge, plan
 
-from routellm_batch.pricing import NANO
+from routellm_batch.budget.pricing import NANO
 from routellm_batch.reporting import wording
 from routellm_batch.reporting.wording import closing_lines
 from routellm_batch.summary import CallSummary, RouteTotals
