@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from benchmarks.prompts import shared_data
-from routellm_batch.answer_costs import Ends
+from routellm_batch.budget.costs.expected_costs import Ends
+from routellm_batch.budget.costs.expected_lengths import Lengths, measure_lengths
 from routellm_batch.budget.pricing import Price
 from routellm_batch.calibration_maps import positions
 from routellm_batch.embedders import get_embedder
 from routellm_batch.evaluation.outcomes import Outcomes, read_outcomes
 from routellm_batch.evaluation.pilot import draw_pilot
-from routellm_batch.lengths_model import Lengths, measure_lengths
 from routellm_batch.routers import make_router
 from routellm_batch.routers.blend import BlendRouter, Reading, members, read
 from routellm_batch.routers.outcome import OutcomeRouter, describe

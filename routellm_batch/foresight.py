@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from routellm_batch.answer_costs import (
+from routellm_batch.budget.costs.expected_costs import (
     Ends,
     billed_costs,
     expected_costs,
@@ -21,9 +21,9 @@ from routellm_batch.answer_costs import (
     plain,
     table_sizes,
 )
+from routellm_batch.budget.costs.expected_lengths import Lengths
 from routellm_batch.calibration import GRID, Calibration
 from routellm_batch.calibration_maps import FOLDS, fit_map, positions
-from routellm_batch.lengths_model import Lengths
 from routellm_batch.metrics import Ranking, resample
 from routellm_batch.prediction import (
     Quality,

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from routellm_batch.budget.costs.expected_lengths import measure_lengths
 from routellm_batch.budget.pricing import Price
-from routellm_batch.lengths_model import measure_lengths
 from routellm_batch.ranking import AnswerCost, Table
 from routellm_batch.types import ROUTES
 

@@ -6,9 +6,9 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from routellm_batch.budget.costs.expected_lengths import Lengths
 from routellm_batch.calibration import Calibration
 from routellm_batch.errors import DataError
-from routellm_batch.lengths_model import Lengths
 
 FORMAT = 1
 

@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from routellm_batch.budget.costs.expected_lengths import Lengths
 from routellm_batch.calibration import LEAST_ROWS, fit_calibration
 from routellm_batch.config import Config
-from routellm_batch.lengths_model import Lengths
 from routellm_batch.pilot.grade import labelled
 from routellm_batch.pilot_facts import PilotFacts
 from routellm_batch.routers import get_router

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
-from routellm_batch.answer_costs import Ends
+from routellm_batch.budget.costs.expected_costs import Ends
 from routellm_batch.budget.marginal import Step, step_nano, steps_ahead
 from routellm_batch.config import Config
 from routellm_batch.foresight import foresee

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from routellm_batch.answer_costs import Ends
+from routellm_batch.budget.costs.expected_costs import Ends
 from routellm_batch.config import BudgetConfig, Config
 from routellm_batch.errors import BudgetError
 from routellm_batch.foresight import Foresight, foresee

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from routellm_batch.budget.costs.expected_lengths import Lengths, Slopes
 from routellm_batch.budget.pricing import MILLION, Price
-from routellm_batch.lengths_model import Lengths, Slopes
 from routellm_batch.metrics import Ranking
 from routellm_batch.ranking import AnswerCost, Table
 from routellm_batch.types import ROUTES, Route
