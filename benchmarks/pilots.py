@@ -18,7 +18,7 @@ from benchmarks.prompts import shared_data
 from routellm_batch.budget.costs.expected_costs import Ends
 from routellm_batch.budget.costs.expected_lengths import Lengths, measure_lengths
 from routellm_batch.budget.pricing import Price
-from routellm_batch.calibration_maps import positions
+from routellm_batch.budget.quality.calibration_maps import positions
 from routellm_batch.embedders import get_embedder
 from routellm_batch.evaluation.outcomes import Outcomes, read_outcomes
 from routellm_batch.evaluation.pilot import draw_pilot

@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from routellm_batch.budget.quality.prediction import Quality
 from routellm_batch.config import Config
 from routellm_batch.config_grader import reference_of
 from routellm_batch.endpoints.replay import ReplayModel, load_replay
 from routellm_batch.endpoints.sim_spec import ReplaySpec
 from routellm_batch.grading import Question, make_graders
 from routellm_batch.grading.questions import questions
-from routellm_batch.prediction import Quality
 from routellm_batch.reporting.views import Achieved, QualityView
 from routellm_batch.servers import server_spec
 from routellm_batch.stages.respond import read_shard_responses

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from routellm_batch.budget.pricing import usd_to_nano
+from routellm_batch.budget.quality.pilot_facts import PilotFacts
 from routellm_batch.call_stage import CallStage
 from routellm_batch.config import Config, check_config
 from routellm_batch.dispatch import run_score_stage
@@ -30,7 +31,6 @@ from routellm_batch.outputs import (
     write_plan_outputs,
     write_run_outputs,
 )
-from routellm_batch.pilot_facts import PilotFacts
 from routellm_batch.protocols import Runner
 from routellm_batch.registry import check_name
 from routellm_batch.reporting.cost import EXIT_CODES, State

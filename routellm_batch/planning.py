@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from routellm_batch.prediction import Quality
+from routellm_batch.budget.quality.prediction import Quality
 
 DIGIT_BITS = 16
 DIGITS = 6

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from routellm_batch.calibration_maps import Floats
-from routellm_batch.foresight import Foresight
+from routellm_batch.budget.quality.calibration_maps import Floats
+from routellm_batch.budget.quality.forecast import Foresight
+from routellm_batch.budget.quality.prediction import REPLICATES, stretch
 from routellm_batch.metrics import Ranking, resample
 from routellm_batch.planning import FrontierPoint
-from routellm_batch.prediction import REPLICATES, stretch
 
 STEPS = 10
 """About as many steps lead from all weak to all strong."""

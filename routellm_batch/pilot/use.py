@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import Any
 
+from routellm_batch.budget.quality.pilot_facts import PilotFacts, load_pilot_facts
 from routellm_batch.config import Config, RouterConfig
 from routellm_batch.errors import ConfigError
 from routellm_batch.events import Sink
 from routellm_batch.halt import Halt
 from routellm_batch.pilot.make import CALIBRATION, ROUTER, Place, make_pilot
 from routellm_batch.pilot.place import newest_fresh, pilot_uri
-from routellm_batch.pilot_facts import PilotFacts, load_pilot_facts
 from routellm_batch.pipeline import Prepared
 from routellm_batch.protocols import Runner
 from routellm_batch.stages.outlook import refuse_unmeasured

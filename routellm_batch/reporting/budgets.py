@@ -8,8 +8,8 @@ from decimal import ROUND_CEILING, Decimal
 from typing import Any
 
 from routellm_batch.budget.pricing import nano_to_usd
+from routellm_batch.budget.quality.prediction import Quality
 from routellm_batch.planning import FrontierPoint, Outlook
-from routellm_batch.prediction import Quality
 from routellm_batch.reporting.quality_words import grade, part
 from routellm_batch.reporting.text import percent, usd
 from routellm_batch.reporting.views import PlanView

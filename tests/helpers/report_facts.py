@@ -8,8 +8,8 @@ from decimal import Decimal
 from typing import Any
 
 from routellm_batch.budget.pricing import NANO, Price, cost_nano
+from routellm_batch.budget.quality.prediction import Quality
 from routellm_batch.planning import Cut, FrontierPoint, Outlook, score_key
-from routellm_batch.prediction import Quality
 from routellm_batch.reporting.cost import EndpointFacts, RunFacts
 from routellm_batch.stages.costing import Totals
 from routellm_batch.stages.planned import Plan

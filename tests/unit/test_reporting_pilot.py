@@ -11,7 +11,7 @@ import pytest
 from helpers.pages import Page
 from helpers.report_facts import calls, facts, foretold
 
-from routellm_batch.calibration import fit_calibration
+from routellm_batch.budget.quality.calibration import fit_calibration
 from routellm_batch.reporting.comparison import answers_nano
 from routellm_batch.reporting.cost import RunFacts
 from routellm_batch.reporting.cost_json import cost_json

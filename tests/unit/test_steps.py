@@ -9,8 +9,8 @@ import pytest
 
 from routellm_batch.budget.marginal import step_nano, steps_ahead
 from routellm_batch.budget.pricing import NANO
-from routellm_batch.calibration import fit_calibration
-from routellm_batch.foresight import Foresight, foresee
+from routellm_batch.budget.quality.calibration import fit_calibration
+from routellm_batch.budget.quality.forecast import Foresight, foresee
 from routellm_batch.planning import FrontierPoint
 
 ROWS = 400

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from routellm_batch.calibration import Calibration, shares_checked
-from routellm_batch.calibration_maps import Floats
+from routellm_batch.budget.quality.calibration import Calibration, shares_checked
+from routellm_batch.budget.quality.calibration_maps import Floats
 from routellm_batch.metrics import Ranking, resample
 
 REPLICATES = 1000

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from routellm_batch.calibration_maps import Floats, Kind, choose_kind, fit_map, positions
+from routellm_batch.budget.quality.calibration_maps import Floats, Kind, choose_kind, fit_map, positions
 from routellm_batch.errors import DataError
 
 GRID = np.linspace(0, 1, 101)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from routellm_batch.budget.costs.expected_lengths import Lengths
-from routellm_batch.calibration import Calibration
+from routellm_batch.budget.quality.calibration import Calibration
 from routellm_batch.errors import DataError
 
 FORMAT = 1

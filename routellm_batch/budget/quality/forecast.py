@@ -22,10 +22,9 @@ from routellm_batch.budget.costs.expected_costs import (
     table_sizes,
 )
 from routellm_batch.budget.costs.expected_lengths import Lengths
-from routellm_batch.calibration import GRID, Calibration
-from routellm_batch.calibration_maps import FOLDS, fit_map, positions
-from routellm_batch.metrics import Ranking, resample
-from routellm_batch.prediction import (
+from routellm_batch.budget.quality.calibration import GRID, Calibration
+from routellm_batch.budget.quality.calibration_maps import FOLDS, fit_map, positions
+from routellm_batch.budget.quality.prediction import (
     Quality,
     RecoverChoice,
     predict,
@@ -33,6 +32,7 @@ from routellm_batch.prediction import (
     recover_share,
     stretch,
 )
+from routellm_batch.metrics import Ranking, resample
 from routellm_batch.ranking import BY_SCORE, AnswerCost, Order, Ranker, Table
 from routellm_batch.types import ROUTES, Route
 
