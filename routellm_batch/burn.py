@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from routellm_batch.planning import Cut, Source, cut_by_spend
+from routellm_batch.budget.selection.cut import Cut, Source, cut_by_spend
 
 WHOLE = 1_000_000
 """A ratio of one."""

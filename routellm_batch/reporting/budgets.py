@@ -9,7 +9,7 @@ from typing import Any
 
 from routellm_batch.budget.pricing import nano_to_usd
 from routellm_batch.budget.quality.prediction import Quality
-from routellm_batch.planning import FrontierPoint, Outlook
+from routellm_batch.budget.selection.cut import FrontierPoint, Outlook
 from routellm_batch.reporting.quality_words import grade, part
 from routellm_batch.reporting.text import percent, usd
 from routellm_batch.reporting.views import PlanView

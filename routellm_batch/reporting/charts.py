@@ -10,7 +10,7 @@ from itertools import pairwise
 from markupsafe import Markup
 
 from routellm_batch.budget.pricing import NANO
-from routellm_batch.planning import FrontierPoint
+from routellm_batch.budget.selection.cut import FrontierPoint
 from routellm_batch.reporting import svg
 from routellm_batch.reporting.svg import Tick
 from routellm_batch.reporting.text import axis_usd, compact, count, percent, rows, seconds, usd

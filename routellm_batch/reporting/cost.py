@@ -8,10 +8,10 @@ from decimal import Decimal
 from typing import Literal
 
 from routellm_batch.budget.pricing import Price
+from routellm_batch.budget.selection.cut import strong_rows
 from routellm_batch.config import Config
 from routellm_batch.config_embedder import EmbedderConfig
 from routellm_batch.metering import EmbeddingUse
-from routellm_batch.planning import strong_rows
 from routellm_batch.reporting.text import count, duration, public_uri, usd
 from routellm_batch.reporting.views import DegradeView, PilotView, PlanView, QualityView
 from routellm_batch.summary import CallSummary

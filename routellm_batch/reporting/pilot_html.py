@@ -9,8 +9,8 @@ import numpy as np
 
 from routellm_batch.budget.quality.calibration import Calibration
 from routellm_batch.budget.quality.prediction import predict, predict_random
+from routellm_batch.budget.selection.cut import FrontierPoint, Outlook
 from routellm_batch.metrics import Ranking
-from routellm_batch.planning import FrontierPoint, Outlook
 from routellm_batch.reporting import quality_words
 from routellm_batch.reporting.page import render
 from routellm_batch.reporting.quality_chart import foretold, plane, quality_chart

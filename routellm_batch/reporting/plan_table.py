@@ -13,7 +13,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 
 from routellm_batch.budget.pricing import nano_to_usd
-from routellm_batch.planning import FrontierPoint, Outlook
+from routellm_batch.budget.selection.cut import FrontierPoint, Outlook
 from routellm_batch.reporting import wording
 from routellm_batch.reporting.budgets import chosen_point
 from routellm_batch.reporting.quality_words import band, grade, grades

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from routellm_batch.budget.pricing import NANO
-from routellm_batch.planning import FrontierPoint, Outlook
+from routellm_batch.budget.selection.cut import FrontierPoint, Outlook
 from routellm_batch.reporting import svg
 from routellm_batch.reporting.quality_words import grade, grades
 from routellm_batch.reporting.svg import Point, Tick

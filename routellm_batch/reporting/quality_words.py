@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from routellm_batch.budget.marginal import Step
 from routellm_batch.budget.quality.prediction import Quality, RecoverChoice
-from routellm_batch.planning import Outlook
+from routellm_batch.budget.selection.cut import Outlook
 from routellm_batch.reporting.text import count, percent, rows, usd
 from routellm_batch.reporting.views import Achieved, PilotView, QualityView
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from routellm_batch.budget.quality.prediction import Quality, RecoverChoice
-from routellm_batch.planning import Cut, FrontierPoint, Outlook
-from routellm_batch.ranking import Ranker
+from routellm_batch.budget.selection.cut import Cut, FrontierPoint, Outlook
+from routellm_batch.budget.selection.ranking import Ranker
 from routellm_batch.types import Route
 
 

@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routellm_batch.budget.pricing import worst_nano
+from routellm_batch.budget.selection.cut import NONE_STRONG, Cut, RankedRows
 from routellm_batch.burn import WHOLE, RouteBurn, pick_cut, projected_nano, room_nano
 from routellm_batch.config_endpoints import EndpointConfig
 from routellm_batch.ledger.shard import ShardLedger
-from routellm_batch.planning import NONE_STRONG, Cut, RankedRows
 from routellm_batch.stages.job import CallJob
 from routellm_batch.stages.plan import copies_path
 from routellm_batch.stages.respond import FINAL

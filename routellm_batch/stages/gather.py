@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from routellm_batch.planning import score_key
+from routellm_batch.budget.selection.cut import score_key
 from routellm_batch.stages.ids import NAMED_FIRST, PLACE, check_ids, check_nulls
 from routellm_batch.stages.spill import BucketSpill, binary_offsets, bucket_count
 from routellm_batch.storage.run import Run

@@ -8,6 +8,8 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from routellm_batch.budget.selection.cut import Cut
+from routellm_batch.budget.selection.ranking import BY_SCORE, Ranker
 from routellm_batch.config import Config
 from routellm_batch.config_endpoints import EndpointConfig
 from routellm_batch.endpoints.caller import Caller
@@ -17,9 +19,7 @@ from routellm_batch.endpoints.outcome import RetryPolicy
 from routellm_batch.endpoints.pace import Limits
 from routellm_batch.endpoints.retries import ErrorWindow, RetryBudget
 from routellm_batch.ledger.liveness import LEASE_S
-from routellm_batch.planning import Cut
 from routellm_batch.process import NAME, draining, event_loop, run_on_loop
-from routellm_batch.ranking import BY_SCORE, Ranker
 from routellm_batch.sharing import FLOOR, Shares
 from routellm_batch.stages.costing import Prices
 from routellm_batch.storage.run import Run

@@ -20,9 +20,7 @@ from routellm_batch.budget.pricing import nano_to_usd, usd_to_nano
 from routellm_batch.budget.quality.forecast import Foresight
 from routellm_batch.budget.quality.pilot_facts import PilotFacts
 from routellm_batch.budget.quality.prediction import RecoverChoice
-from routellm_batch.config import Config
-from routellm_batch.errors import BudgetError, DataError
-from routellm_batch.planning import (
+from routellm_batch.budget.selection.cut import (
     Cut,
     FrontierPoint,
     cut_by_count,
@@ -30,6 +28,8 @@ from routellm_batch.planning import (
     frontier,
     strong_rows,
 )
+from routellm_batch.config import Config
+from routellm_batch.errors import BudgetError, DataError
 from routellm_batch.stages.costing import Copies, Prices, costs_of, settle_routes
 from routellm_batch.stages.gather import Gathered, gather_rows
 from routellm_batch.stages.outlook import choose_recover, look_ahead, outlooks, pilot_words

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from routellm_batch.planning import RankedRows
+from routellm_batch.budget.selection.cut import RankedRows
 
 BUCKET_ROWS = 65_536
 """A bucket holds about this many rows, whatever the total."""

@@ -21,9 +21,9 @@ from helpers.stub import Answer, answering, interrupting, stub_server
 from routellm_batch import pipeline
 from routellm_batch.budget.pricing import nano_to_usd
 from routellm_batch.budget.quality.pilot_facts import PilotFacts
+from routellm_batch.budget.selection.ranking import BY_SCORE
 from routellm_batch.config import Config
 from routellm_batch.errors import BudgetError, ConfigError
-from routellm_batch.ranking import BY_SCORE
 from routellm_batch.stages.degrade import load_degrades
 from routellm_batch.stages.plan import make_plan
 from routellm_batch.stages.planned import Plan, load_plan

@@ -9,7 +9,7 @@ from typing import Any
 
 from routellm_batch.budget.pricing import NANO, Price, cost_nano
 from routellm_batch.budget.quality.prediction import Quality
-from routellm_batch.planning import Cut, FrontierPoint, Outlook, score_key
+from routellm_batch.budget.selection.cut import Cut, FrontierPoint, Outlook, score_key
 from routellm_batch.reporting.cost import EndpointFacts, RunFacts
 from routellm_batch.stages.costing import Totals
 from routellm_batch.stages.planned import Plan

@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from routellm_batch.budget.selection.cut import Cut
 from routellm_batch.errors import DataError
-from routellm_batch.planning import Cut
 from routellm_batch.stages import gather, spill
 from routellm_batch.stages.costing import Copies, Prices, Totals, costs_of, settle_routes
 from routellm_batch.stages.gather import Gathered, gather_rows

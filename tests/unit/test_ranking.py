@@ -16,9 +16,9 @@ from routellm_batch.budget.pricing import Price
 from routellm_batch.budget.quality.calibration import fit_calibration
 from routellm_batch.budget.quality.forecast import Foresight, foresee
 from routellm_batch.budget.quality.pilot_facts import PilotFacts
+from routellm_batch.budget.selection.cut import RankedRows, cut_by_spend, in_chunks, score_key
+from routellm_batch.budget.selection.ranking import BY_SCORE, AnswerCost, Ranker, Table
 from routellm_batch.errors import DataError
-from routellm_batch.planning import RankedRows, cut_by_spend, in_chunks, score_key
-from routellm_batch.ranking import BY_SCORE, AnswerCost, Ranker, Table
 from routellm_batch.types import ROUTES
 
 ENDS = {

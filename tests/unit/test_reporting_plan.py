@@ -17,8 +17,8 @@ from rich.console import Console
 
 from routellm_batch.budget.marginal import Step
 from routellm_batch.budget.quality.prediction import RecoverChoice
-from routellm_batch.planning import NONE_STRONG
-from routellm_batch.ranking import Ranker
+from routellm_batch.budget.selection.cut import NONE_STRONG
+from routellm_batch.budget.selection.ranking import Ranker
 from routellm_batch.reporting.budgets import all_budgets, point_at, round_budgets
 from routellm_batch.reporting.plan_html import PlanFacts, render_plan
 from routellm_batch.reporting.plan_table import frontier_table, plan_table

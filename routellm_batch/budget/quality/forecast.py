@@ -32,8 +32,8 @@ from routellm_batch.budget.quality.prediction import (
     recover_share,
     stretch,
 )
+from routellm_batch.budget.selection.ranking import BY_SCORE, AnswerCost, Order, Ranker, Table
 from routellm_batch.metrics import Ranking, resample
-from routellm_batch.ranking import BY_SCORE, AnswerCost, Order, Ranker, Table
 from routellm_batch.types import ROUTES, Route
 
 Floats = NDArray[np.float64]

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routellm_batch.budget.pricing import MILLION
-from routellm_batch.planning import score_key
+from routellm_batch.budget.selection.cut import score_key
 from routellm_batch.types import ROUTES, Route
 
 Floats = NDArray[np.float64]
