@@ -9,6 +9,7 @@ from typing import Literal
 
 import pyarrow as pa
 
+from routellm_batch.budget.spend.summary import CallSummary
 from routellm_batch.config import (
     BudgetConfig,
     ColumnsConfig,
@@ -24,7 +25,6 @@ from routellm_batch.outputs import FINISHED_CODES, run_summary
 from routellm_batch.pipeline import plan_job, run_job
 from routellm_batch.stages.respond import read_shard_responses
 from routellm_batch.storage.run import Run, open_existing
-from routellm_batch.summary import CallSummary
 
 Asked = Literal["strong", "weak", "judge"]
 JUDGE_PROMPT_BYTES = 16 * 1024 * 1024

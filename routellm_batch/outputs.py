@@ -11,6 +11,7 @@ from typing import Any
 
 from routellm_batch.budget.pricing import usd_to_nano
 from routellm_batch.budget.quality.pilot_facts import PilotFacts
+from routellm_batch.budget.spend.summary import CallSummary, add_all
 from routellm_batch.config import Config
 from routellm_batch.graded import quality_of
 from routellm_batch.reporting.cost import RunFacts, State, run_facts, with_embedding
@@ -27,7 +28,6 @@ from routellm_batch.stages.tally import tallies
 from routellm_batch.storage.paid import embedding_use
 from routellm_batch.storage.pilots import PINNED, pilot_use, read_success
 from routellm_batch.storage.run import SUCCESS, Run, to_json
-from routellm_batch.summary import CallSummary, add_all
 from routellm_batch.tables import to_parquet
 
 COST = "report/cost.json"

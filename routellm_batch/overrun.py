@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from routellm_batch.budget.pricing import MILLION, nano_to_usd
-from routellm_batch.burn import LEARNED_CALLS, Ended, RouteBurn, too_dear
+from routellm_batch.budget.spend.projection import LEARNED_CALLS, Ended, RouteBurn, too_dear
 from routellm_batch.events import Notice, Sink
 from routellm_batch.stages.degrade import Degrade, Overrun, Reason, make_degrade
 from routellm_batch.stages.job import CallJob

@@ -7,9 +7,9 @@ from typing import Any
 
 from routellm_batch.budget.pricing import usd_text
 from routellm_batch.budget.selection.cut import Outlook
-from routellm_batch.burn import WHOLE
-from routellm_batch.lengths import HIGH, LOW, Heard
-from routellm_batch.metering import EmbeddingUse
+from routellm_batch.budget.spend.embeddings import EmbeddingUse
+from routellm_batch.budget.spend.observed_lengths import HIGH, LOW, Heard
+from routellm_batch.budget.spend.projection import WHOLE
 from routellm_batch.reporting.text import public_uri
 from routellm_batch.reporting.views import DegradeView, PilotView, QualityView
 from routellm_batch.types import ROUTES

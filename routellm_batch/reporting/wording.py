@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 
 from routellm_batch.budget.pricing import usd_to_nano
-from routellm_batch.burn import WHOLE
+from routellm_batch.budget.spend.projection import WHOLE
 from routellm_batch.reporting.comparison import answers_nano, compared_nano, counterfactual_nano
 from routellm_batch.reporting.cost import EndpointFacts, RunFacts
 from routellm_batch.reporting.quality_words import quality_text

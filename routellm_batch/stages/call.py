@@ -14,7 +14,7 @@ from typing import Literal
 
 import pyarrow as pa
 
-from routellm_batch.burn import Ended
+from routellm_batch.budget.spend.projection import Ended
 from routellm_batch.ledger.local import left_here, local_folder
 from routellm_batch.ledger.record import CallRecord
 from routellm_batch.ledger.shard import ShardLedger

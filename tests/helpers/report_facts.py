@@ -10,10 +10,10 @@ from typing import Any
 from routellm_batch.budget.pricing import NANO, Price, cost_nano
 from routellm_batch.budget.quality.prediction import Quality
 from routellm_batch.budget.selection.cut import Cut, FrontierPoint, Outlook, score_key
+from routellm_batch.budget.spend.summary import CallSummary, FailedRow, RouteTotals, SlowRow
 from routellm_batch.reporting.cost import EndpointFacts, RunFacts
 from routellm_batch.stages.costing import Totals
 from routellm_batch.stages.planned import Plan
-from routellm_batch.summary import CallSummary, FailedRow, RouteTotals, SlowRow
 from routellm_batch.types import Route, Usage
 
 ENDPOINTS: Mapping[Route, EndpointFacts] = {

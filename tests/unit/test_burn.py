@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from routellm_batch.budget.selection.cut import ALL_STRONG, NONE_STRONG, Cut, RankedRows
-from routellm_batch.burn import (
+from routellm_batch.budget.spend.projection import (
     WHOLE,
     Ended,
     RouteBurn,

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routellm_batch.summary import (
+from routellm_batch.budget.spend.summary import (
     KEPT,
     CallSummary,
     FailedRow,

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from routellm_batch.burn import Ended
-from routellm_batch.lengths import Heard
+from routellm_batch.budget.spend.observed_lengths import Heard
+from routellm_batch.budget.spend.projection import Ended
 from routellm_batch.types import ROUTES, Usage
 
 BINS_PER_OCTAVE = 4
