@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 
-from routellm_batch.cli import execute, guard
+from routellm_batch.cli.app import execute, guard
 from routellm_batch.config import load_config
 from routellm_batch.pilot.job import plan_job
 

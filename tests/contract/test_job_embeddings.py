@@ -29,7 +29,7 @@ from helpers.stub import simulated, stub_server
 from typer.testing import CliRunner
 
 from routellm_batch.budget.pricing import nano_to_usd
-from routellm_batch.cli import app
+from routellm_batch.cli.app import app
 from routellm_batch.endpoints.sim_spec import Faults, SimulateSpec
 from routellm_batch.errors import BudgetError, BudgetStopError, ConfigError, EndpointStopError
 from routellm_batch.routers import make_router

@@ -505,7 +505,7 @@ def test_exit_codes_of_the_command(
     words: str,
 ) -> None:
     """One line on stderr, never a traceback or a key, and the exit code of the contract; what is refused leaves no run."""
-    from routellm_batch.cli import main
+    from routellm_batch.cli.app import main
 
     write_prompts(tmp_path / "in.parquet", prompts(3))
     tree = job_tree(tmp_path)

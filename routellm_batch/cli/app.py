@@ -12,8 +12,8 @@ import typer
 from rich.console import Console
 
 from routellm_batch import __version__
-from routellm_batch.cli_endpoint import endpoint_app
-from routellm_batch.cli_router import evaluate, train
+from routellm_batch.cli.endpoints import endpoint_app
+from routellm_batch.cli.routers import evaluate, train
 from routellm_batch.config import Config, load_config
 from routellm_batch.errors import RoutellmBatchError
 from routellm_batch.events import Sink
