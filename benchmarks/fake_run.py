@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from routellm_batch.config import Config, check_config, identity
+from routellm_batch.config.job import Config, check_config, identity
 from routellm_batch.storage.run import MANIFEST, Run, open_existing, to_json
 from routellm_batch.storage.store import FsStore
 from routellm_batch.tables import ID_TEXT, score_schema, to_parquet

@@ -19,7 +19,7 @@ import psutil
 import pyarrow.parquet as pq
 from openai import AsyncOpenAI, DefaultAioHttpClient
 
-from routellm_batch.config import Config, load_config
+from routellm_batch.config.job import Config, load_config
 from routellm_batch.events import Event, StageFinished, StageStarted
 from routellm_batch.ledger.shard import ShardLedger
 from routellm_batch.ledger.state import LedgerState

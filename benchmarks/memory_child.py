@@ -12,7 +12,7 @@ import time
 import psutil
 
 from benchmarks.plan_child import peak_bytes
-from routellm_batch.config import load_config
+from routellm_batch.config.job import load_config
 from routellm_batch.events import Event, StageFinished
 from routellm_batch.pipeline import run_job
 

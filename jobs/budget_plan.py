@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 
 from routellm_batch.cli.app import execute, guard
-from routellm_batch.config import load_config
+from routellm_batch.config.job import load_config
 from routellm_batch.pilot.job import plan_job
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 
 from routellm_batch.cli.app import execute, guard
-from routellm_batch.config import load_config
+from routellm_batch.config.job import load_config
 from routellm_batch.judge_pairs import judge_pairs
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 
 from routellm_batch.cli.app import guard
-from routellm_batch.config_embedder import parse_embedder
+from routellm_batch.config.embedder import parse_embedder
 from routellm_batch.training import TrainRequest, train
 from routellm_batch.training.recipes import RECIPES
 

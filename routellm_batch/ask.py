@@ -10,7 +10,7 @@ from typing import Literal
 import pyarrow as pa
 
 from routellm_batch.budget.spend.summary import CallSummary
-from routellm_batch.config import (
+from routellm_batch.config.job import (
     BudgetConfig,
     ColumnsConfig,
     Config,

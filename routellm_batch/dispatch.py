@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from routellm_batch.budget.pricing import usd_to_nano
-from routellm_batch.config import Config
+from routellm_batch.config.job import Config
 from routellm_batch.errors import InterruptedRunError, StopError, StoreError
 from routellm_batch.events import RowsScored, Sink
 from routellm_batch.halt import Halt

@@ -18,8 +18,8 @@ import numpy as np
 import pyarrow as pa
 
 from routellm_batch.budget.quality.prediction import Quality
-from routellm_batch.config import Config
-from routellm_batch.config_grader import reference_of
+from routellm_batch.config.graders import reference_of
+from routellm_batch.config.job import Config
 from routellm_batch.endpoints.replay import ReplayModel, load_replay
 from routellm_batch.endpoints.sim_spec import ReplaySpec
 from routellm_batch.grading import Question, make_graders

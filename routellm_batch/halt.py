@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Literal
 
-from routellm_batch.config import Config
+from routellm_batch.config.job import Config
 from routellm_batch.errors import InterruptedRunError
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)

@@ -14,8 +14,8 @@ import pyarrow as pa
 
 from routellm_batch.ask import Ask, AskResult, plan_ask
 from routellm_batch.budget.pricing import nano_to_usd, usd_to_nano
-from routellm_batch.config import Config, identity
-from routellm_batch.config_grader import JudgePairsConfig
+from routellm_batch.config.graders import JudgePairsConfig
+from routellm_batch.config.job import Config, identity
 from routellm_batch.endpoints.keys import resolve_key
 from routellm_batch.errors import BudgetError, BudgetStopError, ConfigError, DataError, RunMismatchError
 from routellm_batch.events import Sink

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from routellm_batch.ask import AskResult
 from routellm_batch.budget.pricing import usd_text
-from routellm_batch.config import Config
+from routellm_batch.config.job import Config
 from routellm_batch.errors import RunMismatchError
 from routellm_batch.grading.grade import Problem
 from routellm_batch.grading.judge import Pair, Verdicts

@@ -9,8 +9,8 @@ import pyarrow as pa
 
 from routellm_batch.ask import Ask, Asked, AskResult, ask
 from routellm_batch.budget.pricing import cost_nano, estimate_tokens, nano_to_usd
-from routellm_batch.config import ColumnsConfig, Config
-from routellm_batch.config_grader import JudgeConfig
+from routellm_batch.config.graders import JudgeConfig
+from routellm_batch.config.job import ColumnsConfig, Config
 from routellm_batch.errors import BudgetError, BudgetStopError, RunMismatchError
 from routellm_batch.events import Sink
 from routellm_batch.grading.judge import (

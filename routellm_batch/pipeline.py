@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from routellm_batch.budget.pricing import usd_to_nano
 from routellm_batch.budget.quality.pilot_facts import PilotFacts
 from routellm_batch.call_stage import CallStage
-from routellm_batch.config import Config, check_config
+from routellm_batch.config.job import Config, check_config
 from routellm_batch.dispatch import run_score_stage
 from routellm_batch.errors import (
     ConfigError,

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from urllib.parse import urlsplit
 
-from routellm_batch.config import Config
-from routellm_batch.config_endpoints import EndpointConfig, ReplayConfig, SimulateConfig, is_loopback
+from routellm_batch.config.endpoints import EndpointConfig, ReplayConfig, SimulateConfig, is_loopback
+from routellm_batch.config.job import Config
 from routellm_batch.endpoints.keys import resolve_key
 from routellm_batch.endpoints.serve import start_server
 from routellm_batch.endpoints.sim_spec import Faults, ReferenceSpec, ReplaySpec, SimulateSpec

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from routellm_batch.config import Config
+from routellm_batch.config.job import Config
 from routellm_batch.errors import InterruptedRunError
 from routellm_batch.events import Notice, Sink
 from routellm_batch.halt import Halt

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import pytest
 
-from routellm_batch.config import load_config
+from routellm_batch.config.job import load_config
 from routellm_batch.errors import ConfigError
 
 REPO = Path(__file__).resolve().parents[1]

@@ -250,7 +250,10 @@ LONG = "def f() -> None:\n" + "    x = 1\n" * 60
         ({"stages/a.py": "from . import b"}, "imports are absolute"),
         ({"planning.py": "import os"}, "a pure module may not import os"),
         ({"pricing.py": "from time import monotonic"}, "a pure module may not import time"),
-        ({"metrics.py": "from routellm_batch.config import Config"}, "may not import routellm_batch.config"),
+        (
+            {"metrics.py": "from routellm_batch.config.job import Config"},
+            "may not import routellm_batch.config.job",
+        ),
         ({"metrics.py": "from routellm_batch.types import Usage\nimport numpy as np"}, None),
         ({"planning.py": "def f():\n    return open('x')"}, "planning.py:2: a pure module does no I/O"),
         (

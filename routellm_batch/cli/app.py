@@ -14,7 +14,7 @@ from rich.console import Console
 from routellm_batch import __version__
 from routellm_batch.cli.endpoints import endpoint_app
 from routellm_batch.cli.routers import evaluate, train
-from routellm_batch.config import Config, load_config
+from routellm_batch.config.job import Config, load_config
 from routellm_batch.errors import RoutellmBatchError
 from routellm_batch.events import Sink
 from routellm_batch.logs import set_up_logging

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routellm_batch.budget.spend.embeddings import MAX_TOKENS, current_meter
-from routellm_batch.config_embedder import EmbedderConfig
+from routellm_batch.config.embedder import EmbedderConfig
 from routellm_batch.endpoints import fetch_embeddings
 from routellm_batch.errors import EndpointStopError
 from routellm_batch.process import run_on_loop

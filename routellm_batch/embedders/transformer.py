@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from routellm_batch.config_embedder import EmbedderConfig
+from routellm_batch.config.embedder import EmbedderConfig
 from routellm_batch.errors import CheckpointError
 from routellm_batch.models.batches import ahead, by_length, halving
 from routellm_batch.models.device import choose_device, choose_dtype

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routellm_batch.budget.spend.embeddings import Meter
-from routellm_batch.config_embedder import EmbedderConfig
+from routellm_batch.config.embedder import EmbedderConfig
 from routellm_batch.endpoints.keys import resolve_key
 
 

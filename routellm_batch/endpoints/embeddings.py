@@ -17,7 +17,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_aft
 
 from routellm_batch.budget.pricing import Price, cost_nano, usd_to_nano
 from routellm_batch.budget.spend.embeddings import EmbeddingUse, Meter, worst_nano, worst_tokens
-from routellm_batch.config_embedder import EmbedderConfig
+from routellm_batch.config.embedder import EmbedderConfig
 from routellm_batch.endpoints.classify import MAX_TOKENS
 from routellm_batch.endpoints.client import OpenAIEndpoint
 from routellm_batch.errors import CallError, EndpointStopError, RoutellmBatchError

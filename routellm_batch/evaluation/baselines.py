@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from routellm_batch.config_embedder import EmbedderConfig
+from routellm_batch.config.embedder import EmbedderConfig
 from routellm_batch.embedders import get_embedder
 from routellm_batch.evaluation.figures import Contender, constant, random_scores
 from routellm_batch.evaluation.outcomes import Outcomes

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
-from routellm_batch.config_embedder import EmbedderConfig
+from routellm_batch.config.embedder import EmbedderConfig
 from routellm_batch.errors import ConfigError
 from routellm_batch.evaluation.baselines import baselines, constants, knn_on
 from routellm_batch.evaluation.curves import Drawing, draw, share_grid

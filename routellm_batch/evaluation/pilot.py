@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from routellm_batch.config_embedder import EmbedderConfig
+from routellm_batch.config.embedder import EmbedderConfig
 from routellm_batch.errors import ConfigError
 from routellm_batch.evaluation.outcomes import Outcomes
 from routellm_batch.protocols import Router

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from routellm_batch.config_grader import (
+from routellm_batch.config.graders import (
     ChoiceConfig,
     ExactConfig,
     JsonConfig,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from routellm_batch.config_grader import ChoiceConfig
+from routellm_batch.config.graders import ChoiceConfig
 
 _OPENING = r"[\s*_\"'`($\[{:]{0,8}(?:\\boxed\s?\{)?(?:\\(?:text|textbf|mathrm|mathbf)\s?\{)?\s?\(?"
 _WORD_AFTER = re.compile(r" ([a-z]+)")

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Literal
 
-from routellm_batch.config_grader import PLACEHOLDER, JudgeConfig
+from routellm_batch.config.graders import PLACEHOLDER, JudgeConfig
 from routellm_batch.grading.grade import Grade, Problem, unlabelled
 from routellm_batch.types import RowId
 

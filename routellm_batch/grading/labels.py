@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from routellm_batch.config_grader import LabelsConfig
+from routellm_batch.config.graders import LabelsConfig
 from routellm_batch.errors import DataError
 from routellm_batch.grading.grade import Grade, Problem, Question, unlabelled
 from routellm_batch.training.reading import read_table, require

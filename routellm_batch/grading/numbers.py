@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 
-from routellm_batch.config_grader import NumericConfig
+from routellm_batch.config.graders import NumericConfig
 
 MAX_DIGITS = 100
 """A longer row of digits is no number that anybody asked for."""

@@ -7,7 +7,7 @@ import math
 import re
 from typing import Any, Final
 
-from routellm_batch.config_grader import JsonConfig
+from routellm_batch.config.graders import JsonConfig
 
 _FENCE = re.compile(r"```[A-Za-z]{0,16}[ \t]*\n(.*?)\n[ \t]*```", re.DOTALL)
 _START = re.compile(r"[{\[]")

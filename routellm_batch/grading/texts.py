@@ -7,7 +7,7 @@ import unicodedata
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from routellm_batch.config_grader import ExactConfig, RegexConfig
+from routellm_batch.config.graders import ExactConfig, RegexConfig
 
 
 def normal(text: str, *, case: bool, punctuation: bool) -> str:

@@ -11,9 +11,9 @@ import pyarrow as pa
 
 from routellm_batch.ask import AskResult
 from routellm_batch.budget.pricing import MILLION, usd_to_nano
-from routellm_batch.config import Config
-from routellm_batch.config_endpoints import EndpointConfig
-from routellm_batch.config_grader import JudgeConfig, PilotConfig
+from routellm_batch.config.endpoints import EndpointConfig
+from routellm_batch.config.graders import JudgeConfig, PilotConfig
+from routellm_batch.config.job import Config
 from routellm_batch.errors import BudgetError
 from routellm_batch.events import Notice, Sink
 from routellm_batch.judging import Purse

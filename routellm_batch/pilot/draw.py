@@ -8,7 +8,7 @@ from itertools import groupby
 import numpy as np
 import pyarrow as pa
 
-from routellm_batch.config import Config
+from routellm_batch.config.job import Config
 from routellm_batch.errors import ConfigError
 from routellm_batch.pilot.sample import Drawn, Part, Sampler
 from routellm_batch.stages.rows import input_columns

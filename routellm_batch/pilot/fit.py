@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from routellm_batch.budget.costs.expected_lengths import Lengths
 from routellm_batch.budget.quality.calibration import LEAST_ROWS, fit_calibration
 from routellm_batch.budget.quality.pilot_facts import PilotFacts
-from routellm_batch.config import Config
+from routellm_batch.config.job import Config
 from routellm_batch.pilot.grade import labelled
 from routellm_batch.routers import get_router
 from routellm_batch.training.pilot_fit import PilotFit, PilotRows, fit_pilot, save_pilot_router

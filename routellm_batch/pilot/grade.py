@@ -10,8 +10,8 @@ from typing import Any
 import pyarrow as pa
 
 from routellm_batch.ask import AskResult
-from routellm_batch.config import Config
-from routellm_batch.config_grader import GraderConfig, JudgeConfig, reference_of
+from routellm_batch.config.graders import GraderConfig, JudgeConfig, reference_of
+from routellm_batch.config.job import Config
 from routellm_batch.grading import Grade, Problem, Question, make_graders, unlabelled
 from routellm_batch.grading.judge import Pair
 from routellm_batch.grading.questions import questions

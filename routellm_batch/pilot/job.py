@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from routellm_batch import pipeline
-from routellm_batch.config import Config
+from routellm_batch.config.job import Config
 from routellm_batch.errors import ConfigError
 from routellm_batch.events import Sink
 from routellm_batch.pilot.report import closing_lines

@@ -13,9 +13,9 @@ import pyarrow as pa
 
 from routellm_batch.ask import AskResult
 from routellm_batch.budget.pricing import usd_text, usd_to_nano
-from routellm_batch.config import Config
-from routellm_batch.config_cluster import ClusterConfig
-from routellm_batch.config_grader import PilotConfig, reference_of
+from routellm_batch.config.cluster import ClusterConfig
+from routellm_batch.config.graders import PilotConfig, reference_of
+from routellm_batch.config.job import Config
 from routellm_batch.dispatch import run_score_stage
 from routellm_batch.errors import InterruptedRunError
 from routellm_batch.events import Notice, Sink

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from routellm_batch.budget.pricing import usd_to_nano
 from routellm_batch.budget.selection.cut import FrontierPoint
-from routellm_batch.config import Config
+from routellm_batch.config.job import Config
 from routellm_batch.metrics import BAND_90, Floats, Ranking, interval, resample
 from routellm_batch.outputs import pilot_view
 from routellm_batch.pilot.fit import Fitted

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from routellm_batch.budget.quality.pilot_facts import PilotFacts, load_pilot_facts
-from routellm_batch.config import Config, RouterConfig
+from routellm_batch.config.job import Config, RouterConfig
 from routellm_batch.errors import ConfigError
 from routellm_batch.events import Sink
 from routellm_batch.halt import Halt

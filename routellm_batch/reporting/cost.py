@@ -11,8 +11,8 @@ from routellm_batch.budget.pricing import Price
 from routellm_batch.budget.selection.cut import strong_rows
 from routellm_batch.budget.spend.embeddings import EmbeddingUse
 from routellm_batch.budget.spend.summary import CallSummary
-from routellm_batch.config import Config
-from routellm_batch.config_embedder import EmbedderConfig
+from routellm_batch.config.embedder import EmbedderConfig
+from routellm_batch.config.job import Config
 from routellm_batch.reporting.text import count, duration, public_uri, usd
 from routellm_batch.reporting.views import DegradeView, PilotView, PlanView, QualityView
 from routellm_batch.types import ROUTES, Route

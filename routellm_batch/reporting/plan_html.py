@@ -12,7 +12,7 @@ from routellm_batch.budget.costs.expected_costs import Ends
 from routellm_batch.budget.marginal import Step, step_nano, steps_ahead
 from routellm_batch.budget.quality.forecast import foresee
 from routellm_batch.budget.quality.pilot_facts import PilotFacts
-from routellm_batch.config import Config
+from routellm_batch.config.job import Config
 from routellm_batch.reporting import charts, cost, quality_words, wording
 from routellm_batch.reporting.budgets import Budget, all_budgets, chosen_point, round_budgets, unset_words
 from routellm_batch.reporting.page import render

@@ -8,7 +8,7 @@ from functools import lru_cache
 from threading import Lock
 from typing import Any
 
-from routellm_batch.config_embedder import EmbedderConfig
+from routellm_batch.config.embedder import EmbedderConfig
 from routellm_batch.protocols import Router
 from routellm_batch.registry import resolve
 from routellm_batch.routers.settings import RouterSettings

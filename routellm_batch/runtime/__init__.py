@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from routellm_batch.config_cluster import ClusterConfig
+from routellm_batch.config.cluster import ClusterConfig
 from routellm_batch.events import Sink
 from routellm_batch.protocols import Runner
 from routellm_batch.registry import resolve

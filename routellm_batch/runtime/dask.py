@@ -18,7 +18,7 @@ import dask
 from distributed import Future, Status, Worker, WorkerPlugin, get_worker
 from distributed.scheduler import KilledWorker
 
-from routellm_batch.config_cluster import ClusterConfig
+from routellm_batch.config.cluster import ClusterConfig
 from routellm_batch.errors import ConfigError, SchedulerLostError, WorkerLostError
 from routellm_batch.events import Sink, from_plain, to_plain
 from routellm_batch.logs import install_redaction, quiet

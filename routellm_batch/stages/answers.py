@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from routellm_batch.config import Config, LabelConfig
-from routellm_batch.config_endpoints import EndpointConfig
+from routellm_batch.config.endpoints import EndpointConfig
+from routellm_batch.config.job import Config, LabelConfig
 from routellm_batch.endpoints.outcome import History, Outcome, Request
 from routellm_batch.ledger.record import CallRecord
 from routellm_batch.stages.labels import ask_again, judge

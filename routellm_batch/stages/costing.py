@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from routellm_batch.budget.pricing import MILLION
 from routellm_batch.budget.selection.cut import Cut, RankedRows
 from routellm_batch.budget.selection.ranking import BY_SCORE, AnswerCost, Ranker
-from routellm_batch.config import Config
+from routellm_batch.config.job import Config
 from routellm_batch.stages.spill import Bucket, BucketSpill, bucket_count, repeated
 from routellm_batch.types import ROUTES, Route
 

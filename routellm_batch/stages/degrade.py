@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from routellm_batch.budget.pricing import worst_nano
 from routellm_batch.budget.selection.cut import NONE_STRONG, Cut, RankedRows
 from routellm_batch.budget.spend.projection import WHOLE, RouteBurn, pick_cut, projected_nano, room_nano
-from routellm_batch.config_endpoints import EndpointConfig
+from routellm_batch.config.endpoints import EndpointConfig
 from routellm_batch.ledger.shard import ShardLedger
 from routellm_batch.stages.job import CallJob
 from routellm_batch.stages.plan import copies_path

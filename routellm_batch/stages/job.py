@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 from routellm_batch.budget.selection.cut import Cut
 from routellm_batch.budget.selection.ranking import BY_SCORE, Ranker
-from routellm_batch.config import Config
-from routellm_batch.config_endpoints import EndpointConfig
+from routellm_batch.config.endpoints import EndpointConfig
+from routellm_batch.config.job import Config
 from routellm_batch.endpoints.caller import Caller
 from routellm_batch.endpoints.client import OpenAIEndpoint
 from routellm_batch.endpoints.gate import Gate

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import jsonschema
 from referencing.exceptions import Unresolvable
 
-from routellm_batch.config import LabelConfig
+from routellm_batch.config.job import LabelConfig
 
 _NAMED = re.compile(r"^(?:answer|label)\s*[:=]\s*(.+)$", re.IGNORECASE)
 _FENCE = re.compile(r"^```[a-zA-Z]*\s*\n(.*)\n```$", re.DOTALL)

@@ -16,7 +16,7 @@ from routellm_batch.budget.quality.pilot_facts import PilotFacts
 from routellm_batch.budget.quality.prediction import RecoverChoice
 from routellm_batch.budget.selection.cut import FrontierPoint, Outlook
 from routellm_batch.budget.selection.ranking import Order
-from routellm_batch.config import BudgetConfig, Config
+from routellm_batch.config.job import BudgetConfig, Config
 from routellm_batch.errors import BudgetError
 from routellm_batch.stages.gather import Gathered
 from routellm_batch.types import ROUTES

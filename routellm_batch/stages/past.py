@@ -7,7 +7,7 @@ from typing import Any
 
 from routellm_batch.budget.costs.expected_lengths import LEAST_ROWS
 from routellm_batch.budget.selection.ranking import BY_SCORE, Ranker
-from routellm_batch.config import Config, identity
+from routellm_batch.config.job import Config, identity
 from routellm_batch.errors import ConfigError, DataError
 from routellm_batch.past_lengths import PastLengths, answer_cost, fit_past
 from routellm_batch.stages.respond import read_shard_responses

@@ -28,7 +28,7 @@ from routellm_batch.budget.selection.cut import (
     frontier,
     strong_rows,
 )
-from routellm_batch.config import Config
+from routellm_batch.config.job import Config
 from routellm_batch.errors import BudgetError, DataError
 from routellm_batch.stages.costing import Copies, Prices, costs_of, settle_routes
 from routellm_batch.stages.gather import Gathered, gather_rows

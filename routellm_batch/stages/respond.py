@@ -12,7 +12,7 @@ from routellm_batch.budget.pricing import estimated_chars, nano_to_usd
 from routellm_batch.budget.spend.observed_lengths import Heard, heard
 from routellm_batch.budget.spend.projection import Ended
 from routellm_batch.budget.spend.summary import CallSummary, FailedRow, RouteTotals, SlowRow, latency_bin
-from routellm_batch.config import Config
+from routellm_batch.config.job import Config
 from routellm_batch.ledger.record import CallRecord
 from routellm_batch.ledger.state import LedgerState
 from routellm_batch.storage.run import Run

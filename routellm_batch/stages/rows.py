@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from routellm_batch.config import ColumnsConfig, InputConfig, LabelConfig
+from routellm_batch.config.job import ColumnsConfig, InputConfig, LabelConfig
 from routellm_batch.errors import DataError
 from routellm_batch.types import InputFile, InvalidKind, RowId, Shard
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from routellm_batch.budget.pricing import estimate_tokens, usd_to_nano
 from routellm_batch.budget.spend.embeddings import MAX_TOKENS, metered, worst_nano, worst_tokens
-from routellm_batch.config import Config
+from routellm_batch.config.job import Config
 from routellm_batch.protocols import Router
 from routellm_batch.routers import get_router
 from routellm_batch.stages.rows import Prompt, decode_ids, decode_prompts, input_columns, tie_hash

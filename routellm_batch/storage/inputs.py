@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from routellm_batch.config import InputConfig
+from routellm_batch.config.job import InputConfig
 from routellm_batch.errors import DataError
 from routellm_batch.storage.store import open_filesystem
 from routellm_batch.types import InputFile, Shard

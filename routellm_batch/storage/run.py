@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from functools import cached_property, lru_cache
 from typing import Any
 
-from routellm_batch.config import Config, identity, input_reads
+from routellm_batch.config.job import Config, identity, input_reads
 from routellm_batch.errors import DataError, RunMismatchError, StoreError
 from routellm_batch.storage.inputs import find_files, pin_files, shards_of
 from routellm_batch.storage.store import FsStore, absolute

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from routellm_batch.config_embedder import EmbedderConfig
+from routellm_batch.config.embedder import EmbedderConfig
 from routellm_batch.embedders import get_embedder
 from routellm_batch.errors import ConfigError
 from routellm_batch.routers.outcome import OutcomeRouter, describe

@@ -11,7 +11,7 @@ from helpers.jobs import billing, job_config, prompts, quick_waits, write_prompt
 from helpers.stub import Answer, Call, interrupting, stub_server
 
 from routellm_batch.ask import Ask, AskResult, ask, ask_config, plan_ask
-from routellm_batch.config import ColumnsConfig, Config
+from routellm_batch.config.job import ColumnsConfig, Config
 from routellm_batch.errors import BudgetError, ConfigError
 from routellm_batch.servers import base_urls
 from routellm_batch.types import RowId

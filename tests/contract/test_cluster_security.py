@@ -26,7 +26,7 @@ from helpers.jobs import job_config, prompts, run_job, write_prompts
 from helpers.stub import answering, stub_server
 from helpers.tasks import Item
 
-from routellm_batch.config import ClusterConfig
+from routellm_batch.config.job import ClusterConfig
 from routellm_batch.errors import ConfigError, TaskError
 from routellm_batch.protocols import Runner
 from routellm_batch.runtime import open_runner

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from helpers.jobs import Finished, billing, nano
 
-from routellm_batch.config import Config, check_config
+from routellm_batch.config.job import Config, check_config
 from routellm_batch.errors import BudgetError, ConfigError, DataError, RoutellmBatchError
 from routellm_batch.evaluation.outcomes import read_outcomes
 from routellm_batch.events import Event

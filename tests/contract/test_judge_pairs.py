@@ -16,8 +16,8 @@ import pytest
 from helpers.jobs import DEAD_URL, job_config, nano, quick_waits, write_prompts
 from helpers.stub import Answer, Call, Script, Stub, interrupting, stub_server
 
-from routellm_batch.config import Config, load_config
-from routellm_batch.config_embedder import EmbedderConfig
+from routellm_batch.config.embedder import EmbedderConfig
+from routellm_batch.config.job import Config, load_config
 from routellm_batch.errors import BudgetError, ConfigError, DataError, RunMismatchError
 from routellm_batch.evaluation import evaluate
 from routellm_batch.judge_pairs import judge_pairs

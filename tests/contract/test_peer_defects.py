@@ -17,7 +17,7 @@ from helpers.jobs import Finished, job_config, job_tree, prompts, run_job, write
 from helpers.stub import Answer, Call, Script, Stub, answering, in_turn, stub_server
 
 from routellm_batch.budget.pricing import Price, cost_nano
-from routellm_batch.config import check_config
+from routellm_batch.config.job import check_config
 from routellm_batch.endpoints.classify import failure_of
 from routellm_batch.endpoints.gate import Gate
 from routellm_batch.endpoints.pace import Limits

@@ -17,7 +17,7 @@ from helpers.jobs import comparable, job_config, prompts, run_job, write_prompts
 from helpers.stub import Answer, Call, answering, interrupting, stub_server
 from helpers.tasks import Item
 
-from routellm_batch.config import ClusterConfig
+from routellm_batch.config.job import ClusterConfig
 from routellm_batch.errors import CallError, ConfigError, DataError, InterruptedRunError, TaskError
 from routellm_batch.events import Event, RowsScored
 from routellm_batch.protocols import Runner

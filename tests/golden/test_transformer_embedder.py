@@ -13,7 +13,7 @@ from helpers.tiny_bert import write_tiny
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoTokenizer
 
-from routellm_batch.config_embedder import EmbedderConfig, parse_embedder
+from routellm_batch.config.embedder import EmbedderConfig, parse_embedder
 from routellm_batch.embedders import get_embedder
 from routellm_batch.errors import CheckpointError, ConfigError
 

@@ -14,7 +14,7 @@ import numpy as np
 from aiohttp import web
 from helpers.stub import _serving
 
-from routellm_batch.config_embedder import EmbedderConfig
+from routellm_batch.config.embedder import EmbedderConfig
 from routellm_batch.embedders.remote import RemoteEmbedder
 from routellm_batch.routers.features import FEATURES
 from routellm_batch.routers.heads import Heads

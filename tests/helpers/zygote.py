@@ -23,7 +23,7 @@ from unittest.mock import patch
 from helpers.door import Door
 from helpers.jobs import no_page, quick_waits
 
-from routellm_batch.config import load_config
+from routellm_batch.config.job import load_config
 from routellm_batch.endpoints import client
 from routellm_batch.errors import RoutellmBatchError
 from routellm_batch.pipeline import run_job

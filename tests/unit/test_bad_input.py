@@ -15,7 +15,7 @@ import yaml
 from helpers.jobs import DEAD_URL, Finished, job_config, job_tree, plan_job, prompts, run_job, write_prompts
 from helpers.stub import Answer, Stub, answering, stub_server
 
-from routellm_batch.config import check_config
+from routellm_batch.config.job import check_config
 from routellm_batch.errors import (
     BudgetError,
     ConfigError,

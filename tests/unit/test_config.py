@@ -12,7 +12,7 @@ import yaml
 from helpers.jobs import job_config, job_tree
 from pydantic import ValidationError
 
-from routellm_batch.config import check_config, identity, load_config
+from routellm_batch.config.job import check_config, identity, load_config
 from routellm_batch.errors import ConfigError
 
 HERE = Path("/work-folder")

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from routellm_batch.config_grader import GraderConfig
+from routellm_batch.config.graders import GraderConfig
 from routellm_batch.errors import DataError
 from routellm_batch.grading import (
     Grade,

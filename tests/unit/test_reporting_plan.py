@@ -342,7 +342,7 @@ def test_lines_take_the_configured_budget_back(mode: str, order: str, expected: 
 
 def test_every_budget_line_is_a_config() -> None:
     """Each line, laid over the config it is meant for, is accepted."""
-    from routellm_batch.config import BudgetConfig
+    from routellm_batch.config.job import BudgetConfig
 
     configured = {
         "strong_share": {"strong_share": "0.26"},

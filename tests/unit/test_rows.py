@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routellm_batch.config import ColumnsConfig, InputConfig, LabelConfig
+from routellm_batch.config.job import ColumnsConfig, InputConfig, LabelConfig
 from routellm_batch.errors import DataError
 from routellm_batch.stages.rows import (
     Prompt,

@@ -14,7 +14,7 @@ from helpers.sim.turns import KilledError, Turn
 
 from routellm_batch import process as process_module
 from routellm_batch.call_stage import CallStage
-from routellm_batch.config import Config
+from routellm_batch.config.job import Config
 from routellm_batch.halt import Halt
 from routellm_batch.ledger.local import LocalLog
 from routellm_batch.ledger.shard import ShardLedger

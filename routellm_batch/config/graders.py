@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_validator
 
-from routellm_batch.config_endpoints import Model, Sum, Uri, plain_json
+from routellm_batch.config.endpoints import Model, Sum, Uri, plain_json
 
 PLACEHOLDER = re.compile(r"\{(question|answer|answer_a|answer_b|reference)\}")
 """What a judge's template may ask for; any other brace is text."""

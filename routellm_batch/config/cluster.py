@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
-from routellm_batch.config_endpoints import Model, is_loopback
+from routellm_batch.config.endpoints import Model, is_loopback
 
 
 class TlsConfig(Model):

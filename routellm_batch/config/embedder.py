@@ -6,10 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from routellm_batch.config_endpoints import BaseUrl, KeyReference, Model, Usd
+from routellm_batch.config.endpoints import BaseUrl, KeyReference, Model, Usd
+from routellm_batch.config.reading import parse_yaml
 from routellm_batch.config_errors import explain
 from routellm_batch.errors import ConfigError
-from routellm_batch.yamlio import parse_yaml
 
 ONLY = {
     "transformer": ("model", "pooling", "max_tokens", "batch_tokens", "device", "precision"),

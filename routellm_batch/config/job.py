@@ -14,13 +14,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from routellm_batch.config_cluster import ClusterConfig
-from routellm_batch.config_embedder import EmbedderConfig
-from routellm_batch.config_endpoints import EndpointConfig, JsonSchema, PlainJson, Sum, Uri
+from routellm_batch.config.cluster import ClusterConfig
+from routellm_batch.config.embedder import EmbedderConfig
+from routellm_batch.config.endpoints import EndpointConfig, JsonSchema, PlainJson, Sum, Uri
+from routellm_batch.config.graders import AnswerGrader, JudgePairsConfig, PilotConfig, reference_of
+from routellm_batch.config.reading import parse_yaml
 from routellm_batch.config_errors import explain
-from routellm_batch.config_grader import AnswerGrader, JudgePairsConfig, PilotConfig, reference_of
 from routellm_batch.errors import ConfigError
-from routellm_batch.yamlio import parse_yaml
 
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """What a run id may look like: it is a folder name and must not leave the root."""
