@@ -25,9 +25,9 @@ from benchmarks.pilots import ENDS, PAIRS
 from benchmarks.prompts import REPO, shared_data
 from benchmarks.table import Table
 from routellm_batch.budget.pricing import nano_to_usd, usd_to_nano
+from routellm_batch.core.types import ROUTES
 from routellm_batch.reporting.quality_words import grade, grades, part, span
 from routellm_batch.reporting.text import count, percent, usd
-from routellm_batch.types import ROUTES
 
 LONGEST = 4096
 """Tokens; no recorded answer is longer."""

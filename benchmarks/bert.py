@@ -15,8 +15,8 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, Bert
 
 from benchmarks.prompts import load_prompts
 from benchmarks.table import Table
+from routellm_batch.core.types import PromptBatch
 from routellm_batch.routers import make_router
-from routellm_batch.types import PromptBatch
 from routellm_batch.weights import shipped
 
 SIDE = 1024

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from openai import AsyncOpenAI, DefaultAioHttpClient
 
 from routellm_batch.config.job import Config, load_config
-from routellm_batch.events import Event, StageFinished, StageStarted
+from routellm_batch.core.events import Event, StageFinished, StageStarted
 from routellm_batch.ledger.shard import ShardLedger
 from routellm_batch.ledger.state import LedgerState
 from routellm_batch.pipeline import run_job

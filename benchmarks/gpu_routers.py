@@ -27,6 +27,7 @@ from transformers import PreTrainedTokenizerFast as Words
 
 from benchmarks.prompts import MMLU_ROWS, REPO, load_prompts
 from benchmarks.table import Table
+from routellm_batch.core.types import PromptBatch
 from routellm_batch.embedders.transformer import TransformerEmbedder
 from routellm_batch.models.pretrained import TokenIds
 from routellm_batch.routers.battle_index import make_index
@@ -34,7 +35,6 @@ from routellm_batch.routers.bert import BertRouter
 from routellm_batch.routers.causal_llm import CausalLlmRouter
 from routellm_batch.routers.causal_prompt import LABELS, TEMPLATE, ClassifierPrompt
 from routellm_batch.routers.sw_ranking import Rated
-from routellm_batch.types import PromptBatch
 from routellm_batch.weights import shipped
 
 RUNS, SIDE, SYSTEM_BYTES = 3, 8192, 886

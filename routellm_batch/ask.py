@@ -19,8 +19,8 @@ from routellm_batch.config.job import (
     RouterConfig,
     RunConfig,
 )
-from routellm_batch.errors import ConfigError
-from routellm_batch.events import Sink
+from routellm_batch.core.errors import ConfigError
+from routellm_batch.core.events import Sink
 from routellm_batch.outputs import FINISHED_CODES, run_summary
 from routellm_batch.pipeline import plan_job, run_job
 from routellm_batch.stages.respond import read_shard_responses

@@ -6,26 +6,26 @@ import time
 from collections import Counter, deque
 from dataclasses import dataclass, field, replace
 
-from routellm_batch.dispatch import POLL_S, WINDOW, error_of
-from routellm_batch.errors import (
+from routellm_batch.core.errors import (
     ConfigError,
     DataError,
     FencedError,
     InterruptedRunError,
     WorkerLostError,
 )
-from routellm_batch.events import Sink
-from routellm_batch.halt import Halt
+from routellm_batch.core.events import Sink
+from routellm_batch.core.halt import Halt
+from routellm_batch.core.protocols import Runner
+from routellm_batch.core.types import ROUTES, Done, Shard
+from routellm_batch.dispatch import POLL_S, WINDOW, error_of
 from routellm_batch.ledger.shard import ShardLedger
 from routellm_batch.overrun import Governor
-from routellm_batch.protocols import Runner
 from routellm_batch.sharing import Sharing
 from routellm_batch.stages.call import CallReceipt, CallTask, call_shard
 from routellm_batch.stages.degrade import Reason, load_degrades
 from routellm_batch.stages.job import CallJob, take_share
 from routellm_batch.stages.planned import Plan
 from routellm_batch.stages.tally import Tally, tallies
-from routellm_batch.types import ROUTES, Done, Shard
 
 MOST_TOLD = 3
 MOST_FENCED = 4

@@ -8,16 +8,16 @@ from collections.abc import Callable, Sequence
 
 from routellm_batch.budget.pricing import usd_to_nano
 from routellm_batch.config.job import Config
-from routellm_batch.errors import InterruptedRunError, StopError, StoreError
-from routellm_batch.events import RowsScored, Sink
-from routellm_batch.halt import Halt
-from routellm_batch.protocols import Runner
+from routellm_batch.core.errors import InterruptedRunError, StopError, StoreError
+from routellm_batch.core.events import RowsScored, Sink
+from routellm_batch.core.halt import Halt
+from routellm_batch.core.protocols import Runner
+from routellm_batch.core.types import Done, Shard
 from routellm_batch.stages.escrow import EmbeddingBudget
 from routellm_batch.stages.score import STAGE as SCORE
 from routellm_batch.stages.score import ScoreTask, bound_shards, score_shards
 from routellm_batch.storage.paid import paid_by_shard
 from routellm_batch.storage.run import Run
-from routellm_batch.types import Done, Shard
 
 POLL_S = 0.2
 MAX_GROUP = 16

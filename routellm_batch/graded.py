@@ -20,6 +20,7 @@ import pyarrow as pa
 from routellm_batch.budget.quality.prediction import Quality
 from routellm_batch.config.graders import reference_of
 from routellm_batch.config.job import Config
+from routellm_batch.core.types import ROUTES, Route, Shard
 from routellm_batch.endpoints.replay import ReplayModel, load_replay
 from routellm_batch.endpoints.sim_spec import ReplaySpec
 from routellm_batch.grading import Question, make_graders
@@ -31,7 +32,6 @@ from routellm_batch.stages.rows import decode_ids, input_columns
 from routellm_batch.storage.inputs import read_rows
 from routellm_batch.storage.pilots import labelled_prompts
 from routellm_batch.storage.run import Run
-from routellm_batch.types import ROUTES, Route, Shard
 
 Z90 = 1.645
 """Half width of a 90 % interval, in standard errors."""

@@ -16,9 +16,10 @@ from routellm_batch.ask import Ask, AskResult, plan_ask
 from routellm_batch.budget.pricing import nano_to_usd, usd_to_nano
 from routellm_batch.config.graders import JudgePairsConfig
 from routellm_batch.config.job import Config, identity
+from routellm_batch.core.errors import BudgetError, BudgetStopError, ConfigError, DataError, RunMismatchError
+from routellm_batch.core.events import Sink
+from routellm_batch.core.types import ROUTES, Route, RowId
 from routellm_batch.endpoints.keys import resolve_key
-from routellm_batch.errors import BudgetError, BudgetStopError, ConfigError, DataError, RunMismatchError
-from routellm_batch.events import Sink
 from routellm_batch.grading import check_reference
 from routellm_batch.grading.judge import Pair, Verdicts
 from routellm_batch.judged import Judged, cost_facts, judged_lines, write_tables
@@ -30,7 +31,6 @@ from routellm_batch.storage.inputs import find_files, pin_files
 from routellm_batch.storage.run import SUCCESS, to_json
 from routellm_batch.storage.store import FsStore
 from routellm_batch.training.reading import read_table, require
-from routellm_batch.types import ROUTES, Route, RowId
 
 JOB, COST = "job.json", "cost.json"
 CHARS_PER_ANSWER_TOKEN = 4

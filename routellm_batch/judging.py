@@ -11,8 +11,9 @@ from routellm_batch.ask import Ask, Asked, AskResult, ask
 from routellm_batch.budget.pricing import cost_nano, estimate_tokens, nano_to_usd
 from routellm_batch.config.graders import JudgeConfig
 from routellm_batch.config.job import ColumnsConfig, Config
-from routellm_batch.errors import BudgetError, BudgetStopError, RunMismatchError
-from routellm_batch.events import Sink
+from routellm_batch.core.errors import BudgetError, BudgetStopError, RunMismatchError
+from routellm_batch.core.events import Sink
+from routellm_batch.core.types import Usage
 from routellm_batch.grading.judge import (
     JudgePrompt,
     JudgeReply,
@@ -24,7 +25,6 @@ from routellm_batch.grading.judge import (
 )
 from routellm_batch.storage.store import FsStore
 from routellm_batch.tables import to_parquet
-from routellm_batch.types import Usage
 
 FIRST, AGAIN = "judge", "judge-again"
 """Run ids of the two tries."""

@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 
 from routellm_batch.budget.pricing import MILLION, nano_to_usd
 from routellm_batch.budget.spend.projection import LEARNED_CALLS, Ended, RouteBurn, too_dear
-from routellm_batch.events import Notice, Sink
+from routellm_batch.core.events import Notice, Sink
+from routellm_batch.core.types import ROUTES, Route, Shard
 from routellm_batch.stages.degrade import Degrade, Overrun, Reason, make_degrade
 from routellm_batch.stages.job import CallJob
 from routellm_batch.stages.planned import Plan
-from routellm_batch.types import ROUTES, Route, Shard
 
 PAUSE_PART = 10
 """After a new cut this part of what was left is spent before the burn may ask for another one."""

@@ -12,16 +12,12 @@ from routellm_batch.budget.pricing import usd_to_nano
 from routellm_batch.budget.quality.pilot_facts import PilotFacts
 from routellm_batch.call_stage import CallStage
 from routellm_batch.config.job import Config, check_config
+from routellm_batch.core.errors import ConfigError, DataError, EndpointStopError, StopError, TaskError
+from routellm_batch.core.events import Notice, Sink, StageFinished, StageStarted
+from routellm_batch.core.halt import Halt, stop_words, stopping_on_signals
+from routellm_batch.core.protocols import Runner
+from routellm_batch.core.registry import check_name
 from routellm_batch.dispatch import run_score_stage
-from routellm_batch.errors import (
-    ConfigError,
-    DataError,
-    EndpointStopError,
-    StopError,
-    TaskError,
-)
-from routellm_batch.events import Notice, Sink, StageFinished, StageStarted
-from routellm_batch.halt import Halt, stop_words, stopping_on_signals
 from routellm_batch.ledger.liveness import lease_s
 from routellm_batch.outputs import (
     Outputs,
@@ -31,8 +27,6 @@ from routellm_batch.outputs import (
     write_plan_outputs,
     write_run_outputs,
 )
-from routellm_batch.protocols import Runner
-from routellm_batch.registry import check_name
 from routellm_batch.reporting.cost import EXIT_CODES, State
 from routellm_batch.routers import ROUTERS
 from routellm_batch.servers import base_urls, check_keys, check_reachable, check_scoring_key

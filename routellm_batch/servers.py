@@ -10,11 +10,11 @@ from urllib.parse import urlsplit
 
 from routellm_batch.config.endpoints import EndpointConfig, ReplayConfig, SimulateConfig, is_loopback
 from routellm_batch.config.job import Config
+from routellm_batch.core.errors import ConfigError, EndpointStopError
+from routellm_batch.core.types import ROUTES, Route
 from routellm_batch.endpoints.keys import resolve_key
 from routellm_batch.endpoints.serve import start_server
 from routellm_batch.endpoints.sim_spec import Faults, ReferenceSpec, ReplaySpec, SimulateSpec
-from routellm_batch.errors import ConfigError, EndpointStopError
-from routellm_batch.types import ROUTES, Route
 
 CONNECT_S = 10.0
 

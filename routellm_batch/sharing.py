@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from routellm_batch.events import CallProgress, Event, Sink
-from routellm_batch.types import ROUTES, Route
+from routellm_batch.core.events import CallProgress, Event, Sink
+from routellm_batch.core.types import ROUTES, Route
 
 FLOOR = 0.1
 """Part of the limits that is split evenly, so that a process that was idle can begin."""

@@ -9,12 +9,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from routellm_batch.config.job import Config
-from routellm_batch.errors import InterruptedRunError
-from routellm_batch.events import Notice, Sink
-from routellm_batch.halt import Halt
+from routellm_batch.core.errors import InterruptedRunError
+from routellm_batch.core.events import Notice, Sink
+from routellm_batch.core.halt import Halt
+from routellm_batch.core.protocols import Runner
 from routellm_batch.ledger import epoch
 from routellm_batch.ledger.liveness import lease_s
-from routellm_batch.protocols import Runner
 from routellm_batch.runtime import open_runner
 from routellm_batch.storage.run import Run
 

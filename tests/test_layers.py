@@ -254,7 +254,7 @@ LONG = "def f() -> None:\n" + "    x = 1\n" * 60
             {"metrics.py": "from routellm_batch.config.job import Config"},
             "may not import routellm_batch.config.job",
         ),
-        ({"metrics.py": "from routellm_batch.types import Usage\nimport numpy as np"}, None),
+        ({"metrics.py": "from routellm_batch.core.types import Usage\nimport numpy as np"}, None),
         ({"planning.py": "def f():\n    return open('x')"}, "planning.py:2: a pure module does no I/O"),
         (
             {"a.py": "from routellm_batch.b import x", "b.py": "def f():\n    import routellm_batch.a"},

@@ -16,7 +16,7 @@ from routellm_batch.budget.quality.calibration_maps import Floats
 from routellm_batch.budget.quality.forecast import Foresight
 from routellm_batch.budget.quality.prediction import REPLICATES, stretch
 from routellm_batch.budget.selection.cut import FrontierPoint
-from routellm_batch.metrics import Ranking, resample
+from routellm_batch.core.metrics import Ranking, resample
 
 STEPS = 10
 """About as many steps lead from all weak to all strong."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
-from routellm_batch.types import Usage
+from routellm_batch.core.types import Usage
 
 NANO = 1_000_000_000
 """Nano-dollars in a dollar."""

@@ -15,9 +15,9 @@ from routellm_batch import __version__
 from routellm_batch.cli.endpoints import endpoint_app
 from routellm_batch.cli.routers import evaluate, train
 from routellm_batch.config.job import Config, load_config
-from routellm_batch.errors import RoutellmBatchError
-from routellm_batch.events import Sink
-from routellm_batch.logs import set_up_logging
+from routellm_batch.core.errors import RoutellmBatchError
+from routellm_batch.core.events import Sink
+from routellm_batch.core.logs import set_up_logging
 from routellm_batch.pilot.job import pilot_job, plan_job, run_job
 from routellm_batch.pipeline import RunResult, report_job
 from routellm_batch.reporting.plan_table import plan_table

@@ -10,7 +10,7 @@ import typer
 from routellm_batch.config.embedder import parse_embedder
 from routellm_batch.config.endpoints import plain_json
 from routellm_batch.config.reading import parse_yaml
-from routellm_batch.errors import ConfigError
+from routellm_batch.core.errors import ConfigError
 
 Embedder = Annotated[
     str, typer.Option("--embedder", metavar="NAME[:MODEL]", help="What reads the texts; or {name: …, …}.")

@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError, model_validator
 from routellm_batch.config.endpoints import BaseUrl, KeyReference, Model, Usd
 from routellm_batch.config.reading import parse_yaml
 from routellm_batch.config_errors import explain
-from routellm_batch.errors import ConfigError
+from routellm_batch.core.errors import ConfigError
 
 ONLY = {
     "transformer": ("model", "pooling", "max_tokens", "batch_tokens", "device", "precision"),

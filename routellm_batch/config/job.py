@@ -20,7 +20,7 @@ from routellm_batch.config.endpoints import EndpointConfig, JsonSchema, PlainJso
 from routellm_batch.config.graders import AnswerGrader, JudgePairsConfig, PilotConfig, reference_of
 from routellm_batch.config.reading import parse_yaml
 from routellm_batch.config_errors import explain
-from routellm_batch.errors import ConfigError
+from routellm_batch.core.errors import ConfigError
 
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """What a run id may look like: it is a folder name and must not leave the root."""

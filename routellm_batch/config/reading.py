@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from routellm_batch.errors import ConfigError
+from routellm_batch.core.errors import ConfigError
 
 _FLOAT = re.compile(r"^[-+]?(\d[\d_]*\.\d*|\.\d+|\d[\d_]*(?=[eE]))([eE][-+]?\d+)?$")
 _WITH_EXPONENT = re.compile(r"^[-+]?(\d[\d_]*(\.\d*)?|\.\d+)[eE][-+]?\d+$")

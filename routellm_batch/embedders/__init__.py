@@ -6,8 +6,8 @@ from functools import lru_cache
 from threading import Lock
 
 from routellm_batch.config.embedder import EmbedderConfig
-from routellm_batch.protocols import Embedder
-from routellm_batch.registry import resolve
+from routellm_batch.core.protocols import Embedder
+from routellm_batch.core.registry import resolve
 
 EMBEDDERS = {
     "remote": "routellm_batch.embedders.remote:RemoteEmbedder",

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from routellm_batch.config.embedder import EmbedderConfig
-from routellm_batch.errors import CheckpointError
+from routellm_batch.core.errors import CheckpointError
 from routellm_batch.models.batches import ahead, by_length, halving
 from routellm_batch.models.device import choose_device, choose_dtype
 from routellm_batch.models.locate import local_folder

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from routellm_batch.errors import CallError
-from routellm_batch.types import ErrorKind
+from routellm_batch.core.errors import CallError
+from routellm_batch.core.types import ErrorKind
 
 OPENS_AFTER = 20
 """Failures in a row that open it …"""

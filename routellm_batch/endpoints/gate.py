@@ -13,9 +13,9 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from routellm_batch.core.errors import CallError
+from routellm_batch.core.types import ErrorKind, Reply, Verdict
 from routellm_batch.endpoints.pace import Limits, Pace, Send
-from routellm_batch.errors import CallError
-from routellm_batch.types import ErrorKind, Reply, Verdict
 
 LOOK_S = 0.25
 """Calls that wait look this often whether the run stops."""

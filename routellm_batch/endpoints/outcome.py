@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from routellm_batch.errors import CallError
-from routellm_batch.types import Reply, Usage
+from routellm_batch.core.errors import CallError
+from routellm_batch.core.types import Reply, Usage
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,14 +9,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from routellm_batch.core.errors import CallError
+from routellm_batch.core.types import ErrorKind, RateHint, Reply, Verdict
 from routellm_batch.endpoints.allowance import Allowance
 from routellm_batch.endpoints.breaker import Breaker, is_down
 from routellm_batch.endpoints.buckets import Bucket
 from routellm_batch.endpoints.cooling import Cooldown
 from routellm_batch.endpoints.limiter import GENTLE, Limiter
 from routellm_batch.endpoints.pressure import LatencyWatch
-from routellm_batch.errors import CallError
-from routellm_batch.types import ErrorKind, RateHint, Reply, Verdict
 
 
 @dataclass(frozen=True, slots=True)

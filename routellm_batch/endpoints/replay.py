@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from routellm_batch.core.types import Usage
 from routellm_batch.endpoints.sim_chat import ChatRequest, Decision, draws, text_tokens
 from routellm_batch.endpoints.sim_faults import UNKNOWN_PROMPT
 from routellm_batch.endpoints.sim_spec import ReplaySpec
-from routellm_batch.types import Usage
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,13 +18,13 @@ from typing import Self
 
 from aiohttp import web
 
+from routellm_batch.core.errors import ConfigError, InputError
 from routellm_batch.endpoints.replay import load_replay
 from routellm_batch.endpoints.sim_billing import BillingLog
 from routellm_batch.endpoints.sim_server import ChatModel, ChatServer
 from routellm_batch.endpoints.sim_settings import spec_from_json
 from routellm_batch.endpoints.sim_spec import ReplaySpec, SimulateSpec
 from routellm_batch.endpoints.simulated import SimulatedModel
-from routellm_batch.errors import ConfigError, InputError
 
 START_S = 60.0
 """How long a child may take to listen."""

@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 
 from routellm_batch.budget.pricing import Price, cost_nano, usd_text
-from routellm_batch.errors import ConfigError
-from routellm_batch.types import Usage
+from routellm_batch.core.errors import ConfigError
+from routellm_batch.core.types import Usage
 
 
 class BillingLog:

@@ -9,7 +9,7 @@ from struct import unpack
 from typing import Any
 
 from routellm_batch.budget.pricing import CHARS_PER_TOKEN, estimate_tokens
-from routellm_batch.types import Usage
+from routellm_batch.core.types import Usage
 
 NOTHING = Usage()
 

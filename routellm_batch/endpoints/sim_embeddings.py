@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from routellm_batch.core.types import Usage
 from routellm_batch.endpoints.sim_chat import BadRequestError, text_tokens, usage_json
-from routellm_batch.types import Usage
 
 WIDTH = 1536
 """Width of a vector where the request asks for none."""

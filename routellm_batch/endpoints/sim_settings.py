@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from routellm_batch.config.reading import parse_yaml
+from routellm_batch.core.errors import ConfigError
 from routellm_batch.endpoints.sim_spec import (
     FAULT_NAMES,
     Faults,
@@ -18,7 +19,6 @@ from routellm_batch.endpoints.sim_spec import (
     SimulateSpec,
     Step,
 )
-from routellm_batch.errors import ConfigError
 
 Spec = TypeVar("Spec", bound=ServerSpec)
 _TYPES: dict[str, tuple[tuple[type, ...], str]] = {

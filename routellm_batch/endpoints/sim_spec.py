@@ -9,7 +9,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from routellm_batch.budget.pricing import Price
-from routellm_batch.errors import ConfigError
+from routellm_batch.core.errors import ConfigError
 
 LOOPBACK = "127.0.0.1"
 BUILTIN = "builtin:"

@@ -14,11 +14,11 @@ from itertools import accumulate
 from statistics import NormalDist
 
 from routellm_batch.budget.pricing import CHARS_PER_TOKEN
+from routellm_batch.core.types import Usage
 from routellm_batch.endpoints.sim_chat import ChatRequest, Decision, draws, text_tokens, unit
 from routellm_batch.endpoints.sim_faults import FaultPlan
 from routellm_batch.endpoints.sim_spec import SimulateSpec
 from routellm_batch.endpoints.sim_text import answer_text, filler, wrong_answer
-from routellm_batch.types import Usage
 
 LENGTH_SIGMA = 0.5
 """Standard deviation of the logarithm of an answer's length."""

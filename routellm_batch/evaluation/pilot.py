@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routellm_batch.config.embedder import EmbedderConfig
-from routellm_batch.errors import ConfigError
+from routellm_batch.core.errors import ConfigError
+from routellm_batch.core.protocols import Router
 from routellm_batch.evaluation.outcomes import Outcomes
-from routellm_batch.protocols import Router
 from routellm_batch.routers import make_router
 from routellm_batch.training.pilot_fit import PilotRows, fit_pilot
 

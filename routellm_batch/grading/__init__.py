@@ -15,7 +15,8 @@ from routellm_batch.config.graders import (
     NumericConfig,
     RegexConfig,
 )
-from routellm_batch.errors import DataError
+from routellm_batch.core.errors import DataError
+from routellm_batch.core.types import ROUTES, Route
 from routellm_batch.grading.choice import ChoiceReader
 from routellm_batch.grading.grade import MAX_CHARS, Grade, Grader, Problem, Question, unlabelled
 from routellm_batch.grading.labels import read_labels
@@ -23,7 +24,6 @@ from routellm_batch.grading.numbers import NumericReader
 from routellm_batch.grading.structures import JsonReader
 from routellm_batch.grading.texts import ExactReader, RegexReader
 from routellm_batch.training.reading import require
-from routellm_batch.types import ROUTES, Route
 
 ReferenceConfig = ExactConfig | NumericConfig | ChoiceConfig | RegexConfig | JsonConfig
 _READERS: Mapping[type[Any], type[Any]] = {

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
 
-from routellm_batch.types import RowId
+from routellm_batch.core.types import RowId
 
 MAX_CHARS = 1 << 20
 """A longer answer is not read."""

@@ -14,8 +14,8 @@ from hashlib import blake2b
 from typing import Literal
 
 from routellm_batch.config.graders import PLACEHOLDER, JudgeConfig
+from routellm_batch.core.types import RowId
 from routellm_batch.grading.grade import Grade, Problem, unlabelled
-from routellm_batch.types import RowId
 
 Asked = Literal["ab", "ba", "strong", "weak"]
 """``ab``: A is the strong model's answer; ``ba``: A is the weak one's; else whose answer is rated."""

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from routellm_batch.config.graders import LabelsConfig
-from routellm_batch.errors import DataError
+from routellm_batch.core.errors import DataError
+from routellm_batch.core.types import ROUTES, Route
 from routellm_batch.grading.grade import Grade, Problem, Question, unlabelled
 from routellm_batch.training.reading import read_table, require
-from routellm_batch.types import ROUTES, Route
 
 Scores = tuple[float | None, float | None]
 """Of the strong and of the weak model's answer; None where nobody gave one."""

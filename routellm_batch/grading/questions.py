@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from routellm_batch.config.job import InputConfig
+from routellm_batch.core.types import RowId
 from routellm_batch.grading.grade import Question
 from routellm_batch.stages.rows import Prompt, decode_prompts
-from routellm_batch.types import RowId
 
 
 def questions(

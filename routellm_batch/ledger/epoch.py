@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from routellm_batch.errors import BusyRunError
+from routellm_batch.core.errors import BusyRunError
+from routellm_batch.core.protocols import Store
 from routellm_batch.ledger.liveness import is_dead, is_myself, is_running, myself
-from routellm_batch.protocols import Store
 
 BEATS_PER_LEASE = 3
 LOOKS_PER_LEASE = 20

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from routellm_batch.errors import StoreError
+from routellm_batch.core.errors import StoreError
 
 FOLDER_VARIABLE = "ROUTELLM_LOCAL_DIR"
 SUFFIX = ".log"

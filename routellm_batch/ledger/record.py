@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import orjson
 
-from routellm_batch.types import Route, Usage
+from routellm_batch.core.types import Route, Usage
 
 
 @dataclass(frozen=True, slots=True)

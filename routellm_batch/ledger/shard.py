@@ -7,13 +7,13 @@ import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import count
 
-from routellm_batch.errors import FencedError
+from routellm_batch.core.errors import FencedError
+from routellm_batch.core.protocols import Store
+from routellm_batch.core.types import Route
 from routellm_batch.ledger.epoch import epoch_path, there
 from routellm_batch.ledger.liveness import myself
 from routellm_batch.ledger.record import CallRecord
 from routellm_batch.ledger.state import Entry, LedgerState, fold
-from routellm_batch.protocols import Store
-from routellm_batch.types import Route
 
 _ENTRY = re.compile(r"/(\d{6})\.json$")
 _RESULTS = re.compile(r"/([0-9a-f]{16})\.r(\d{6})\.jsonl$")

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from routellm_batch.core.types import Route
 from routellm_batch.ledger.record import CallRecord
-from routellm_batch.types import Route
 
 Worst = tuple[Route, int]
 """A call that may have been made: its route, and the most it can have cost in nano-dollars."""

@@ -9,12 +9,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from routellm_batch.errors import StoreError
+from routellm_batch.core.errors import StoreError
+from routellm_batch.core.types import Route
 from routellm_batch.ledger.local import FOLDER_VARIABLE, LocalLog
 from routellm_batch.ledger.record import CallRecord
 from routellm_batch.ledger.shard import ShardLedger
 from routellm_batch.ledger.succession import active, sent_line
-from routellm_batch.types import Route
 
 MICRO_BATCH = 64
 """Results to one object."""

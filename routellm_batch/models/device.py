@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from routellm_batch.errors import ConfigError
+from routellm_batch.core.errors import ConfigError
 
 
 def choose_device(asked: str, *, key: str) -> torch.device:

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from routellm_batch.errors import CheckpointError, ConfigError
+from routellm_batch.core.errors import CheckpointError, ConfigError
 from routellm_batch.storage.store import FsStore
 from routellm_batch.weights import shipped
 

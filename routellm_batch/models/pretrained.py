@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 from transformers.utils import logging
 
-from routellm_batch.errors import CheckpointError, ConfigError
+from routellm_batch.core.errors import CheckpointError, ConfigError
 
 CLASSES = 3
 """The strong model wins, a tie, the weak model wins."""

@@ -14,12 +14,12 @@ from routellm_batch.budget.pricing import MILLION, usd_to_nano
 from routellm_batch.config.endpoints import EndpointConfig
 from routellm_batch.config.graders import JudgeConfig, PilotConfig
 from routellm_batch.config.job import Config
-from routellm_batch.errors import BudgetError
-from routellm_batch.events import Notice, Sink
+from routellm_batch.core.errors import BudgetError
+from routellm_batch.core.events import Notice, Sink
+from routellm_batch.core.types import ROUTES, Route
 from routellm_batch.judging import Purse
 from routellm_batch.reporting.text import count, usd
 from routellm_batch.stages.reuse import ANSWER_SCHEMA
-from routellm_batch.types import ROUTES, Route
 
 ORDER: tuple[Route, ...] = ("weak", "strong")
 """The cheap one first: what it leaves is the dear one's."""

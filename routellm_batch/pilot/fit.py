@@ -14,10 +14,10 @@ from routellm_batch.budget.costs.expected_lengths import Lengths
 from routellm_batch.budget.quality.calibration import LEAST_ROWS, fit_calibration
 from routellm_batch.budget.quality.pilot_facts import PilotFacts
 from routellm_batch.config.job import Config
+from routellm_batch.core.types import ROUTES
 from routellm_batch.pilot.grade import labelled
 from routellm_batch.routers import get_router
 from routellm_batch.training.pilot_fit import PilotFit, PilotRows, fit_pilot, save_pilot_router
-from routellm_batch.types import ROUTES
 
 PRIOR = "outcome"
 """The router whose shipped weights a pilot begins with."""

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from routellm_batch import pipeline
 from routellm_batch.config.job import Config
-from routellm_batch.errors import ConfigError
-from routellm_batch.events import Sink
+from routellm_batch.core.errors import ConfigError
+from routellm_batch.core.events import Sink
 from routellm_batch.pilot.report import closing_lines
 from routellm_batch.pilot.use import Pilots
 from routellm_batch.pipeline import RunResult

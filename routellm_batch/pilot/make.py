@@ -16,10 +16,11 @@ from routellm_batch.budget.pricing import usd_text, usd_to_nano
 from routellm_batch.config.cluster import ClusterConfig
 from routellm_batch.config.graders import PilotConfig, reference_of
 from routellm_batch.config.job import Config
+from routellm_batch.core.errors import InterruptedRunError
+from routellm_batch.core.events import Notice, Sink
+from routellm_batch.core.halt import Halt
+from routellm_batch.core.protocols import Runner
 from routellm_batch.dispatch import run_score_stage
-from routellm_batch.errors import InterruptedRunError
-from routellm_batch.events import Notice, Sink
-from routellm_batch.halt import Halt
 from routellm_batch.judging import Purse
 from routellm_batch.pilot.answers import affordable, answers_table, ask_both, judge_nano, only_notices
 from routellm_batch.pilot.draw import TOKENS, draw_rows, sample_table
@@ -27,7 +28,6 @@ from routellm_batch.pilot.fit import Fitted, fit, save_router
 from routellm_batch.pilot.grade import grade_sample
 from routellm_batch.pilot.place import pilot_digest
 from routellm_batch.pilot.report import write_report
-from routellm_batch.protocols import Runner
 from routellm_batch.reporting.text import count
 from routellm_batch.routers.checkpoint import MANIFEST
 from routellm_batch.stages.reuse import ANSWERS

@@ -13,7 +13,8 @@ import pyarrow as pa
 from routellm_batch.budget.pricing import usd_to_nano
 from routellm_batch.budget.selection.cut import FrontierPoint
 from routellm_batch.config.job import Config
-from routellm_batch.metrics import BAND_90, Floats, Ranking, interval, resample
+from routellm_batch.core.metrics import BAND_90, Floats, Ranking, interval, resample
+from routellm_batch.core.types import ROUTES, PromptBatch
 from routellm_batch.outputs import pilot_view
 from routellm_batch.pilot.fit import Fitted
 from routellm_batch.pilot.grade import labelled
@@ -28,7 +29,6 @@ from routellm_batch.reporting.pilot_html import (
 from routellm_batch.routers import make_router
 from routellm_batch.storage.run import to_json
 from routellm_batch.storage.store import FsStore
-from routellm_batch.types import ROUTES, PromptBatch
 
 PAGE, FACTS = "report/pilot.html", "report/pilot.json"
 RESAMPLES = 500

@@ -8,13 +8,13 @@ from typing import Any
 
 from routellm_batch.budget.quality.pilot_facts import PilotFacts, load_pilot_facts
 from routellm_batch.config.job import Config, RouterConfig
-from routellm_batch.errors import ConfigError
-from routellm_batch.events import Sink
-from routellm_batch.halt import Halt
+from routellm_batch.core.errors import ConfigError
+from routellm_batch.core.events import Sink
+from routellm_batch.core.halt import Halt
+from routellm_batch.core.protocols import Runner
 from routellm_batch.pilot.make import CALIBRATION, ROUTER, Place, make_pilot
 from routellm_batch.pilot.place import newest_fresh, pilot_uri
 from routellm_batch.pipeline import Prepared
-from routellm_batch.protocols import Runner
 from routellm_batch.stages.outlook import refuse_unmeasured
 from routellm_batch.storage.pilots import PINNED, read_success
 from routellm_batch.storage.run import Run, to_json

@@ -13,9 +13,9 @@ from routellm_batch.budget.spend.embeddings import EmbeddingUse
 from routellm_batch.budget.spend.summary import CallSummary
 from routellm_batch.config.embedder import EmbedderConfig
 from routellm_batch.config.job import Config
+from routellm_batch.core.types import ROUTES, Route
 from routellm_batch.reporting.text import count, duration, public_uri, usd
 from routellm_batch.reporting.views import DegradeView, PilotView, PlanView, QualityView
-from routellm_batch.types import ROUTES, Route
 
 State = Literal["finished", "budget", "errors", "interrupted"]
 """How a run ended: with every funded row done, or stopped early by the budget, by errors, by a signal or deadline."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from routellm_batch.budget.pricing import usd_text
+from routellm_batch.core.types import ROUTES, Route
 from routellm_batch.reporting.comparison import counterfactual_nano
 from routellm_batch.reporting.cost import RunFacts
 from routellm_batch.reporting.cost_parts import (
@@ -15,7 +16,6 @@ from routellm_batch.reporting.cost_parts import (
     pilot_json,
     quality_json,
 )
-from routellm_batch.types import ROUTES, Route
 
 
 def cost_json(facts: RunFacts) -> dict[str, Any]:

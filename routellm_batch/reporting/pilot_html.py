@@ -10,13 +10,13 @@ import numpy as np
 from routellm_batch.budget.quality.calibration import Calibration
 from routellm_batch.budget.quality.prediction import predict, predict_random
 from routellm_batch.budget.selection.cut import FrontierPoint, Outlook
-from routellm_batch.metrics import Ranking
+from routellm_batch.core.metrics import Ranking
+from routellm_batch.core.types import Route
 from routellm_batch.reporting import quality_words
 from routellm_batch.reporting.page import render
 from routellm_batch.reporting.quality_chart import foretold, plane, quality_chart
 from routellm_batch.reporting.text import count, public_uri, rows, usd
 from routellm_batch.reporting.views import PilotView
-from routellm_batch.types import Route
 
 POINTS = 50
 PER_ROWS = 1000

@@ -9,8 +9,8 @@ from threading import Lock
 from typing import Any
 
 from routellm_batch.config.embedder import EmbedderConfig
-from routellm_batch.protocols import Router
-from routellm_batch.registry import resolve
+from routellm_batch.core.protocols import Router
+from routellm_batch.core.registry import resolve
 from routellm_batch.routers.settings import RouterSettings
 
 ROUTERS = {

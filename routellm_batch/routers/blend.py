@@ -14,15 +14,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from routellm_batch.errors import CheckpointError
-from routellm_batch.protocols import Embedder
+from routellm_batch.core.errors import CheckpointError
+from routellm_batch.core.protocols import Embedder
+from routellm_batch.core.types import PromptBatch
 from routellm_batch.routers.features import FEATURES, surface_features
 from routellm_batch.routers.forest import Forest
 from routellm_batch.routers.heads import Heads, sigmoid
 from routellm_batch.routers.knn import Index
 from routellm_batch.routers.outcome import OutcomeRouter
 from routellm_batch.routers.wording import WORDING, wording
-from routellm_batch.types import PromptBatch
 
 Floats = NDArray[np.float64]
 

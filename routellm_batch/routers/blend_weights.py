@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from routellm_batch.core.errors import CheckpointError
+from routellm_batch.core.protocols import Embedder
 from routellm_batch.embedders import get_embedder
-from routellm_batch.errors import CheckpointError
-from routellm_batch.protocols import Embedder
 from routellm_batch.routers.blend import MEMBERS, TABLE, Blend, BlendRouter, Learned, View
 from routellm_batch.routers.checkpoint import Tensors, described, save_checkpoint, take
 from routellm_batch.routers.features import FEATURES

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from transformers import LlamaForCausalLM
 
-from routellm_batch.errors import CheckpointError, ConfigError
+from routellm_batch.core.errors import CheckpointError, ConfigError
+from routellm_batch.core.types import PromptBatch
 from routellm_batch.models.batches import by_length, halving
 from routellm_batch.models.device import choose_device, choose_dtype
 from routellm_batch.models.locate import local_folder
@@ -35,7 +36,6 @@ from routellm_batch.routers.causal_prompt import (
     read_tokenizer,
 )
 from routellm_batch.routers.settings import RouterSettings
-from routellm_batch.types import PromptBatch
 
 MAX_TOKENS = 2048
 """What RouteLLM's were trained on (arXiv 2406.18665, appendix)."""

@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.utils import logging
 
-from routellm_batch.errors import CheckpointError
+from routellm_batch.core.errors import CheckpointError
 
 CONFIG_FILE = "config.json"
 

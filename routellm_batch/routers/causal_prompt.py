@@ -21,7 +21,7 @@ from pathlib import Path
 
 from tokenizers import AddedToken, Tokenizer
 
-from routellm_batch.errors import CheckpointError, ConfigError
+from routellm_batch.core.errors import CheckpointError, ConfigError
 
 LABELS = ("[[1]]", "[[2]]", "[[3]]", "[[4]]", "[[5]]")
 """The tokens that the model answers with: how good the weak model's answer will be."""

@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from routellm_batch.config.embedder import EmbedderConfig
-from routellm_batch.errors import CheckpointError, ConfigError
-from routellm_batch.protocols import Embedder, Router
-from routellm_batch.registry import resolve
+from routellm_batch.core.errors import CheckpointError, ConfigError
+from routellm_batch.core.protocols import Embedder, Router
+from routellm_batch.core.registry import resolve
+from routellm_batch.core.types import PromptBatch
 from routellm_batch.routers.checkpoint import MANIFEST, Folder
 from routellm_batch.routers.heads import sigmoid
 from routellm_batch.routers.settings import RouterSettings
-from routellm_batch.types import PromptBatch
 
 DEFAULT_CHECKPOINT = "builtin:ensemble-v1"
 FORMAT = 1

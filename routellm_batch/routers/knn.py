@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from routellm_batch.core.errors import CheckpointError
+from routellm_batch.core.protocols import Embedder
+from routellm_batch.core.types import PromptBatch
 from routellm_batch.embedders import get_embedder
-from routellm_batch.errors import CheckpointError
-from routellm_batch.protocols import Embedder
 from routellm_batch.routers.checkpoint import load_tensors, take
 from routellm_batch.routers.settings import RouterSettings
-from routellm_batch.types import PromptBatch
 
 DEFAULT_CHECKPOINT = "builtin:knn-v1"
 BLOCK = 256

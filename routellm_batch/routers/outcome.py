@@ -16,11 +16,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from routellm_batch.errors import CheckpointError
-from routellm_batch.protocols import Embedder
+from routellm_batch.core.errors import CheckpointError
+from routellm_batch.core.protocols import Embedder
+from routellm_batch.core.types import PromptBatch
 from routellm_batch.routers.features import FEATURES, surface_features
 from routellm_batch.routers.heads import CLIP, Heads, Lean
-from routellm_batch.types import PromptBatch
 
 _STEM = FEATURES.index("log_stem_chars")
 

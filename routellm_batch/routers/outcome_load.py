@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from routellm_batch.core.protocols import Router
 from routellm_batch.embedders import get_embedder
-from routellm_batch.protocols import Router
 from routellm_batch.routers.blend_weights import KIND, load_blend
 from routellm_batch.routers.checkpoint import load_tensors
 from routellm_batch.routers.outcome_weights import load_heads

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from routellm_batch.errors import CheckpointError
-from routellm_batch.protocols import Embedder
+from routellm_batch.core.errors import CheckpointError
+from routellm_batch.core.protocols import Embedder
 from routellm_batch.routers.checkpoint import Tensors, save_checkpoint, take
 from routellm_batch.routers.features import FEATURES
 from routellm_batch.routers.heads import Heads, Lean

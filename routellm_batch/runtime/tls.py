@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from routellm_batch.config.cluster import TlsConfig
-from routellm_batch.errors import ConfigError
+from routellm_batch.core.errors import ConfigError
 
 
 def readable_files(tls: TlsConfig) -> Mapping[str, str]:

@@ -15,13 +15,14 @@ from typing import Literal
 import pyarrow as pa
 
 from routellm_batch.budget.spend.projection import Ended
+from routellm_batch.core.process import draining, emit, run_on_loop
+from routellm_batch.core.types import ErrorKind, Route, Shard
 from routellm_batch.ledger.local import left_here, local_folder
 from routellm_batch.ledger.record import CallRecord
 from routellm_batch.ledger.shard import ShardLedger
 from routellm_batch.ledger.state import LedgerState
 from routellm_batch.ledger.succession import adopt, wait_for_predecessors
 from routellm_batch.ledger.writer import LedgerWriter
-from routellm_batch.process import draining, emit, run_on_loop
 from routellm_batch.stages.deliver import Ending, deliver
 from routellm_batch.stages.fanout import FanOut
 from routellm_batch.stages.job import CallJob, EndpointPool, endpoint_pool
@@ -33,7 +34,6 @@ from routellm_batch.stages.rows import Prompt, decode_prompts, input_columns
 from routellm_batch.storage.inputs import read_rows
 from routellm_batch.storage.store import FsStore
 from routellm_batch.tables import from_parquet
-from routellm_batch.types import ErrorKind, Route, Shard
 from routellm_batch.wallet import Wallet
 
 PERMANENT = frozenset(

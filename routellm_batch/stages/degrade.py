@@ -21,6 +21,7 @@ from routellm_batch.budget.pricing import worst_nano
 from routellm_batch.budget.selection.cut import NONE_STRONG, Cut, RankedRows
 from routellm_batch.budget.spend.projection import WHOLE, RouteBurn, pick_cut, projected_nano, room_nano
 from routellm_batch.config.endpoints import EndpointConfig
+from routellm_batch.core.types import ROUTES, Route, Shard
 from routellm_batch.ledger.shard import ShardLedger
 from routellm_batch.stages.job import CallJob
 from routellm_batch.stages.plan import copies_path
@@ -28,7 +29,6 @@ from routellm_batch.stages.respond import FINAL
 from routellm_batch.stages.spill import RankedSpill
 from routellm_batch.storage.run import Run, to_json
 from routellm_batch.tables import from_parquet
-from routellm_batch.types import ROUTES, Route, Shard
 
 THREADS = 8
 BODY_BYTES = 1_024

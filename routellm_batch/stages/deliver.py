@@ -15,6 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from routellm_batch.core.types import Shard
 from routellm_batch.ledger.epoch import there
 from routellm_batch.ledger.record import CallRecord
 from routellm_batch.ledger.shard import ShardLedger
@@ -37,7 +38,6 @@ from routellm_batch.storage.progress import STAGE, marker_name, newest_markers
 from routellm_batch.storage.run import to_json
 from routellm_batch.storage.store import FsStore
 from routellm_batch.tables import to_parquet
-from routellm_batch.types import Shard
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from routellm_batch.budget.pricing import nano_to_usd
-from routellm_batch.errors import BudgetError
-from routellm_batch.types import Shard
+from routellm_batch.core.errors import BudgetError
+from routellm_batch.core.types import Shard
 
 RETRY_PARTS = 8
 """A task gets this part of what no task's worst case needs, to try requests of unknown fate again."""

@@ -14,16 +14,16 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
+from routellm_batch.core.events import CallProgress
+from routellm_batch.core.process import NAME, draining
+from routellm_batch.core.types import ROUTES, Route, Verdict
 from routellm_batch.endpoints.caller import Caller
 from routellm_batch.endpoints.outcome import History, Outcome
-from routellm_batch.events import CallProgress
 from routellm_batch.ledger.record import CallRecord
 from routellm_batch.ledger.writer import LedgerWriter
-from routellm_batch.process import NAME, draining
 from routellm_batch.stages.answers import Pending, next_question, record_of
 from routellm_batch.stages.job import EndpointPool
 from routellm_batch.stages.requests import Call
-from routellm_batch.types import ROUTES, Route, Verdict
 from routellm_batch.wallet import Wallet
 
 INTENT_ROWS = 128

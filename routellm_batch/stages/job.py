@@ -12,6 +12,8 @@ from routellm_batch.budget.selection.cut import Cut
 from routellm_batch.budget.selection.ranking import BY_SCORE, Ranker
 from routellm_batch.config.endpoints import EndpointConfig
 from routellm_batch.config.job import Config
+from routellm_batch.core.process import NAME, draining, event_loop, run_on_loop
+from routellm_batch.core.types import ROUTES, ErrorKind, Route
 from routellm_batch.endpoints.caller import Caller
 from routellm_batch.endpoints.client import OpenAIEndpoint
 from routellm_batch.endpoints.gate import Gate
@@ -19,11 +21,9 @@ from routellm_batch.endpoints.outcome import RetryPolicy
 from routellm_batch.endpoints.pace import Limits
 from routellm_batch.endpoints.retries import ErrorWindow, RetryBudget
 from routellm_batch.ledger.liveness import LEASE_S
-from routellm_batch.process import NAME, draining, event_loop, run_on_loop
 from routellm_batch.sharing import FLOOR, Shares
 from routellm_batch.stages.costing import Prices
 from routellm_batch.storage.run import Run
-from routellm_batch.types import ROUTES, ErrorKind, Route
 
 ERROR_WINDOW = 100
 LEAST_OUTCOMES = 20

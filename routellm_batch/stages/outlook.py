@@ -17,9 +17,9 @@ from routellm_batch.budget.quality.prediction import RecoverChoice
 from routellm_batch.budget.selection.cut import FrontierPoint, Outlook
 from routellm_batch.budget.selection.ranking import Order
 from routellm_batch.config.job import BudgetConfig, Config
-from routellm_batch.errors import BudgetError
+from routellm_batch.core.errors import BudgetError
+from routellm_batch.core.types import ROUTES
 from routellm_batch.stages.gather import Gathered
-from routellm_batch.types import ROUTES
 
 SAMPLE_ROWS = 65_536
 """As many rows as this say how a job's scores are spread; all of them, if there are no more."""

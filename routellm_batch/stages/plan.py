@@ -29,7 +29,8 @@ from routellm_batch.budget.selection.cut import (
     strong_rows,
 )
 from routellm_batch.config.job import Config
-from routellm_batch.errors import BudgetError, DataError
+from routellm_batch.core.errors import BudgetError, DataError
+from routellm_batch.core.types import Shard
 from routellm_batch.stages.costing import Copies, Prices, costs_of, settle_routes
 from routellm_batch.stages.gather import Gathered, gather_rows
 from routellm_batch.stages.outlook import choose_recover, look_ahead, outlooks, pilot_words
@@ -40,7 +41,6 @@ from routellm_batch.storage.paid import embedding_use
 from routellm_batch.storage.pilots import own_pilot_use
 from routellm_batch.storage.run import Run
 from routellm_batch.tables import to_parquet
-from routellm_batch.types import Shard
 
 WRITE_THREADS = 8
 HISTOGRAM_BINS = 1000

@@ -11,8 +11,8 @@ from typing import Any
 import pyarrow as pa
 
 from routellm_batch.config.job import ColumnsConfig, InputConfig, LabelConfig
-from routellm_batch.errors import DataError
-from routellm_batch.types import InputFile, InvalidKind, RowId, Shard
+from routellm_batch.core.errors import DataError
+from routellm_batch.core.types import InputFile, InvalidKind, RowId, Shard
 
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool"})
 MAX_ID_BYTES = 1024

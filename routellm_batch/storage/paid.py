@@ -11,7 +11,7 @@ import re
 import secrets
 
 from routellm_batch.budget.spend.embeddings import EmbeddingUse
-from routellm_batch.errors import StoreError
+from routellm_batch.core.errors import StoreError
 from routellm_batch.storage.run import Run, to_json
 
 FOLDER = "embedding"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from routellm_batch.errors import ConfigError
-from routellm_batch.registry import resolve
+from routellm_batch.core.errors import ConfigError
+from routellm_batch.core.registry import resolve
 from routellm_batch.routers import ROUTERS
 from routellm_batch.training.request import Trained, TrainRequest
 

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from routellm_batch.errors import DataError
+from routellm_batch.core.errors import DataError
 from routellm_batch.training.reading import labels, numbers, read_table, require, texts
 from routellm_batch.training.rows import usable
 

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from routellm_batch.errors import ConfigError
+from routellm_batch.core.errors import ConfigError
 from routellm_batch.models.batches import by_length
 from routellm_batch.models.device import choose_device
 from routellm_batch.models.locate import local_folder

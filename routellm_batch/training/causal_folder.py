@@ -11,7 +11,7 @@ import torch
 from tokenizers import Tokenizer
 from transformers import LlamaForCausalLM
 
-from routellm_batch.errors import CheckpointError, ConfigError
+from routellm_batch.core.errors import CheckpointError, ConfigError
 from routellm_batch.routers.causal_model import CONFIG_FILE
 from routellm_batch.routers.causal_prompt import BOS, EOT, LABELS, TOKENIZER_FILE
 from routellm_batch.storage.store import FsStore

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from transformers import LlamaForCausalLM
 
-from routellm_batch.errors import ConfigError, DataError
-from routellm_batch.metrics import Ranking, apgr_interval
+from routellm_batch.core.errors import ConfigError, DataError
+from routellm_batch.core.metrics import Ranking, apgr_interval
 from routellm_batch.models.batches import by_length
 from routellm_batch.models.device import choose_device
 from routellm_batch.models.locate import local_folder

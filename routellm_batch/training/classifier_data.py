@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from routellm_batch.errors import DataError
+from routellm_batch.core.errors import DataError
 from routellm_batch.training.battles import Battles, read_battles
 from routellm_batch.training.reading import read_table
 from routellm_batch.training.rows import Source, read_sources

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from routellm_batch.errors import ConfigError
+from routellm_batch.core.errors import ConfigError
+from routellm_batch.core.types import PromptBatch
 from routellm_batch.routers.checkpoint import CARD, MANIFEST
 from routellm_batch.routers.ensemble import FORMAT, EnsembleRouter, Member, make_member, transformed
 from routellm_batch.storage.store import FsStore
@@ -21,7 +22,6 @@ from routellm_batch.training.fitting import quality, rounds
 from routellm_batch.training.recipe import LICENCES, LIMITS, builtin_sources, measured
 from routellm_batch.training.request import TrainRequest
 from routellm_batch.training.rows import Source, TrainingRows, read_sources
-from routellm_batch.types import PromptBatch
 
 WEIGHTS = (1.0, 0.5, 0.0)
 MEMBERS: tuple[dict[str, Any], ...] = (

@@ -14,7 +14,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from routellm_batch.metrics import Ranking
+from routellm_batch.core.metrics import Ranking
 from routellm_batch.routers.features import FEATURES
 from routellm_batch.routers.heads import Heads, combine, standardise
 from routellm_batch.training.logistic import fit_logistic

@@ -10,9 +10,9 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
+from routellm_batch.core.errors import DataError
+from routellm_batch.core.protocols import Embedder
 from routellm_batch.embedders import get_embedder
-from routellm_batch.errors import DataError
-from routellm_batch.protocols import Embedder
 from routellm_batch.routers.checkpoint import save_checkpoint
 from routellm_batch.routers.knn import Index, KnnRouter
 from routellm_batch.training.fitting import Mask, quality, rounds

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from routellm_batch.metrics import Ranking, resample
+from routellm_batch.core.metrics import Ranking, resample
 from routellm_batch.routers.heads import Lean
 from routellm_batch.routers.outcome import OutcomeRouter
 from routellm_batch.training.fitting import Choice, fit_heads

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from routellm_batch.errors import DataError
+from routellm_batch.core.errors import DataError
 from routellm_batch.training.battles import MIN_CHARS, Battles, Row, battle_rows, join_rows
 from routellm_batch.training.reading import labels, read_table, require, texts
 from routellm_batch.training.rows import (

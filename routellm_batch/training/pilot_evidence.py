@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from routellm_batch.metrics import BAND_90, Ranking, interval, resample
+from routellm_batch.core.metrics import BAND_90, Ranking, interval, resample
 from routellm_batch.routers.blend import MEMBERS, Blend, Floats
 
 SAMPLES = 200

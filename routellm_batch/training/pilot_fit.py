@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from routellm_batch.config.embedder import EmbedderConfig
+from routellm_batch.core.errors import ConfigError, DataError
+from routellm_batch.core.protocols import Router
 from routellm_batch.embedders import get_embedder
-from routellm_batch.errors import ConfigError, DataError
-from routellm_batch.protocols import Router
 from routellm_batch.routers.blend import LEARNED, MEMBERS, Blend, BlendRouter, Floats, members, read
 from routellm_batch.routers.blend_weights import save_blend
 from routellm_batch.routers.outcome import OutcomeRouter

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from routellm_batch.errors import DataError
+from routellm_batch.core.errors import DataError
 from routellm_batch.storage.inputs import find_files
 from routellm_batch.storage.store import open_filesystem
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from routellm_batch.core.protocols import Router
 from routellm_batch.evaluation.figures import Contender, measure, random_scores
 from routellm_batch.evaluation.outcomes import read_outcomes
-from routellm_batch.protocols import Router
 from routellm_batch.routers import make_router
 from routellm_batch.routers.outcome import OutcomeRouter
 from routellm_batch.training.card import model_card

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from routellm_batch.config.embedder import EmbedderConfig
-from routellm_batch.errors import ConfigError
+from routellm_batch.core.errors import ConfigError
 from routellm_batch.routers.settings import RouterSettings
 
 

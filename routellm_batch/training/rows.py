@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from routellm_batch.errors import DataError
+from routellm_batch.core.errors import DataError
 from routellm_batch.training.reading import labels, numbers, read_table, require, texts
 
 OUTCOME_COLUMNS = ("prompt", "strong_score", "weak_score")

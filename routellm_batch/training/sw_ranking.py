@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from routellm_batch.core.errors import DataError
 from routellm_batch.embedders import get_embedder
-from routellm_batch.errors import DataError
 from routellm_batch.routers.battle_index import make_index
 from routellm_batch.routers.bradley_terry import cells, solve, split_tiers
 from routellm_batch.routers.checkpoint import save_checkpoint

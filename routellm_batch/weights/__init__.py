@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from routellm_batch.errors import CheckpointError
+from routellm_batch.core.errors import CheckpointError
 
 FOLDER = Path(__file__).parent
 Data = TypeVar("Data", bound=bytes | memoryview)

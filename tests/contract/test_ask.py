@@ -12,9 +12,9 @@ from helpers.stub import Answer, Call, interrupting, stub_server
 
 from routellm_batch.ask import Ask, AskResult, ask, ask_config, plan_ask
 from routellm_batch.config.job import ColumnsConfig, Config
-from routellm_batch.errors import BudgetError, ConfigError
+from routellm_batch.core.errors import BudgetError, ConfigError
+from routellm_batch.core.types import RowId
 from routellm_batch.servers import base_urls
-from routellm_batch.types import RowId
 
 ROWS = 12
 

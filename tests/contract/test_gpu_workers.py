@@ -15,7 +15,7 @@ from helpers import tasks
 from helpers.tasks import Item
 
 from routellm_batch.config.job import ClusterConfig
-from routellm_batch.errors import ConfigError, MissingExtraError
+from routellm_batch.core.errors import ConfigError, MissingExtraError
 from routellm_batch.runtime import open_runner
 
 TOKEN = "gpu-token"

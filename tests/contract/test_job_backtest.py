@@ -12,7 +12,7 @@ import pytest
 from helpers.jobs import Finished
 
 from routellm_batch.config.job import check_config
-from routellm_batch.events import Event
+from routellm_batch.core.events import Event
 from routellm_batch.pilot.job import run_job
 
 ROWS = 40

@@ -13,7 +13,7 @@ from helpers.models import bills, highest_bill, two_models
 from helpers.stub import Answer, Call, answering, interrupting, stub_server
 
 from routellm_batch.budget.pricing import nano_to_usd
-from routellm_batch.errors import (
+from routellm_batch.core.errors import (
     ConfigError,
     DataError,
     EndpointStopError,

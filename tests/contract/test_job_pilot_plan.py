@@ -23,7 +23,7 @@ from routellm_batch.budget.pricing import nano_to_usd
 from routellm_batch.budget.quality.pilot_facts import PilotFacts
 from routellm_batch.budget.selection.ranking import BY_SCORE
 from routellm_batch.config.job import Config
-from routellm_batch.errors import BudgetError, ConfigError
+from routellm_batch.core.errors import BudgetError, ConfigError
 from routellm_batch.stages.degrade import load_degrades
 from routellm_batch.stages.plan import make_plan
 from routellm_batch.stages.planned import Plan, load_plan

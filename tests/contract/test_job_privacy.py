@@ -14,7 +14,7 @@ import pytest
 from helpers.jobs import Finished, job_config, plan_job, prompts, run_job, write_prompts
 from helpers.stub import Answer, Call, answering, stub_server
 
-from routellm_batch.errors import RoutellmBatchError
+from routellm_batch.core.errors import RoutellmBatchError
 
 KEY = "sk-canarykey0123456789"
 CANARIES = ("canaryprompt", "canaryanswer", "canarysystem", KEY)

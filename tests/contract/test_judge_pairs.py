@@ -18,7 +18,7 @@ from helpers.stub import Answer, Call, Script, Stub, interrupting, stub_server
 
 from routellm_batch.config.embedder import EmbedderConfig
 from routellm_batch.config.job import Config, load_config
-from routellm_batch.errors import BudgetError, ConfigError, DataError, RunMismatchError
+from routellm_batch.core.errors import BudgetError, ConfigError, DataError, RunMismatchError
 from routellm_batch.evaluation import evaluate
 from routellm_batch.judge_pairs import judge_pairs
 from routellm_batch.pipeline import RunResult

@@ -18,11 +18,11 @@ from helpers.stub import Answer, Call, answering, interrupting, stub_server
 from helpers.tasks import Item
 
 from routellm_batch.config.job import ClusterConfig
-from routellm_batch.errors import CallError, ConfigError, DataError, InterruptedRunError, TaskError
-from routellm_batch.events import Event, RowsScored
-from routellm_batch.protocols import Runner
+from routellm_batch.core.errors import CallError, ConfigError, DataError, InterruptedRunError, TaskError
+from routellm_batch.core.events import Event, RowsScored
+from routellm_batch.core.protocols import Runner
+from routellm_batch.core.types import Done, ErrorKind, Verdict
 from routellm_batch.runtime import open_runner
-from routellm_batch.types import Done, ErrorKind, Verdict
 
 TOKEN = "contract-token"
 

@@ -21,7 +21,7 @@ from helpers.oracle import (
     cost,
 )
 
-from routellm_batch.errors import DataError
+from routellm_batch.core.errors import DataError
 from routellm_batch.outputs import run_summary
 from routellm_batch.storage.run import open_existing
 

@@ -24,8 +24,8 @@ from helpers.door import Door
 from helpers.jobs import no_page, quick_waits
 
 from routellm_batch.config.job import load_config
+from routellm_batch.core.errors import RoutellmBatchError
 from routellm_batch.endpoints import client
-from routellm_batch.errors import RoutellmBatchError
 from routellm_batch.pipeline import run_job
 
 HANGS_S = 60

@@ -16,7 +16,7 @@ from helpers.jobs import DEAD_URL, Finished, job_config, job_tree, plan_job, pro
 from helpers.stub import Answer, Stub, answering, stub_server
 
 from routellm_batch.config.job import check_config
-from routellm_batch.errors import (
+from routellm_batch.core.errors import (
     BudgetError,
     ConfigError,
     DataError,

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer
 
+from routellm_batch.core.errors import CheckpointError, ConfigError
 from routellm_batch.embedders import EMBEDDERS, get_embedder
 from routellm_batch.embedders.static import MAX_CHARS, StaticEmbedder
 from routellm_batch.embedders.wordpiece import CACHE_CHARS, TOKEN_TYPE, PieceCache, token_bytes
-from routellm_batch.errors import CheckpointError, ConfigError
 from routellm_batch.weights import sha256, shipped
 
 TEXTS = [
@@ -151,7 +151,7 @@ def test_scoring_needs_no_torch() -> None:
     """Loading and scoring with the shipped weights imports neither torch, transformers nor model2vec."""
     heavy = "{'torch', 'transformers', 'model2vec', 'sklearn', 'scipy'}"
     code = (
-        "import sys\nfrom routellm_batch.routers import get_router\nfrom routellm_batch.types import PromptBatch\n"
+        "import sys\nfrom routellm_batch.routers import get_router\nfrom routellm_batch.core.types import PromptBatch\n"
         f"get_router('outcome').score(PromptBatch(['a'], ['hi']))\nprint({heavy} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from routellm_batch.cli.app import main
-from routellm_batch.errors import StoreError
+from routellm_batch.core.errors import StoreError
 from routellm_batch.evaluation import evaluate, to_json
 
 FILES = ["curve.png", "curve.svg", "curves.parquet", "result.json"]

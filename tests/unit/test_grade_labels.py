@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from routellm_batch.config.graders import LabelsConfig
-from routellm_batch.errors import DataError
+from routellm_batch.core.errors import DataError
 from routellm_batch.grading import Grade, Problem, Question, make_graders, unlabelled
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from routellm_batch.config.graders import GraderConfig
-from routellm_batch.errors import DataError
+from routellm_batch.core.errors import DataError
 from routellm_batch.grading import (
     Grade,
     Problem,

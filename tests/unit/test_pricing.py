@@ -18,7 +18,7 @@ from routellm_batch.budget.pricing import (
     usd_to_nano,
     worst_nano,
 )
-from routellm_batch.types import Usage
+from routellm_batch.core.types import Usage
 
 COUNTS = st.integers(0, 10**7)
 PRICES = st.integers(0, 10**12)

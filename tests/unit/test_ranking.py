@@ -18,8 +18,8 @@ from routellm_batch.budget.quality.forecast import Foresight, foresee
 from routellm_batch.budget.quality.pilot_facts import PilotFacts
 from routellm_batch.budget.selection.cut import RankedRows, cut_by_spend, in_chunks, score_key
 from routellm_batch.budget.selection.ranking import BY_SCORE, AnswerCost, Ranker, Table
-from routellm_batch.errors import DataError
-from routellm_batch.types import ROUTES
+from routellm_batch.core.errors import DataError
+from routellm_batch.core.types import ROUTES
 
 ENDS = {
     "strong": Ends(Price.from_usd(Decimal(10), Decimal(30)), 2000),

@@ -13,6 +13,7 @@ from helpers.report_facts import calls, facts, foretold
 
 from routellm_batch.budget.quality.calibration import fit_calibration
 from routellm_batch.budget.spend.summary import RouteTotals
+from routellm_batch.core.types import Usage
 from routellm_batch.reporting.comparison import answers_nano
 from routellm_batch.reporting.cost import RunFacts
 from routellm_batch.reporting.cost_json import cost_json
@@ -27,7 +28,6 @@ from routellm_batch.reporting.pilot_html import (
 )
 from routellm_batch.reporting.views import Achieved, PilotView, QualityView
 from routellm_batch.reporting.wording import closing_lines
-from routellm_batch.types import Usage
 
 REASON = "Fitted: it won 91% of bootstrap samples."
 VIEW = PilotView(

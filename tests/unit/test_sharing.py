@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from routellm_batch.events import CallProgress, Event, Notice
+from routellm_batch.core.events import CallProgress, Event, Notice
 from routellm_batch.sharing import QUIET_S, SPLIT_S, Sharing
 
 

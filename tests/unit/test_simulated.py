@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from routellm_batch.core.types import Usage
 from routellm_batch.endpoints.sim_chat import (
     BadRequestError,
     ChatRequest,
@@ -23,7 +24,6 @@ from routellm_batch.endpoints.sim_spec import FAULT_NAMES, Faults, ReferenceSpec
 from routellm_batch.endpoints.sim_tables import load_references
 from routellm_batch.endpoints.sim_text import answer_text, filler, wrong_answer
 from routellm_batch.endpoints.simulated import Reference, SimulatedModel, chance_right
-from routellm_batch.types import Usage
 
 
 def _ask(prompt: str, max_tokens: int | None = None, model: str = "small") -> ChatRequest:

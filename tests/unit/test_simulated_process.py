@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
+from routellm_batch.core.errors import InputError
 from routellm_batch.endpoints.serve import start_server
 from routellm_batch.endpoints.sim_spec import Faults, ReferenceSpec, ReplaySpec, SimulateSpec
-from routellm_batch.errors import InputError
 
 
 def _chat(base_url: str, prompt: str, model: str = "m", timeout_s: float = 20) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from routellm_batch.budget.spend.summary import (
     latency_bin,
     latency_quantile,
 )
-from routellm_batch.types import Usage
+from routellm_batch.core.types import Usage
 
 COUNTS = st.integers(0, 1000)
 TOTALS = st.builds(

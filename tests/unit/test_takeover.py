@@ -15,7 +15,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from routellm_batch.errors import BusyRunError, StoreError
+from routellm_batch.core.errors import BusyRunError, StoreError
 from routellm_batch.ledger import epoch
 from routellm_batch.ledger import writer as writer_module
 from routellm_batch.ledger.liveness import is_dead, is_running, myself

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from routellm_batch.budget.costs.expected_lengths import Lengths, Slopes
 from routellm_batch.budget.pricing import MILLION, Price
 from routellm_batch.budget.selection.ranking import AnswerCost, Table
-from routellm_batch.metrics import Ranking
-from routellm_batch.types import ROUTES, Route
+from routellm_batch.core.metrics import Ranking
+from routellm_batch.core.types import ROUTES, Route
 
 Floats = NDArray[np.float64]
 

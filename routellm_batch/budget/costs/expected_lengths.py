@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from routellm_batch.errors import DataError
-from routellm_batch.types import ROUTES, Route
+from routellm_batch.core.errors import DataError
+from routellm_batch.core.types import ROUTES, Route
 
 Floats = NDArray[np.float64]
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routellm_batch.budget.quality.calibration_maps import Floats, Kind, choose_kind, fit_map, positions
-from routellm_batch.errors import DataError
+from routellm_batch.core.errors import DataError
 
 GRID = np.linspace(0, 1, 101)
 """Positions at which the map is kept."""

@@ -33,8 +33,8 @@ from routellm_batch.budget.quality.prediction import (
     stretch,
 )
 from routellm_batch.budget.selection.ranking import BY_SCORE, AnswerCost, Order, Ranker, Table
-from routellm_batch.metrics import Ranking, resample
-from routellm_batch.types import ROUTES, Route
+from routellm_batch.core.metrics import Ranking, resample
+from routellm_batch.core.types import ROUTES, Route
 
 Floats = NDArray[np.float64]
 

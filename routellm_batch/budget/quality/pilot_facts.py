@@ -8,7 +8,7 @@ from typing import Any
 
 from routellm_batch.budget.costs.expected_lengths import Lengths
 from routellm_batch.budget.quality.calibration import Calibration
-from routellm_batch.errors import DataError
+from routellm_batch.core.errors import DataError
 
 FORMAT = 1
 

@@ -22,7 +22,7 @@ import numpy as np
 
 from routellm_batch.budget.quality.calibration import Calibration, shares_checked
 from routellm_batch.budget.quality.calibration_maps import Floats
-from routellm_batch.metrics import Ranking, resample
+from routellm_batch.core.metrics import Ranking, resample
 
 REPLICATES = 1000
 WIDER = 1.1

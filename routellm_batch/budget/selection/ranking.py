@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from routellm_batch.budget.pricing import MILLION
 from routellm_batch.budget.selection.cut import score_key
-from routellm_batch.types import ROUTES, Route
+from routellm_batch.core.types import ROUTES, Route
 
 Floats = NDArray[np.float64]
 Order = Literal["score", "gain_per_dollar"]

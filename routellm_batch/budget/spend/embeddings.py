@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from routellm_batch.budget.pricing import MILLION
-from routellm_batch.errors import BudgetStopError
+from routellm_batch.core.errors import BudgetStopError
 
 MAX_TOKENS = 8191
 """Tokens of the longest text that OpenAI's embedding models take."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from routellm_batch.budget.spend.observed_lengths import Heard
 from routellm_batch.budget.spend.projection import Ended
-from routellm_batch.types import ROUTES, Usage
+from routellm_batch.core.types import ROUTES, Usage
 
 BINS_PER_OCTAVE = 4
 """Latency is binned in quarters of an octave, so a quantile is right to 9 %."""

@@ -16,11 +16,11 @@ from helpers.sim.provider import Line
 from helpers.sim.turns import KilledError, Turn
 from helpers.sim.world import LEASE_S, World
 
-from routellm_batch import process as process_module
+from routellm_batch.core import process as process_module
+from routellm_batch.core.types import ROUTES
 from routellm_batch.ledger import epoch, liveness, shard, succession, writer
 from routellm_batch.stages import call, deliver, job
 from routellm_batch.stages.job import CallJob, EndpointPool
-from routellm_batch.types import ROUTES
 from routellm_batch.wallet import Wallet
 
 CLOCKED = (

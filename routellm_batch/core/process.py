@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from routellm_batch.events import Event
+from routellm_batch.core.events import Event
 
 T = TypeVar("T")
 

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from routellm_batch.types import Done, PromptBatch, Reply, StoredObject
+from routellm_batch.core.types import Done, PromptBatch, Reply, StoredObject
 
 
 class Embedder(Protocol):

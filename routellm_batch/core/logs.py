@@ -12,7 +12,7 @@ import traceback
 from types import TracebackType
 from typing import Any
 
-from routellm_batch.errors import RoutellmBatchError
+from routellm_batch.core.errors import RoutellmBatchError
 
 BLOT = "[redacted]"
 _KEYS = re.compile(

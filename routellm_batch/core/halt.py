@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Literal
 
 from routellm_batch.config.job import Config
-from routellm_batch.errors import InterruptedRunError
+from routellm_batch.core.errors import InterruptedRunError
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 ADVICE = {

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from routellm_batch.types import Route
+from routellm_batch.core.types import Route
 
 
 @dataclass(frozen=True, slots=True)

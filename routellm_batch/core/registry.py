@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
-from routellm_batch.errors import ConfigError, MissingExtraError
+from routellm_batch.core.errors import ConfigError, MissingExtraError
 
 EXTRAS = {
     "dask_cuda": "cuda",

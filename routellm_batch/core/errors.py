@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from routellm_batch.types import ErrorKind, RateHint, Verdict
+from routellm_batch.core.types import ErrorKind, RateHint, Verdict
 
 
 class RoutellmBatchError(Exception):
