@@ -22,11 +22,11 @@ from routellm_batch.config.graders import reference_of
 from routellm_batch.config.job import Config
 from routellm_batch.core.types import ROUTES, Route, Shard
 from routellm_batch.endpoints.replay import ReplayModel, load_replay
+from routellm_batch.endpoints.servers import server_spec
 from routellm_batch.endpoints.sim_spec import ReplaySpec
 from routellm_batch.grading import Question, make_graders
 from routellm_batch.grading.questions import questions
 from routellm_batch.reporting.views import Achieved, QualityView
-from routellm_batch.servers import server_spec
 from routellm_batch.stages.respond import read_shard_responses
 from routellm_batch.stages.rows import decode_ids, input_columns
 from routellm_batch.storage.inputs import read_rows

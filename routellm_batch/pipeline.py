@@ -18,6 +18,7 @@ from routellm_batch.core.halt import Halt, stop_words, stopping_on_signals
 from routellm_batch.core.protocols import Runner
 from routellm_batch.core.registry import check_name
 from routellm_batch.dispatch import run_score_stage
+from routellm_batch.endpoints.servers import base_urls, check_keys, check_reachable, check_scoring_key
 from routellm_batch.ledger.liveness import lease_s
 from routellm_batch.outputs import (
     Outputs,
@@ -29,7 +30,6 @@ from routellm_batch.outputs import (
 )
 from routellm_batch.reporting.cost import EXIT_CODES, State
 from routellm_batch.routers import ROUTERS
-from routellm_batch.servers import base_urls, check_keys, check_reachable, check_scoring_key
 from routellm_batch.sharing import Sharing
 from routellm_batch.stages.job import CallJob, close_pool
 from routellm_batch.stages.past import pin_lengths

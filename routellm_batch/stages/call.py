@@ -17,6 +17,7 @@ import pyarrow as pa
 from routellm_batch.budget.spend.projection import Ended
 from routellm_batch.core.process import draining, emit, run_on_loop
 from routellm_batch.core.types import ErrorKind, Route, Shard
+from routellm_batch.endpoints.wallet import Wallet
 from routellm_batch.ledger.local import left_here, local_folder
 from routellm_batch.ledger.record import CallRecord
 from routellm_batch.ledger.shard import ShardLedger
@@ -34,7 +35,6 @@ from routellm_batch.stages.rows import Prompt, decode_prompts, input_columns
 from routellm_batch.storage.inputs import read_rows
 from routellm_batch.storage.store import FsStore
 from routellm_batch.tables import from_parquet
-from routellm_batch.wallet import Wallet
 
 PERMANENT = frozenset(
     str(kind)

@@ -18,13 +18,13 @@ from routellm_batch.core.events import CallProgress
 from routellm_batch.core.process import NAME, draining
 from routellm_batch.core.types import ROUTES, Route, Verdict
 from routellm_batch.endpoints.caller import Caller
-from routellm_batch.endpoints.outcome import History, Outcome
+from routellm_batch.endpoints.calls import History, Outcome
+from routellm_batch.endpoints.wallet import Wallet
 from routellm_batch.ledger.record import CallRecord
 from routellm_batch.ledger.writer import LedgerWriter
 from routellm_batch.stages.answers import Pending, next_question, record_of
 from routellm_batch.stages.job import EndpointPool
 from routellm_batch.stages.requests import Call
-from routellm_batch.wallet import Wallet
 
 INTENT_ROWS = 128
 """Rows to one intent, at least where so many wait; more where more are in flight. Half as many would be twice the

@@ -15,9 +15,9 @@ from routellm_batch.config.job import Config
 from routellm_batch.core.process import NAME, draining, event_loop, run_on_loop
 from routellm_batch.core.types import ROUTES, ErrorKind, Route
 from routellm_batch.endpoints.caller import Caller
+from routellm_batch.endpoints.calls import RetryPolicy
 from routellm_batch.endpoints.client import OpenAIEndpoint
 from routellm_batch.endpoints.gate import Gate
-from routellm_batch.endpoints.outcome import RetryPolicy
 from routellm_batch.endpoints.pace import Limits
 from routellm_batch.endpoints.retries import ErrorWindow, RetryBudget
 from routellm_batch.ledger.liveness import LEASE_S

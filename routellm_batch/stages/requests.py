@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from routellm_batch.budget.pricing import estimate_tokens, worst_nano
 from routellm_batch.config.endpoints import EndpointConfig
 from routellm_batch.core.types import Route
-from routellm_batch.endpoints.outcome import Request
+from routellm_batch.endpoints.calls import Request
 from routellm_batch.stages.rows import Chat, Prompt
 
 

@@ -14,7 +14,7 @@ from routellm_batch.ask import Ask, AskResult, ask, ask_config, plan_ask
 from routellm_batch.config.job import ColumnsConfig, Config
 from routellm_batch.core.errors import BudgetError, ConfigError
 from routellm_batch.core.types import RowId
-from routellm_batch.servers import base_urls
+from routellm_batch.endpoints.servers import base_urls
 
 ROWS = 12
 

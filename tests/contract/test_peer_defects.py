@@ -23,10 +23,10 @@ from routellm_batch.core.types import ErrorKind, Usage, Verdict
 from routellm_batch.endpoints.classify import failure_of
 from routellm_batch.endpoints.gate import Gate
 from routellm_batch.endpoints.pace import Limits
+from routellm_batch.endpoints.wallet import Wallet
 from routellm_batch.stages.requests import build_call
 from routellm_batch.stages.rows import decode_prompts
 from routellm_batch.storage.store import FsStore
-from routellm_batch.wallet import Wallet
 
 LIMITED = Answer(status=429, headers={"retry-after": "0"})
 

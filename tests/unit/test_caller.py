@@ -17,11 +17,11 @@ from routellm_batch.core.types import Reply, Usage, Verdict
 from routellm_batch.endpoints import breaker
 from routellm_batch.endpoints import caller as module
 from routellm_batch.endpoints.caller import Caller, History, Outcome, Request, RetryPolicy, _Tries
+from routellm_batch.endpoints.calls import NEW
 from routellm_batch.endpoints.gate import Gate
-from routellm_batch.endpoints.outcome import NEW
 from routellm_batch.endpoints.pace import Limits
 from routellm_batch.endpoints.retries import RetryBudget
-from routellm_batch.wallet import Wallet
+from routellm_batch.endpoints.wallet import Wallet
 
 PRICE = Price(1_000_000, 1_000_000, 1_000_000)
 """A nano-dollar a token."""

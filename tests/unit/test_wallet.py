@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from routellm_batch.core.types import Shard
+from routellm_batch.endpoints.wallet import Wallet
 from routellm_batch.stages.escrow import EmbeddingBudget
-from routellm_batch.wallet import Wallet
 
 END = st.sampled_from(["settle", "release", "presume"])
 

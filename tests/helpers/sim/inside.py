@@ -18,10 +18,10 @@ from helpers.sim.world import LEASE_S, World
 
 from routellm_batch.core import process as process_module
 from routellm_batch.core.types import ROUTES
+from routellm_batch.endpoints.wallet import Wallet
 from routellm_batch.ledger import epoch, liveness, shard, succession, writer
 from routellm_batch.stages import call, deliver, job
 from routellm_batch.stages.job import CallJob, EndpointPool
-from routellm_batch.wallet import Wallet
 
 CLOCKED = (
     "call_stage",

@@ -17,13 +17,13 @@ from routellm_batch.config.job import Config
 from routellm_batch.core import process as process_module
 from routellm_batch.core.halt import Halt
 from routellm_batch.core.types import Done
+from routellm_batch.endpoints.wallet import Wallet
 from routellm_batch.ledger.local import LocalLog
 from routellm_batch.ledger.shard import ShardLedger
 from routellm_batch.ledger.writer import LedgerWriter
 from routellm_batch.stages.job import EndpointPool
 from routellm_batch.stages.planned import Plan
 from routellm_batch.storage.run import Run
-from routellm_batch.wallet import Wallet
 
 
 @dataclass(frozen=True)
