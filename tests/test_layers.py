@@ -243,7 +243,7 @@ LONG = "def f() -> None:\n" + "    x = 1\n" * 60
         ({"stages/a.py": "from routellm_batch.routers.outcome import X"}, "through its folder"),
         ({"routers/a.py": "import routellm_batch.endpoints.client"}, "through its folder"),
         ({"stages/a.py": "from routellm_batch.runtime import make_runner"}, "a stage does not know runtime"),
-        ({"stages/a.py": "from routellm_batch.endpoints.gate import Gate"}, None),
+        ({"stages/a.py": "from routellm_batch.endpoints.pacing.gate import Gate"}, None),
         ({"routers/a.py": "from routellm_batch.embedders import get_embedder"}, None),
         ({"pipeline.py": "from routellm_batch.runtime import make_runner"}, None),
         ({"pipeline.py": "from routellm_batch.endpoints.serve import serve"}, None),

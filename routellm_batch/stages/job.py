@@ -17,9 +17,9 @@ from routellm_batch.core.types import ROUTES, ErrorKind, Route
 from routellm_batch.endpoints.caller import Caller
 from routellm_batch.endpoints.calls import RetryPolicy
 from routellm_batch.endpoints.client import OpenAIEndpoint
-from routellm_batch.endpoints.gate import Gate
-from routellm_batch.endpoints.pace import Limits
-from routellm_batch.endpoints.retries import ErrorWindow, RetryBudget
+from routellm_batch.endpoints.pacing.gate import Gate
+from routellm_batch.endpoints.pacing.pace import Limits
+from routellm_batch.endpoints.pacing.retries import ErrorWindow, RetryBudget
 from routellm_batch.ledger.liveness import LEASE_S
 from routellm_batch.sharing import FLOOR, Shares
 from routellm_batch.stages.costing import Prices

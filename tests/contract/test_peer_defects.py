@@ -21,8 +21,8 @@ from routellm_batch.config.job import check_config
 from routellm_batch.core.errors import CallError, ConfigError
 from routellm_batch.core.types import ErrorKind, Usage, Verdict
 from routellm_batch.endpoints.classify import failure_of
-from routellm_batch.endpoints.gate import Gate
-from routellm_batch.endpoints.pace import Limits
+from routellm_batch.endpoints.pacing.gate import Gate
+from routellm_batch.endpoints.pacing.pace import Limits
 from routellm_batch.endpoints.wallet import Wallet
 from routellm_batch.stages.requests import build_call
 from routellm_batch.stages.rows import decode_prompts

@@ -169,7 +169,7 @@ def quick_waits() -> Iterator[None]:
     with (
         patch.multiple("routellm_batch.endpoints.caller", **shorter),
         patch.multiple(
-            "routellm_batch.endpoints.breaker", PROBE_S=0.01, MAX_PROBE_S=0.05, NEVER_ANSWERED_S=0.5
+            "routellm_batch.endpoints.pacing.breaker", PROBE_S=0.01, MAX_PROBE_S=0.05, NEVER_ANSWERED_S=0.5
         ),
         patch("routellm_batch.dispatch.POLL_S", 0.05),
     ):

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 from routellm_batch.core.errors import CallError
 from routellm_batch.core.types import ErrorKind, RateHint, Reply, Verdict
-from routellm_batch.endpoints.allowance import Allowance
-from routellm_batch.endpoints.breaker import Breaker, is_down
-from routellm_batch.endpoints.buckets import Bucket
-from routellm_batch.endpoints.cooling import Cooldown
-from routellm_batch.endpoints.limiter import GENTLE, Limiter
-from routellm_batch.endpoints.pressure import LatencyWatch
+from routellm_batch.endpoints.pacing.allowance import Allowance
+from routellm_batch.endpoints.pacing.breaker import Breaker, is_down
+from routellm_batch.endpoints.pacing.buckets import Bucket
+from routellm_batch.endpoints.pacing.cooling import Cooldown
+from routellm_batch.endpoints.pacing.limiter import GENTLE, Limiter
+from routellm_batch.endpoints.pacing.pressure import LatencyWatch
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from routellm_batch.endpoints.cooling import clamped_s
+from routellm_batch.endpoints.pacing.cooling import clamped_s
 
 
 @dataclass(slots=True)

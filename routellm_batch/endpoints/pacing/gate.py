@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from routellm_batch.core.errors import CallError
 from routellm_batch.core.types import ErrorKind, Reply, Verdict
-from routellm_batch.endpoints.pace import Limits, Pace, Send
+from routellm_batch.endpoints.pacing.pace import Limits, Pace, Send
 
 LOOK_S = 0.25
 """Calls that wait look this often whether the run stops."""
