@@ -23,8 +23,8 @@ from typing import Any
 from benchmarks.memory import write_prompts
 from benchmarks.prompts import REPO
 from benchmarks.table import Table
-from routellm_batch.endpoints.serve import start_server
-from routellm_batch.endpoints.sim_spec import SimulateSpec
+from routellm_batch.endpoints.simulator.serve import start_server
+from routellm_batch.endpoints.simulator.spec import SimulateSpec
 from routellm_batch.ledger.local import FOLDER_VARIABLE, SUFFIX, frames
 from routellm_batch.stages.respond import read_shard_responses
 from routellm_batch.storage.run import open_existing

@@ -21,9 +21,9 @@ from routellm_batch.budget.quality.prediction import Quality
 from routellm_batch.config.graders import reference_of
 from routellm_batch.config.job import Config
 from routellm_batch.core.types import ROUTES, Route, Shard
-from routellm_batch.endpoints.replay import ReplayModel, load_replay
 from routellm_batch.endpoints.servers import server_spec
-from routellm_batch.endpoints.sim_spec import ReplaySpec
+from routellm_batch.endpoints.simulator.replay import ReplayModel, load_replay
+from routellm_batch.endpoints.simulator.spec import ReplaySpec
 from routellm_batch.grading import Question, make_graders
 from routellm_batch.grading.questions import questions
 from routellm_batch.reporting.views import Achieved, QualityView

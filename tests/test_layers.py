@@ -246,7 +246,7 @@ LONG = "def f() -> None:\n" + "    x = 1\n" * 60
         ({"stages/a.py": "from routellm_batch.endpoints.pacing.gate import Gate"}, None),
         ({"routers/a.py": "from routellm_batch.embedders import get_embedder"}, None),
         ({"pipeline.py": "from routellm_batch.runtime import make_runner"}, None),
-        ({"pipeline.py": "from routellm_batch.endpoints.serve import serve"}, None),
+        ({"pipeline.py": "from routellm_batch.endpoints.simulator.serve import serve"}, None),
         ({"stages/a.py": "from . import b"}, "imports are absolute"),
         ({"planning.py": "import os"}, "a pure module may not import os"),
         ({"pricing.py": "from time import monotonic"}, "a pure module may not import time"),

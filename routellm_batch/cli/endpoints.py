@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from routellm_batch.endpoints.serve import serve
-from routellm_batch.endpoints.sim_settings import simulate_spec
-from routellm_batch.endpoints.sim_spec import LOOPBACK, ReplaySpec
+from routellm_batch.endpoints.simulator.serve import serve
+from routellm_batch.endpoints.simulator.settings import simulate_spec
+from routellm_batch.endpoints.simulator.spec import LOOPBACK, ReplaySpec
 
 endpoint_app = typer.Typer(
     help="Serve a simulated or a recorded model on this machine.", no_args_is_help=True

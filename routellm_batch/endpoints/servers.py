@@ -13,8 +13,8 @@ from routellm_batch.config.job import Config
 from routellm_batch.core.errors import ConfigError, EndpointStopError
 from routellm_batch.core.types import ROUTES, Route
 from routellm_batch.endpoints.keys import resolve_key
-from routellm_batch.endpoints.serve import start_server
-from routellm_batch.endpoints.sim_spec import Faults, ReferenceSpec, ReplaySpec, SimulateSpec
+from routellm_batch.endpoints.simulator.serve import start_server
+from routellm_batch.endpoints.simulator.spec import Faults, ReferenceSpec, ReplaySpec, SimulateSpec
 
 CONNECT_S = 10.0
 

@@ -32,7 +32,7 @@ from routellm_batch.budget.pricing import nano_to_usd
 from routellm_batch.cli.app import app
 from routellm_batch.core.errors import BudgetError, BudgetStopError, ConfigError, EndpointStopError
 from routellm_batch.core.types import PromptBatch
-from routellm_batch.endpoints.sim_spec import Faults, SimulateSpec
+from routellm_batch.endpoints.simulator.spec import Faults, SimulateSpec
 from routellm_batch.routers import make_router
 from routellm_batch.stages import score
 from routellm_batch.stages.planned import load_plan

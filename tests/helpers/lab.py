@@ -29,8 +29,8 @@ IN_FLIGHT = 2 * CONCURRENCY
 """The most calls that can be open at once."""
 SERVE = (
     "import sys\n"
-    "from routellm_batch.endpoints.serve import serve\n"
-    "from routellm_batch.endpoints.sim_settings import simulate_spec\n"
+    "from routellm_batch.endpoints.simulator.serve import serve\n"
+    "from routellm_batch.endpoints.simulator.settings import simulate_spec\n"
     "serve(simulate_spec(sys.argv[1], port=int(sys.argv[2]), log=sys.argv[3]))\n"
 )
 """What ``endpoint simulate --faults FILE --port P --log FILE`` does, without the second that the whole CLI takes."""

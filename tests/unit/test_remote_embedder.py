@@ -28,8 +28,8 @@ from routellm_batch.core.errors import BudgetError, BudgetStopError, ConfigError
 from routellm_batch.core.types import Shard
 from routellm_batch.embedders import get_embedder
 from routellm_batch.embedders.remote import RemoteEmbedder, cut_text
-from routellm_batch.endpoints.sim_embeddings import vector_of
-from routellm_batch.endpoints.sim_spec import SimulateSpec
+from routellm_batch.endpoints.simulator.embeddings import vector_of
+from routellm_batch.endpoints.simulator.spec import SimulateSpec
 from routellm_batch.stages.escrow import EmbeddingBudget
 
 SECRET = "a prompt that nobody may read"

@@ -7,8 +7,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from routellm_batch.endpoints.sim_chat import ChatRequest, Decision, completion_json, draws, error_json, unit
-from routellm_batch.endpoints.sim_spec import FAULT_NAMES, Faults, Step
+from routellm_batch.endpoints.simulator.chat import (
+    ChatRequest,
+    Decision,
+    completion_json,
+    draws,
+    error_json,
+    unit,
+)
+from routellm_batch.endpoints.simulator.spec import FAULT_NAMES, Faults, Step
 
 REDIRECT_TARGET = "http://redirected.invalid/v1/chat/completions"
 """A host that can't exist (RFC 2606), so that a client which follows sends nothing anywhere."""

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from routellm_batch.core.errors import DataError
-from routellm_batch.endpoints.sim_spec import BUILTIN, ReferenceSpec
-from routellm_batch.endpoints.simulated import Reference
+from routellm_batch.endpoints.simulator.model import Reference
+from routellm_batch.endpoints.simulator.spec import BUILTIN, ReferenceSpec
 
 CATEGORY = "category"
 """Column that groups the references, where it is there."""

@@ -12,10 +12,16 @@ from typing import Protocol
 
 from aiohttp import web
 
-from routellm_batch.endpoints.sim_billing import BillingLog
-from routellm_batch.endpoints.sim_chat import NOTHING, BadRequestError, ChatRequest, Decision, parse_chat
-from routellm_batch.endpoints.sim_embeddings import embeddings_json, parse_embeddings
-from routellm_batch.endpoints.sim_faults import (
+from routellm_batch.endpoints.simulator.billing import BillingLog
+from routellm_batch.endpoints.simulator.chat import (
+    NOTHING,
+    BadRequestError,
+    ChatRequest,
+    Decision,
+    parse_chat,
+)
+from routellm_batch.endpoints.simulator.embeddings import embeddings_json, parse_embeddings
+from routellm_batch.endpoints.simulator.faults import (
     CLIENT_GONE,
     Delivery,
     Wire,
@@ -24,8 +30,8 @@ from routellm_batch.endpoints.sim_faults import (
     to_wire,
     wire_of,
 )
-from routellm_batch.endpoints.sim_limits import Arrivals, RequestLimit
-from routellm_batch.endpoints.sim_spec import ServerSpec, SimulateSpec
+from routellm_batch.endpoints.simulator.limits import Arrivals, RequestLimit
+from routellm_batch.endpoints.simulator.spec import ServerSpec, SimulateSpec
 
 HANG_S = 600.0
 """The longest that a hanging reply holds its socket."""

@@ -19,12 +19,12 @@ from typing import Self
 from aiohttp import web
 
 from routellm_batch.core.errors import ConfigError, InputError
-from routellm_batch.endpoints.replay import load_replay
-from routellm_batch.endpoints.sim_billing import BillingLog
-from routellm_batch.endpoints.sim_server import ChatModel, ChatServer
-from routellm_batch.endpoints.sim_settings import spec_from_json
-from routellm_batch.endpoints.sim_spec import ReplaySpec, SimulateSpec
-from routellm_batch.endpoints.simulated import SimulatedModel
+from routellm_batch.endpoints.simulator.billing import BillingLog
+from routellm_batch.endpoints.simulator.model import SimulatedModel
+from routellm_batch.endpoints.simulator.replay import load_replay
+from routellm_batch.endpoints.simulator.server import ChatModel, ChatServer
+from routellm_batch.endpoints.simulator.settings import spec_from_json
+from routellm_batch.endpoints.simulator.spec import ReplaySpec, SimulateSpec
 
 START_S = 60.0
 """How long a child may take to listen."""
@@ -76,7 +76,7 @@ def start_server(spec: SimulateSpec | ReplaySpec) -> ServerHandle:
     """
     kind = next(name for name, known in _KINDS.items() if isinstance(spec, known))
     process = subprocess.Popen(
-        [sys.executable, "-m", "routellm_batch.endpoints.serve"],
+        [sys.executable, "-m", "routellm_batch.endpoints.simulator.serve"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         bufsize=0,
@@ -126,7 +126,7 @@ def _model(spec: SimulateSpec | ReplaySpec) -> ChatModel:
         return load_replay(spec)
     if spec.reference is None:
         return SimulatedModel(spec)
-    from routellm_batch.endpoints.sim_tables import load_references
+    from routellm_batch.endpoints.simulator.tables import load_references
 
     return SimulatedModel(spec, load_references(spec.reference))
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from routellm_batch.config.reading import parse_yaml
 from routellm_batch.core.errors import ConfigError
-from routellm_batch.endpoints.sim_spec import (
+from routellm_batch.endpoints.simulator.spec import (
     FAULT_NAMES,
     Faults,
     ReferenceSpec,

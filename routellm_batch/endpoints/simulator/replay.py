@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from routellm_batch.core.types import Usage
-from routellm_batch.endpoints.sim_chat import ChatRequest, Decision, draws, text_tokens
-from routellm_batch.endpoints.sim_faults import UNKNOWN_PROMPT
-from routellm_batch.endpoints.sim_spec import ReplaySpec
+from routellm_batch.endpoints.simulator.chat import ChatRequest, Decision, draws, text_tokens
+from routellm_batch.endpoints.simulator.faults import UNKNOWN_PROMPT
+from routellm_batch.endpoints.simulator.spec import ReplaySpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ def load_replay(spec: ReplaySpec) -> ReplayModel:
         DataError: the file or a column can't be used.
 
     """
-    from routellm_batch.endpoints.sim_tables import read_columns, texts, whole_numbers
+    from routellm_batch.endpoints.simulator.tables import read_columns, texts, whole_numbers
 
     names = [spec.prompt, spec.answer, spec.model_column, spec.input_tokens, spec.output_tokens]
     table = read_columns(spec.uri, names)

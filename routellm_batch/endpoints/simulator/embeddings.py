@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routellm_batch.core.types import Usage
-from routellm_batch.endpoints.sim_chat import BadRequestError, text_tokens, usage_json
+from routellm_batch.endpoints.simulator.chat import BadRequestError, text_tokens, usage_json
 
 WIDTH = 1536
 """Width of a vector where the request asks for none."""

@@ -15,10 +15,10 @@ from statistics import NormalDist
 
 from routellm_batch.budget.pricing import CHARS_PER_TOKEN
 from routellm_batch.core.types import Usage
-from routellm_batch.endpoints.sim_chat import ChatRequest, Decision, draws, text_tokens, unit
-from routellm_batch.endpoints.sim_faults import FaultPlan
-from routellm_batch.endpoints.sim_spec import SimulateSpec
-from routellm_batch.endpoints.sim_text import answer_text, filler, wrong_answer
+from routellm_batch.endpoints.simulator.chat import ChatRequest, Decision, draws, text_tokens, unit
+from routellm_batch.endpoints.simulator.faults import FaultPlan
+from routellm_batch.endpoints.simulator.spec import SimulateSpec
+from routellm_batch.endpoints.simulator.text import answer_text, filler, wrong_answer
 
 LENGTH_SIGMA = 0.5
 """Standard deviation of the logarithm of an answer's length."""
