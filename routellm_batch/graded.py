@@ -24,8 +24,8 @@ from routellm_batch.core.types import ROUTES, Route, Shard
 from routellm_batch.endpoints.servers import server_spec
 from routellm_batch.endpoints.simulator.replay import ReplayModel, load_replay
 from routellm_batch.endpoints.simulator.spec import ReplaySpec
-from routellm_batch.grading import Question, make_graders
-from routellm_batch.grading.questions import questions
+from routellm_batch.evaluation.graders import Question, make_graders
+from routellm_batch.evaluation.graders.questions import questions
 from routellm_batch.reporting.views import Achieved, QualityView
 from routellm_batch.stages.respond import read_shard_responses
 from routellm_batch.stages.rows import decode_ids, input_columns

@@ -20,8 +20,8 @@ from routellm_batch.core.errors import BudgetError, BudgetStopError, ConfigError
 from routellm_batch.core.events import Sink
 from routellm_batch.core.types import ROUTES, Route, RowId
 from routellm_batch.endpoints.keys import resolve_key
-from routellm_batch.grading import check_reference
-from routellm_batch.grading.judge import Pair, Verdicts
+from routellm_batch.evaluation.graders import check_reference
+from routellm_batch.evaluation.graders.judge import Pair, Verdicts
 from routellm_batch.judged import Judged, cost_facts, judged_lines, write_tables
 from routellm_batch.judging import Purse, ask_judge, judge_estimate_nano
 from routellm_batch.outputs import Outputs

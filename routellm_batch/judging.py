@@ -14,7 +14,7 @@ from routellm_batch.config.job import ColumnsConfig, Config
 from routellm_batch.core.errors import BudgetError, BudgetStopError, RunMismatchError
 from routellm_batch.core.events import Sink
 from routellm_batch.core.types import Usage
-from routellm_batch.grading.judge import (
+from routellm_batch.evaluation.graders.judge import (
     JudgePrompt,
     JudgeReply,
     Pair,

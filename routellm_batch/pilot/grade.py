@@ -13,9 +13,9 @@ from routellm_batch.ask import AskResult
 from routellm_batch.config.graders import GraderConfig, JudgeConfig, reference_of
 from routellm_batch.config.job import Config
 from routellm_batch.core.types import ROUTES, Route
-from routellm_batch.grading import Grade, Problem, Question, make_graders, unlabelled
-from routellm_batch.grading.judge import Pair
-from routellm_batch.grading.questions import questions
+from routellm_batch.evaluation.graders import Grade, Problem, Question, make_graders, unlabelled
+from routellm_batch.evaluation.graders.judge import Pair
+from routellm_batch.evaluation.graders.questions import questions
 from routellm_batch.judging import Purse, ask_judge
 from routellm_batch.pilot.draw import STRATUM, TOKENS, WEIGHT
 

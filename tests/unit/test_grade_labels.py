@@ -11,7 +11,7 @@ import pytest
 
 from routellm_batch.config.graders import LabelsConfig
 from routellm_batch.core.errors import DataError
-from routellm_batch.grading import Grade, Problem, Question, make_graders, unlabelled
+from routellm_batch.evaluation.graders import Grade, Problem, Question, make_graders, unlabelled
 
 
 def labels(path: Path, **columns: Any) -> LabelsConfig:

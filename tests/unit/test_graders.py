@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 
 from routellm_batch.config.graders import GraderConfig
 from routellm_batch.core.errors import DataError
-from routellm_batch.grading import (
+from routellm_batch.evaluation.graders import (
     Grade,
     Problem,
     Question,

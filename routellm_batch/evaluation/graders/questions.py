@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from routellm_batch.config.job import InputConfig
 from routellm_batch.core.types import RowId
-from routellm_batch.grading.grade import Question
+from routellm_batch.evaluation.graders.grade import Question
 from routellm_batch.stages.rows import Prompt, decode_prompts
 
 

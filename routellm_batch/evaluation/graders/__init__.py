@@ -7,6 +7,10 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
+from routellm_batch.answers.choice import ChoiceReader
+from routellm_batch.answers.numbers import NumericReader
+from routellm_batch.answers.structures import JsonReader
+from routellm_batch.answers.texts import ExactReader, RegexReader
 from routellm_batch.config.graders import (
     ChoiceConfig,
     ExactConfig,
@@ -17,12 +21,8 @@ from routellm_batch.config.graders import (
 )
 from routellm_batch.core.errors import DataError
 from routellm_batch.core.types import ROUTES, Route
-from routellm_batch.grading.choice import ChoiceReader
-from routellm_batch.grading.grade import MAX_CHARS, Grade, Grader, Problem, Question, unlabelled
-from routellm_batch.grading.labels import read_labels
-from routellm_batch.grading.numbers import NumericReader
-from routellm_batch.grading.structures import JsonReader
-from routellm_batch.grading.texts import ExactReader, RegexReader
+from routellm_batch.evaluation.graders.grade import MAX_CHARS, Grade, Grader, Problem, Question, unlabelled
+from routellm_batch.evaluation.graders.labels import read_labels
 from routellm_batch.training.reading import require
 
 ReferenceConfig = ExactConfig | NumericConfig | ChoiceConfig | RegexConfig | JsonConfig

@@ -15,7 +15,7 @@ from typing import Literal
 
 from routellm_batch.config.graders import PLACEHOLDER, JudgeConfig
 from routellm_batch.core.types import RowId
-from routellm_batch.grading.grade import Grade, Problem, unlabelled
+from routellm_batch.evaluation.graders.grade import Grade, Problem, unlabelled
 
 Asked = Literal["ab", "ba", "strong", "weak"]
 """``ab``: A is the strong model's answer; ``ba``: A is the weak one's; else whose answer is rated."""

@@ -11,7 +11,7 @@ import pyarrow as pa
 from routellm_batch.config.graders import LabelsConfig
 from routellm_batch.core.errors import DataError
 from routellm_batch.core.types import ROUTES, Route
-from routellm_batch.grading.grade import Grade, Problem, Question, unlabelled
+from routellm_batch.evaluation.graders.grade import Grade, Problem, Question, unlabelled
 from routellm_batch.training.reading import read_table, require
 
 Scores = tuple[float | None, float | None]
