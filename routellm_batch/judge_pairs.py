@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from routellm_batch.ask import Ask, AskResult, plan_ask
 from routellm_batch.budget.pricing import nano_to_usd, usd_to_nano
 from routellm_batch.config.graders import JudgePairsConfig
 from routellm_batch.config.job import Config, identity
@@ -24,8 +23,9 @@ from routellm_batch.evaluation.graders import check_reference
 from routellm_batch.evaluation.graders.judge import Pair, Verdicts
 from routellm_batch.judged import Judged, cost_facts, judged_lines, write_tables
 from routellm_batch.judging import Purse, ask_judge, judge_estimate_nano
-from routellm_batch.outputs import Outputs
-from routellm_batch.pipeline import RunResult
+from routellm_batch.pipeline.ask import Ask, AskResult, plan_ask
+from routellm_batch.pipeline.outputs import Outputs
+from routellm_batch.pipeline.run import RunResult
 from routellm_batch.stages.rows import Prompt, decode_prompts
 from routellm_batch.storage.inputs import find_files, pin_files
 from routellm_batch.storage.run import SUCCESS, to_json

@@ -9,13 +9,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from routellm_batch.ask import AskResult
 from routellm_batch.budget.pricing import usd_text
 from routellm_batch.config.job import Config
 from routellm_batch.core.errors import RunMismatchError
 from routellm_batch.core.types import ROUTES
 from routellm_batch.evaluation.graders.grade import Problem
 from routellm_batch.evaluation.graders.judge import Pair, Verdicts
+from routellm_batch.pipeline.ask import AskResult
 from routellm_batch.reporting.text import count, usd
 from routellm_batch.stages.rows import tie_hash
 from routellm_batch.storage.store import FsStore

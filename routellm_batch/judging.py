@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from routellm_batch.ask import Ask, Asked, AskResult, ask
 from routellm_batch.budget.pricing import cost_nano, estimate_tokens, nano_to_usd
 from routellm_batch.config.graders import JudgeConfig
 from routellm_batch.config.job import ColumnsConfig, Config
@@ -23,6 +22,7 @@ from routellm_batch.evaluation.graders.judge import (
     judge_prompts,
     read_verdicts,
 )
+from routellm_batch.pipeline.ask import Ask, Asked, AskResult, ask
 from routellm_batch.storage.store import FsStore
 from routellm_batch.tables import to_parquet
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from routellm_batch.ask import AskResult
 from routellm_batch.budget.pricing import MILLION, usd_to_nano
 from routellm_batch.config.endpoints import EndpointConfig
 from routellm_batch.config.graders import JudgeConfig, PilotConfig
@@ -18,6 +17,7 @@ from routellm_batch.core.errors import BudgetError
 from routellm_batch.core.events import Notice, Sink
 from routellm_batch.core.types import ROUTES, Route
 from routellm_batch.judging import Purse
+from routellm_batch.pipeline.ask import AskResult
 from routellm_batch.reporting.text import count, usd
 from routellm_batch.stages.reuse import ANSWER_SCHEMA
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from routellm_batch.ask import AskResult
 from routellm_batch.config.graders import GraderConfig, JudgeConfig, reference_of
 from routellm_batch.config.job import Config
 from routellm_batch.core.types import ROUTES, Route
@@ -18,6 +17,7 @@ from routellm_batch.evaluation.graders.judge import Pair
 from routellm_batch.evaluation.graders.questions import questions
 from routellm_batch.judging import Purse, ask_judge
 from routellm_batch.pilot.draw import STRATUM, TOKENS, WEIGHT
+from routellm_batch.pipeline.ask import AskResult
 
 OUTCOME_SCHEMA = pa.schema(
     [

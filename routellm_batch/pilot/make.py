@@ -11,7 +11,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from routellm_batch.ask import AskResult
 from routellm_batch.budget.pricing import usd_text, usd_to_nano
 from routellm_batch.config.cluster import ClusterConfig
 from routellm_batch.config.graders import PilotConfig, reference_of
@@ -28,6 +27,7 @@ from routellm_batch.pilot.fit import Fitted, fit, save_router
 from routellm_batch.pilot.grade import grade_sample
 from routellm_batch.pilot.place import pilot_digest
 from routellm_batch.pilot.report import write_report
+from routellm_batch.pipeline.ask import AskResult
 from routellm_batch.reporting.text import count
 from routellm_batch.routers.checkpoint import MANIFEST
 from routellm_batch.stages.reuse import ANSWERS

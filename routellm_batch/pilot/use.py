@@ -14,7 +14,7 @@ from routellm_batch.core.halt import Halt
 from routellm_batch.core.protocols import Runner
 from routellm_batch.pilot.make import CALIBRATION, ROUTER, Place, make_pilot
 from routellm_batch.pilot.place import newest_fresh, pilot_uri
-from routellm_batch.pipeline import Prepared
+from routellm_batch.pipeline.run import Prepared
 from routellm_batch.stages.outlook import refuse_unmeasured
 from routellm_batch.storage.pilots import PINNED, read_success
 from routellm_batch.storage.run import Run, to_json

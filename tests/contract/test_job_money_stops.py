@@ -21,7 +21,7 @@ from routellm_batch.core.errors import (
     SchedulerLostError,
 )
 from routellm_batch.ledger.shard import ShardLedger
-from routellm_batch.pipeline import report_job
+from routellm_batch.pipeline.run import report_job
 from routellm_batch.stages import call
 
 CHEAP: dict[str, Any] = {
@@ -54,7 +54,7 @@ def test_a_cap_that_is_lowered_again_and_again_is_todays(tmp_path: Path) -> None
                 tmp_path, **urls, budget__strong_share=1, budget__hard_cap_usd=nano_to_usd(cap)
             )
             away = EndpointStopError("nothing listens there") if cap > 5_000_000 else None
-            with patch("routellm_batch.pipeline.check_reachable", side_effect=away):
+            with patch("routellm_batch.pipeline.run.check_reachable", side_effect=away):
                 if away is None:
                     result = run_job(config)
                 else:

@@ -12,8 +12,9 @@ import pytest
 from helpers.jobs import job_config, prompts, run_job, write_prompts
 from helpers.stub import Stub, stub_server
 
-from routellm_batch import outputs, pipeline
 from routellm_batch.core.errors import InterruptedRunError, TaskError
+from routellm_batch.pipeline import outputs
+from routellm_batch.pipeline import run as pipeline
 from routellm_batch.storage.run import open_existing
 
 

@@ -208,8 +208,8 @@ def inside(world: World) -> Iterator[None]:
             stack.enter_context(patch(f"routellm_batch.{name}.time", clock))
         for name, value in SMALL.items():
             stack.enter_context(patch(f"routellm_batch.{name}", value))
-        stack.enter_context(patch("routellm_batch.starting.secrets", it))
-        stack.enter_context(patch("routellm_batch.starting.lease_s", lambda: LEASE_S))
+        stack.enter_context(patch("routellm_batch.pipeline.start.secrets", it))
+        stack.enter_context(patch("routellm_batch.pipeline.start.lease_s", lambda: LEASE_S))
         process_module._drained.clear()
         succession.active.clear()
         epoch._held.clear()

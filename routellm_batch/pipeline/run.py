@@ -20,7 +20,7 @@ from routellm_batch.core.registry import check_name
 from routellm_batch.dispatch import run_score_stage
 from routellm_batch.endpoints.servers import base_urls, check_keys, check_reachable, check_scoring_key
 from routellm_batch.ledger.liveness import lease_s
-from routellm_batch.outputs import (
+from routellm_batch.pipeline.outputs import (
     Outputs,
     finished_exit,
     rewrite_run_outputs,
@@ -28,6 +28,7 @@ from routellm_batch.outputs import (
     write_plan_outputs,
     write_run_outputs,
 )
+from routellm_batch.pipeline.start import driving, runner_of
 from routellm_batch.reporting.cost import EXIT_CODES, State
 from routellm_batch.routers import ROUTERS
 from routellm_batch.sharing import Sharing
@@ -36,7 +37,6 @@ from routellm_batch.stages.past import pin_lengths
 from routellm_batch.stages.plan import make_plan
 from routellm_batch.stages.planned import Plan, load_plan
 from routellm_batch.stages.score import STAGE as SCORE
-from routellm_batch.starting import driving, runner_of
 from routellm_batch.storage.progress import newest_markers
 from routellm_batch.storage.run import Run, open_existing, open_run
 from routellm_batch.tables import RESPONSE_COLUMNS

@@ -13,7 +13,7 @@ from routellm_batch.budget.pricing import usd_to_nano
 from routellm_batch.budget.quality.pilot_facts import PilotFacts
 from routellm_batch.budget.spend.summary import CallSummary, add_all
 from routellm_batch.config.job import Config
-from routellm_batch.graded import quality_of
+from routellm_batch.pipeline.quality import quality_of
 from routellm_batch.reporting.cost import RunFacts, State, run_facts, with_embedding
 from routellm_batch.reporting.cost_json import cost_json
 from routellm_batch.reporting.html import render_report
