@@ -16,8 +16,8 @@ from routellm_batch.config.job import Config
 from routellm_batch.core.errors import BudgetError
 from routellm_batch.core.events import Notice, Sink
 from routellm_batch.core.types import ROUTES, Route
-from routellm_batch.judging import Purse
 from routellm_batch.pipeline.ask import AskResult
+from routellm_batch.pipeline.judge.verdicts import Purse
 from routellm_batch.reporting.text import count, usd
 from routellm_batch.stages.reuse import ANSWER_SCHEMA
 

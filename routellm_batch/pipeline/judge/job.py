@@ -21,9 +21,9 @@ from routellm_batch.core.types import ROUTES, Route, RowId
 from routellm_batch.endpoints.keys import resolve_key
 from routellm_batch.evaluation.graders import check_reference
 from routellm_batch.evaluation.graders.judge import Pair, Verdicts
-from routellm_batch.judged import Judged, cost_facts, judged_lines, write_tables
-from routellm_batch.judging import Purse, ask_judge, judge_estimate_nano
 from routellm_batch.pipeline.ask import Ask, AskResult, plan_ask
+from routellm_batch.pipeline.judge.tables import Judged, cost_facts, judged_lines, write_tables
+from routellm_batch.pipeline.judge.verdicts import Purse, ask_judge, judge_estimate_nano
 from routellm_batch.pipeline.outputs import Outputs
 from routellm_batch.pipeline.run import RunResult
 from routellm_batch.stages.rows import Prompt, decode_prompts
