@@ -11,7 +11,7 @@ import pyarrow as pa
 from routellm_batch.config.job import Config
 from routellm_batch.core.errors import ConfigError
 from routellm_batch.core.types import Shard
-from routellm_batch.pilot.sample import Drawn, Part, Sampler
+from routellm_batch.pipeline.pilot.sample import Drawn, Part, Sampler
 from routellm_batch.stages.rows import input_columns
 from routellm_batch.storage.inputs import read_rows
 from routellm_batch.storage.run import Run

@@ -15,9 +15,9 @@ from routellm_batch.budget.selection.cut import FrontierPoint
 from routellm_batch.config.job import Config
 from routellm_batch.core.metrics import BAND_90, Floats, Ranking, interval, resample
 from routellm_batch.core.types import ROUTES, PromptBatch
-from routellm_batch.pilot.fit import Fitted
-from routellm_batch.pilot.grade import labelled
 from routellm_batch.pipeline.outputs import pilot_view
+from routellm_batch.pipeline.pilot.fit import Fitted
+from routellm_batch.pipeline.pilot.grade import labelled
 from routellm_batch.reporting.pilot_html import (
     PilotPageFacts,
     PilotSpending,

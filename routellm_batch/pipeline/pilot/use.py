@@ -12,8 +12,8 @@ from routellm_batch.core.errors import ConfigError
 from routellm_batch.core.events import Sink
 from routellm_batch.core.halt import Halt
 from routellm_batch.core.protocols import Runner
-from routellm_batch.pilot.make import CALIBRATION, ROUTER, Place, make_pilot
-from routellm_batch.pilot.place import newest_fresh, pilot_uri
+from routellm_batch.pipeline.pilot.make import CALIBRATION, ROUTER, Place, make_pilot
+from routellm_batch.pipeline.pilot.place import newest_fresh, pilot_uri
 from routellm_batch.pipeline.run import Prepared
 from routellm_batch.stages.outlook import refuse_unmeasured
 from routellm_batch.storage.pilots import PINNED, read_success

@@ -20,14 +20,20 @@ from routellm_batch.core.events import Notice, Sink
 from routellm_batch.core.halt import Halt
 from routellm_batch.core.protocols import Runner
 from routellm_batch.dispatch import run_score_stage
-from routellm_batch.pilot.answers import affordable, answers_table, ask_both, judge_nano, only_notices
-from routellm_batch.pilot.draw import TOKENS, draw_rows, sample_table
-from routellm_batch.pilot.fit import Fitted, fit, save_router
-from routellm_batch.pilot.grade import grade_sample
-from routellm_batch.pilot.place import pilot_digest
-from routellm_batch.pilot.report import write_report
 from routellm_batch.pipeline.ask import AskResult
 from routellm_batch.pipeline.judge.verdicts import Purse
+from routellm_batch.pipeline.pilot.answers import (
+    affordable,
+    answers_table,
+    ask_both,
+    judge_nano,
+    only_notices,
+)
+from routellm_batch.pipeline.pilot.draw import TOKENS, draw_rows, sample_table
+from routellm_batch.pipeline.pilot.fit import Fitted, fit, save_router
+from routellm_batch.pipeline.pilot.grade import grade_sample
+from routellm_batch.pipeline.pilot.place import pilot_digest
+from routellm_batch.pipeline.pilot.report import write_report
 from routellm_batch.reporting.text import count
 from routellm_batch.routers.checkpoint import MANIFEST
 from routellm_batch.stages.reuse import ANSWERS

@@ -15,7 +15,7 @@ from routellm_batch.budget.quality.calibration import LEAST_ROWS, fit_calibratio
 from routellm_batch.budget.quality.pilot_facts import PilotFacts
 from routellm_batch.config.job import Config
 from routellm_batch.core.types import ROUTES
-from routellm_batch.pilot.grade import labelled
+from routellm_batch.pipeline.pilot.grade import labelled
 from routellm_batch.routers import get_router
 from routellm_batch.training.pilot_fit import PilotFit, PilotRows, fit_pilot, save_pilot_router
 
