@@ -10,7 +10,8 @@ from markupsafe import Markup
 from routellm_batch.budget.spend.observed_lengths import HIGH, LOW
 from routellm_batch.budget.spend.summary import latency_quantile
 from routellm_batch.core.types import ROUTES, Route
-from routellm_batch.reporting import charts, quality_words, wording
+from routellm_batch.reporting import quality_words, wording
+from routellm_batch.reporting.charts import run as charts
 from routellm_batch.reporting.comparison import answers_nano, compared_nano, counterfactual_nano
 from routellm_batch.reporting.cost import RunFacts
 from routellm_batch.reporting.page import render

@@ -13,8 +13,8 @@ from routellm_batch.budget.selection.cut import FrontierPoint, Outlook
 from routellm_batch.core.metrics import Ranking
 from routellm_batch.core.types import Route
 from routellm_batch.reporting import quality_words
+from routellm_batch.reporting.charts.quality import foretold, plane, quality_chart
 from routellm_batch.reporting.page import render
-from routellm_batch.reporting.quality_chart import foretold, plane, quality_chart
 from routellm_batch.reporting.text import count, public_uri, rows, usd
 from routellm_batch.reporting.views import PilotView
 

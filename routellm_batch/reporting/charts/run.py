@@ -12,8 +12,8 @@ from markupsafe import Markup
 from routellm_batch.budget.pricing import NANO
 from routellm_batch.budget.selection.cut import FrontierPoint
 from routellm_batch.budget.spend.summary import BINS_PER_OCTAVE
-from routellm_batch.reporting import svg
-from routellm_batch.reporting.svg import Tick
+from routellm_batch.reporting.charts import svg
+from routellm_batch.reporting.charts.svg import Tick
 from routellm_batch.reporting.text import axis_usd, compact, count, percent, rows, seconds, usd
 
 HEADROOM, LABEL_HEADROOM = 1.06, 1.16

@@ -9,9 +9,9 @@ from markupsafe import Markup
 
 from routellm_batch.budget.pricing import NANO
 from routellm_batch.budget.selection.cut import FrontierPoint, Outlook
-from routellm_batch.reporting import svg
+from routellm_batch.reporting.charts import svg
+from routellm_batch.reporting.charts.svg import Point, Tick
 from routellm_batch.reporting.quality_words import grade, grades
-from routellm_batch.reporting.svg import Point, Tick
 from routellm_batch.reporting.text import axis_usd, percent, usd
 
 ROOM = 0.05
