@@ -18,7 +18,7 @@ from routellm_batch.reporting.comparison import answers_nano
 from routellm_batch.reporting.cost import RunFacts
 from routellm_batch.reporting.cost_json import cost_json
 from routellm_batch.reporting.html import render_report
-from routellm_batch.reporting.pilot_html import (
+from routellm_batch.reporting.pilot.html import (
     PilotPageFacts,
     PilotSpending,
     RouterFigure,

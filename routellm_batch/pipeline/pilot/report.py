@@ -18,7 +18,7 @@ from routellm_batch.core.types import ROUTES, PromptBatch
 from routellm_batch.pipeline.outputs import pilot_view
 from routellm_batch.pipeline.pilot.fit import Fitted
 from routellm_batch.pipeline.pilot.grade import labelled
-from routellm_batch.reporting.pilot_html import (
+from routellm_batch.reporting.pilot.html import (
     PilotPageFacts,
     PilotSpending,
     RouterFigure,
