@@ -19,9 +19,9 @@ from routellm_batch.budget.marginal import Step
 from routellm_batch.budget.quality.prediction import RecoverChoice
 from routellm_batch.budget.selection.cut import NONE_STRONG
 from routellm_batch.budget.selection.ranking import Ranker
-from routellm_batch.reporting.budgets import all_budgets, point_at, round_budgets
-from routellm_batch.reporting.plan_html import PlanFacts, render_plan
-from routellm_batch.reporting.plan_table import frontier_table, plan_table
+from routellm_batch.reporting.plan.budgets import all_budgets, point_at, round_budgets
+from routellm_batch.reporting.plan.html import PlanFacts, render_plan
+from routellm_batch.reporting.plan.table import frontier_table, plan_table
 from routellm_batch.stages.planned import Plan
 
 STEPS = (

@@ -15,10 +15,16 @@ from routellm_batch.budget.quality.pilot_facts import PilotFacts
 from routellm_batch.config.job import Config
 from routellm_batch.core.types import ROUTES, Route
 from routellm_batch.reporting import cost, quality_words, wording
-from routellm_batch.reporting.budgets import Budget, all_budgets, chosen_point, round_budgets, unset_words
 from routellm_batch.reporting.charts import run as charts
 from routellm_batch.reporting.charts.quality import Foretold, Plane, foretold, plane, quality_chart
 from routellm_batch.reporting.page import render
+from routellm_batch.reporting.plan.budgets import (
+    Budget,
+    all_budgets,
+    chosen_point,
+    round_budgets,
+    unset_words,
+)
 from routellm_batch.reporting.text import count, percent, price, public_uri, usd
 from routellm_batch.reporting.views import PlanView
 
