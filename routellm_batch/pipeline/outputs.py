@@ -14,14 +14,14 @@ from routellm_batch.budget.quality.pilot_facts import PilotFacts
 from routellm_batch.budget.spend.summary import CallSummary, add_all
 from routellm_batch.config.job import Config
 from routellm_batch.pipeline.quality import quality_of
-from routellm_batch.reporting.cost import RunFacts, State, run_facts, with_embedding
-from routellm_batch.reporting.cost_json import cost_json
-from routellm_batch.reporting.html import render_report
 from routellm_batch.reporting.plan.html import plan_facts, render_plan
 from routellm_batch.reporting.plan.table import frontier_table
+from routellm_batch.reporting.run.cost_json import cost_json
+from routellm_batch.reporting.run.facts import RunFacts, State, run_facts, with_embedding
+from routellm_batch.reporting.run.html import render_report
+from routellm_batch.reporting.run.wording import closing_lines, length_details, ranked_by
 from routellm_batch.reporting.text import count, public_uri, rows, usd
 from routellm_batch.reporting.views import PilotView
-from routellm_batch.reporting.wording import closing_lines, length_details, ranked_by
 from routellm_batch.stages.degrade import load_degrades
 from routellm_batch.stages.planned import Plan, empty_plan
 from routellm_batch.stages.tally import tallies

@@ -29,7 +29,7 @@ from routellm_batch.pipeline.outputs import (
     write_run_outputs,
 )
 from routellm_batch.pipeline.start import driving, runner_of
-from routellm_batch.reporting.cost import EXIT_CODES, State
+from routellm_batch.reporting.run.facts import EXIT_CODES, State
 from routellm_batch.routers import ROUTERS
 from routellm_batch.sharing import Sharing
 from routellm_batch.stages.job import CallJob, close_pool

@@ -12,7 +12,7 @@ from routellm_batch.budget.quality.prediction import Quality
 from routellm_batch.budget.selection.cut import Cut, FrontierPoint, Outlook, score_key
 from routellm_batch.budget.spend.summary import CallSummary, FailedRow, RouteTotals, SlowRow
 from routellm_batch.core.types import Route, Usage
-from routellm_batch.reporting.cost import EndpointFacts, RunFacts
+from routellm_batch.reporting.run.facts import EndpointFacts, RunFacts
 from routellm_batch.stages.costing import Totals
 from routellm_batch.stages.planned import Plan
 

@@ -14,7 +14,7 @@ from routellm_batch.budget.quality.forecast import foresee
 from routellm_batch.budget.quality.pilot_facts import PilotFacts
 from routellm_batch.config.job import Config
 from routellm_batch.core.types import ROUTES, Route
-from routellm_batch.reporting import cost, quality_words, wording
+from routellm_batch.reporting import quality_words
 from routellm_batch.reporting.charts import run as charts
 from routellm_batch.reporting.charts.quality import Foretold, Plane, foretold, plane, quality_chart
 from routellm_batch.reporting.page import render
@@ -25,6 +25,8 @@ from routellm_batch.reporting.plan.budgets import (
     round_budgets,
     unset_words,
 )
+from routellm_batch.reporting.run import facts as cost
+from routellm_batch.reporting.run import wording
 from routellm_batch.reporting.text import count, percent, price, public_uri, usd
 from routellm_batch.reporting.views import PlanView
 

@@ -14,9 +14,9 @@ from rich.table import Table
 
 from routellm_batch.budget.pricing import nano_to_usd
 from routellm_batch.budget.selection.cut import FrontierPoint, Outlook
-from routellm_batch.reporting import wording
 from routellm_batch.reporting.plan.budgets import chosen_point
 from routellm_batch.reporting.quality_words import band, grade, grades
+from routellm_batch.reporting.run import wording
 from routellm_batch.reporting.text import usd
 from routellm_batch.reporting.views import PlanView
 

@@ -10,11 +10,12 @@ from markupsafe import Markup
 from routellm_batch.budget.spend.observed_lengths import HIGH, LOW
 from routellm_batch.budget.spend.summary import latency_quantile
 from routellm_batch.core.types import ROUTES, Route
-from routellm_batch.reporting import quality_words, wording
+from routellm_batch.reporting import quality_words
 from routellm_batch.reporting.charts import run as charts
 from routellm_batch.reporting.comparison import answers_nano, compared_nano, counterfactual_nano
-from routellm_batch.reporting.cost import RunFacts
 from routellm_batch.reporting.page import render
+from routellm_batch.reporting.run import wording
+from routellm_batch.reporting.run.facts import RunFacts
 from routellm_batch.reporting.text import count, percent, rows, usd
 
 QUANTILES = (0.5, 0.9, 0.99)

@@ -7,7 +7,6 @@ from typing import Any
 from routellm_batch.budget.pricing import usd_text
 from routellm_batch.core.types import ROUTES, Route
 from routellm_batch.reporting.comparison import counterfactual_nano
-from routellm_batch.reporting.cost import RunFacts
 from routellm_batch.reporting.cost_parts import (
     band_json,
     degrade_json,
@@ -16,6 +15,7 @@ from routellm_batch.reporting.cost_parts import (
     pilot_json,
     quality_json,
 )
+from routellm_batch.reporting.run.facts import RunFacts
 
 
 def cost_json(facts: RunFacts) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from routellm_batch.budget.pricing import usd_to_nano
 from routellm_batch.budget.spend.projection import WHOLE
 from routellm_batch.core.types import ROUTES, ErrorKind, Route
 from routellm_batch.reporting.comparison import answers_nano, compared_nano, counterfactual_nano
-from routellm_batch.reporting.cost import EndpointFacts, RunFacts
 from routellm_batch.reporting.quality_words import quality_text
+from routellm_batch.reporting.run.facts import EndpointFacts, RunFacts
 from routellm_batch.reporting.text import count, percent, price, public_uri, rate, rows, seconds, usd
 from routellm_batch.reporting.views import DegradeView, PlanView
 
