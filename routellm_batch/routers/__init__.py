@@ -14,7 +14,7 @@ from routellm_batch.core.registry import resolve
 from routellm_batch.routers.settings import RouterSettings
 
 ROUTERS = {
-    "bert": "routellm_batch.routers.bert:BertRouter",
+    "bert": "routellm_batch.routers.bert.router:BertRouter",
     "causal_llm": "routellm_batch.routers.causal_llm:CausalLlmRouter",
     "ensemble": "routellm_batch.routers.ensemble:EnsembleRouter",
     "knn": "routellm_batch.routers.knn:KnnRouter",
