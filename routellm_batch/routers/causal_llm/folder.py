@@ -12,8 +12,8 @@ from tokenizers import Tokenizer
 from transformers import LlamaForCausalLM
 
 from routellm_batch.core.errors import CheckpointError, ConfigError
-from routellm_batch.routers.causal_model import CONFIG_FILE
-from routellm_batch.routers.causal_prompt import BOS, EOT, LABELS, TOKENIZER_FILE
+from routellm_batch.routers.causal_llm.model import CONFIG_FILE
+from routellm_batch.routers.causal_llm.prompt import BOS, EOT, LABELS, TOKENIZER_FILE
 from routellm_batch.storage.store import FsStore
 
 SHARD = "4GB"

@@ -24,9 +24,9 @@ from routellm_batch.core.types import PromptBatch
 from routellm_batch.models.batches import by_length, halving
 from routellm_batch.models.device import choose_device, choose_dtype
 from routellm_batch.models.locate import local_folder
-from routellm_batch.routers.causal_model import load_llama, read_config
-from routellm_batch.routers.causal_prefix import last_states, prefix_cache
-from routellm_batch.routers.causal_prompt import (
+from routellm_batch.routers.causal_llm.model import load_llama, read_config
+from routellm_batch.routers.causal_llm.prefix import last_states, prefix_cache
+from routellm_batch.routers.causal_llm.prompt import (
     LABELS,
     SYSTEM_FILE,
     TEMPLATE,

@@ -23,9 +23,9 @@ from routellm_batch.core.metrics import Ranking, apgr_interval
 from routellm_batch.models.batches import by_length
 from routellm_batch.models.device import choose_device
 from routellm_batch.models.locate import local_folder
-from routellm_batch.routers.causal_llm import BATCH_TOKENS, MAX_TOKENS, CausalLlmRouter, label_scores
-from routellm_batch.routers.causal_model import load_llama, read_config
-from routellm_batch.routers.causal_prompt import (
+from routellm_batch.routers.causal_llm.folder import grow, refuse_existing, write_folder
+from routellm_batch.routers.causal_llm.model import load_llama, read_config
+from routellm_batch.routers.causal_llm.prompt import (
     SYSTEM_FILE,
     TEMPLATE,
     TEMPLATE_FILE,
@@ -33,8 +33,8 @@ from routellm_batch.routers.causal_prompt import (
     read_text,
     read_tokenizer,
 )
-from routellm_batch.training.causal_folder import grow, refuse_existing, write_folder
-from routellm_batch.training.causal_rows import LabelledRows, balanced, read_labelled
+from routellm_batch.routers.causal_llm.router import BATCH_TOKENS, MAX_TOKENS, CausalLlmRouter, label_scores
+from routellm_batch.routers.causal_llm.rows import LabelledRows, balanced, read_labelled
 from routellm_batch.training.request import TrainRequest
 
 SYSTEM = """\
