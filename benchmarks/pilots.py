@@ -20,11 +20,11 @@ from routellm_batch.budget.costs.expected_lengths import Lengths, measure_length
 from routellm_batch.budget.pricing import Price
 from routellm_batch.budget.quality.calibration_maps import positions
 from routellm_batch.core.types import ROUTES, Route
-from routellm_batch.embedders import get_embedder
 from routellm_batch.evaluation.outcomes import Outcomes, read_outcomes
 from routellm_batch.evaluation.pilot import draw_pilot
 from routellm_batch.routers import make_router
 from routellm_batch.routers.blend import BlendRouter, Reading, members, read
+from routellm_batch.routers.embedders import get_embedder
 from routellm_batch.routers.outcome import OutcomeRouter, describe
 from routellm_batch.training.fitting import FOLDS, Penalties, fit_heads
 from routellm_batch.training.pilot_fit import PilotRows, fit_pilot

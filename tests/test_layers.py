@@ -244,7 +244,7 @@ LONG = "def f() -> None:\n" + "    x = 1\n" * 60
         ({"routers/a.py": "import routellm_batch.endpoints.client"}, "through its folder"),
         ({"stages/a.py": "from routellm_batch.runtime import make_runner"}, "a stage does not know runtime"),
         ({"stages/a.py": "from routellm_batch.endpoints.pacing.gate import Gate"}, None),
-        ({"routers/a.py": "from routellm_batch.embedders import get_embedder"}, None),
+        ({"routers/a.py": "from routellm_batch.routers.embedders import get_embedder"}, None),
         ({"pipeline.py": "from routellm_batch.runtime import make_runner"}, None),
         ({"pipeline.py": "from routellm_batch.endpoints.simulator.serve import serve"}, None),
         ({"stages/a.py": "from . import b"}, "imports are absolute"),

@@ -8,10 +8,10 @@ import numpy as np
 
 from routellm_batch.config.embedder import EmbedderConfig
 from routellm_batch.core.protocols import Router
-from routellm_batch.embedders import get_embedder
 from routellm_batch.evaluation.figures import Contender, constant, random_scores
 from routellm_batch.evaluation.outcomes import Outcomes
 from routellm_batch.routers import make_router
+from routellm_batch.routers.embedders import get_embedder
 from routellm_batch.training.knn import fit_knn
 from routellm_batch.training.rows import TrainingRows, to_unit
 

@@ -20,8 +20,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from routellm_batch.core.errors import CheckpointError
 from routellm_batch.core.protocols import Embedder
 from routellm_batch.core.types import PromptBatch
-from routellm_batch.embedders import get_embedder
 from routellm_batch.routers.checkpoint import load_tensors, take
+from routellm_batch.routers.embedders import get_embedder
 from routellm_batch.routers.settings import RouterSettings
 
 DEFAULT_CHECKPOINT = "builtin:knn-v1"

@@ -22,9 +22,9 @@ from pydantic import BaseModel, ConfigDict
 from routellm_batch.core.errors import CheckpointError, ConfigError
 from routellm_batch.core.protocols import Embedder
 from routellm_batch.core.types import PromptBatch
-from routellm_batch.embedders import get_embedder
 from routellm_batch.routers.battle_index import BattleIndex, make_index
 from routellm_batch.routers.checkpoint import load_tensors, take
+from routellm_batch.routers.embedders import get_embedder
 from routellm_batch.routers.settings import RouterSettings
 
 

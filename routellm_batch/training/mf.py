@@ -16,8 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from threadpoolctl import threadpool_limits
 
 from routellm_batch.core.errors import ConfigError, DataError
-from routellm_batch.embedders import get_embedder
 from routellm_batch.routers.checkpoint import save_checkpoint
+from routellm_batch.routers.embedders import get_embedder
 from routellm_batch.routers.heads import sigmoid
 from routellm_batch.routers.mf import CLASSIFIER, MODELS, PROJECTION
 from routellm_batch.training.battles import Battles

@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from routellm_batch.config.embedder import EmbedderConfig
 from routellm_batch.core.errors import ConfigError
-from routellm_batch.embedders import get_embedder
+from routellm_batch.routers.embedders import get_embedder
 from routellm_batch.routers.outcome import OutcomeRouter, describe
 from routellm_batch.routers.outcome_weights import save_heads
 from routellm_batch.training.card import model_card

@@ -15,7 +15,7 @@ from transformers import AutoModel, AutoTokenizer
 
 from routellm_batch.config.embedder import EmbedderConfig, parse_embedder
 from routellm_batch.core.errors import CheckpointError, ConfigError
-from routellm_batch.embedders import get_embedder
+from routellm_batch.routers.embedders import get_embedder
 
 TEXTS = ["What is two plus two?", "", "why is the sky blue " * 30, "é 😀 ok", "sun", "a b c d e f g h"]
 

@@ -15,7 +15,7 @@ from aiohttp import web
 from helpers.stub import _serving
 
 from routellm_batch.config.embedder import EmbedderConfig
-from routellm_batch.embedders.remote import RemoteEmbedder
+from routellm_batch.routers.embedders.remote import RemoteEmbedder
 from routellm_batch.routers.features import FEATURES
 from routellm_batch.routers.heads import Heads
 from routellm_batch.routers.outcome import OutcomeRouter

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from routellm_batch.core.errors import CheckpointError, ConfigError
 from routellm_batch.core.protocols import Embedder
 from routellm_batch.core.types import PromptBatch
-from routellm_batch.embedders import get_embedder
 from routellm_batch.routers import make_router
+from routellm_batch.routers.embedders import get_embedder
 from routellm_batch.routers.ensemble import EnsembleRouter, Member, SharedEmbedder
 from routellm_batch.training import TrainRequest, train
 

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from routellm_batch.core.errors import CheckpointError, ConfigError, DataError
 from routellm_batch.core.types import PromptBatch
-from routellm_batch.embedders import get_embedder
 from routellm_batch.routers import make_router
 from routellm_batch.routers.checkpoint import parse_tensors, save_checkpoint
+from routellm_batch.routers.embedders import get_embedder
 from routellm_batch.training import TrainRequest, train
 from routellm_batch.training.knn import centred_gain
 from routellm_batch.training.rows import Source, read_sources

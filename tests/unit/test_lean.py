@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from routellm_batch.core.types import PromptBatch
-from routellm_batch.embedders import get_embedder
 from routellm_batch.routers import make_router
+from routellm_batch.routers.embedders import get_embedder
 from routellm_batch.routers.heads import Lean
 from routellm_batch.routers.outcome import OutcomeRouter, describe
 from routellm_batch.training.lean import LEANS, lean

@@ -19,11 +19,11 @@ from routellm_batch.core.errors import CheckpointError, ConfigError, DataError
 from routellm_batch.core.metrics import Ranking
 from routellm_batch.core.protocols import Router
 from routellm_batch.core.types import PromptBatch
-from routellm_batch.embedders import get_embedder
 from routellm_batch.routers import make_router
 from routellm_batch.routers.blend import MEMBERS
 from routellm_batch.routers.blend_weights import load_blend
 from routellm_batch.routers.checkpoint import load_tensors
+from routellm_batch.routers.embedders import get_embedder
 from routellm_batch.routers.wording import WORDING, wording
 from routellm_batch.training import pilot_evidence, pilot_fit, pilot_members
 from routellm_batch.training.pilot_evidence import levelled, weigh

@@ -26,10 +26,10 @@ from helpers.stub import simulated
 from routellm_batch.budget.spend.embeddings import EmbeddingUse, Meter, metered, worst_nano, worst_tokens
 from routellm_batch.core.errors import BudgetError, BudgetStopError, ConfigError, EndpointStopError
 from routellm_batch.core.types import Shard
-from routellm_batch.embedders import get_embedder
-from routellm_batch.embedders.remote import RemoteEmbedder, cut_text
 from routellm_batch.endpoints.simulator.embeddings import vector_of
 from routellm_batch.endpoints.simulator.spec import SimulateSpec
+from routellm_batch.routers.embedders import get_embedder
+from routellm_batch.routers.embedders.remote import RemoteEmbedder, cut_text
 from routellm_batch.stages.escrow import EmbeddingBudget
 
 SECRET = "a prompt that nobody may read"

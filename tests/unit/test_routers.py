@@ -16,9 +16,9 @@ from safetensors.numpy import load, save
 
 from routellm_batch.core.errors import CheckpointError, ConfigError
 from routellm_batch.core.types import PromptBatch
-from routellm_batch.embedders import get_embedder
 from routellm_batch.routers import get_router, make_router
 from routellm_batch.routers.checkpoint import load_tensors
+from routellm_batch.routers.embedders import get_embedder
 from routellm_batch.routers.features import FEATURES, surface_features
 from routellm_batch.routers.heads import Heads, combine, sigmoid
 from routellm_batch.routers.length import FULL_CHARS

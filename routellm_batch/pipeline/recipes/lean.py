@@ -7,8 +7,8 @@ from typing import Any
 
 from threadpoolctl import threadpool_limits
 
-from routellm_batch.embedders import get_embedder
 from routellm_batch.pipeline.recipes.outcome import LICENCES, LIMITS, builtin_sources, measured
+from routellm_batch.routers.embedders import get_embedder
 from routellm_batch.routers.outcome import describe
 from routellm_batch.routers.outcome_weights import save_heads
 from routellm_batch.training.card import model_card

@@ -19,7 +19,7 @@ from tokenizers import Tokenizer
 
 from routellm_batch.config.embedder import EmbedderConfig
 from routellm_batch.core.errors import CheckpointError
-from routellm_batch.embedders.wordpiece import TOKEN_TYPE, PieceCache, token_bytes
+from routellm_batch.routers.embedders.wordpiece import TOKEN_TYPE, PieceCache, token_bytes
 from routellm_batch.weights import read_checked, sha256, shipped
 
 MAX_CHARS = 16_384

@@ -10,9 +10,9 @@ from routellm_batch.core.protocols import Embedder
 from routellm_batch.core.registry import resolve
 
 EMBEDDERS = {
-    "remote": "routellm_batch.embedders.remote:RemoteEmbedder",
-    "static": "routellm_batch.embedders.static:StaticEmbedder",
-    "transformer": "routellm_batch.embedders.transformer:TransformerEmbedder",
+    "remote": "routellm_batch.routers.embedders.remote:RemoteEmbedder",
+    "static": "routellm_batch.routers.embedders.static:StaticEmbedder",
+    "transformer": "routellm_batch.routers.embedders.transformer:TransformerEmbedder",
 }
 """Name → ``module:Class``; the class has a class method ``from_config(EmbedderConfig)``."""
 
