@@ -16,7 +16,7 @@ from routellm_batch.routers.settings import RouterSettings
 ROUTERS = {
     "bert": "routellm_batch.routers.bert.router:BertRouter",
     "causal_llm": "routellm_batch.routers.causal_llm.router:CausalLlmRouter",
-    "ensemble": "routellm_batch.routers.ensemble:EnsembleRouter",
+    "ensemble": "routellm_batch.routers.ensemble.router:EnsembleRouter",
     "knn": "routellm_batch.routers.knn:KnnRouter",
     "length": "routellm_batch.routers.length:LengthRouter",
     "mf": "routellm_batch.routers.mf:MfRouter",

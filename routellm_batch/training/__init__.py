@@ -10,7 +10,7 @@ from routellm_batch.training.request import Trained, TrainRequest
 TRAINERS = {
     "bert": "routellm_batch.routers.bert.train:train_bert",
     "causal_llm": "routellm_batch.routers.causal_llm.train:train_causal_llm",
-    "ensemble": "routellm_batch.training.ensemble:train_ensemble",
+    "ensemble": "routellm_batch.routers.ensemble.train:train_ensemble",
     "knn": "routellm_batch.training.knn:train_knn",
     "mf": "routellm_batch.training.mf:train_mf",
     "outcome": "routellm_batch.training.outcome:train_outcome",

@@ -19,7 +19,7 @@ from routellm_batch.core.protocols import Embedder
 from routellm_batch.core.types import PromptBatch
 from routellm_batch.routers import make_router
 from routellm_batch.routers.embedders import get_embedder
-from routellm_batch.routers.ensemble import EnsembleRouter, Member, SharedEmbedder
+from routellm_batch.routers.ensemble.router import EnsembleRouter, Member, SharedEmbedder
 from routellm_batch.training import TrainRequest, train
 
 LENGTH = {"router": "length", "mean": 0.0, "deviation": 1.0}

@@ -17,7 +17,7 @@ from routellm_batch.core.errors import ConfigError
 from routellm_batch.core.types import PromptBatch
 from routellm_batch.pipeline.recipes.outcome import LICENCES, LIMITS, builtin_sources, measured
 from routellm_batch.routers.checkpoint import CARD, MANIFEST
-from routellm_batch.routers.ensemble import FORMAT, EnsembleRouter, Member, make_member, transformed
+from routellm_batch.routers.ensemble.router import FORMAT, EnsembleRouter, Member, make_member, transformed
 from routellm_batch.storage.store import FsStore
 from routellm_batch.training.fitting import quality, rounds
 from routellm_batch.training.request import TrainRequest
