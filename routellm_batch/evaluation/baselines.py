@@ -12,7 +12,7 @@ from routellm_batch.evaluation.figures import Contender, constant, random_scores
 from routellm_batch.evaluation.outcomes import Outcomes
 from routellm_batch.routers import make_router
 from routellm_batch.routers.embedders import get_embedder
-from routellm_batch.training.knn import fit_knn
+from routellm_batch.routers.knn.train import fit_knn
 from routellm_batch.training.rows import TrainingRows, to_unit
 
 

@@ -17,7 +17,7 @@ ROUTERS = {
     "bert": "routellm_batch.routers.bert.router:BertRouter",
     "causal_llm": "routellm_batch.routers.causal_llm.router:CausalLlmRouter",
     "ensemble": "routellm_batch.routers.ensemble.router:EnsembleRouter",
-    "knn": "routellm_batch.routers.knn:KnnRouter",
+    "knn": "routellm_batch.routers.knn.router:KnnRouter",
     "length": "routellm_batch.routers.length:LengthRouter",
     "mf": "routellm_batch.routers.mf:MfRouter",
     "outcome": "routellm_batch.routers.outcome_load:Outcome",

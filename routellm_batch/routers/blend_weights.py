@@ -15,7 +15,7 @@ from routellm_batch.routers.checkpoint import Tensors, described, save_checkpoin
 from routellm_batch.routers.embedders import get_embedder
 from routellm_batch.routers.features import FEATURES
 from routellm_batch.routers.forest import Forest
-from routellm_batch.routers.knn import Index
+from routellm_batch.routers.knn.router import Index
 from routellm_batch.routers.outcome import OutcomeRouter
 from routellm_batch.routers.outcome_weights import take_heads, take_lean
 

@@ -11,7 +11,7 @@ TRAINERS = {
     "bert": "routellm_batch.routers.bert.train:train_bert",
     "causal_llm": "routellm_batch.routers.causal_llm.train:train_causal_llm",
     "ensemble": "routellm_batch.routers.ensemble.train:train_ensemble",
-    "knn": "routellm_batch.training.knn:train_knn",
+    "knn": "routellm_batch.routers.knn.train:train_knn",
     "mf": "routellm_batch.training.mf:train_mf",
     "outcome": "routellm_batch.training.outcome:train_outcome",
     "sw_ranking": "routellm_batch.training.sw_ranking:train_sw_ranking",

@@ -13,7 +13,7 @@ from routellm_batch.core.types import PromptBatch
 from routellm_batch.routers import make_router
 from routellm_batch.routers.checkpoint import save_checkpoint
 from routellm_batch.routers.embedders import get_embedder
-from routellm_batch.routers.knn import BLOCK, Index
+from routellm_batch.routers.knn.router import BLOCK, Index
 
 TEXTS = [
     "What is 2 + 2?",

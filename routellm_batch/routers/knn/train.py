@@ -14,7 +14,7 @@ from routellm_batch.core.errors import DataError
 from routellm_batch.core.protocols import Embedder
 from routellm_batch.routers.checkpoint import save_checkpoint
 from routellm_batch.routers.embedders import get_embedder
-from routellm_batch.routers.knn import Index, KnnRouter
+from routellm_batch.routers.knn.router import Index, KnnRouter
 from routellm_batch.training.fitting import Mask, quality, rounds
 from routellm_batch.training.request import TrainRequest
 from routellm_batch.training.rows import Source, TrainingRows, read_sources
