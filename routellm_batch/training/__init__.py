@@ -12,7 +12,7 @@ TRAINERS = {
     "causal_llm": "routellm_batch.routers.causal_llm.train:train_causal_llm",
     "ensemble": "routellm_batch.routers.ensemble.train:train_ensemble",
     "knn": "routellm_batch.routers.knn.train:train_knn",
-    "mf": "routellm_batch.training.mf:train_mf",
+    "mf": "routellm_batch.routers.mf.train:train_mf",
     "outcome": "routellm_batch.training.outcome:train_outcome",
     "sw_ranking": "routellm_batch.training.sw_ranking:train_sw_ranking",
 }

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from routellm_batch.pipeline.recipes.outcome import LICENCES, LIMITS, builtin_sources, measured
 from routellm_batch.routers.embedders import get_embedder
-from routellm_batch.routers.mf import CLASSIFIER, MODELS, PROJECTION, MfRouter, fold
-from routellm_batch.training.mf import MfReport, MfTraining, Parameters, model_card, train_mf_battles
+from routellm_batch.routers.mf.router import CLASSIFIER, MODELS, PROJECTION, MfRouter, fold
+from routellm_batch.routers.mf.train import MfReport, MfTraining, Parameters, model_card, train_mf_battles
 from routellm_batch.training.pairs import PAIRS, read_pairs
 from routellm_batch.training.request import TrainRequest
 

@@ -23,7 +23,7 @@ from routellm_batch.core.types import PromptBatch
 from routellm_batch.routers.checkpoint import MANIFEST, Folder, Tensors, load_tensors, published_tensors, take
 from routellm_batch.routers.embedders import get_embedder
 from routellm_batch.routers.heads import sigmoid
-from routellm_batch.routers.model_ids import MODEL_IDS
+from routellm_batch.routers.mf.model_ids import MODEL_IDS
 from routellm_batch.routers.settings import RouterSettings
 
 DEFAULT_CHECKPOINT = "builtin:mf-v1"

@@ -19,7 +19,7 @@ from routellm_batch.core.errors import ConfigError, DataError
 from routellm_batch.routers.checkpoint import save_checkpoint
 from routellm_batch.routers.embedders import get_embedder
 from routellm_batch.routers.heads import sigmoid
-from routellm_batch.routers.mf import CLASSIFIER, MODELS, PROJECTION
+from routellm_batch.routers.mf.router import CLASSIFIER, MODELS, PROJECTION
 from routellm_batch.training.battles import Battles
 from routellm_batch.training.pairs import read_pairs
 from routellm_batch.training.request import TrainRequest
