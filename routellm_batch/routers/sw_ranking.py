@@ -121,7 +121,7 @@ def _placed(index: BattleIndex, asked: str) -> Rated:
     """Return the index on its device; torch is not asked for where there is none and none is needed."""
     if asked == "cpu" or (asked == "auto" and find_spec("torch") is None):
         return index
-    from routellm_batch.models.device import choose_device
+    from routellm_batch.routers.models.device import choose_device
     from routellm_batch.routers.sw_device import DeviceIndex
 
     device = choose_device(asked, key="router.options.device")

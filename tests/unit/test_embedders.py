@@ -17,7 +17,7 @@ from routellm_batch.core.errors import CheckpointError, ConfigError
 from routellm_batch.routers.embedders import EMBEDDERS, get_embedder
 from routellm_batch.routers.embedders.static import MAX_CHARS, StaticEmbedder
 from routellm_batch.routers.embedders.wordpiece import CACHE_CHARS, TOKEN_TYPE, PieceCache, token_bytes
-from routellm_batch.weights import sha256, shipped
+from routellm_batch.routers.models.builtin import sha256, shipped
 
 TEXTS = [
     "",

@@ -24,11 +24,11 @@ from routellm_batch.routers.blend import MEMBERS
 from routellm_batch.routers.blend_weights import load_blend
 from routellm_batch.routers.checkpoint import load_tensors
 from routellm_batch.routers.embedders import get_embedder
+from routellm_batch.routers.models.builtin import sha256
 from routellm_batch.routers.wording import WORDING, wording
 from routellm_batch.training import pilot_evidence, pilot_fit, pilot_members
 from routellm_batch.training.pilot_evidence import levelled, weigh
 from routellm_batch.training.pilot_fit import PilotFit, PilotRows, fit_pilot, save_pilot_router
-from routellm_batch.weights import sha256
 
 pytestmark = pytest.mark.timeout(400)
 

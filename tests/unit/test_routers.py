@@ -22,9 +22,9 @@ from routellm_batch.routers.embedders import get_embedder
 from routellm_batch.routers.features import FEATURES, surface_features
 from routellm_batch.routers.heads import Heads, combine, sigmoid
 from routellm_batch.routers.length import FULL_CHARS
+from routellm_batch.routers.models.builtin import sha256, shipped
 from routellm_batch.routers.outcome import OutcomeRouter
 from routellm_batch.routers.outcome_weights import save_heads
-from routellm_batch.weights import sha256, shipped
 
 
 def feature(text: str, name: str) -> float:

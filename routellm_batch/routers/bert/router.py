@@ -18,10 +18,10 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from routellm_batch.core.errors import CheckpointError, ConfigError
 from routellm_batch.core.types import PromptBatch
-from routellm_batch.models.batches import ahead, by_length, halving
-from routellm_batch.models.device import choose_device, choose_dtype
-from routellm_batch.models.locate import local_folder
-from routellm_batch.models.pretrained import CLASSES, TokenIds, load_classifier, load_token_ids
+from routellm_batch.routers.models.batches import ahead, by_length, halving
+from routellm_batch.routers.models.device import choose_device, choose_dtype
+from routellm_batch.routers.models.locate import local_folder
+from routellm_batch.routers.models.pretrained import CLASSES, TokenIds, load_classifier, load_token_ids
 from routellm_batch.routers.settings import RouterSettings
 
 BATCH_TOKENS = {"cpu": 512, "cuda": 65_536}

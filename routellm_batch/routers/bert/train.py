@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from routellm_batch.core.errors import ConfigError
-from routellm_batch.models.batches import by_length
-from routellm_batch.models.device import choose_device
-from routellm_batch.models.locate import local_folder
-from routellm_batch.models.pretrained import TokenIds, load_base, load_token_ids, positions
 from routellm_batch.routers.bert.router import LABELS
 from routellm_batch.routers.bert.rows import ClassifierRows, read_classifier_rows
+from routellm_batch.routers.models.batches import by_length
+from routellm_batch.routers.models.device import choose_device
+from routellm_batch.routers.models.locate import local_folder
+from routellm_batch.routers.models.pretrained import TokenIds, load_base, load_token_ids, positions
 from routellm_batch.storage.store import FsStore
 from routellm_batch.training.request import TrainRequest
 

@@ -21,9 +21,6 @@ from transformers import LlamaForCausalLM
 
 from routellm_batch.core.errors import CheckpointError, ConfigError
 from routellm_batch.core.types import PromptBatch
-from routellm_batch.models.batches import by_length, halving
-from routellm_batch.models.device import choose_device, choose_dtype
-from routellm_batch.models.locate import local_folder
 from routellm_batch.routers.causal_llm.model import load_llama, read_config
 from routellm_batch.routers.causal_llm.prefix import last_states, prefix_cache
 from routellm_batch.routers.causal_llm.prompt import (
@@ -35,6 +32,9 @@ from routellm_batch.routers.causal_llm.prompt import (
     read_text,
     read_tokenizer,
 )
+from routellm_batch.routers.models.batches import by_length, halving
+from routellm_batch.routers.models.device import choose_device, choose_dtype
+from routellm_batch.routers.models.locate import local_folder
 from routellm_batch.routers.settings import RouterSettings
 
 MAX_TOKENS = 2048

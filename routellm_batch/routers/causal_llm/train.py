@@ -20,9 +20,6 @@ from transformers import LlamaForCausalLM
 
 from routellm_batch.core.errors import ConfigError, DataError
 from routellm_batch.core.metrics import Ranking, apgr_interval
-from routellm_batch.models.batches import by_length
-from routellm_batch.models.device import choose_device
-from routellm_batch.models.locate import local_folder
 from routellm_batch.routers.causal_llm.folder import grow, refuse_existing, write_folder
 from routellm_batch.routers.causal_llm.model import load_llama, read_config
 from routellm_batch.routers.causal_llm.prompt import (
@@ -35,6 +32,9 @@ from routellm_batch.routers.causal_llm.prompt import (
 )
 from routellm_batch.routers.causal_llm.router import BATCH_TOKENS, MAX_TOKENS, CausalLlmRouter, label_scores
 from routellm_batch.routers.causal_llm.rows import LabelledRows, balanced, read_labelled
+from routellm_batch.routers.models.batches import by_length
+from routellm_batch.routers.models.device import choose_device
+from routellm_batch.routers.models.locate import local_folder
 from routellm_batch.training.request import TrainRequest
 
 SYSTEM = """\

@@ -20,7 +20,7 @@ from tokenizers import Tokenizer
 from routellm_batch.config.embedder import EmbedderConfig
 from routellm_batch.core.errors import CheckpointError
 from routellm_batch.routers.embedders.wordpiece import TOKEN_TYPE, PieceCache, token_bytes
-from routellm_batch.weights import read_checked, sha256, shipped
+from routellm_batch.routers.models.builtin import read_checked, sha256, shipped
 
 MAX_CHARS = 16_384
 """Only so much of the start of a text is read: a longer one costs no more time or memory than this."""

@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 
 from routellm_batch.config.embedder import EmbedderConfig
 from routellm_batch.core.errors import CheckpointError
-from routellm_batch.models.batches import ahead, by_length, halving
-from routellm_batch.models.device import choose_device, choose_dtype
-from routellm_batch.models.locate import local_folder
-from routellm_batch.models.pretrained import TokenIds, load_encoder, load_token_ids
-from routellm_batch.weights import sha256
+from routellm_batch.routers.models.batches import ahead, by_length, halving
+from routellm_batch.routers.models.builtin import sha256
+from routellm_batch.routers.models.device import choose_device, choose_dtype
+from routellm_batch.routers.models.locate import local_folder
+from routellm_batch.routers.models.pretrained import TokenIds, load_encoder, load_token_ids
 
 CHUNK_TEXTS = 512
 """Texts tokenised at once."""

@@ -18,8 +18,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from routellm_batch.core.errors import CheckpointError, ConfigError
+from routellm_batch.routers.models.builtin import shipped
 from routellm_batch.storage.store import FsStore
-from routellm_batch.weights import shipped
 
 BUILTIN, PACKAGE, HUB = "builtin:", "package:", "hub:"
 WANTED = ("*.safetensors", "*.json", "*.txt", "*.model", "*.md")
