@@ -240,7 +240,7 @@ LONG = "def f() -> None:\n" + "    x = 1\n" * 60
         ({"stages/a.py": "from routellm_batch import pipeline", "pipeline.py": ""}, "pipeline is above"),
         ({"config.py": "from routellm_batch.storage.store import x"}, "storage.store is above"),
         ({"stages/a.py": "from routellm_batch.routers import get_router"}, None),
-        ({"stages/a.py": "from routellm_batch.routers.outcome import X"}, "through its folder"),
+        ({"stages/a.py": "from routellm_batch.routers.outcome.router import X"}, "through its folder"),
         ({"routers/a.py": "import routellm_batch.endpoints.client"}, "through its folder"),
         ({"stages/a.py": "from routellm_batch.runtime import make_runner"}, "a stage does not know runtime"),
         ({"stages/a.py": "from routellm_batch.endpoints.pacing.gate import Gate"}, None),

@@ -20,7 +20,7 @@ ROUTERS = {
     "knn": "routellm_batch.routers.knn.router:KnnRouter",
     "length": "routellm_batch.routers.length:LengthRouter",
     "mf": "routellm_batch.routers.mf.router:MfRouter",
-    "outcome": "routellm_batch.routers.outcome_load:Outcome",
+    "outcome": "routellm_batch.routers.outcome.load:Outcome",
     "random": "routellm_batch.routers.random:RandomRouter",
     "sw_ranking": "routellm_batch.routers.sw_ranking:SwRankingRouter",
 }

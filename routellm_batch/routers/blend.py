@@ -21,7 +21,7 @@ from routellm_batch.routers.features import FEATURES, surface_features
 from routellm_batch.routers.forest import Forest
 from routellm_batch.routers.heads import Heads, sigmoid
 from routellm_batch.routers.knn.router import Index
-from routellm_batch.routers.outcome import OutcomeRouter
+from routellm_batch.routers.outcome.router import OutcomeRouter
 from routellm_batch.routers.wording import WORDING, wording
 
 Floats = NDArray[np.float64]

@@ -16,8 +16,8 @@ from routellm_batch.routers.embedders import get_embedder
 from routellm_batch.routers.features import FEATURES
 from routellm_batch.routers.forest import Forest
 from routellm_batch.routers.knn.router import Index
-from routellm_batch.routers.outcome import OutcomeRouter
-from routellm_batch.routers.outcome_weights import take_heads, take_lean
+from routellm_batch.routers.outcome.router import OutcomeRouter
+from routellm_batch.routers.outcome.weights import take_heads, take_lean
 
 KIND = "blend"
 """How the manifest of a checkpoint of the ``outcome`` router says that it is this."""

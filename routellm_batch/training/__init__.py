@@ -13,7 +13,7 @@ TRAINERS = {
     "ensemble": "routellm_batch.routers.ensemble.train:train_ensemble",
     "knn": "routellm_batch.routers.knn.train:train_knn",
     "mf": "routellm_batch.routers.mf.train:train_mf",
-    "outcome": "routellm_batch.training.outcome:train_outcome",
+    "outcome": "routellm_batch.routers.outcome.train:train_outcome",
     "sw_ranking": "routellm_batch.training.sw_ranking:train_sw_ranking",
 }
 """Router → ``module:function(TrainRequest) -> Trained``."""

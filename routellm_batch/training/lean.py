@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from routellm_batch.core.metrics import Ranking, resample
 from routellm_batch.routers.heads import Lean
-from routellm_batch.routers.outcome import OutcomeRouter
+from routellm_batch.routers.outcome.router import OutcomeRouter
 from routellm_batch.training.fitting import Choice, fit_heads
 from routellm_batch.training.rows import TrainingRows
 

@@ -23,8 +23,8 @@ from routellm_batch.routers.features import FEATURES, surface_features
 from routellm_batch.routers.heads import Heads, combine, sigmoid
 from routellm_batch.routers.length import FULL_CHARS
 from routellm_batch.routers.models.builtin import sha256, shipped
-from routellm_batch.routers.outcome import OutcomeRouter
-from routellm_batch.routers.outcome_weights import save_heads
+from routellm_batch.routers.outcome.router import OutcomeRouter
+from routellm_batch.routers.outcome.weights import save_heads
 
 
 def feature(text: str, name: str) -> float:

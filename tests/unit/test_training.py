@@ -21,7 +21,7 @@ from routellm_batch.core.types import PromptBatch
 from routellm_batch.pipeline.recipes.outcome import builtin_sources
 from routellm_batch.routers import make_router
 from routellm_batch.routers.embedders import get_embedder
-from routellm_batch.routers.outcome import describe
+from routellm_batch.routers.outcome.router import describe
 from routellm_batch.training import TrainRequest, train
 from routellm_batch.training.fitting import Penalties, choose, fit_heads
 from routellm_batch.training.logistic import fit_logistic

@@ -13,7 +13,7 @@ from routellm_batch.core.protocols import Embedder
 from routellm_batch.routers.checkpoint import Tensors, save_checkpoint, take
 from routellm_batch.routers.features import FEATURES
 from routellm_batch.routers.heads import Heads, Lean
-from routellm_batch.routers.outcome import OutcomeRouter
+from routellm_batch.routers.outcome.router import OutcomeRouter
 
 
 def load_heads(

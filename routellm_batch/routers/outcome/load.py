@@ -6,7 +6,7 @@ from routellm_batch.core.protocols import Router
 from routellm_batch.routers.blend_weights import KIND, load_blend
 from routellm_batch.routers.checkpoint import load_tensors
 from routellm_batch.routers.embedders import get_embedder
-from routellm_batch.routers.outcome_weights import load_heads
+from routellm_batch.routers.outcome.weights import load_heads
 from routellm_batch.routers.settings import RouterSettings
 
 DEFAULT_CHECKPOINT = "builtin:outcome-v2"

@@ -12,8 +12,8 @@ from threadpoolctl import threadpool_limits
 from routellm_batch.config.embedder import EmbedderConfig
 from routellm_batch.core.errors import ConfigError
 from routellm_batch.routers.embedders import get_embedder
-from routellm_batch.routers.outcome import OutcomeRouter, describe
-from routellm_batch.routers.outcome_weights import save_heads
+from routellm_batch.routers.outcome.router import OutcomeRouter, describe
+from routellm_batch.routers.outcome.weights import save_heads
 from routellm_batch.training.card import model_card
 from routellm_batch.training.fitting import Choice, choose, fit_heads
 from routellm_batch.training.request import TrainRequest
