@@ -23,11 +23,11 @@ from routellm_batch.core.types import ROUTES, Route
 from routellm_batch.evaluation.outcomes import Outcomes, read_outcomes
 from routellm_batch.evaluation.pilot import draw_pilot
 from routellm_batch.routers import make_router
-from routellm_batch.routers.blend import BlendRouter, Reading, members, read
 from routellm_batch.routers.embedders import get_embedder
+from routellm_batch.routers.outcome.blend.fit import PilotRows, fit_pilot
+from routellm_batch.routers.outcome.blend.router import BlendRouter, Reading, members, read
 from routellm_batch.routers.outcome.router import OutcomeRouter, describe
 from routellm_batch.training.fitting import FOLDS, Penalties, fit_heads
-from routellm_batch.training.pilot_fit import PilotRows, fit_pilot
 from routellm_batch.training.rows import TrainingRows, to_unit
 
 PAIRS = {

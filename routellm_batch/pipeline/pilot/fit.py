@@ -17,7 +17,7 @@ from routellm_batch.config.job import Config
 from routellm_batch.core.types import ROUTES
 from routellm_batch.pipeline.pilot.grade import labelled
 from routellm_batch.routers import get_router
-from routellm_batch.training.pilot_fit import PilotFit, PilotRows, fit_pilot, save_pilot_router
+from routellm_batch.routers.outcome.blend.fit import PilotFit, PilotRows, fit_pilot, save_pilot_router
 
 PRIOR = "outcome"
 """The router whose shipped weights a pilot begins with."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from routellm_batch.core.protocols import Router
-from routellm_batch.routers.blend_weights import KIND, load_blend
 from routellm_batch.routers.checkpoint import load_tensors
 from routellm_batch.routers.embedders import get_embedder
+from routellm_batch.routers.outcome.blend.weights import KIND, load_blend
 from routellm_batch.routers.outcome.weights import load_heads
 from routellm_batch.routers.settings import RouterSettings
 

@@ -17,13 +17,21 @@ from threadpoolctl import threadpool_limits
 from routellm_batch.config.embedder import EmbedderConfig
 from routellm_batch.core.errors import ConfigError, DataError
 from routellm_batch.core.protocols import Router
-from routellm_batch.routers.blend import LEARNED, MEMBERS, Blend, BlendRouter, Floats, members, read
-from routellm_batch.routers.blend_weights import save_blend
 from routellm_batch.routers.embedders import get_embedder
+from routellm_batch.routers.outcome.blend.evidence import Evidence, best_of, levelled, standards, weigh
+from routellm_batch.routers.outcome.blend.members import Labels, fit_heads, learn
+from routellm_batch.routers.outcome.blend.router import (
+    LEARNED,
+    MEMBERS,
+    Blend,
+    BlendRouter,
+    Floats,
+    members,
+    read,
+)
+from routellm_batch.routers.outcome.blend.weights import save_blend
 from routellm_batch.routers.outcome.router import OutcomeRouter
 from routellm_batch.training.fitting import Penalties
-from routellm_batch.training.pilot_evidence import Evidence, best_of, levelled, standards, weigh
-from routellm_batch.training.pilot_members import Labels, fit_heads, learn
 from routellm_batch.training.rows import to_unit
 
 PENALTIES = tuple(

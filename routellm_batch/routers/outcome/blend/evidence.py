@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routellm_batch.core.metrics import BAND_90, Ranking, interval, resample
-from routellm_batch.routers.blend import MEMBERS, Blend, Floats
+from routellm_batch.routers.outcome.blend.router import MEMBERS, Blend, Floats
 
 SAMPLES = 200
 BASELINES = ("length", "prior")

@@ -18,11 +18,11 @@ from routellm_batch.core.errors import CheckpointError
 from routellm_batch.core.protocols import Embedder
 from routellm_batch.core.types import PromptBatch
 from routellm_batch.routers.features import FEATURES, surface_features
-from routellm_batch.routers.forest import Forest
 from routellm_batch.routers.heads import Heads, sigmoid
 from routellm_batch.routers.knn.router import Index
+from routellm_batch.routers.outcome.blend.forest import Forest
+from routellm_batch.routers.outcome.blend.wording import WORDING, wording
 from routellm_batch.routers.outcome.router import OutcomeRouter
-from routellm_batch.routers.wording import WORDING, wording
 
 Floats = NDArray[np.float64]
 

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from routellm_batch.core.errors import CheckpointError
 from routellm_batch.core.protocols import Embedder
-from routellm_batch.routers.blend import MEMBERS, TABLE, Blend, BlendRouter, Learned, View
 from routellm_batch.routers.checkpoint import Tensors, described, save_checkpoint, take
 from routellm_batch.routers.embedders import get_embedder
 from routellm_batch.routers.features import FEATURES
-from routellm_batch.routers.forest import Forest
 from routellm_batch.routers.knn.router import Index
+from routellm_batch.routers.outcome.blend.forest import Forest
+from routellm_batch.routers.outcome.blend.router import MEMBERS, TABLE, Blend, BlendRouter, Learned, View
 from routellm_batch.routers.outcome.router import OutcomeRouter
 from routellm_batch.routers.outcome.weights import take_heads, take_lean
 
