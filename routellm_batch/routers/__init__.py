@@ -22,7 +22,7 @@ ROUTERS = {
     "mf": "routellm_batch.routers.mf.router:MfRouter",
     "outcome": "routellm_batch.routers.outcome.load:Outcome",
     "random": "routellm_batch.routers.random:RandomRouter",
-    "sw_ranking": "routellm_batch.routers.sw_ranking:SwRankingRouter",
+    "sw_ranking": "routellm_batch.routers.sw_ranking.router:SwRankingRouter",
 }
 """Name → ``module:Class``; the class has a class method ``from_settings(RouterSettings)``."""
 

@@ -14,7 +14,7 @@ TRAINERS = {
     "knn": "routellm_batch.routers.knn.train:train_knn",
     "mf": "routellm_batch.routers.mf.train:train_mf",
     "outcome": "routellm_batch.routers.outcome.train:train_outcome",
-    "sw_ranking": "routellm_batch.training.sw_ranking:train_sw_ranking",
+    "sw_ranking": "routellm_batch.routers.sw_ranking.train:train_sw_ranking",
 }
 """Router → ``module:function(TrainRequest) -> Trained``."""
 

@@ -19,10 +19,10 @@ from sklearn.linear_model import LogisticRegression
 from routellm_batch.core.errors import CheckpointError, ConfigError
 from routellm_batch.core.types import PromptBatch
 from routellm_batch.routers import make_router
-from routellm_batch.routers.bradley_terry import solve, split_tiers
 from routellm_batch.routers.embedders import get_embedder
-from routellm_batch.routers.sw_device import DeviceIndex
-from routellm_batch.routers.sw_device import solve as solve_on_device
+from routellm_batch.routers.sw_ranking.bradley_terry import solve, split_tiers
+from routellm_batch.routers.sw_ranking.device import DeviceIndex
+from routellm_batch.routers.sw_ranking.device import solve as solve_on_device
 from routellm_batch.training import TrainRequest, train
 
 TEXTS = [

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from routellm_batch.core.errors import DataError
-from routellm_batch.routers.battle_index import make_index
-from routellm_batch.routers.bradley_terry import cells, solve, split_tiers
 from routellm_batch.routers.checkpoint import save_checkpoint
 from routellm_batch.routers.embedders import get_embedder
 from routellm_batch.routers.mf.train import choose_pair
+from routellm_batch.routers.sw_ranking.bradley_terry import cells, solve, split_tiers
+from routellm_batch.routers.sw_ranking.index import make_index
 from routellm_batch.training.battles import Battles
 from routellm_batch.training.pairs import read_pairs
 from routellm_batch.training.request import TrainRequest

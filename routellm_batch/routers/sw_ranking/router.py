@@ -22,10 +22,10 @@ from pydantic import BaseModel, ConfigDict
 from routellm_batch.core.errors import CheckpointError, ConfigError
 from routellm_batch.core.protocols import Embedder
 from routellm_batch.core.types import PromptBatch
-from routellm_batch.routers.battle_index import BattleIndex, make_index
 from routellm_batch.routers.checkpoint import load_tensors, take
 from routellm_batch.routers.embedders import get_embedder
 from routellm_batch.routers.settings import RouterSettings
+from routellm_batch.routers.sw_ranking.index import BattleIndex, make_index
 
 
 class SwOptions(BaseModel):
@@ -122,7 +122,7 @@ def _placed(index: BattleIndex, asked: str) -> Rated:
     if asked == "cpu" or (asked == "auto" and find_spec("torch") is None):
         return index
     from routellm_batch.routers.models.device import choose_device
-    from routellm_batch.routers.sw_device import DeviceIndex
+    from routellm_batch.routers.sw_ranking.device import DeviceIndex
 
     device = choose_device(asked, key="router.options.device")
     return index if device.type == "cpu" else DeviceIndex(index, device)

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from routellm_batch.routers.battle_index import LEAST, BattleIndex
-from routellm_batch.routers.bradley_terry import BOUND, LARGEST_STEP, LN10, RIDGE, STEPS, TOLERANCE
+from routellm_batch.routers.sw_ranking.bradley_terry import BOUND, LARGEST_STEP, LN10, RIDGE, STEPS, TOLERANCE
+from routellm_batch.routers.sw_ranking.index import LEAST, BattleIndex
 
 BLOCK = 1024
 """Prompts at once; the last block is filled up with zeros, as a product's rounding depends on its shape."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from routellm_batch.routers.bradley_terry import cells, solve
+from routellm_batch.routers.sw_ranking.bradley_terry import cells, solve
 
 BLOCK = 128
 """Prompts at once; the last block is filled up with zeros, as a product's rounding depends on its shape."""
