@@ -27,8 +27,8 @@ from routellm_batch.routers.embedders import get_embedder
 from routellm_batch.routers.outcome.blend.fit import PilotRows, fit_pilot
 from routellm_batch.routers.outcome.blend.router import BlendRouter, Reading, members, read
 from routellm_batch.routers.outcome.router import OutcomeRouter, describe
-from routellm_batch.training.fitting import FOLDS, Penalties, fit_heads
-from routellm_batch.training.rows import TrainingRows, to_unit
+from routellm_batch.routers.training.fitting import FOLDS, Penalties, fit_heads
+from routellm_batch.routers.training.rows import TrainingRows, to_unit
 
 PAIRS = {
     "MMLU": "mmlu_gpt4-1106_vs_mixtral",

@@ -115,8 +115,8 @@ def train(
     seed: Annotated[int, typer.Option("--seed", help="Seed of every random choice.")] = 0,
 ) -> None:
     """Train a router; ends with where its weights are, to be given as router.checkpoint."""
-    from routellm_batch.training import TrainRequest
-    from routellm_batch.training import train as fit
+    from routellm_batch.routers.training import TrainRequest
+    from routellm_batch.routers.training import train as fit
 
     request = TrainRequest(
         paths=data,

@@ -13,7 +13,7 @@ from routellm_batch.evaluation.outcomes import Outcomes
 from routellm_batch.routers import make_router
 from routellm_batch.routers.embedders import get_embedder
 from routellm_batch.routers.knn.train import fit_knn
-from routellm_batch.training.rows import TrainingRows, to_unit
+from routellm_batch.routers.training.rows import TrainingRows, to_unit
 
 
 def baselines(outcomes: Outcomes, neighbours: Router, *, seed: int) -> list[Contender]:

@@ -22,8 +22,8 @@ from routellm_batch.core.errors import BudgetError, ConfigError, DataError, RunM
 from routellm_batch.evaluation import evaluate
 from routellm_batch.pipeline.judge.job import judge_pairs
 from routellm_batch.pipeline.run import RunResult
-from routellm_batch.training import TrainRequest, train
-from routellm_batch.training.battles import read_battles
+from routellm_batch.routers.training import TrainRequest, train
+from routellm_batch.routers.training.battles import read_battles
 
 ROWS = 24
 QUOTED = re.compile(r"----- answer (a|b) \w+ begins\n(.*?)\n----- answer", re.DOTALL)

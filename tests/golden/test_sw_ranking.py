@@ -23,7 +23,7 @@ from routellm_batch.routers.embedders import get_embedder
 from routellm_batch.routers.sw_ranking.bradley_terry import solve, split_tiers
 from routellm_batch.routers.sw_ranking.device import DeviceIndex
 from routellm_batch.routers.sw_ranking.device import solve as solve_on_device
-from routellm_batch.training import TrainRequest, train
+from routellm_batch.routers.training import TrainRequest, train
 
 TEXTS = [
     "integral of seven primes",

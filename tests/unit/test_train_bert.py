@@ -19,7 +19,7 @@ from routellm_batch.core.types import PromptBatch  # noqa: E402
 from routellm_batch.routers import make_router  # noqa: E402
 from routellm_batch.routers.bert.rows import read_classifier_rows  # noqa: E402
 from routellm_batch.routers.bert.train import train_bert  # noqa: E402
-from routellm_batch.training import TrainRequest  # noqa: E402
+from routellm_batch.routers.training import TrainRequest  # noqa: E402
 
 HARD = [f"Why do primes need a question {n}?" for n in range(30)]
 EASY = [f"café naïve model {n}" for n in range(30)]

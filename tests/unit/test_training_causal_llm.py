@@ -20,7 +20,7 @@ from routellm_batch.routers import make_router  # noqa: E402
 from routellm_batch.routers.causal_llm.router import CausalLlmRouter  # noqa: E402
 from routellm_batch.routers.causal_llm.rows import balanced, read_labelled  # noqa: E402
 from routellm_batch.routers.causal_llm.train import CausalTrained, train_causal_llm  # noqa: E402
-from routellm_batch.training import TrainRequest  # noqa: E402
+from routellm_batch.routers.training import TrainRequest  # noqa: E402
 
 QUICK = {"lr": 4e-3, "steps": 40, "held_out": 0.2, "max_tokens": 500, "device": "cpu"}
 

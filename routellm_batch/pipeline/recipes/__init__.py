@@ -9,7 +9,7 @@ from routellm_batch.pipeline.recipes.lean import train_builtin_lean
 from routellm_batch.pipeline.recipes.mf import train_builtin_mf
 from routellm_batch.pipeline.recipes.outcome import train_builtin
 from routellm_batch.routers.ensemble.train import train_builtin_ensemble
-from routellm_batch.training.request import Trained
+from routellm_batch.routers.training.request import Trained
 
 RECIPES: dict[str, Callable[..., Trained]] = {
     "ensemble-v1": train_builtin_ensemble,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from routellm_batch.pipeline.recipes.outcome import LICENCES, LIMITS, builtin_sources, measured
 from routellm_batch.routers.knn.router import KnnRouter
 from routellm_batch.routers.knn.train import KnnReport, model_card, train_knn_sources
-from routellm_batch.training.request import TrainRequest
+from routellm_batch.routers.training.request import TrainRequest
 
 NAME = "knn-v1"
 COMMAND = """\

@@ -12,9 +12,9 @@ from routellm_batch.routers.embedders import get_embedder
 from routellm_batch.routers.outcome.router import describe
 from routellm_batch.routers.outcome.train import TrainReport, fit_router, source_count
 from routellm_batch.routers.outcome.weights import save_heads
-from routellm_batch.training.card import model_card
+from routellm_batch.routers.training.card import model_card
+from routellm_batch.routers.training.rows import read_sources
 from routellm_batch.training.lean import LeanChoice, lean
-from routellm_batch.training.rows import read_sources
 
 NAME = "outcome-v2"
 

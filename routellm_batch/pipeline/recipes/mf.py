@@ -6,8 +6,8 @@ from routellm_batch.pipeline.recipes.outcome import LICENCES, LIMITS, builtin_so
 from routellm_batch.routers.embedders import get_embedder
 from routellm_batch.routers.mf.router import CLASSIFIER, MODELS, PROJECTION, MfRouter, fold
 from routellm_batch.routers.mf.train import MfReport, MfTraining, Parameters, model_card, train_mf_battles
-from routellm_batch.training.pairs import PAIRS, read_pairs
-from routellm_batch.training.request import TrainRequest
+from routellm_batch.routers.training.pairs import PAIRS, read_pairs
+from routellm_batch.routers.training.request import TrainRequest
 
 NAME = "mf-v1"
 SETTINGS = MfTraining(noise=0.05)

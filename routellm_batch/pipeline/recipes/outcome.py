@@ -15,8 +15,8 @@ from routellm_batch.evaluation.outcomes import read_outcomes
 from routellm_batch.routers import make_router
 from routellm_batch.routers.outcome.router import OutcomeRouter
 from routellm_batch.routers.outcome.train import TrainReport, train_sources
-from routellm_batch.training.card import model_card
-from routellm_batch.training.rows import Source
+from routellm_batch.routers.training.card import model_card
+from routellm_batch.routers.training.rows import Source
 
 NAME = "outcome-v1"
 

@@ -24,8 +24,8 @@ from routellm_batch.routers.models.batches import by_length
 from routellm_batch.routers.models.device import choose_device
 from routellm_batch.routers.models.locate import local_folder
 from routellm_batch.routers.models.pretrained import TokenIds, load_base, load_token_ids, positions
+from routellm_batch.routers.training.request import TrainRequest
 from routellm_batch.storage.store import FsStore
-from routellm_batch.training.request import TrainRequest
 
 REPORTS = 20
 """Lines of progress."""

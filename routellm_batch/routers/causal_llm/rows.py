@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from routellm_batch.training.battles import read_battles
+from routellm_batch.routers.training.battles import read_battles
+from routellm_batch.routers.training.rows import OUTCOME_COLUMNS, Source, read_sources
 from routellm_batch.training.reading import read_table
-from routellm_batch.training.rows import OUTCOME_COLUMNS, Source, read_sources
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -35,7 +35,7 @@ from routellm_batch.routers.causal_llm.rows import LabelledRows, balanced, read_
 from routellm_batch.routers.models.batches import by_length
 from routellm_batch.routers.models.device import choose_device
 from routellm_batch.routers.models.locate import local_folder
-from routellm_batch.training.request import TrainRequest
+from routellm_batch.routers.training.request import TrainRequest
 
 SYSTEM = """\
 [Instruction]

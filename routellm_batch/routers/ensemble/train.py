@@ -18,10 +18,10 @@ from routellm_batch.core.types import PromptBatch
 from routellm_batch.pipeline.recipes.outcome import LICENCES, LIMITS, builtin_sources, measured
 from routellm_batch.routers.checkpoint import CARD, MANIFEST
 from routellm_batch.routers.ensemble.router import FORMAT, EnsembleRouter, Member, make_member, transformed
+from routellm_batch.routers.training.fitting import quality, rounds
+from routellm_batch.routers.training.request import TrainRequest
+from routellm_batch.routers.training.rows import Source, TrainingRows, read_sources
 from routellm_batch.storage.store import FsStore
-from routellm_batch.training.fitting import quality, rounds
-from routellm_batch.training.request import TrainRequest
-from routellm_batch.training.rows import Source, TrainingRows, read_sources
 
 WEIGHTS = (1.0, 0.5, 0.0)
 MEMBERS: tuple[dict[str, Any], ...] = (

@@ -15,9 +15,9 @@ from routellm_batch.core.protocols import Embedder
 from routellm_batch.routers.checkpoint import save_checkpoint
 from routellm_batch.routers.embedders import get_embedder
 from routellm_batch.routers.knn.router import Index, KnnRouter
-from routellm_batch.training.fitting import Mask, quality, rounds
-from routellm_batch.training.request import TrainRequest
-from routellm_batch.training.rows import Source, TrainingRows, read_sources
+from routellm_batch.routers.training.fitting import Mask, quality, rounds
+from routellm_batch.routers.training.request import TrainRequest
+from routellm_batch.routers.training.rows import Source, TrainingRows, read_sources
 
 NEIGHBOURS = (300, 100, 30, 10)
 PRIORS = (10.0, 1.0, 0.1)

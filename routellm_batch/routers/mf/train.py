@@ -20,10 +20,10 @@ from routellm_batch.routers.checkpoint import save_checkpoint
 from routellm_batch.routers.embedders import get_embedder
 from routellm_batch.routers.heads import sigmoid
 from routellm_batch.routers.mf.router import CLASSIFIER, MODELS, PROJECTION
-from routellm_batch.training.battles import Battles
-from routellm_batch.training.pairs import read_pairs
-from routellm_batch.training.request import TrainRequest
-from routellm_batch.training.rows import Source
+from routellm_batch.routers.training.battles import Battles
+from routellm_batch.routers.training.pairs import read_pairs
+from routellm_batch.routers.training.request import TrainRequest
+from routellm_batch.routers.training.rows import Source
 
 HELD_OUT = 0.05
 """Share of prompts held out where no row is marked ``dev``."""

@@ -14,10 +14,10 @@ from routellm_batch.core.errors import ConfigError
 from routellm_batch.routers.embedders import get_embedder
 from routellm_batch.routers.outcome.router import OutcomeRouter, describe
 from routellm_batch.routers.outcome.weights import save_heads
-from routellm_batch.training.card import model_card
-from routellm_batch.training.fitting import Choice, choose, fit_heads
-from routellm_batch.training.request import TrainRequest
-from routellm_batch.training.rows import Source, TrainingRows, read_sources
+from routellm_batch.routers.training.card import model_card
+from routellm_batch.routers.training.fitting import Choice, choose, fit_heads
+from routellm_batch.routers.training.request import TrainRequest
+from routellm_batch.routers.training.rows import Source, TrainingRows, read_sources
 
 
 @dataclass(frozen=True, slots=True)

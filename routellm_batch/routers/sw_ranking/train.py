@@ -15,10 +15,10 @@ from routellm_batch.routers.embedders import get_embedder
 from routellm_batch.routers.mf.train import choose_pair
 from routellm_batch.routers.sw_ranking.bradley_terry import cells, solve, split_tiers
 from routellm_batch.routers.sw_ranking.index import make_index
-from routellm_batch.training.battles import Battles
-from routellm_batch.training.pairs import read_pairs
-from routellm_batch.training.request import TrainRequest
-from routellm_batch.training.rows import Source
+from routellm_batch.routers.training.battles import Battles
+from routellm_batch.routers.training.pairs import read_pairs
+from routellm_batch.routers.training.request import TrainRequest
+from routellm_batch.routers.training.rows import Source
 
 TESTED = 512
 """Battles held out that are scored, at most."""

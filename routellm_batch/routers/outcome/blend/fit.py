@@ -31,8 +31,8 @@ from routellm_batch.routers.outcome.blend.router import (
 )
 from routellm_batch.routers.outcome.blend.weights import save_blend
 from routellm_batch.routers.outcome.router import OutcomeRouter
-from routellm_batch.training.fitting import Penalties
-from routellm_batch.training.rows import to_unit
+from routellm_batch.routers.training.fitting import Penalties
+from routellm_batch.routers.training.rows import to_unit
 
 PENALTIES = tuple(
     Penalties(embedding, table)

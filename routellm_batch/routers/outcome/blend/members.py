@@ -13,8 +13,8 @@ from routellm_batch.routers.heads import Heads, standardise
 from routellm_batch.routers.knn.router import Index
 from routellm_batch.routers.outcome.blend.forest import Forest
 from routellm_batch.routers.outcome.blend.router import TABLE, Floats, Learned, Reading, View, tree_columns
-from routellm_batch.training.fitting import INTERCEPT_PENALTY, Penalties
-from routellm_batch.training.logistic import fit_logistic
+from routellm_batch.routers.training.fitting import INTERCEPT_PENALTY, Penalties
+from routellm_batch.routers.training.logistic import fit_logistic
 
 DIRECTIONS = 32
 """Of an embedding that trees may look along."""

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from routellm_batch.core.metrics import Ranking
 from routellm_batch.routers.features import FEATURES
 from routellm_batch.routers.heads import Heads, combine, standardise
-from routellm_batch.training.logistic import fit_logistic
-from routellm_batch.training.rows import TrainingRows
+from routellm_batch.routers.training.logistic import fit_logistic
+from routellm_batch.routers.training.rows import TrainingRows
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from routellm_batch.core.errors import ConfigError
 from routellm_batch.core.registry import resolve
 from routellm_batch.routers import ROUTERS
-from routellm_batch.training.request import Trained, TrainRequest
+from routellm_batch.routers.training.request import Trained, TrainRequest
 
 TRAINERS = {
     "bert": "routellm_batch.routers.bert.train:train_bert",

@@ -8,9 +8,8 @@ import numpy as np
 import pyarrow as pa
 
 from routellm_batch.core.errors import DataError
-from routellm_batch.training.battles import MIN_CHARS, Battles, Row, battle_rows, join_rows
-from routellm_batch.training.reading import labels, read_table, require, texts
-from routellm_batch.training.rows import (
+from routellm_batch.routers.training.battles import MIN_CHARS, Battles, Row, battle_rows, join_rows
+from routellm_batch.routers.training.rows import (
     BATTLE_COLUMNS,
     MATRIX_MODELS,
     OUTCOME_COLUMNS,
@@ -18,6 +17,7 @@ from routellm_batch.training.rows import (
     outcome_scores,
     usable,
 )
+from routellm_batch.training.reading import labels, read_table, require, texts
 
 PAIRS = 24
 """Pairs of models drawn for each prompt of a score matrix."""
