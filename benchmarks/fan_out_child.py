@@ -106,7 +106,7 @@ def job(config: Config, *, ledger: bool) -> tuple[float, float]:
 
     with ExitStack() as patches:
         if not ledger:
-            patches.enter_context(patch("routellm_batch.stages.call.LedgerWriter", NoLedger))
+            patches.enter_context(patch("routellm_batch.stages.call.task.LedgerWriter", NoLedger))
             patches.enter_context(patch.object(ShardLedger, "claim", lambda _ledger: LedgerState()))
         result = run_job(config, sink)
     if result.exit_code:

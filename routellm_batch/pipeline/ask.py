@@ -23,7 +23,7 @@ from routellm_batch.core.errors import ConfigError
 from routellm_batch.core.events import Sink
 from routellm_batch.pipeline.outputs import FINISHED_CODES, run_summary
 from routellm_batch.pipeline.run import plan_job, run_job
-from routellm_batch.stages.respond import read_shard_responses
+from routellm_batch.stages.call.responses import read_shard_responses
 from routellm_batch.storage.run import Run, open_existing
 
 Asked = Literal["strong", "weak", "judge"]

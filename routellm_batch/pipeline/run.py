@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 
 from routellm_batch.budget.pricing import usd_to_nano
 from routellm_batch.budget.quality.pilot_facts import PilotFacts
-from routellm_batch.call_stage import CallStage
 from routellm_batch.config.job import Config, check_config
 from routellm_batch.core.errors import ConfigError, DataError, EndpointStopError, StopError, TaskError
 from routellm_batch.core.events import Notice, Sink, StageFinished, StageStarted
@@ -31,8 +30,9 @@ from routellm_batch.pipeline.outputs import (
 from routellm_batch.pipeline.start import driving, runner_of
 from routellm_batch.reporting.run.facts import EXIT_CODES, State
 from routellm_batch.routers import ROUTERS
-from routellm_batch.sharing import Sharing
-from routellm_batch.stages.job import CallJob, close_pool
+from routellm_batch.stages.call.job import CallJob, close_pool
+from routellm_batch.stages.call.limit_shares import Sharing
+from routellm_batch.stages.call.loop import CallStage
 from routellm_batch.stages.past import pin_lengths
 from routellm_batch.stages.plan import make_plan
 from routellm_batch.stages.planned import Plan, load_plan

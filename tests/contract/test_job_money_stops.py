@@ -22,7 +22,7 @@ from routellm_batch.core.errors import (
 )
 from routellm_batch.ledger.shard import ShardLedger
 from routellm_batch.pipeline.run import report_job
-from routellm_batch.stages import call
+from routellm_batch.stages.call import task as call
 
 CHEAP: dict[str, Any] = {
     f"endpoints__{route}__{key}": value
@@ -151,7 +151,7 @@ def test_a_start_whose_tasks_may_run_on_has_not_ended(
 ) -> None:
     """A start that lost sight of its tasks leaves its epoch open, so that the next one shuts them out first."""
     write_prompts(tmp_path / "in.parquet", prompts(8))
-    with stub_server() as stub, patch("routellm_batch.call_stage.call_shard", side_effect=error):
+    with stub_server() as stub, patch("routellm_batch.stages.call.loop.call_shard", side_effect=error):
         patched = job_config(tmp_path, strong=stub.base_url, weak=stub.base_url)
         result = run_job(patched)
     assert (75, clean) == (result.exit_code, "epoch/000001.end" in result.objects())
@@ -172,7 +172,7 @@ def test_a_task_that_lost_its_shard_to_a_copy_is_handed_out_again(
             raise FencedError
         return receipt
 
-    with stub_server() as stub, patch("routellm_batch.call_stage.call_shard", losing):
+    with stub_server() as stub, patch("routellm_batch.stages.call.loop.call_shard", losing):
         config = job_config(tmp_path, strong=stub.base_url, weak=stub.base_url, budget__hard_cap_usd=cap)
         result = run_job(config)
     assert (0, 16, 16, [0, 1]) == (result.exit_code, len(result.rows), len(stub.calls), sorted(lost))
@@ -189,7 +189,7 @@ def test_a_key_that_is_missing_on_one_worker_is_told_with_what_was_spent(tmp_pat
             raise ConfigError("api_key", "environment variable K is not set")
         return real(task)
 
-    with stub_server() as stub, patch("routellm_batch.call_stage.call_shard", without_a_key):
+    with stub_server() as stub, patch("routellm_batch.stages.call.loop.call_shard", without_a_key):
         result = run_job(job_config(tmp_path, strong=stub.base_url, weak=stub.base_url))
     assert (5, True) == (result.exit_code, nano(result.cost["spent_usd"]) > 0)
     assert "environment variable K is not set" in result.cost["stop_reason"]

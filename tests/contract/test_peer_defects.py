@@ -24,7 +24,7 @@ from routellm_batch.endpoints.classify import failure_of
 from routellm_batch.endpoints.pacing.gate import Gate
 from routellm_batch.endpoints.pacing.pace import Limits
 from routellm_batch.endpoints.wallet import Wallet
-from routellm_batch.stages.requests import build_call
+from routellm_batch.stages.call.requests import build_call
 from routellm_batch.stages.rows import decode_prompts
 from routellm_batch.storage.store import FsStore
 

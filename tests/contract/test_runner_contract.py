@@ -160,7 +160,10 @@ def test_a_process_that_calls_alone_gets_all_of_the_limits(tmp_path: Path) -> No
         "endpoints__weak__limits": {"concurrency": 8},
         "cluster": {"kind": "local", "workers": 2},
     }
-    with stub_server(answering(delay_s=0.05)) as stub, patch("routellm_batch.sharing.SPLIT_S", 0.2):
+    with (
+        stub_server(answering(delay_s=0.05)) as stub,
+        patch("routellm_batch.stages.call.limit_shares.SPLIT_S", 0.2),
+    ):
         done = run_job(job_config(tmp_path, strong=stub.base_url, weak=stub.base_url, **settings))
     assert (0, 8) == (done.exit_code, stub.peak)
 

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from routellm_batch.budget.pricing import usd_to_nano
 from routellm_batch.config.job import Config, check_config
 from routellm_batch.core.events import Event, Notice
-from routellm_batch.stages.respond import read_shard_responses
+from routellm_batch.stages.call.responses import read_shard_responses
 from routellm_batch.storage.run import Run, open_existing
 
 DEAD_URL = "http://127.0.0.1:9/v1"

@@ -33,7 +33,7 @@ HANGS_S = 60
 IMPORTED_LATE = ("httpcore2", "pandas", "routellm_batch.routers.length")
 """What a start would import while it runs; nine tenths of its time."""
 PATCHES = {
-    "routellm_batch.stages.fanout.INTENT_ROWS": 2,
+    "routellm_batch.stages.call.fanout.INTENT_ROWS": 2,
     "routellm_batch.ledger.writer.MICRO_BATCH": 2,
     "os.fsync": lambda _: None,
 }

@@ -22,7 +22,7 @@ from routellm_batch.endpoints.pacing.breaker import (
 from routellm_batch.endpoints.pacing.cooling import Cooldown, clamped_s
 from routellm_batch.endpoints.pacing.limiter import Limiter
 from routellm_batch.endpoints.pacing.pace import Limits, Pace
-from routellm_batch.sharing import split_shares
+from routellm_batch.stages.call.limit_shares import split_shares
 
 LIMITED = CallError(Kind.RATE_LIMITED, Verdict.WAIT, status=429)
 BROKEN = CallError(Kind.SERVER_ERROR, Verdict.RETRY, status=500, maybe_billed=True)

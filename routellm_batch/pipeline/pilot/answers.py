@@ -19,7 +19,7 @@ from routellm_batch.core.types import ROUTES, Route
 from routellm_batch.pipeline.ask import AskResult
 from routellm_batch.pipeline.judge.verdicts import Purse
 from routellm_batch.reporting.text import count, usd
-from routellm_batch.stages.reuse import ANSWER_SCHEMA
+from routellm_batch.stages.call.reuse import ANSWER_SCHEMA
 
 ORDER: tuple[Route, ...] = ("weak", "strong")
 """The cheap one first: what it leaves is the dear one's."""

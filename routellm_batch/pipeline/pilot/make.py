@@ -36,7 +36,7 @@ from routellm_batch.pipeline.pilot.place import pilot_digest
 from routellm_batch.pipeline.pilot.report import write_report
 from routellm_batch.reporting.text import count
 from routellm_batch.routers.checkpoint import MANIFEST
-from routellm_batch.stages.reuse import ANSWERS
+from routellm_batch.stages.call.reuse import ANSWERS
 from routellm_batch.storage.pilots import OUTCOMES, pilot_use
 from routellm_batch.storage.run import SUCCESS, open_run, to_json
 from routellm_batch.storage.store import FsStore

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from routellm_batch.budget.spend.summary import CallSummary
 from routellm_batch.ledger.shard import ShardLedger
-from routellm_batch.stages.respond import route_totals, summarise
+from routellm_batch.stages.call.responses import route_totals, summarise
 from routellm_batch.storage.progress import STAGE, marker_name, newest_markers
 from routellm_batch.storage.run import Run
 from routellm_batch.tables import from_parquet

@@ -24,13 +24,13 @@ from routellm_batch.ledger.shard import ShardLedger
 from routellm_batch.ledger.state import LedgerState
 from routellm_batch.ledger.succession import adopt, wait_for_predecessors
 from routellm_batch.ledger.writer import LedgerWriter
-from routellm_batch.stages.deliver import Ending, deliver
-from routellm_batch.stages.fanout import FanOut
-from routellm_batch.stages.job import CallJob, EndpointPool, endpoint_pool
+from routellm_batch.stages.call.deliver import Ending, deliver
+from routellm_batch.stages.call.fanout import FanOut
+from routellm_batch.stages.call.job import CallJob, EndpointPool, endpoint_pool
+from routellm_batch.stages.call.requests import Call, build_call
+from routellm_batch.stages.call.responses import FINAL, ended_calls
+from routellm_batch.stages.call.reuse import reused
 from routellm_batch.stages.plan import copies_path
-from routellm_batch.stages.requests import Call, build_call
-from routellm_batch.stages.respond import FINAL, ended_calls
-from routellm_batch.stages.reuse import reused
 from routellm_batch.stages.rows import Prompt, decode_prompts, input_columns
 from routellm_batch.storage.inputs import read_rows
 from routellm_batch.storage.store import FsStore

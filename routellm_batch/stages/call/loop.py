@@ -19,13 +19,13 @@ from routellm_batch.core.protocols import Runner
 from routellm_batch.core.types import ROUTES, Done, Shard
 from routellm_batch.dispatch import POLL_S, WINDOW, error_of
 from routellm_batch.ledger.shard import ShardLedger
-from routellm_batch.overrun import Governor
-from routellm_batch.sharing import Sharing
-from routellm_batch.stages.call import CallReceipt, CallTask, call_shard
-from routellm_batch.stages.degrade import Reason, load_degrades
-from routellm_batch.stages.job import CallJob, take_share
+from routellm_batch.stages.call.degrade import Reason, load_degrades
+from routellm_batch.stages.call.governor import Governor
+from routellm_batch.stages.call.job import CallJob, take_share
+from routellm_batch.stages.call.limit_shares import Sharing
+from routellm_batch.stages.call.tally import Tally, tallies
+from routellm_batch.stages.call.task import CallReceipt, CallTask, call_shard
 from routellm_batch.stages.planned import Plan
-from routellm_batch.stages.tally import Tally, tallies
 
 MOST_TOLD = 3
 MOST_FENCED = 4

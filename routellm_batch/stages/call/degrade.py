@@ -23,9 +23,9 @@ from routellm_batch.budget.spend.projection import WHOLE, RouteBurn, pick_cut, p
 from routellm_batch.config.endpoints import EndpointConfig
 from routellm_batch.core.types import ROUTES, Route, Shard
 from routellm_batch.ledger.shard import ShardLedger
-from routellm_batch.stages.job import CallJob
+from routellm_batch.stages.call.job import CallJob
+from routellm_batch.stages.call.responses import FINAL
 from routellm_batch.stages.plan import copies_path
-from routellm_batch.stages.respond import FINAL
 from routellm_batch.stages.spill import RankedSpill
 from routellm_batch.storage.run import Run, to_json
 from routellm_batch.tables import from_parquet

@@ -10,8 +10,8 @@ from routellm_batch.budget.pricing import MILLION, nano_to_usd
 from routellm_batch.budget.spend.projection import LEARNED_CALLS, Ended, RouteBurn, too_dear
 from routellm_batch.core.events import Notice, Sink
 from routellm_batch.core.types import ROUTES, Route, Shard
-from routellm_batch.stages.degrade import Degrade, Overrun, Reason, make_degrade
-from routellm_batch.stages.job import CallJob
+from routellm_batch.stages.call.degrade import Degrade, Overrun, Reason, make_degrade
+from routellm_batch.stages.call.job import CallJob
 from routellm_batch.stages.planned import Plan
 
 PAUSE_PART = 10

@@ -20,8 +20,8 @@ from routellm_batch.ledger.epoch import there
 from routellm_batch.ledger.record import CallRecord
 from routellm_batch.ledger.shard import ShardLedger
 from routellm_batch.ledger.state import LedgerState
-from routellm_batch.stages.job import CallJob
-from routellm_batch.stages.respond import (
+from routellm_batch.stages.call.job import CallJob
+from routellm_batch.stages.call.responses import (
     FINAL,
     copy_of,
     read_responses,
