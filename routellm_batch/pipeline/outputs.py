@@ -24,7 +24,7 @@ from routellm_batch.reporting.text import count, public_uri, rows, usd
 from routellm_batch.reporting.views import PilotView
 from routellm_batch.stages.call.degrade import load_degrades
 from routellm_batch.stages.call.tally import tallies
-from routellm_batch.stages.planned import Plan, empty_plan
+from routellm_batch.stages.plan.files import Plan, empty_plan
 from routellm_batch.storage.paid import embedding_use
 from routellm_batch.storage.pilots import PINNED, pilot_use, read_success
 from routellm_batch.storage.run import SUCCESS, Run, to_json

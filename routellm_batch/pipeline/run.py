@@ -33,9 +33,9 @@ from routellm_batch.routers import ROUTERS
 from routellm_batch.stages.call.job import CallJob, close_pool
 from routellm_batch.stages.call.limit_shares import Sharing
 from routellm_batch.stages.call.loop import CallStage
-from routellm_batch.stages.past import pin_lengths
-from routellm_batch.stages.plan import make_plan
-from routellm_batch.stages.planned import Plan, load_plan
+from routellm_batch.stages.plan.files import Plan, load_plan
+from routellm_batch.stages.plan.make import make_plan
+from routellm_batch.stages.plan.past_run import pin_lengths
 from routellm_batch.stages.score import STAGE as SCORE
 from routellm_batch.storage.progress import newest_markers
 from routellm_batch.storage.run import Run, open_existing, open_run

@@ -25,8 +25,8 @@ from routellm_batch.config.job import Config
 from routellm_batch.core.errors import BudgetError, ConfigError
 from routellm_batch.pipeline import run as pipeline
 from routellm_batch.stages.call.degrade import load_degrades
-from routellm_batch.stages.plan import make_plan
-from routellm_batch.stages.planned import Plan, load_plan
+from routellm_batch.stages.plan.files import Plan, load_plan
+from routellm_batch.stages.plan.make import make_plan
 from routellm_batch.tables import from_parquet
 
 ROWS = 60

@@ -22,7 +22,7 @@ from routellm_batch.budget.selection.ranking import Ranker
 from routellm_batch.reporting.plan.budgets import all_budgets, point_at, round_budgets
 from routellm_batch.reporting.plan.html import PlanFacts, render_plan
 from routellm_batch.reporting.plan.table import frontier_table, plan_table
-from routellm_batch.stages.planned import Plan
+from routellm_batch.stages.plan.files import Plan
 
 STEPS = (
     Step(42_000_000, 142_000_000, 0.0, 0.0828, 0.0475, 0.031, 0.064),

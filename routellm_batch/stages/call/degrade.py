@@ -25,8 +25,8 @@ from routellm_batch.core.types import ROUTES, Route, Shard
 from routellm_batch.ledger.shard import ShardLedger
 from routellm_batch.stages.call.job import CallJob
 from routellm_batch.stages.call.responses import FINAL
-from routellm_batch.stages.plan import copies_path
-from routellm_batch.stages.spill import RankedSpill
+from routellm_batch.stages.plan.make import copies_path
+from routellm_batch.stages.plan.spill import RankedSpill
 from routellm_batch.storage.run import Run, to_json
 from routellm_batch.tables import from_parquet
 

@@ -12,7 +12,7 @@ from routellm_batch.core.events import Notice, Sink
 from routellm_batch.core.types import ROUTES, Route, Shard
 from routellm_batch.stages.call.degrade import Degrade, Overrun, Reason, make_degrade
 from routellm_batch.stages.call.job import CallJob
-from routellm_batch.stages.planned import Plan
+from routellm_batch.stages.plan.files import Plan
 
 PAUSE_PART = 10
 """After a new cut this part of what was left is spent before the burn may ask for another one."""

@@ -25,7 +25,7 @@ from routellm_batch.stages.call.job import CallJob, take_share
 from routellm_batch.stages.call.limit_shares import Sharing
 from routellm_batch.stages.call.tally import Tally, tallies
 from routellm_batch.stages.call.task import CallReceipt, CallTask, call_shard
-from routellm_batch.stages.planned import Plan
+from routellm_batch.stages.plan.files import Plan
 
 MOST_TOLD = 3
 MOST_FENCED = 4

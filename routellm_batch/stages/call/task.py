@@ -30,7 +30,7 @@ from routellm_batch.stages.call.job import CallJob, EndpointPool, endpoint_pool
 from routellm_batch.stages.call.requests import Call, build_call
 from routellm_batch.stages.call.responses import FINAL, ended_calls
 from routellm_batch.stages.call.reuse import reused
-from routellm_batch.stages.plan import copies_path
+from routellm_batch.stages.plan.make import copies_path
 from routellm_batch.stages.rows import Prompt, decode_prompts, input_columns
 from routellm_batch.storage.inputs import read_rows
 from routellm_batch.storage.store import FsStore

@@ -22,7 +22,7 @@ from routellm_batch.ledger.shard import ShardLedger
 from routellm_batch.ledger.writer import LedgerWriter
 from routellm_batch.stages.call.job import EndpointPool
 from routellm_batch.stages.call.loop import CallStage
-from routellm_batch.stages.planned import Plan
+from routellm_batch.stages.plan.files import Plan
 from routellm_batch.storage.run import Run
 
 

@@ -31,12 +31,12 @@ from routellm_batch.budget.selection.cut import (
 from routellm_batch.config.job import Config
 from routellm_batch.core.errors import BudgetError, DataError
 from routellm_batch.core.types import Shard
-from routellm_batch.stages.costing import Copies, Prices, costs_of, settle_routes
-from routellm_batch.stages.gather import Gathered, gather_rows
-from routellm_batch.stages.outlook import choose_recover, look_ahead, outlooks, pilot_words
-from routellm_batch.stages.past import past_ranker, past_words, pinned_lengths
-from routellm_batch.stages.planned import Plan, empty_plan, load_plan, newest_plan, plan_path
-from routellm_batch.stages.spill import RankedSpill
+from routellm_batch.stages.plan.costing import Copies, Prices, costs_of, settle_routes
+from routellm_batch.stages.plan.files import Plan, empty_plan, load_plan, newest_plan, plan_path
+from routellm_batch.stages.plan.gather import Gathered, gather_rows
+from routellm_batch.stages.plan.outlook import choose_recover, look_ahead, outlooks, pilot_words
+from routellm_batch.stages.plan.past_run import past_ranker, past_words, pinned_lengths
+from routellm_batch.stages.plan.spill import RankedSpill
 from routellm_batch.storage.paid import embedding_use
 from routellm_batch.storage.pilots import own_pilot_use
 from routellm_batch.storage.run import Run

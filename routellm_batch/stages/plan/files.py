@@ -12,7 +12,7 @@ from routellm_batch.budget.selection.cut import NONE_STRONG, Cut, FrontierPoint,
 from routellm_batch.budget.selection.ranking import BY_SCORE, Ranker
 from routellm_batch.config.job import Config
 from routellm_batch.core.types import ROUTES
-from routellm_batch.stages.costing import Prices, Totals
+from routellm_batch.stages.plan.costing import Prices, Totals
 from routellm_batch.storage.run import Run, to_json
 
 

@@ -19,7 +19,7 @@ from routellm_batch.budget.selection.ranking import Order
 from routellm_batch.config.job import BudgetConfig, Config
 from routellm_batch.core.errors import BudgetError
 from routellm_batch.core.types import ROUTES
-from routellm_batch.stages.gather import Gathered
+from routellm_batch.stages.plan.gather import Gathered
 
 SAMPLE_ROWS = 65_536
 """As many rows as this say how a job's scores are spread; all of them, if there are no more."""

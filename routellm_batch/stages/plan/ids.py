@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routellm_batch.core.errors import DataError
-from routellm_batch.stages.spill import repeated
+from routellm_batch.stages.plan.spill import repeated
 from routellm_batch.storage.run import Run
 from routellm_batch.tables import from_parquet
 

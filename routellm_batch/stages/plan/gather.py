@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from routellm_batch.budget.selection.cut import score_key
 from routellm_batch.core.types import Shard
-from routellm_batch.stages.ids import NAMED_FIRST, PLACE, check_ids, check_nulls
-from routellm_batch.stages.spill import BucketSpill, binary_offsets, bucket_count
+from routellm_batch.stages.plan.ids import NAMED_FIRST, PLACE, check_ids, check_nulls
+from routellm_batch.stages.plan.spill import BucketSpill, binary_offsets, bucket_count
 from routellm_batch.storage.run import Run
 from routellm_batch.tables import from_parquet
 

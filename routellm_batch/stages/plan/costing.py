@@ -19,7 +19,7 @@ from routellm_batch.budget.selection.cut import Cut, RankedRows
 from routellm_batch.budget.selection.ranking import BY_SCORE, AnswerCost, Ranker
 from routellm_batch.config.job import Config
 from routellm_batch.core.types import ROUTES, Route
-from routellm_batch.stages.spill import Bucket, BucketSpill, bucket_count, repeated
+from routellm_batch.stages.plan.spill import Bucket, BucketSpill, bucket_count, repeated
 
 COPY = np.dtype([("shard", "<i4"), ("row", "<i4"), ("owner_shard", "<i4"), ("owner_row", "<i4")])
 
