@@ -99,7 +99,7 @@ def _imports(tree: ast.AST, modules: frozenset[str]) -> Iterator[tuple[int, str]
 
 
 def _part(module: str) -> str:
-    """``routellm_batch.stages.score`` → ``stages``."""
+    """``routellm_batch.stages.score.task`` → ``stages``."""
     return module.partition(".")[2].partition(".")[0]
 
 

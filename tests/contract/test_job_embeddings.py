@@ -34,9 +34,9 @@ from routellm_batch.core.errors import BudgetError, BudgetStopError, ConfigError
 from routellm_batch.core.types import PromptBatch
 from routellm_batch.endpoints.simulator.spec import Faults, SimulateSpec
 from routellm_batch.routers import make_router
-from routellm_batch.stages import score
 from routellm_batch.stages.plan.files import load_plan
-from routellm_batch.stages.score import ScoreTask, bound_shards, score_shards
+from routellm_batch.stages.score import task as score
+from routellm_batch.stages.score.task import ScoreTask, bound_shards, score_shards
 from routellm_batch.storage.paid import PaidTry
 from routellm_batch.storage.run import open_existing, open_run
 

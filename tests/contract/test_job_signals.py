@@ -64,7 +64,7 @@ def test_storage_that_fails_while_scoring_is_told(tmp_path: Path, stub: Stub) ->
     """Exit 75 while scoring leaves cost.json, as every exit 75 does."""
     config = job_config(tmp_path, strong=stub.base_url, weak=stub.base_url)
     with (
-        patch("routellm_batch.stages.score.score_shard", side_effect=ConnectionError("gone")),
+        patch("routellm_batch.stages.score.task.score_shard", side_effect=ConnectionError("gone")),
         pytest.raises(InterruptedRunError),
     ):
         run_job(config)

@@ -171,7 +171,7 @@ def quick_waits() -> Iterator[None]:
         patch.multiple(
             "routellm_batch.endpoints.pacing.breaker", PROBE_S=0.01, MAX_PROBE_S=0.05, NEVER_ANSWERED_S=0.5
         ),
-        patch("routellm_batch.dispatch.POLL_S", 0.05),
+        patch("routellm_batch.stages.score.loop.POLL_S", 0.05),
     ):
         yield
 

@@ -30,7 +30,7 @@ from routellm_batch.endpoints.simulator.embeddings import vector_of
 from routellm_batch.endpoints.simulator.spec import SimulateSpec
 from routellm_batch.routers.embedders import get_embedder
 from routellm_batch.routers.embedders.remote import RemoteEmbedder, cut_text
-from routellm_batch.stages.escrow import EmbeddingBudget
+from routellm_batch.stages.score.allowance import EmbeddingBudget
 
 SECRET = "a prompt that nobody may read"
 SPEC = SimulateSpec(price_input=str(PRICE), retry_after_ms=5)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from routellm_batch.core.types import Shard
 from routellm_batch.endpoints.wallet import Wallet
-from routellm_batch.stages.escrow import EmbeddingBudget
+from routellm_batch.stages.score.allowance import EmbeddingBudget
 
 END = st.sampled_from(["settle", "release", "presume"])
 

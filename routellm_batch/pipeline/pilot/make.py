@@ -19,7 +19,6 @@ from routellm_batch.core.errors import InterruptedRunError
 from routellm_batch.core.events import Notice, Sink
 from routellm_batch.core.halt import Halt
 from routellm_batch.core.protocols import Runner
-from routellm_batch.dispatch import run_score_stage
 from routellm_batch.pipeline.ask import AskResult
 from routellm_batch.pipeline.judge.verdicts import Purse
 from routellm_batch.pipeline.pilot.answers import (
@@ -37,6 +36,7 @@ from routellm_batch.pipeline.pilot.report import write_report
 from routellm_batch.reporting.text import count
 from routellm_batch.routers.checkpoint import MANIFEST
 from routellm_batch.stages.call.reuse import ANSWERS
+from routellm_batch.stages.score.loop import run_score_stage
 from routellm_batch.storage.pilots import OUTCOMES, pilot_use
 from routellm_batch.storage.run import SUCCESS, open_run, to_json
 from routellm_batch.storage.store import FsStore

@@ -13,9 +13,9 @@ from routellm_batch.core.events import RowsScored, Sink
 from routellm_batch.core.halt import Halt
 from routellm_batch.core.protocols import Runner
 from routellm_batch.core.types import Done, Shard
-from routellm_batch.stages.escrow import EmbeddingBudget
-from routellm_batch.stages.score import STAGE as SCORE
-from routellm_batch.stages.score import ScoreTask, bound_shards, score_shards
+from routellm_batch.stages.score.allowance import EmbeddingBudget
+from routellm_batch.stages.score.task import STAGE as SCORE
+from routellm_batch.stages.score.task import ScoreTask, bound_shards, score_shards
 from routellm_batch.storage.paid import paid_by_shard
 from routellm_batch.storage.run import Run
 
