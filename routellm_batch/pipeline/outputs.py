@@ -28,7 +28,7 @@ from routellm_batch.stages.plan.files import Plan, empty_plan
 from routellm_batch.storage.paid import embedding_use
 from routellm_batch.storage.pilots import PINNED, pilot_use, read_success
 from routellm_batch.storage.run import SUCCESS, Run, to_json
-from routellm_batch.tables import to_parquet
+from routellm_batch.storage.tables import to_parquet
 
 COST = "report/cost.json"
 HTML = "report/report.html"

@@ -28,9 +28,9 @@ from routellm_batch.evaluation.graders import Question, make_graders
 from routellm_batch.evaluation.graders.questions import questions
 from routellm_batch.reporting.views import Achieved, QualityView
 from routellm_batch.stages.call.responses import read_shard_responses
-from routellm_batch.stages.rows import decode_ids, input_columns
 from routellm_batch.storage.inputs import read_rows
 from routellm_batch.storage.pilots import labelled_prompts
+from routellm_batch.storage.prompts import decode_ids, input_columns
 from routellm_batch.storage.run import Run
 
 Z90 = 1.645

@@ -39,7 +39,7 @@ from routellm_batch.stages.score.loop import run_score_stage
 from routellm_batch.stages.score.task import STAGE as SCORE
 from routellm_batch.storage.progress import newest_markers
 from routellm_batch.storage.run import Run, open_existing, open_run
-from routellm_batch.tables import RESPONSE_COLUMNS
+from routellm_batch.storage.tables import RESPONSE_COLUMNS
 
 SOME_FAILED = 3
 SINGLE_WRITER = (

@@ -26,7 +26,7 @@ from helpers.stub import Answer, answering, interrupting, stub_server
 from routellm_batch.budget.pricing import Price, estimate_tokens, nano_to_usd
 from routellm_batch.endpoints.simulator.spec import Faults
 from routellm_batch.stages.plan.files import load_plan
-from routellm_batch.stages.rows import tie_hash
+from routellm_batch.storage.prompts import tie_hash
 from routellm_batch.storage.run import open_existing
 
 HERE = "http://127.0.0.1:9/v1"

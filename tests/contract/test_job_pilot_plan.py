@@ -27,7 +27,7 @@ from routellm_batch.pipeline import run as pipeline
 from routellm_batch.stages.call.degrade import load_degrades
 from routellm_batch.stages.plan.files import Plan, load_plan
 from routellm_batch.stages.plan.make import make_plan
-from routellm_batch.tables import from_parquet
+from routellm_batch.storage.tables import from_parquet
 
 ROWS = 60
 USD = {"usd": Decimal("0.003"), "order": "gain_per_dollar"}

@@ -25,7 +25,7 @@ from routellm_batch.endpoints.pacing.gate import Gate
 from routellm_batch.endpoints.pacing.pace import Limits
 from routellm_batch.endpoints.wallet import Wallet
 from routellm_batch.stages.call.requests import build_call
-from routellm_batch.stages.rows import decode_prompts
+from routellm_batch.storage.prompts import decode_prompts
 from routellm_batch.storage.store import FsStore
 
 LIMITED = Answer(status=429, headers={"retry-after": "0"})

@@ -19,7 +19,7 @@ from routellm_batch.stages.plan.costing import Copies, Prices, Totals, costs_of,
 from routellm_batch.stages.plan.gather import Gathered, gather_rows
 from routellm_batch.storage.run import Run
 from routellm_batch.storage.store import FsStore
-from routellm_batch.tables import ID_INTEGER, ID_TEXT, score_schema, to_parquet
+from routellm_batch.storage.tables import ID_INTEGER, ID_TEXT, score_schema, to_parquet
 
 PRICES = Prices(
     {"strong": 2_000_000_000, "weak": 100_000_000}, {"strong": 5_000_000, "weak": 0}, {"strong": 7, "weak": 3}

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from routellm_batch.config.job import ColumnsConfig, InputConfig, LabelConfig
 from routellm_batch.core.errors import DataError
 from routellm_batch.core.types import InputFile, InvalidKind, Shard
-from routellm_batch.stages.rows import (
+from routellm_batch.storage.prompts import (
     Prompt,
     decode_ids,
     decode_prompts,

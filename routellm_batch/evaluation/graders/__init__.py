@@ -23,7 +23,7 @@ from routellm_batch.core.errors import DataError
 from routellm_batch.core.types import ROUTES, Route
 from routellm_batch.evaluation.graders.grade import MAX_CHARS, Grade, Grader, Problem, Question, unlabelled
 from routellm_batch.evaluation.graders.labels import read_labels
-from routellm_batch.training.reading import require
+from routellm_batch.storage.labelled import require
 
 ReferenceConfig = ExactConfig | NumericConfig | ChoiceConfig | RegexConfig | JsonConfig
 _READERS: Mapping[type[Any], type[Any]] = {

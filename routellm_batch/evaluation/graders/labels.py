@@ -12,7 +12,7 @@ from routellm_batch.config.graders import LabelsConfig
 from routellm_batch.core.errors import DataError
 from routellm_batch.core.types import ROUTES, Route
 from routellm_batch.evaluation.graders.grade import Grade, Problem, Question, unlabelled
-from routellm_batch.training.reading import read_table, require
+from routellm_batch.storage.labelled import read_table, require
 
 Scores = tuple[float | None, float | None]
 """Of the strong and of the weak model's answer; None where nobody gave one."""

@@ -9,7 +9,7 @@ import pyarrow as pa
 from routellm_batch.config.job import InputConfig
 from routellm_batch.core.types import RowId
 from routellm_batch.evaluation.graders.grade import Question
-from routellm_batch.stages.rows import Prompt, decode_prompts
+from routellm_batch.storage.prompts import Prompt, decode_prompts
 
 
 def questions(

@@ -26,11 +26,11 @@ from routellm_batch.pipeline.judge.tables import Judged, cost_facts, judged_line
 from routellm_batch.pipeline.judge.verdicts import Purse, ask_judge, judge_estimate_nano
 from routellm_batch.pipeline.outputs import Outputs
 from routellm_batch.pipeline.run import RunResult
-from routellm_batch.stages.rows import Prompt, decode_prompts
 from routellm_batch.storage.inputs import find_files, pin_files
+from routellm_batch.storage.labelled import read_table, require
+from routellm_batch.storage.prompts import Prompt, decode_prompts
 from routellm_batch.storage.run import SUCCESS, to_json
 from routellm_batch.storage.store import FsStore
-from routellm_batch.training.reading import read_table, require
 
 JOB, COST = "job.json", "cost.json"
 CHARS_PER_ANSWER_TOKEN = 4

@@ -17,9 +17,9 @@ from routellm_batch.evaluation.graders.grade import Problem
 from routellm_batch.evaluation.graders.judge import Pair, Verdicts
 from routellm_batch.pipeline.ask import AskResult
 from routellm_batch.reporting.text import count, usd
-from routellm_batch.stages.rows import tie_hash
+from routellm_batch.storage.prompts import tie_hash
 from routellm_batch.storage.store import FsStore
-from routellm_batch.tables import to_parquet
+from routellm_batch.storage.tables import to_parquet
 
 OUTCOMES, BATTLES, UNLABELLED = "outcomes.parquet", "battles.parquet", "unlabelled.parquet"
 _COST = {

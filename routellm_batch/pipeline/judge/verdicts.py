@@ -24,7 +24,7 @@ from routellm_batch.evaluation.graders.judge import (
 )
 from routellm_batch.pipeline.ask import Ask, Asked, AskResult, ask
 from routellm_batch.storage.store import FsStore
-from routellm_batch.tables import to_parquet
+from routellm_batch.storage.tables import to_parquet
 
 FIRST, AGAIN = "judge", "judge-again"
 """Run ids of the two tries."""

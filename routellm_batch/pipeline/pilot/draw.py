@@ -12,10 +12,10 @@ from routellm_batch.config.job import Config
 from routellm_batch.core.errors import ConfigError
 from routellm_batch.core.types import Shard
 from routellm_batch.pipeline.pilot.sample import Drawn, Part, Sampler
-from routellm_batch.stages.rows import input_columns
 from routellm_batch.storage.inputs import read_rows
+from routellm_batch.storage.prompts import input_columns
 from routellm_batch.storage.run import Run
-from routellm_batch.tables import from_parquet
+from routellm_batch.storage.tables import from_parquet
 
 STRATUM, WEIGHT, SCORE, TOKENS = "pilot_stratum", "pilot_weight", "pilot_score", "pilot_tokens"
 """Columns that a sample has beside those of the input."""

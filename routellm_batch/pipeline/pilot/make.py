@@ -40,7 +40,7 @@ from routellm_batch.stages.score.loop import run_score_stage
 from routellm_batch.storage.pilots import OUTCOMES, pilot_use
 from routellm_batch.storage.run import SUCCESS, open_run, to_json
 from routellm_batch.storage.store import FsStore
-from routellm_batch.tables import from_parquet, to_parquet
+from routellm_batch.storage.tables import from_parquet, to_parquet
 
 SAMPLE, CALIBRATION, ROUTER = "sample.parquet", "calibration.json", "router"
 

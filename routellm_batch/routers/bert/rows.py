@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from routellm_batch.core.errors import DataError
 from routellm_batch.routers.training.battles import Battles, read_battles
 from routellm_batch.routers.training.rows import Source, read_sources
-from routellm_batch.training.reading import read_table
+from routellm_batch.storage.labelled import read_table
 
 STRONG, TIE, WEAK = 0, 1, 2
 """The published order: who wins."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from routellm_batch.routers.training.battles import read_battles
 from routellm_batch.routers.training.rows import OUTCOME_COLUMNS, Source, read_sources
-from routellm_batch.training.reading import read_table
+from routellm_batch.storage.labelled import read_table
 
 
 @dataclass(frozen=True, slots=True, eq=False)

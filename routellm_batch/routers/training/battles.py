@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from routellm_batch.core.errors import DataError
 from routellm_batch.routers.training.rows import usable
-from routellm_batch.training.reading import labels, numbers, read_table, require, texts
+from routellm_batch.storage.labelled import labels, numbers, read_table, require, texts
 
 WINNERS = {"model_a": 1.0, "model_b": 0.0, "tie": 0.5, "tie (bothbad)": 0.5}
 MIN_CHARS = 16

@@ -17,7 +17,7 @@ from routellm_batch.routers.training.rows import (
     outcome_scores,
     usable,
 )
-from routellm_batch.training.reading import labels, read_table, require, texts
+from routellm_batch.storage.labelled import labels, read_table, require, texts
 
 PAIRS = 24
 """Pairs of models drawn for each prompt of a score matrix."""

@@ -19,7 +19,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from routellm_batch.core.errors import DataError
-from routellm_batch.training.reading import labels, numbers, read_table, require, texts
+from routellm_batch.storage.labelled import labels, numbers, read_table, require, texts
 
 OUTCOME_COLUMNS = ("prompt", "strong_score", "weak_score")
 BATTLE_COLUMNS = ("prompt", "model_a", "model_b", "preference")

@@ -28,7 +28,7 @@ from routellm_batch.stages.call.responses import FINAL
 from routellm_batch.stages.plan.make import copies_path
 from routellm_batch.stages.plan.spill import RankedSpill
 from routellm_batch.storage.run import Run, to_json
-from routellm_batch.tables import from_parquet
+from routellm_batch.storage.tables import from_parquet
 
 THREADS = 8
 BODY_BYTES = 1_024

@@ -32,12 +32,12 @@ from routellm_batch.stages.call.responses import (
     summarise,
     write_failed,
 )
-from routellm_batch.stages.rows import input_columns
 from routellm_batch.storage.inputs import read_rows
 from routellm_batch.storage.progress import STAGE, marker_name, newest_markers
+from routellm_batch.storage.prompts import input_columns
 from routellm_batch.storage.run import to_json
 from routellm_batch.storage.store import FsStore
-from routellm_batch.tables import to_parquet
+from routellm_batch.storage.tables import to_parquet
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from routellm_batch.budget.pricing import estimate_tokens, worst_nano
 from routellm_batch.config.endpoints import EndpointConfig
 from routellm_batch.core.types import Route
 from routellm_batch.endpoints.calls import Request
-from routellm_batch.stages.rows import Chat, Prompt
+from routellm_batch.storage.prompts import Chat, Prompt
 
 
 @dataclass(frozen=True, slots=True)

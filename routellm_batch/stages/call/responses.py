@@ -17,7 +17,7 @@ from routellm_batch.core.types import ROUTES, Route, Shard, Usage
 from routellm_batch.ledger.record import CallRecord
 from routellm_batch.ledger.state import LedgerState
 from routellm_batch.storage.run import Run
-from routellm_batch.tables import failed_schema, from_parquet, response_schema, to_parquet
+from routellm_batch.storage.tables import failed_schema, from_parquet, response_schema, to_parquet
 
 FINAL = frozenset({"ok", "failed"})
 KEPT = 10

@@ -11,7 +11,7 @@ import pyarrow as pa
 from routellm_batch.ledger.record import CallRecord
 from routellm_batch.stages.call.requests import Call
 from routellm_batch.storage.store import FsStore
-from routellm_batch.tables import from_parquet
+from routellm_batch.storage.tables import from_parquet
 
 ANSWERS = "answers.parquet"
 """In a pilot's folder: a row for each request that was answered."""

@@ -13,7 +13,7 @@ from routellm_batch.ledger.shard import ShardLedger
 from routellm_batch.stages.call.responses import route_totals, summarise
 from routellm_batch.storage.progress import STAGE, marker_name, newest_markers
 from routellm_batch.storage.run import Run
-from routellm_batch.tables import from_parquet
+from routellm_batch.storage.tables import from_parquet
 
 THREADS = 8
 

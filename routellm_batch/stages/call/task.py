@@ -31,10 +31,10 @@ from routellm_batch.stages.call.requests import Call, build_call
 from routellm_batch.stages.call.responses import FINAL, ended_calls
 from routellm_batch.stages.call.reuse import reused
 from routellm_batch.stages.plan.make import copies_path
-from routellm_batch.stages.rows import Prompt, decode_prompts, input_columns
 from routellm_batch.storage.inputs import read_rows
+from routellm_batch.storage.prompts import Prompt, decode_prompts, input_columns
 from routellm_batch.storage.store import FsStore
-from routellm_batch.tables import from_parquet
+from routellm_batch.storage.tables import from_parquet
 
 PERMANENT = frozenset(
     str(kind)

@@ -17,7 +17,7 @@ from routellm_batch.core.types import Shard
 from routellm_batch.stages.plan.ids import NAMED_FIRST, PLACE, check_ids, check_nulls
 from routellm_batch.stages.plan.spill import BucketSpill, binary_offsets, bucket_count
 from routellm_batch.storage.run import Run
-from routellm_batch.tables import from_parquet
+from routellm_batch.storage.tables import from_parquet
 
 READ_THREADS = 8
 READ_AHEAD_ROWS = 131_072

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from routellm_batch.core.errors import DataError
 from routellm_batch.stages.plan.spill import repeated
 from routellm_batch.storage.run import Run
-from routellm_batch.tables import from_parquet
+from routellm_batch.storage.tables import from_parquet
 
 NAMED_FIRST = 3
 PLACE = np.dtype([("tie", "<u8"), ("shard", "<i4"), ("row", "<i4")])

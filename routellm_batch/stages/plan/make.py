@@ -40,7 +40,7 @@ from routellm_batch.stages.plan.spill import RankedSpill
 from routellm_batch.storage.paid import embedding_use
 from routellm_batch.storage.pilots import own_pilot_use
 from routellm_batch.storage.run import Run
-from routellm_batch.tables import to_parquet
+from routellm_batch.storage.tables import to_parquet
 
 WRITE_THREADS = 8
 HISTOGRAM_BINS = 1000

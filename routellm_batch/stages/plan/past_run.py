@@ -14,7 +14,7 @@ from routellm_batch.past_lengths import PastLengths, answer_cost, fit_past
 from routellm_batch.stages.call.responses import read_shard_responses
 from routellm_batch.storage.run import SUCCESS, Run, open_existing, to_json
 from routellm_batch.storage.store import FsStore
-from routellm_batch.tables import from_parquet
+from routellm_batch.storage.tables import from_parquet
 
 PINNED = "lengths.json"
 LATEST = "latest"

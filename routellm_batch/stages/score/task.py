@@ -16,11 +16,11 @@ from routellm_batch.config.job import Config
 from routellm_batch.core.protocols import Router
 from routellm_batch.core.types import InvalidKind, PromptBatch, Shard
 from routellm_batch.routers import get_router
-from routellm_batch.stages.rows import Prompt, decode_ids, decode_prompts, input_columns, tie_hash
 from routellm_batch.storage.inputs import read_rows
 from routellm_batch.storage.paid import PaidTry, paid_by_shard
+from routellm_batch.storage.prompts import Prompt, decode_ids, decode_prompts, input_columns, tie_hash
 from routellm_batch.storage.run import Run
-from routellm_batch.tables import ID_INTEGER, ID_TEXT, score_schema, to_parquet
+from routellm_batch.storage.tables import ID_INTEGER, ID_TEXT, score_schema, to_parquet
 
 STAGE = "score"
 
