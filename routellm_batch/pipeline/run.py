@@ -17,7 +17,6 @@ from routellm_batch.core.halt import Halt, stop_words, stopping_on_signals
 from routellm_batch.core.protocols import Runner
 from routellm_batch.core.registry import check_name
 from routellm_batch.endpoints.servers import base_urls, check_keys, check_reachable, check_scoring_key
-from routellm_batch.ledger.liveness import lease_s
 from routellm_batch.pipeline.outputs import (
     Outputs,
     finished_exit,
@@ -37,6 +36,7 @@ from routellm_batch.stages.plan.make import make_plan
 from routellm_batch.stages.plan.past_run import pin_lengths
 from routellm_batch.stages.score.loop import run_score_stage
 from routellm_batch.stages.score.task import STAGE as SCORE
+from routellm_batch.storage.ledger.liveness import lease_s
 from routellm_batch.storage.progress import newest_markers
 from routellm_batch.storage.run import Run, open_existing, open_run
 from routellm_batch.storage.tables import RESPONSE_COLUMNS

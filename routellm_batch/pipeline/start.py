@@ -13,9 +13,9 @@ from routellm_batch.core.errors import InterruptedRunError
 from routellm_batch.core.events import Notice, Sink
 from routellm_batch.core.halt import Halt
 from routellm_batch.core.protocols import Runner
-from routellm_batch.ledger import epoch
-from routellm_batch.ledger.liveness import lease_s
 from routellm_batch.runtime import open_runner
+from routellm_batch.storage.ledger import epoch
+from routellm_batch.storage.ledger.liveness import lease_s
 from routellm_batch.storage.run import Run
 
 TAKEN_OVER = "another start of this run has taken it over"

@@ -275,7 +275,7 @@ def test_a_model_that_ignores_its_maximum(tmp_path: Path, cap: Decimal | None) -
 
 
 def ledger_records(result: Finished) -> list[Any]:
-    from routellm_batch.ledger.shard import ShardLedger
+    from routellm_batch.storage.ledger.shard import ShardLedger
 
     run = open_existing(result.run_uri)[0]
     return [

@@ -20,9 +20,9 @@ from routellm_batch.core.errors import (
     FencedError,
     SchedulerLostError,
 )
-from routellm_batch.ledger.shard import ShardLedger
 from routellm_batch.pipeline.run import report_job
 from routellm_batch.stages.call import task as call
+from routellm_batch.storage.ledger.shard import ShardLedger
 
 CHEAP: dict[str, Any] = {
     f"endpoints__{route}__{key}": value

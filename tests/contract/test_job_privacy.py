@@ -125,7 +125,8 @@ def test_a_crash_tells_no_prompt(tmp_path: Path, caplog: pytest.LogCaptureFixtur
     """When storing results fails, neither the error nor the logs repeat what was to be stored."""
     write_prompts(tmp_path / "in.parquet", prompts(5, prefix="canaryprompt"))
     failing = patch(
-        "routellm_batch.ledger.shard.ShardLedger.write_results", side_effect=PermissionError("no write")
+        "routellm_batch.storage.ledger.shard.ShardLedger.write_results",
+        side_effect=PermissionError("no write"),
     )
     with stub_server(answering("canaryanswer")) as stub, caplog.at_level(logging.DEBUG), failing:
         config = job_config(tmp_path, strong=stub.base_url, weak=stub.base_url)

@@ -34,7 +34,7 @@ IMPORTED_LATE = ("httpcore2", "pandas", "routellm_batch.routers.length")
 """What a start would import while it runs; nine tenths of its time."""
 PATCHES = {
     "routellm_batch.stages.call.fanout.INTENT_ROWS": 2,
-    "routellm_batch.ledger.writer.MICRO_BATCH": 2,
+    "routellm_batch.storage.ledger.writer.MICRO_BATCH": 2,
     "os.fsync": lambda _: None,
 }
 """A few calls make several intents and results objects. What is written outlives its process without a sync too."""

@@ -8,9 +8,9 @@ from routellm_batch.config.endpoints import EndpointConfig
 from routellm_batch.config.job import Config, LabelConfig
 from routellm_batch.core.types import ErrorKind
 from routellm_batch.endpoints.calls import History, Outcome, Request
-from routellm_batch.ledger.record import CallRecord
 from routellm_batch.stages.call.labels import ask_again, judge
 from routellm_batch.stages.call.requests import Call, follow_up
+from routellm_batch.storage.ledger.record import CallRecord
 
 
 @dataclass(frozen=True, slots=True)

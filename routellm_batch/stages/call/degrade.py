@@ -22,11 +22,11 @@ from routellm_batch.budget.selection.cut import NONE_STRONG, Cut, RankedRows
 from routellm_batch.budget.spend.projection import WHOLE, RouteBurn, pick_cut, projected_nano, room_nano
 from routellm_batch.config.endpoints import EndpointConfig
 from routellm_batch.core.types import ROUTES, Route, Shard
-from routellm_batch.ledger.shard import ShardLedger
 from routellm_batch.stages.call.job import CallJob
 from routellm_batch.stages.call.responses import FINAL
 from routellm_batch.stages.plan.make import copies_path
 from routellm_batch.stages.plan.spill import RankedSpill
+from routellm_batch.storage.ledger.shard import ShardLedger
 from routellm_batch.storage.run import Run, to_json
 from routellm_batch.storage.tables import from_parquet
 

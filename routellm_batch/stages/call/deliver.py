@@ -16,10 +16,6 @@ from typing import Any
 import pyarrow as pa
 
 from routellm_batch.core.types import Shard
-from routellm_batch.ledger.epoch import there
-from routellm_batch.ledger.record import CallRecord
-from routellm_batch.ledger.shard import ShardLedger
-from routellm_batch.ledger.state import LedgerState
 from routellm_batch.stages.call.job import CallJob
 from routellm_batch.stages.call.responses import (
     FINAL,
@@ -33,6 +29,10 @@ from routellm_batch.stages.call.responses import (
     write_failed,
 )
 from routellm_batch.storage.inputs import read_rows
+from routellm_batch.storage.ledger.epoch import there
+from routellm_batch.storage.ledger.record import CallRecord
+from routellm_batch.storage.ledger.shard import ShardLedger
+from routellm_batch.storage.ledger.state import LedgerState
 from routellm_batch.storage.progress import STAGE, marker_name, newest_markers
 from routellm_batch.storage.prompts import input_columns
 from routellm_batch.storage.run import to_json

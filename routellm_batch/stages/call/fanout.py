@@ -20,11 +20,11 @@ from routellm_batch.core.types import ROUTES, Route, Verdict
 from routellm_batch.endpoints.caller import Caller
 from routellm_batch.endpoints.calls import History, Outcome
 from routellm_batch.endpoints.wallet import Wallet
-from routellm_batch.ledger.record import CallRecord
-from routellm_batch.ledger.writer import LedgerWriter
 from routellm_batch.stages.call.answers import Pending, next_question, record_of
 from routellm_batch.stages.call.job import EndpointPool
 from routellm_batch.stages.call.requests import Call
+from routellm_batch.storage.ledger.record import CallRecord
+from routellm_batch.storage.ledger.writer import LedgerWriter
 
 INTENT_ROWS = 128
 """Rows to one intent, at least where so many wait; more where more are in flight. Half as many would be twice the

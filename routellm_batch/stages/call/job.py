@@ -20,9 +20,9 @@ from routellm_batch.endpoints.client import OpenAIEndpoint
 from routellm_batch.endpoints.pacing.gate import Gate
 from routellm_batch.endpoints.pacing.pace import Limits
 from routellm_batch.endpoints.pacing.retries import ErrorWindow, RetryBudget
-from routellm_batch.ledger.liveness import LEASE_S
 from routellm_batch.stages.call.limit_shares import FLOOR, Shares
 from routellm_batch.stages.plan.costing import Prices
+from routellm_batch.storage.ledger.liveness import LEASE_S
 from routellm_batch.storage.run import Run
 
 ERROR_WINDOW = 100

@@ -17,7 +17,6 @@ from routellm_batch.core.events import Sink
 from routellm_batch.core.halt import Halt
 from routellm_batch.core.protocols import Runner
 from routellm_batch.core.types import ROUTES, Done, Shard
-from routellm_batch.ledger.shard import ShardLedger
 from routellm_batch.stages.call.degrade import Reason, load_degrades
 from routellm_batch.stages.call.governor import Governor
 from routellm_batch.stages.call.job import CallJob, take_share
@@ -26,6 +25,7 @@ from routellm_batch.stages.call.tally import Tally, tallies
 from routellm_batch.stages.call.task import CallReceipt, CallTask, call_shard
 from routellm_batch.stages.plan.files import Plan
 from routellm_batch.stages.score.loop import POLL_S, WINDOW, error_of
+from routellm_batch.storage.ledger.shard import ShardLedger
 
 MOST_TOLD = 3
 MOST_FENCED = 4

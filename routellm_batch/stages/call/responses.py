@@ -14,8 +14,8 @@ from routellm_batch.budget.spend.projection import Ended
 from routellm_batch.budget.spend.summary import CallSummary, FailedRow, RouteTotals, SlowRow, latency_bin
 from routellm_batch.config.job import Config
 from routellm_batch.core.types import ROUTES, Route, Shard, Usage
-from routellm_batch.ledger.record import CallRecord
-from routellm_batch.ledger.state import LedgerState
+from routellm_batch.storage.ledger.record import CallRecord
+from routellm_batch.storage.ledger.state import LedgerState
 from routellm_batch.storage.run import Run
 from routellm_batch.storage.tables import failed_schema, from_parquet, response_schema, to_parquet
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from routellm_batch.ledger.record import CallRecord
 from routellm_batch.stages.call.requests import Call
+from routellm_batch.storage.ledger.record import CallRecord
 from routellm_batch.storage.store import FsStore
 from routellm_batch.storage.tables import from_parquet
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 
 from routellm_batch.budget.spend.summary import CallSummary
-from routellm_batch.ledger.shard import ShardLedger
 from routellm_batch.stages.call.responses import route_totals, summarise
+from routellm_batch.storage.ledger.shard import ShardLedger
 from routellm_batch.storage.progress import STAGE, marker_name, newest_markers
 from routellm_batch.storage.run import Run
 from routellm_batch.storage.tables import from_parquet

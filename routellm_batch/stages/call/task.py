@@ -18,12 +18,6 @@ from routellm_batch.budget.spend.projection import Ended
 from routellm_batch.core.process import draining, emit, run_on_loop
 from routellm_batch.core.types import ErrorKind, Route, Shard
 from routellm_batch.endpoints.wallet import Wallet
-from routellm_batch.ledger.local import left_here, local_folder
-from routellm_batch.ledger.record import CallRecord
-from routellm_batch.ledger.shard import ShardLedger
-from routellm_batch.ledger.state import LedgerState
-from routellm_batch.ledger.succession import adopt, wait_for_predecessors
-from routellm_batch.ledger.writer import LedgerWriter
 from routellm_batch.stages.call.deliver import Ending, deliver
 from routellm_batch.stages.call.fanout import FanOut
 from routellm_batch.stages.call.job import CallJob, EndpointPool, endpoint_pool
@@ -32,6 +26,12 @@ from routellm_batch.stages.call.responses import FINAL, ended_calls
 from routellm_batch.stages.call.reuse import reused
 from routellm_batch.stages.plan.make import copies_path
 from routellm_batch.storage.inputs import read_rows
+from routellm_batch.storage.ledger.local import left_here, local_folder
+from routellm_batch.storage.ledger.record import CallRecord
+from routellm_batch.storage.ledger.shard import ShardLedger
+from routellm_batch.storage.ledger.state import LedgerState
+from routellm_batch.storage.ledger.succession import adopt, wait_for_predecessors
+from routellm_batch.storage.ledger.writer import LedgerWriter
 from routellm_batch.storage.prompts import Prompt, decode_prompts, input_columns
 from routellm_batch.storage.store import FsStore
 from routellm_batch.storage.tables import from_parquet

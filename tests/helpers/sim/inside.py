@@ -19,10 +19,10 @@ from helpers.sim.world import LEASE_S, World
 from routellm_batch.core import process as process_module
 from routellm_batch.core.types import ROUTES
 from routellm_batch.endpoints.wallet import Wallet
-from routellm_batch.ledger import epoch, liveness, shard, succession, writer
 from routellm_batch.stages.call import deliver, job
 from routellm_batch.stages.call import task as call
 from routellm_batch.stages.call.job import CallJob, EndpointPool
+from routellm_batch.storage.ledger import epoch, liveness, shard, succession, writer
 
 CLOCKED = (
     "call_stage",

@@ -17,12 +17,12 @@ from routellm_batch.core import process as process_module
 from routellm_batch.core.halt import Halt
 from routellm_batch.core.types import Done
 from routellm_batch.endpoints.wallet import Wallet
-from routellm_batch.ledger.local import LocalLog
-from routellm_batch.ledger.shard import ShardLedger
-from routellm_batch.ledger.writer import LedgerWriter
 from routellm_batch.stages.call.job import EndpointPool
 from routellm_batch.stages.call.loop import CallStage
 from routellm_batch.stages.plan.files import Plan
+from routellm_batch.storage.ledger.local import LocalLog
+from routellm_batch.storage.ledger.shard import ShardLedger
+from routellm_batch.storage.ledger.writer import LedgerWriter
 from routellm_batch.storage.run import Run
 
 

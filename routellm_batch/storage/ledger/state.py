@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from routellm_batch.core.types import Route
-from routellm_batch.ledger.record import CallRecord
+from routellm_batch.storage.ledger.record import CallRecord
 
 Worst = tuple[Route, int]
 """A call that may have been made: its route, and the most it can have cost in nano-dollars."""

@@ -10,10 +10,10 @@ from itertools import count
 from routellm_batch.core.errors import FencedError
 from routellm_batch.core.protocols import Store
 from routellm_batch.core.types import Route
-from routellm_batch.ledger.epoch import epoch_path, there
-from routellm_batch.ledger.liveness import myself
-from routellm_batch.ledger.record import CallRecord
-from routellm_batch.ledger.state import Entry, LedgerState, fold
+from routellm_batch.storage.ledger.epoch import epoch_path, there
+from routellm_batch.storage.ledger.liveness import myself
+from routellm_batch.storage.ledger.record import CallRecord
+from routellm_batch.storage.ledger.state import Entry, LedgerState, fold
 
 _ENTRY = re.compile(r"/(\d{6})\.json$")
 _RESULTS = re.compile(r"/([0-9a-f]{16})\.r(\d{6})\.jsonl$")

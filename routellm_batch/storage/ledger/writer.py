@@ -11,10 +11,10 @@ from typing import Any
 
 from routellm_batch.core.errors import StoreError
 from routellm_batch.core.types import Route
-from routellm_batch.ledger.local import FOLDER_VARIABLE, LocalLog
-from routellm_batch.ledger.record import CallRecord
-from routellm_batch.ledger.shard import ShardLedger
-from routellm_batch.ledger.succession import active, sent_line
+from routellm_batch.storage.ledger.local import FOLDER_VARIABLE, LocalLog
+from routellm_batch.storage.ledger.record import CallRecord
+from routellm_batch.storage.ledger.shard import ShardLedger
+from routellm_batch.storage.ledger.succession import active, sent_line
 
 MICRO_BATCH = 64
 """Results to one object."""

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from routellm_batch.core.protocols import Store
 from routellm_batch.core.types import Route
-from routellm_batch.ledger.liveness import is_dead, is_myself
-from routellm_batch.ledger.local import abandoned, frames
-from routellm_batch.ledger.record import CallRecord
-from routellm_batch.ledger.shard import ShardLedger
-from routellm_batch.ledger.state import Entry, LedgerState
+from routellm_batch.storage.ledger.liveness import is_dead, is_myself
+from routellm_batch.storage.ledger.local import abandoned, frames
+from routellm_batch.storage.ledger.record import CallRecord
+from routellm_batch.storage.ledger.shard import ShardLedger
+from routellm_batch.storage.ledger.state import Entry, LedgerState
 
 LOOK_S = 0.25
 

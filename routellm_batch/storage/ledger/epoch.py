@@ -17,7 +17,7 @@ from typing import Any
 
 from routellm_batch.core.errors import BusyRunError
 from routellm_batch.core.protocols import Store
-from routellm_batch.ledger.liveness import is_dead, is_myself, is_running, myself
+from routellm_batch.storage.ledger.liveness import is_dead, is_myself, is_running, myself
 
 BEATS_PER_LEASE = 3
 LOOKS_PER_LEASE = 20
