@@ -70,7 +70,7 @@ class Backtest:
 
     def command(self, verb: str, *words: str) -> int:
         """Run ``routellm-batch``; return its exit code."""
-        line = [sys.executable, "-m", "routellm_batch.cli.app", verb, *words]
+        line = [sys.executable, "-m", "routellm_batch.cli", verb, *words]
         done = subprocess.run(line, cwd=REPO, capture_output=True, text=True, check=False)  # noqa: S603 - our own
         if done.returncode not in {0, 2, 4}:
             raise SystemExit(f"{verb} of {self.case.name} ended with {done.returncode}: {done.stderr}")

@@ -124,7 +124,7 @@ def _round(rows: int) -> _Round:
 @contextmanager
 def _started(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Start the job, or go on with it, in a process group of its own; nothing of it is left afterwards."""
-    command = [sys.executable, "-m", "routellm_batch.cli.app", "run", str(folder / "job.yaml")]
+    command = [sys.executable, "-m", "routellm_batch.cli", "run", str(folder / "job.yaml")]
     env = {**os.environ, FOLDER_VARIABLE: str(folder / "local")}
     with (folder / "said").open("ab") as said:
         job = subprocess.Popen(  # noqa: S603 - our own command

@@ -119,7 +119,7 @@ class Lab:
 
     def start(self, command: str = "run", **changes: Any) -> Program:
         """Start the job, or go on with it."""
-        arguments = ["-m", "routellm_batch.cli.app", command, str(self.config(**changes))]
+        arguments = ["-m", "routellm_batch.cli", command, str(self.config(**changes))]
         return self._start(arguments, f"driver-{len(self._programs)}")
 
     def finish(self, expected: int = 0, **changes: Any) -> Program:

@@ -187,7 +187,9 @@ class Pacing(RuleBasedStateMachine):
         self.unsure: list[CallError] = []
         """Failures of requests that may have been billed."""
         clock = SimpleNamespace(monotonic=lambda: self.now_s)
-        self.patches = [patch(f"routellm_batch.endpoints.{name}.time", clock) for name in ("caller", "gate")]
+        self.patches = [
+            patch(f"routellm_batch.endpoints.{name}.time", clock) for name in ("caller", "pacing.gate")
+        ]
         for one in self.patches:
             one.start()
 

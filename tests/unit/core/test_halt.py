@@ -55,7 +55,7 @@ def test_a_second_signal_ends_at_once(repo: Path) -> None:
     """A second Ctrl-C does not wait for anything: exit code 75."""
     code = """
 import os, signal
-from routellm_batch.halt import Halt, stopping_on_signals
+from routellm_batch.core.halt import Halt, stopping_on_signals
 halt = Halt()
 with stopping_on_signals(halt):
     for _ in range(2):

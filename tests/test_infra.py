@@ -14,7 +14,7 @@ import yaml
 
 from routellm_batch.config.job import load_config
 
-INFRA = Path(__file__).resolve().parents[2] / "infra"
+INFRA = Path(__file__).resolve().parents[1] / "infra"
 BIN = Path(sys.executable).parent
 COMPOSE = yaml.safe_load((INFRA / "compose.yaml").read_text(encoding="utf-8"))
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
