@@ -83,7 +83,7 @@ def evaluate(  # noqa: PLR0913 - each is an option of the command line
 
     Returns:
         For one router and one file: ``router, n, weak, strong, apgr, apgr_full, apgr_ci, cpt50, cpt80, baselines`` and more
-        (docs/quality.md; with a pilot also ``pilot, per_seed, sd``); else ``{"results": […], "pairs": […]}``, each with
+        (docs/evaluate.md; with a pilot also ``pilot, per_seed, sd``); else ``{"results": […], "pairs": […]}``, each with
         its ``outcomes``. Where the strong model is not better than the weak one the figures are NaN and ``note`` says so.
 
     Raises:
