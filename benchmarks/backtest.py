@@ -24,10 +24,10 @@ import pyarrow.parquet as pq
 from benchmarks.pilots import ENDS, PAIRS
 from benchmarks.prompts import REPO, shared_data
 from benchmarks.table import Table
-from routellm_batch.pricing import nano_to_usd, usd_to_nano
+from routellm_batch.budget.pricing import nano_to_usd, usd_to_nano
+from routellm_batch.core.types import ROUTES
 from routellm_batch.reporting.quality_words import grade, grades, part, span
 from routellm_batch.reporting.text import count, percent, usd
-from routellm_batch.types import ROUTES
 
 LONGEST = 4096
 """Tokens; no recorded answer is longer."""
@@ -70,7 +70,7 @@ class Backtest:
 
     def command(self, verb: str, *words: str) -> int:
         """Run ``routellm-batch``; return its exit code."""
-        line = [sys.executable, "-m", "routellm_batch.cli", verb, *words]
+        line = [sys.executable, "-m", "routellm_batch.cli.app", verb, *words]
         done = subprocess.run(line, cwd=REPO, capture_output=True, text=True, check=False)  # noqa: S603 - our own
         if done.returncode not in {0, 2, 4}:
             raise SystemExit(f"{verb} of {self.case.name} ended with {done.returncode}: {done.stderr}")

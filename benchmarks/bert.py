@@ -15,9 +15,9 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, Bert
 
 from benchmarks.prompts import load_prompts
 from benchmarks.table import Table
+from routellm_batch.core.types import PromptBatch
 from routellm_batch.routers import make_router
-from routellm_batch.types import PromptBatch
-from routellm_batch.weights import shipped
+from routellm_batch.routers.models.builtin import shipped
 
 SIDE = 1024
 """Of the matrices whose product measures the ceiling."""

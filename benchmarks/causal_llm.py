@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from benchmarks.prompts import REPO, load_prompts
 from benchmarks.table import Table
-from routellm_batch.routers.causal_llm import CausalLlmRouter
-from routellm_batch.routers.causal_prompt import LABELS, TEMPLATE, ClassifierPrompt
-from routellm_batch.types import PromptBatch
+from routellm_batch.core.types import PromptBatch
+from routellm_batch.routers.causal_llm.prompt import LABELS, TEMPLATE, ClassifierPrompt
+from routellm_batch.routers.causal_llm.router import CausalLlmRouter
 
 ROWS, RUNS, ONE_BY_ONE = 512, 3, 64
 VOCABULARY = 4000

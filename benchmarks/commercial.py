@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from benchmarks.prompts import shared_data
 from benchmarks.table import Table
-from routellm_batch.metrics import REPLICATES, Curves, Ranking, resamples
+from routellm_batch.core.metrics import REPLICATES, Curves, Ranking, resamples
+from routellm_batch.core.types import PromptBatch
 from routellm_batch.routers import make_router
-from routellm_batch.types import PromptBatch
 
 Floats = NDArray[np.float64]
 

@@ -12,11 +12,11 @@ import numpy as np
 
 from benchmarks.pilots import ENDS, FITS, Fit, Floats, Pilot, Recorded, chosen_fit, costs, counted, draw, load
 from benchmarks.table import Table
-from routellm_batch.calibration import Calibration, fit_calibration
-from routellm_batch.foresight import foresee
-from routellm_batch.metrics import Ranking
-from routellm_batch.prediction import Quality
-from routellm_batch.types import ROUTES
+from routellm_batch.budget.quality.calibration import Calibration, fit_calibration
+from routellm_batch.budget.quality.forecast import foresee
+from routellm_batch.budget.quality.prediction import Quality
+from routellm_batch.core.metrics import Ranking
+from routellm_batch.core.types import ROUTES
 
 SETS = ("MMLU", "MMLU-Pro", "GSM8K")
 ANSWERED = ("MMLU-Pro", "GSM8K")

@@ -19,9 +19,9 @@ import pyarrow.parquet as pq
 
 from benchmarks.prompts import REPO, load_prompts
 from benchmarks.table import Table
-from routellm_batch.endpoints.serve import start_server
-from routellm_batch.endpoints.sim_spec import SimulateSpec
-from routellm_batch.ledger.writer import MICRO_BATCH
+from routellm_batch.endpoints.simulator.serve import start_server
+from routellm_batch.endpoints.simulator.spec import SimulateSpec
+from routellm_batch.storage.ledger.writer import MICRO_BATCH
 
 WAYS = {
     "sdk": "AsyncOpenAI, chat.completions.create",

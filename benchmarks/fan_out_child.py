@@ -19,11 +19,11 @@ import psutil
 import pyarrow.parquet as pq
 from openai import AsyncOpenAI, DefaultAioHttpClient
 
-from routellm_batch.config import Config, load_config
-from routellm_batch.events import Event, StageFinished, StageStarted
-from routellm_batch.ledger.shard import ShardLedger
-from routellm_batch.ledger.state import LedgerState
-from routellm_batch.pipeline import run_job
+from routellm_batch.config.job import Config, load_config
+from routellm_batch.core.events import Event, StageFinished, StageStarted
+from routellm_batch.pipeline.run import run_job
+from routellm_batch.storage.ledger.shard import ShardLedger
+from routellm_batch.storage.ledger.state import LedgerState
 
 Send = Callable[[str], Awaitable[None]]
 
@@ -106,7 +106,7 @@ def job(config: Config, *, ledger: bool) -> tuple[float, float]:
 
     with ExitStack() as patches:
         if not ledger:
-            patches.enter_context(patch("routellm_batch.stages.call.LedgerWriter", NoLedger))
+            patches.enter_context(patch("routellm_batch.stages.call.task.LedgerWriter", NoLedger))
             patches.enter_context(patch.object(ShardLedger, "claim", lambda _ledger: LedgerState()))
         result = run_job(config, sink)
     if result.exit_code:

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from benchmarks.pilots import ENDS, FITS, Fit, Floats, Pilot, Recorded, chosen_fit, costs, counted, draw, load
 from benchmarks.table import Table
-from routellm_batch.calibration import fit_calibration
-from routellm_batch.foresight import foresee
-from routellm_batch.metrics import BAND_90, Ranking, resample
+from routellm_batch.budget.quality.calibration import fit_calibration
+from routellm_batch.budget.quality.forecast import foresee
+from routellm_batch.core.metrics import BAND_90, Ranking, resample
 
 SETS = {"GSM8K": 500, "GSM8K, GPT-4o": 500, "MMLU-Pro": 500, "AlpacaEval": 300, "MT-Bench": 30}
 LEVELS = (0.5, 0.8, 0.9)

@@ -27,15 +27,15 @@ from transformers import PreTrainedTokenizerFast as Words
 
 from benchmarks.prompts import MMLU_ROWS, REPO, load_prompts
 from benchmarks.table import Table
-from routellm_batch.embedders.transformer import TransformerEmbedder
-from routellm_batch.models.pretrained import TokenIds
-from routellm_batch.routers.battle_index import make_index
-from routellm_batch.routers.bert import BertRouter
-from routellm_batch.routers.causal_llm import CausalLlmRouter
-from routellm_batch.routers.causal_prompt import LABELS, TEMPLATE, ClassifierPrompt
-from routellm_batch.routers.sw_ranking import Rated
-from routellm_batch.types import PromptBatch
-from routellm_batch.weights import shipped
+from routellm_batch.core.types import PromptBatch
+from routellm_batch.routers.bert.router import BertRouter
+from routellm_batch.routers.causal_llm.prompt import LABELS, TEMPLATE, ClassifierPrompt
+from routellm_batch.routers.causal_llm.router import CausalLlmRouter
+from routellm_batch.routers.embedders.transformer import TransformerEmbedder
+from routellm_batch.routers.models.builtin import shipped
+from routellm_batch.routers.models.pretrained import TokenIds
+from routellm_batch.routers.sw_ranking.index import make_index
+from routellm_batch.routers.sw_ranking.router import Rated
 
 RUNS, SIDE, SYSTEM_BYTES = 3, 8192, 886
 READABLE = 512
@@ -138,7 +138,7 @@ def _causal(texts: Sequence[str], device: torch.device, dtype: torch.dtype, *, q
 
 def _sw(texts: Sequence[str], device: torch.device, dtype: torch.dtype, *, quick: bool) -> Contender:
     del dtype  # Its products are float32 everywhere.
-    from routellm_batch.routers.sw_device import DeviceIndex
+    from routellm_batch.routers.sw_ranking.device import DeviceIndex
 
     rng = np.random.default_rng(0)
     battles, width = (1000, 64) if quick else (BATTLES, WIDTH)

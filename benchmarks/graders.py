@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 
 from benchmarks.prompts import shared_data
 from benchmarks.table import Table, machine
-from routellm_batch.config_grader import ChoiceConfig, NumericConfig
-from routellm_batch.grading import Question, ReferenceGrader
+from routellm_batch.config.graders import ChoiceConfig, NumericConfig
+from routellm_batch.evaluation.graders import Question, ReferenceGrader
 
 NUMERIC = ReferenceGrader(NumericConfig(kind="numeric", reference="reference"))
 CHOICE = ReferenceGrader(ChoiceConfig(kind="choice", reference="reference"))

@@ -22,8 +22,8 @@ import pyarrow.parquet as pq
 
 from benchmarks.prompts import REPO
 from benchmarks.table import Table, machine
-from routellm_batch.endpoints.serve import start_server
-from routellm_batch.endpoints.sim_spec import SimulateSpec
+from routellm_batch.endpoints.simulator.serve import start_server
+from routellm_batch.endpoints.simulator.spec import SimulateSpec
 
 ROWS, QUICK_ROWS = (100_000, 1_000_000), (2_000,)
 ROW_GROUP = 65_536

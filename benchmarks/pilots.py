@@ -15,20 +15,20 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from benchmarks.prompts import shared_data
-from routellm_batch.answer_costs import Ends
-from routellm_batch.calibration_maps import positions
-from routellm_batch.embedders import get_embedder
+from routellm_batch.budget.costs.expected_costs import Ends
+from routellm_batch.budget.costs.expected_lengths import Lengths, measure_lengths
+from routellm_batch.budget.pricing import Price
+from routellm_batch.budget.quality.calibration_maps import positions
+from routellm_batch.core.types import ROUTES, Route
 from routellm_batch.evaluation.outcomes import Outcomes, read_outcomes
 from routellm_batch.evaluation.pilot import draw_pilot
-from routellm_batch.lengths_model import Lengths, measure_lengths
-from routellm_batch.pricing import Price
 from routellm_batch.routers import make_router
-from routellm_batch.routers.blend import BlendRouter, Reading, members, read
-from routellm_batch.routers.outcome import OutcomeRouter, describe
-from routellm_batch.training.fitting import FOLDS, Penalties, fit_heads
-from routellm_batch.training.pilot_fit import PilotRows, fit_pilot
-from routellm_batch.training.rows import TrainingRows, to_unit
-from routellm_batch.types import ROUTES, Route
+from routellm_batch.routers.embedders import get_embedder
+from routellm_batch.routers.outcome.blend.fit import PilotRows, fit_pilot
+from routellm_batch.routers.outcome.blend.router import BlendRouter, Reading, members, read
+from routellm_batch.routers.outcome.router import OutcomeRouter, describe
+from routellm_batch.routers.training.fitting import FOLDS, Penalties, fit_heads
+from routellm_batch.routers.training.rows import TrainingRows, to_unit
 
 PAIRS = {
     "MMLU": "mmlu_gpt4-1106_vs_mixtral",

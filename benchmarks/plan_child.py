@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from routellm_batch.config import BudgetConfig, check_config
-from routellm_batch.stages.plan import make_plan
+from routellm_batch.config.job import BudgetConfig, check_config
+from routellm_batch.stages.plan.make import make_plan
 from routellm_batch.storage.run import open_existing
 
 

@@ -19,11 +19,11 @@ import numpy as np
 
 from benchmarks.prompts import shared_data
 from benchmarks.table import Table, machine
-from routellm_batch.config_embedder import EmbedderConfig, parse_embedder
+from routellm_batch.config.embedder import EmbedderConfig, parse_embedder
+from routellm_batch.core.metrics import Ranking, apgr_interval
 from routellm_batch.evaluation import evaluate
 from routellm_batch.evaluation.outcomes import read_outcomes
 from routellm_batch.evaluation.pilot import draw_pilot, train_on
-from routellm_batch.metrics import Ranking, apgr_interval
 
 SEEDS = 5
 ROUTERS = ("outcome", "outcome:builtin:outcome-v1", "knn", "ensemble", "mf")

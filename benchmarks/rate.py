@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from benchmarks.prompts import REPO, load_prompts
 from benchmarks.storm import storm_server
 from benchmarks.table import Table
-from routellm_batch.endpoints.sim_spec import Faults, SimulateSpec
+from routellm_batch.endpoints.simulator.spec import Faults, SimulateSpec
 
 ROWS, QUICK_ROWS, RUNS = 3_000, 300, 3
 RATE = 100

@@ -23,10 +23,10 @@ from typing import Any
 from benchmarks.memory import write_prompts
 from benchmarks.prompts import REPO
 from benchmarks.table import Table
-from routellm_batch.endpoints.serve import start_server
-from routellm_batch.endpoints.sim_spec import SimulateSpec
-from routellm_batch.ledger.local import FOLDER_VARIABLE, SUFFIX, frames
-from routellm_batch.stages.respond import read_shard_responses
+from routellm_batch.endpoints.simulator.serve import start_server
+from routellm_batch.endpoints.simulator.spec import SimulateSpec
+from routellm_batch.stages.call.responses import read_shard_responses
+from routellm_batch.storage.ledger.local import FOLDER_VARIABLE, SUFFIX, frames
 from routellm_batch.storage.run import open_existing
 
 ROWS, QUICK_ROWS, ROUNDS = 4_000, 200, 5
@@ -124,7 +124,7 @@ def _round(rows: int) -> _Round:
 @contextmanager
 def _started(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Start the job, or go on with it, in a process group of its own; nothing of it is left afterwards."""
-    command = [sys.executable, "-m", "routellm_batch.cli", "run", str(folder / "job.yaml")]
+    command = [sys.executable, "-m", "routellm_batch.cli.app", "run", str(folder / "job.yaml")]
     env = {**os.environ, FOLDER_VARIABLE: str(folder / "local")}
     with (folder / "said").open("ab") as said:
         job = subprocess.Popen(  # noqa: S603 - our own command

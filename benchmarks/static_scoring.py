@@ -13,10 +13,9 @@ from tokenizers import Tokenizer
 
 from benchmarks.prompts import MMLU_ROWS, load_prompts
 from benchmarks.table import Table
-from routellm_batch import embedders
-from routellm_batch.routers import make_router
-from routellm_batch.types import PromptBatch
-from routellm_batch.weights import shipped
+from routellm_batch.core.types import PromptBatch
+from routellm_batch.routers import embedders, make_router
+from routellm_batch.routers.models.builtin import shipped
 
 BATCH = 1024
 """Rows of a shard."""

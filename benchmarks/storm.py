@@ -10,12 +10,12 @@ from contextlib import contextmanager
 
 from aiohttp import web
 
-from routellm_batch.endpoints.sim_billing import BillingLog
-from routellm_batch.endpoints.sim_chat import NOTHING
-from routellm_batch.endpoints.sim_faults import rate_limit_wire
-from routellm_batch.endpoints.sim_server import ChatServer
-from routellm_batch.endpoints.sim_spec import SimulateSpec
-from routellm_batch.endpoints.simulated import SimulatedModel
+from routellm_batch.endpoints.simulator.billing import BillingLog
+from routellm_batch.endpoints.simulator.chat import NOTHING
+from routellm_batch.endpoints.simulator.faults import rate_limit_wire
+from routellm_batch.endpoints.simulator.model import SimulatedModel
+from routellm_batch.endpoints.simulator.server import ChatServer
+from routellm_batch.endpoints.simulator.spec import SimulateSpec
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

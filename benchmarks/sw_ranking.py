@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
 from benchmarks.table import Table
-from routellm_batch.routers.battle_index import BattleIndex, make_index
+from routellm_batch.routers.sw_ranking.index import BattleIndex, make_index
 
 TIERS, WIDTH, RUNS = 10, 256, 5
 LN10 = float(np.log(10))

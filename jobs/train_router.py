@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import argparse
 
-from routellm_batch.cli import guard
-from routellm_batch.config_embedder import parse_embedder
-from routellm_batch.training import TrainRequest, train
-from routellm_batch.training.recipes import RECIPES
+from routellm_batch.cli.app import guard
+from routellm_batch.config.embedder import parse_embedder
+from routellm_batch.pipeline.recipes import RECIPES
+from routellm_batch.routers.training import TrainRequest, train
 
 
 def main() -> None:

@@ -18,8 +18,8 @@ from typing import NamedTuple
 
 import pytest
 
-from routellm_batch.config import load_config
-from routellm_batch.errors import ConfigError
+from routellm_batch.config.job import load_config
+from routellm_batch.core.errors import ConfigError
 
 REPO = Path(__file__).resolve().parents[1]
 PAGES = [page for page in (REPO / "README.md", *sorted((REPO / "docs").rglob("*.md"))) if page.exists()]

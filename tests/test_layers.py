@@ -99,7 +99,7 @@ def _imports(tree: ast.AST, modules: frozenset[str]) -> Iterator[tuple[int, str]
 
 
 def _part(module: str) -> str:
-    """``routellm_batch.stages.score`` → ``stages``."""
+    """``routellm_batch.stages.score.task`` → ``stages``."""
     return module.partition(".")[2].partition(".")[0]
 
 
@@ -240,18 +240,21 @@ LONG = "def f() -> None:\n" + "    x = 1\n" * 60
         ({"stages/a.py": "from routellm_batch import pipeline", "pipeline.py": ""}, "pipeline is above"),
         ({"config.py": "from routellm_batch.storage.store import x"}, "storage.store is above"),
         ({"stages/a.py": "from routellm_batch.routers import get_router"}, None),
-        ({"stages/a.py": "from routellm_batch.routers.outcome import X"}, "through its folder"),
+        ({"stages/a.py": "from routellm_batch.routers.outcome.router import X"}, "through its folder"),
         ({"routers/a.py": "import routellm_batch.endpoints.client"}, "through its folder"),
         ({"stages/a.py": "from routellm_batch.runtime import make_runner"}, "a stage does not know runtime"),
-        ({"stages/a.py": "from routellm_batch.endpoints.gate import Gate"}, None),
-        ({"routers/a.py": "from routellm_batch.embedders import get_embedder"}, None),
+        ({"stages/a.py": "from routellm_batch.endpoints.pacing.gate import Gate"}, None),
+        ({"routers/a.py": "from routellm_batch.routers.embedders import get_embedder"}, None),
         ({"pipeline.py": "from routellm_batch.runtime import make_runner"}, None),
-        ({"pipeline.py": "from routellm_batch.endpoints.serve import serve"}, None),
+        ({"pipeline.py": "from routellm_batch.endpoints.simulator.serve import serve"}, None),
         ({"stages/a.py": "from . import b"}, "imports are absolute"),
         ({"planning.py": "import os"}, "a pure module may not import os"),
         ({"pricing.py": "from time import monotonic"}, "a pure module may not import time"),
-        ({"metrics.py": "from routellm_batch.config import Config"}, "may not import routellm_batch.config"),
-        ({"metrics.py": "from routellm_batch.types import Usage\nimport numpy as np"}, None),
+        (
+            {"metrics.py": "from routellm_batch.config.job import Config"},
+            "may not import routellm_batch.config.job",
+        ),
+        ({"metrics.py": "from routellm_batch.core.types import Usage\nimport numpy as np"}, None),
         ({"planning.py": "def f():\n    return open('x')"}, "planning.py:2: a pure module does no I/O"),
         (
             {"a.py": "from routellm_batch.b import x", "b.py": "def f():\n    import routellm_batch.a"},

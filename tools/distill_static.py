@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
-from routellm_batch.weights import sha256
+from routellm_batch.routers.models.builtin import sha256
 
 TEACHER = "sentence-transformers/all-MiniLM-L6-v2"
 TEACHER_REVISION = "1110a243"

@@ -15,16 +15,16 @@ from typing import Any
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
-from routellm_batch.endpoints.breaker import is_down
-from routellm_batch.endpoints.gate import DownError, Gate
-from routellm_batch.endpoints.outcome import NEW, History, Outcome, Request, RetryPolicy
-from routellm_batch.endpoints.pace import Send
-from routellm_batch.endpoints.retries import RetryBudget
-from routellm_batch.errors import CallError
-from routellm_batch.pricing import Price, cost_nano
-from routellm_batch.protocols import Endpoint
-from routellm_batch.types import ErrorKind, Reply, Verdict
-from routellm_batch.wallet import Wallet
+from routellm_batch.budget.pricing import Price, cost_nano
+from routellm_batch.core.errors import CallError
+from routellm_batch.core.protocols import Endpoint
+from routellm_batch.core.types import ErrorKind, Reply, Verdict
+from routellm_batch.endpoints.calls import NEW, History, Outcome, Request, RetryPolicy
+from routellm_batch.endpoints.pacing.breaker import is_down
+from routellm_batch.endpoints.pacing.gate import DownError, Gate
+from routellm_batch.endpoints.pacing.pace import Send
+from routellm_batch.endpoints.pacing.retries import RetryBudget
+from routellm_batch.endpoints.wallet import Wallet
 
 __all__ = ["Caller", "History", "Outcome", "Request", "RetryPolicy"]
 

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from routellm_batch.errors import CallError
-from routellm_batch.types import ErrorKind, RateHint, Reply, Usage, Verdict
+from routellm_batch.core.errors import CallError
+from routellm_batch.core.types import ErrorKind, RateHint, Reply, Usage, Verdict
 
 MAX_REPLY_BYTES = 32 * 1024 * 1024
 """A longer reply is refused."""

@@ -21,6 +21,8 @@ import openai
 from openai import AsyncOpenAI, DefaultAioHttpClient, Omit
 from yarl import URL
 
+from routellm_batch.core.errors import CallError
+from routellm_batch.core.types import ErrorKind, RateHint, Reply, Verdict
 from routellm_batch.endpoints.classify import (
     MAX_REPLY_BYTES,
     failure_of,
@@ -29,8 +31,6 @@ from routellm_batch.endpoints.classify import (
     retry_after_s,
 )
 from routellm_batch.endpoints.keys import resolve_key
-from routellm_batch.errors import CallError
-from routellm_batch.types import ErrorKind, RateHint, Reply, Verdict
 
 NOT_FROM_THE_SHELL: Mapping[str, Any] = {"OpenAI-Organization": Omit(), "OpenAI-Project": Omit()}
 """Headers that the SDK takes from OPENAI_ORG_ID and OPENAI_PROJECT_ID; the config alone says what is sent."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from routellm_batch.errors import ConfigError
-from routellm_batch.logs import hide
+from routellm_batch.core.errors import ConfigError
+from routellm_batch.core.logs import hide
 
 
 def resolve_key(reference: str | None, config_key: str = "api_key") -> str:

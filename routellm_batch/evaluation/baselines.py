@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from routellm_batch.config_embedder import EmbedderConfig
-from routellm_batch.embedders import get_embedder
+from routellm_batch.config.embedder import EmbedderConfig
+from routellm_batch.core.protocols import Router
 from routellm_batch.evaluation.figures import Contender, constant, random_scores
 from routellm_batch.evaluation.outcomes import Outcomes
-from routellm_batch.protocols import Router
 from routellm_batch.routers import make_router
-from routellm_batch.training.knn import fit_knn
-from routellm_batch.training.rows import TrainingRows, to_unit
+from routellm_batch.routers.embedders import get_embedder
+from routellm_batch.routers.knn.train import fit_knn
+from routellm_batch.routers.training.rows import TrainingRows, to_unit
 
 
 def baselines(outcomes: Outcomes, neighbours: Router, *, seed: int) -> list[Contender]:

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pyarrow as pa
 
+from routellm_batch.budget.pricing import nano_to_usd
+from routellm_batch.core.metrics import Floats
 from routellm_batch.evaluation.figures import CurvePoints, Measured
 from routellm_batch.evaluation.outcomes import Outcomes
-from routellm_batch.metrics import Floats
-from routellm_batch.pricing import nano_to_usd
 
 STEPS = 1000
 """The most steps of a curve; fewer rows have a point each."""

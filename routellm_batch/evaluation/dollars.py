@@ -11,10 +11,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from routellm_batch.errors import ConfigError, DataError
-from routellm_batch.pricing import NANO, Price, cost_nano
-from routellm_batch.training.reading import labels, numbers, read_table, require
-from routellm_batch.types import ROUTES, Usage
+from routellm_batch.budget.pricing import NANO, Price, cost_nano
+from routellm_batch.core.errors import ConfigError, DataError
+from routellm_batch.core.types import ROUTES, Usage
+from routellm_batch.storage.labelled import labels, numbers, read_table, require
 
 Nano = NDArray[np.int64]
 Counts = Mapping[str, tuple[NDArray[np.int64], NDArray[np.int64]]]

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
-from routellm_batch.config_embedder import EmbedderConfig
-from routellm_batch.errors import ConfigError
+from routellm_batch.config.embedder import EmbedderConfig
+from routellm_batch.core.errors import ConfigError
+from routellm_batch.core.metrics import REPLICATES, Floats
+from routellm_batch.core.protocols import Router
 from routellm_batch.evaluation.baselines import baselines, constants, knn_on
 from routellm_batch.evaluation.curves import Drawing, draw, share_grid
 from routellm_batch.evaluation.dollars import Tariff
@@ -18,8 +20,6 @@ from routellm_batch.evaluation.notes import check_scores, notes
 from routellm_batch.evaluation.outcomes import Outcomes, contradictions, read_outcomes
 from routellm_batch.evaluation.pilot import draw_pilot, train_on
 from routellm_batch.evaluation.seeds import over_seeds
-from routellm_batch.metrics import REPLICATES, Floats
-from routellm_batch.protocols import Router
 from routellm_batch.routers import make_router
 
 TRAINED = ("outcome", "knn")

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from routellm_batch.budget.pricing import nano_to_usd
+from routellm_batch.core.metrics import REPLICATES, Curves, Floats, Ranking, interval, resamples, two_sided_p
 from routellm_batch.evaluation.outcomes import Outcomes
-from routellm_batch.metrics import REPLICATES, Curves, Floats, Ranking, interval, resamples, two_sided_p
-from routellm_batch.pricing import nano_to_usd
 from routellm_batch.routers import make_router
 
 RANDOM_DRAWS = 10

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from routellm_batch.errors import StoreError
+from routellm_batch.core.errors import StoreError
 from routellm_batch.evaluation.curves import Drawing, curve_table
 from routellm_batch.evaluation.render import to_json
 from routellm_batch.storage.store import FsStore
-from routellm_batch.tables import to_parquet
+from routellm_batch.storage.tables import to_parquet
 
 
 def write_files(out: str, found: Mapping[str, Any], drawings: Sequence[Drawing]) -> None:

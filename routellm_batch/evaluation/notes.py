@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from routellm_batch.errors import DataError
+from routellm_batch.core.errors import DataError
 from routellm_batch.evaluation.figures import Measured
 from routellm_batch.evaluation.outcomes import Outcomes
 

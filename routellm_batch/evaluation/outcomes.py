@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from routellm_batch.errors import DataError
+from routellm_batch.core.errors import DataError
+from routellm_batch.core.types import PromptBatch
 from routellm_batch.evaluation.dollars import Costs, Tariff, find_costs
-from routellm_batch.training.reading import labels, numbers, read_table, require, texts
-from routellm_batch.types import PromptBatch
+from routellm_batch.storage.labelled import labels, numbers, read_table, require, texts
 
 COLUMNS = ("prompt_id", "prompt", "strong_score", "weak_score")
 

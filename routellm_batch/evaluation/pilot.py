@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from routellm_batch.config_embedder import EmbedderConfig
-from routellm_batch.errors import ConfigError
+from routellm_batch.config.embedder import EmbedderConfig
+from routellm_batch.core.errors import ConfigError
+from routellm_batch.core.protocols import Router
 from routellm_batch.evaluation.outcomes import Outcomes
-from routellm_batch.protocols import Router
 from routellm_batch.routers import make_router
-from routellm_batch.training.pilot_fit import PilotRows, fit_pilot
+from routellm_batch.routers.outcome.blend.fit import PilotRows, fit_pilot
 
 
 def draw_pilot(outcomes: Outcomes, rows: int, seed: int) -> tuple[Outcomes, Outcomes]:

@@ -14,9 +14,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from routellm_batch.budget.pricing import NANO
+from routellm_batch.core.metrics import Floats
 from routellm_batch.evaluation.curves import Drawing, Line
-from routellm_batch.metrics import Floats
-from routellm_batch.pricing import NANO
 
 INK, SOFT, GRID = "#161a22", "#5a6372", "#e2e5eb"
 ROUTERS = ("#3b4fc4", "#1b7a4b", "#b3261e", "#8a5a00", "#7a3fa0", "#0f7c8a")

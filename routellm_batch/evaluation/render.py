@@ -13,7 +13,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from routellm_batch.pricing import usd_to_nano
+from routellm_batch.budget.pricing import usd_to_nano
 from routellm_batch.reporting.text import usd
 
 BEYOND_CHANCE = 0.05

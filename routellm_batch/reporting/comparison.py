@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from routellm_batch.pricing import cost_nano
-from routellm_batch.reporting.cost import RunFacts
-from routellm_batch.summary import RouteTotals
-from routellm_batch.types import ROUTES, Route, Usage
+from routellm_batch.budget.pricing import cost_nano
+from routellm_batch.budget.spend.summary import RouteTotals
+from routellm_batch.core.types import ROUTES, Route, Usage
+from routellm_batch.reporting.run.facts import RunFacts
 
 
 def counterfactual_nano(facts: RunFacts, route: Route) -> int:

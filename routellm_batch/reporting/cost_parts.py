@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from routellm_batch.burn import WHOLE
-from routellm_batch.lengths import HIGH, LOW, Heard
-from routellm_batch.metering import EmbeddingUse
-from routellm_batch.planning import Outlook
-from routellm_batch.pricing import usd_text
+from routellm_batch.budget.pricing import usd_text
+from routellm_batch.budget.selection.cut import Outlook
+from routellm_batch.budget.spend.embeddings import EmbeddingUse
+from routellm_batch.budget.spend.observed_lengths import HIGH, LOW, Heard
+from routellm_batch.budget.spend.projection import WHOLE
+from routellm_batch.core.types import ROUTES
 from routellm_batch.reporting.text import public_uri
 from routellm_batch.reporting.views import DegradeView, PilotView, QualityView
-from routellm_batch.types import ROUTES
 
 
 def degrade_json(one: DegradeView) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from routellm_batch.events import CallProgress, Event, Notice, RowsScored, StageFinished, StageStarted
+from routellm_batch.core.events import CallProgress, Event, Notice, RowsScored, StageFinished, StageStarted
 from routellm_batch.reporting.text import count, duration, rate, usd
 
 Clock = Callable[[], float]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 
-from routellm_batch.pricing import NANO, nano_to_usd
+from routellm_batch.budget.pricing import NANO, nano_to_usd
 
 CREDENTIALS = re.compile(r"(?<=://)[^/@]*@")
 LONGEST_ID = 120

@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from routellm_batch.planning import Cut, FrontierPoint, Outlook
-from routellm_batch.prediction import Quality, RecoverChoice
-from routellm_batch.ranking import Ranker
-from routellm_batch.types import Route
+from routellm_batch.budget.quality.prediction import Quality, RecoverChoice
+from routellm_batch.budget.selection.cut import Cut, FrontierPoint, Outlook
+from routellm_batch.budget.selection.ranking import Ranker
+from routellm_batch.core.types import Route
 
 
 class PlannedRoute(Protocol):

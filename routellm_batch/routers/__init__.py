@@ -8,21 +8,21 @@ from functools import lru_cache
 from threading import Lock
 from typing import Any
 
-from routellm_batch.config_embedder import EmbedderConfig
-from routellm_batch.protocols import Router
-from routellm_batch.registry import resolve
+from routellm_batch.config.embedder import EmbedderConfig
+from routellm_batch.core.protocols import Router
+from routellm_batch.core.registry import resolve
 from routellm_batch.routers.settings import RouterSettings
 
 ROUTERS = {
-    "bert": "routellm_batch.routers.bert:BertRouter",
-    "causal_llm": "routellm_batch.routers.causal_llm:CausalLlmRouter",
-    "ensemble": "routellm_batch.routers.ensemble:EnsembleRouter",
-    "knn": "routellm_batch.routers.knn:KnnRouter",
+    "bert": "routellm_batch.routers.bert.router:BertRouter",
+    "causal_llm": "routellm_batch.routers.causal_llm.router:CausalLlmRouter",
+    "ensemble": "routellm_batch.routers.ensemble.router:EnsembleRouter",
+    "knn": "routellm_batch.routers.knn.router:KnnRouter",
     "length": "routellm_batch.routers.length:LengthRouter",
-    "mf": "routellm_batch.routers.mf:MfRouter",
-    "outcome": "routellm_batch.routers.outcome_load:Outcome",
+    "mf": "routellm_batch.routers.mf.router:MfRouter",
+    "outcome": "routellm_batch.routers.outcome.load:Outcome",
     "random": "routellm_batch.routers.random:RandomRouter",
-    "sw_ranking": "routellm_batch.routers.sw_ranking:SwRankingRouter",
+    "sw_ranking": "routellm_batch.routers.sw_ranking.router:SwRankingRouter",
 }
 """Name → ``module:Class``; the class has a class method ``from_settings(RouterSettings)``."""
 

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from routellm_batch.errors import CheckpointError, ConfigError
-from routellm_batch.models.locate import HUB, PACKAGE, local_folder
-from routellm_batch.protocols import Embedder
+from routellm_batch.core.errors import CheckpointError, ConfigError
+from routellm_batch.core.protocols import Embedder
+from routellm_batch.routers.models.builtin import read_checked, sha256, shipped
+from routellm_batch.routers.models.locate import HUB, PACKAGE, local_folder
 from routellm_batch.storage.store import FsStore
-from routellm_batch.weights import read_checked, sha256, shipped
 
 MANIFEST, WEIGHTS, CARD = "router.json", "model.safetensors", "README.md"
 BUILTIN = "builtin:"

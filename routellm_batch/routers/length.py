@@ -7,8 +7,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from routellm_batch.core.types import PromptBatch
 from routellm_batch.routers.settings import RouterSettings
-from routellm_batch.types import PromptBatch
 
 FULL_CHARS = 1 << 21
 """Length with score 1. All lengths up to it have scores of their own: float32 is exact on multiples of 2^-21."""

@@ -8,8 +8,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from routellm_batch.core.types import PromptBatch, RowId
 from routellm_batch.routers.settings import RouterSettings
-from routellm_batch.types import PromptBatch, RowId
 
 _BITS = 24
 """As many as a float32 below 1 can hold, so that no hash rounds up to 1."""

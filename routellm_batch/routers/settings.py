@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from routellm_batch.config_embedder import EmbedderConfig
-from routellm_batch.errors import ConfigError
+from routellm_batch.config.embedder import EmbedderConfig
+from routellm_batch.core.errors import ConfigError
 
 Options = TypeVar("Options", bound=BaseModel)
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from routellm_batch.config_cluster import ClusterConfig
-from routellm_batch.events import Sink
-from routellm_batch.protocols import Runner
-from routellm_batch.registry import resolve
+from routellm_batch.config.cluster import ClusterConfig
+from routellm_batch.core.events import Sink
+from routellm_batch.core.protocols import Runner
+from routellm_batch.core.registry import resolve
 from routellm_batch.runtime.serial import SerialRunner
 
 RUNNERS = {

@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from distributed import Client, LocalCluster
 from distributed.security import Security
 
-from routellm_batch.config_cluster import ClusterConfig
-from routellm_batch.errors import ConfigError, InterruptedRunError
-from routellm_batch.registry import missing_extra
+from routellm_batch.config.cluster import ClusterConfig
+from routellm_batch.core.errors import ConfigError, InterruptedRunError
+from routellm_batch.core.registry import missing_extra
 from routellm_batch.runtime.tls import readable_files
 
 THREADS = 2

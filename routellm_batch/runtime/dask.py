@@ -18,14 +18,14 @@ import dask
 from distributed import Future, Status, Worker, WorkerPlugin, get_worker
 from distributed.scheduler import KilledWorker
 
-from routellm_batch.config_cluster import ClusterConfig
-from routellm_batch.errors import ConfigError, SchedulerLostError, WorkerLostError
-from routellm_batch.events import Sink, from_plain, to_plain
-from routellm_batch.logs import install_redaction, quiet
-from routellm_batch.process import drain, drain_all, subscribe
+from routellm_batch.config.cluster import ClusterConfig
+from routellm_batch.core.errors import ConfigError, SchedulerLostError, WorkerLostError
+from routellm_batch.core.events import Sink, from_plain, to_plain
+from routellm_batch.core.logs import install_redaction, quiet
+from routellm_batch.core.process import drain, drain_all, subscribe
+from routellm_batch.core.types import Done
 from routellm_batch.runtime.clusters import CLUSTERS, CONNECT_S, GPU, connect
 from routellm_batch.runtime.tasks import run_task
-from routellm_batch.types import Done
 
 RESUBMITS = 1
 """A task whose worker died is started again this often, beside no other such task: one of them may be the killer."""

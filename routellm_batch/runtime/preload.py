@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import signal
 
-from routellm_batch.logs import install_redaction
+from routellm_batch.core.logs import install_redaction
 
 
 def dask_setup(_worker: object) -> None:

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any
 
-from routellm_batch.events import Sink
-from routellm_batch.process import drain, subscribe
+from routellm_batch.core.events import Sink
+from routellm_batch.core.process import drain, subscribe
+from routellm_batch.core.types import Done
 from routellm_batch.runtime.tasks import run_task
-from routellm_batch.types import Done
 
 SLOTS = 2
 """Two shards at once: one's calls fill the gap while the other's last reply is awaited."""

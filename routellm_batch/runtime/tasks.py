@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from routellm_batch.errors import RoutellmBatchError, TaskError
+from routellm_batch.core.errors import RoutellmBatchError, TaskError
 
 PACKAGE = Path(__file__).parents[1]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from routellm_batch.config_cluster import TlsConfig
-from routellm_batch.errors import ConfigError
+from routellm_batch.config.cluster import TlsConfig
+from routellm_batch.core.errors import ConfigError
 
 
 def readable_files(tls: TlsConfig) -> Mapping[str, str]:

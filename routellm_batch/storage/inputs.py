@@ -11,10 +11,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from routellm_batch.config import InputConfig
-from routellm_batch.errors import DataError
+from routellm_batch.config.job import InputConfig
+from routellm_batch.core.errors import DataError
+from routellm_batch.core.types import InputFile, Shard
 from routellm_batch.storage.store import open_filesystem
-from routellm_batch.types import InputFile, Shard
 
 FOOTER_THREADS = 16
 HASH_CHUNK_BYTES = 1 << 22

@@ -10,8 +10,8 @@ import json
 import re
 import secrets
 
-from routellm_batch.errors import StoreError
-from routellm_batch.metering import EmbeddingUse
+from routellm_batch.budget.spend.embeddings import EmbeddingUse
+from routellm_batch.core.errors import StoreError
 from routellm_batch.storage.run import Run, to_json
 
 FOLDER = "embedding"

@@ -9,10 +9,10 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from routellm_batch.pricing import usd_to_nano
+from routellm_batch.budget.pricing import usd_to_nano
 from routellm_batch.storage.run import SUCCESS, Run
 from routellm_batch.storage.store import FsStore
-from routellm_batch.tables import from_parquet
+from routellm_batch.storage.tables import from_parquet
 
 PINNED = "pilot.json"
 """Of a run: which pilot it takes, and whether it made that itself."""

@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 from functools import cached_property, lru_cache
 from typing import Any
 
-from routellm_batch.config import Config, identity, input_reads
-from routellm_batch.errors import DataError, RunMismatchError, StoreError
+from routellm_batch.config.job import Config, identity, input_reads
+from routellm_batch.core.errors import DataError, RunMismatchError, StoreError
+from routellm_batch.core.types import InputFile, Shard
 from routellm_batch.storage.inputs import find_files, pin_files, shards_of
 from routellm_batch.storage.store import FsStore, absolute
-from routellm_batch.types import InputFile, Shard
 
 MANIFEST = "run.json"
 SUCCESS = "_SUCCESS"

@@ -23,9 +23,9 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
-from routellm_batch.errors import StoreError
-from routellm_batch.registry import missing_extra
-from routellm_batch.types import StoredObject
+from routellm_batch.core.errors import StoreError
+from routellm_batch.core.registry import missing_extra
+from routellm_batch.core.types import StoredObject
 
 STORE_ATTEMPTS = 6
 REFUSED = frozenset({409, 412})

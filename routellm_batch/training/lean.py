@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from routellm_batch.metrics import Ranking, resample
+from routellm_batch.core.metrics import Ranking, resample
 from routellm_batch.routers.heads import Lean
-from routellm_batch.routers.outcome import OutcomeRouter
-from routellm_batch.training.fitting import Choice, fit_heads
-from routellm_batch.training.rows import TrainingRows
+from routellm_batch.routers.outcome.router import OutcomeRouter
+from routellm_batch.routers.training.fitting import Choice, fit_heads
+from routellm_batch.routers.training.rows import TrainingRows
 
 LEANS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
 """Weights of the standardised log length beside a standardised score."""

@@ -10,11 +10,11 @@ import pytest
 from helpers.jobs import billing, job_config, prompts, quick_waits, write_prompts
 from helpers.stub import Answer, Call, interrupting, stub_server
 
-from routellm_batch.ask import Ask, AskResult, ask, ask_config, plan_ask
-from routellm_batch.config import ColumnsConfig, Config
-from routellm_batch.errors import BudgetError, ConfigError
-from routellm_batch.servers import base_urls
-from routellm_batch.types import RowId
+from routellm_batch.config.job import ColumnsConfig, Config
+from routellm_batch.core.errors import BudgetError, ConfigError
+from routellm_batch.core.types import RowId
+from routellm_batch.endpoints.servers import base_urls
+from routellm_batch.pipeline.ask import Ask, AskResult, ask, ask_config, plan_ask
 
 ROWS = 12
 

@@ -26,9 +26,9 @@ from helpers.jobs import job_config, prompts, run_job, write_prompts
 from helpers.stub import answering, stub_server
 from helpers.tasks import Item
 
-from routellm_batch.config import ClusterConfig
-from routellm_batch.errors import ConfigError, TaskError
-from routellm_batch.protocols import Runner
+from routellm_batch.config.job import ClusterConfig
+from routellm_batch.core.errors import ConfigError, TaskError
+from routellm_batch.core.protocols import Runner
 from routellm_batch.runtime import open_runner
 
 DASK = str(Path(sys.executable).with_name("dask"))

@@ -14,8 +14,8 @@ from distributed.scheduler import Scheduler
 from helpers import tasks
 from helpers.tasks import Item
 
-from routellm_batch.config import ClusterConfig
-from routellm_batch.errors import ConfigError, MissingExtraError
+from routellm_batch.config.job import ClusterConfig
+from routellm_batch.core.errors import ConfigError, MissingExtraError
 from routellm_batch.runtime import open_runner
 
 TOKEN = "gpu-token"

@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 from helpers.jobs import Finished
 
-from routellm_batch.config import check_config
-from routellm_batch.events import Event
-from routellm_batch.pilot.job import run_job
+from routellm_batch.config.job import check_config
+from routellm_batch.core.events import Event
+from routellm_batch.pipeline.jobs import run_job
 
 ROWS = 40
 

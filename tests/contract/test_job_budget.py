@@ -23,10 +23,10 @@ from helpers.jobs import (
 from helpers.models import bills, highest_bill, two_models
 from helpers.stub import Answer, answering, interrupting, stub_server
 
-from routellm_batch.endpoints.sim_spec import Faults
-from routellm_batch.pricing import Price, estimate_tokens, nano_to_usd
-from routellm_batch.stages.planned import load_plan
-from routellm_batch.stages.rows import tie_hash
+from routellm_batch.budget.pricing import Price, estimate_tokens, nano_to_usd
+from routellm_batch.endpoints.simulator.spec import Faults
+from routellm_batch.stages.plan.files import load_plan
+from routellm_batch.storage.prompts import tie_hash
 from routellm_batch.storage.run import open_existing
 
 HERE = "http://127.0.0.1:9/v1"
@@ -275,7 +275,7 @@ def test_a_model_that_ignores_its_maximum(tmp_path: Path, cap: Decimal | None) -
 
 
 def ledger_records(result: Finished) -> list[Any]:
-    from routellm_batch.ledger.shard import ShardLedger
+    from routellm_batch.storage.ledger.shard import ShardLedger
 
     run = open_existing(result.run_uri)[0]
     return [

@@ -28,17 +28,17 @@ from helpers.jobs import billing, job_config, nano, plan_job, prompts, run_job, 
 from helpers.stub import simulated, stub_server
 from typer.testing import CliRunner
 
-from routellm_batch.cli import app
-from routellm_batch.endpoints.sim_spec import Faults, SimulateSpec
-from routellm_batch.errors import BudgetError, BudgetStopError, ConfigError, EndpointStopError
-from routellm_batch.pricing import nano_to_usd
+from routellm_batch.budget.pricing import nano_to_usd
+from routellm_batch.cli.app import app
+from routellm_batch.core.errors import BudgetError, BudgetStopError, ConfigError, EndpointStopError
+from routellm_batch.core.types import PromptBatch
+from routellm_batch.endpoints.simulator.spec import Faults, SimulateSpec
 from routellm_batch.routers import make_router
-from routellm_batch.stages import score
-from routellm_batch.stages.planned import load_plan
-from routellm_batch.stages.score import ScoreTask, bound_shards, score_shards
+from routellm_batch.stages.plan.files import load_plan
+from routellm_batch.stages.score import task as score
+from routellm_batch.stages.score.task import ScoreTask, bound_shards, score_shards
 from routellm_batch.storage.paid import PaidTry
 from routellm_batch.storage.run import open_existing, open_run
-from routellm_batch.types import PromptBatch
 
 TEXTS = prompts(40)
 SECRET = "nobody-may-read-this"

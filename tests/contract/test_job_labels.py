@@ -14,7 +14,7 @@ import pytest
 from helpers.jobs import Finished, job_config, nano, prompts, run_job, write_prompts
 from helpers.stub import Answer, Call, Stub, answering, stub_server
 
-from routellm_batch.errors import ConfigError
+from routellm_batch.core.errors import ConfigError
 
 VALUES = {"values": ["spam", "ham"]}
 SCHEMA = {

@@ -12,17 +12,17 @@ from helpers.jobs import job_config, nano, prompts, run_job, write_prompts
 from helpers.models import bills, highest_bill, two_models
 from helpers.stub import Answer, Call, answering, interrupting, stub_server
 
-from routellm_batch.errors import (
+from routellm_batch.budget.pricing import nano_to_usd
+from routellm_batch.core.errors import (
     ConfigError,
     DataError,
     EndpointStopError,
     FencedError,
     SchedulerLostError,
 )
-from routellm_batch.ledger.shard import ShardLedger
-from routellm_batch.pipeline import report_job
-from routellm_batch.pricing import nano_to_usd
-from routellm_batch.stages import call
+from routellm_batch.pipeline.run import report_job
+from routellm_batch.stages.call import task as call
+from routellm_batch.storage.ledger.shard import ShardLedger
 
 CHEAP: dict[str, Any] = {
     f"endpoints__{route}__{key}": value
@@ -54,7 +54,7 @@ def test_a_cap_that_is_lowered_again_and_again_is_todays(tmp_path: Path) -> None
                 tmp_path, **urls, budget__strong_share=1, budget__hard_cap_usd=nano_to_usd(cap)
             )
             away = EndpointStopError("nothing listens there") if cap > 5_000_000 else None
-            with patch("routellm_batch.pipeline.check_reachable", side_effect=away):
+            with patch("routellm_batch.pipeline.run.check_reachable", side_effect=away):
                 if away is None:
                     result = run_job(config)
                 else:
@@ -151,7 +151,7 @@ def test_a_start_whose_tasks_may_run_on_has_not_ended(
 ) -> None:
     """A start that lost sight of its tasks leaves its epoch open, so that the next one shuts them out first."""
     write_prompts(tmp_path / "in.parquet", prompts(8))
-    with stub_server() as stub, patch("routellm_batch.call_stage.call_shard", side_effect=error):
+    with stub_server() as stub, patch("routellm_batch.stages.call.loop.call_shard", side_effect=error):
         patched = job_config(tmp_path, strong=stub.base_url, weak=stub.base_url)
         result = run_job(patched)
     assert (75, clean) == (result.exit_code, "epoch/000001.end" in result.objects())
@@ -172,7 +172,7 @@ def test_a_task_that_lost_its_shard_to_a_copy_is_handed_out_again(
             raise FencedError
         return receipt
 
-    with stub_server() as stub, patch("routellm_batch.call_stage.call_shard", losing):
+    with stub_server() as stub, patch("routellm_batch.stages.call.loop.call_shard", losing):
         config = job_config(tmp_path, strong=stub.base_url, weak=stub.base_url, budget__hard_cap_usd=cap)
         result = run_job(config)
     assert (0, 16, 16, [0, 1]) == (result.exit_code, len(result.rows), len(stub.calls), sorted(lost))
@@ -189,7 +189,7 @@ def test_a_key_that_is_missing_on_one_worker_is_told_with_what_was_spent(tmp_pat
             raise ConfigError("api_key", "environment variable K is not set")
         return real(task)
 
-    with stub_server() as stub, patch("routellm_batch.call_stage.call_shard", without_a_key):
+    with stub_server() as stub, patch("routellm_batch.stages.call.loop.call_shard", without_a_key):
         result = run_job(job_config(tmp_path, strong=stub.base_url, weak=stub.base_url))
     assert (5, True) == (result.exit_code, nano(result.cost["spent_usd"]) > 0)
     assert "environment variable K is not set" in result.cost["stop_reason"]

@@ -12,11 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 from helpers.jobs import Finished, billing, nano
 
-from routellm_batch.config import Config, check_config
-from routellm_batch.errors import BudgetError, ConfigError, DataError, RoutellmBatchError
+from routellm_batch.config.job import Config, check_config
+from routellm_batch.core.errors import BudgetError, ConfigError, DataError, RoutellmBatchError
+from routellm_batch.core.events import Event
 from routellm_batch.evaluation.outcomes import read_outcomes
-from routellm_batch.events import Event
-from routellm_batch.pilot.job import pilot_job, plan_job, run_job
+from routellm_batch.pipeline.jobs import pilot_job, plan_job, run_job
 
 ROWS = 602
 """Of the bundled prompts."""

@@ -18,16 +18,16 @@ from helpers.labelled import facts
 from helpers.models import bills, two_models
 from helpers.stub import Answer, answering, interrupting, stub_server
 
-from routellm_batch import pipeline
-from routellm_batch.config import Config
-from routellm_batch.errors import BudgetError, ConfigError
-from routellm_batch.pilot_facts import PilotFacts
-from routellm_batch.pricing import nano_to_usd
-from routellm_batch.ranking import BY_SCORE
-from routellm_batch.stages.degrade import load_degrades
-from routellm_batch.stages.plan import make_plan
-from routellm_batch.stages.planned import Plan, load_plan
-from routellm_batch.tables import from_parquet
+from routellm_batch.budget.pricing import nano_to_usd
+from routellm_batch.budget.quality.pilot_facts import PilotFacts
+from routellm_batch.budget.selection.ranking import BY_SCORE
+from routellm_batch.config.job import Config
+from routellm_batch.core.errors import BudgetError, ConfigError
+from routellm_batch.pipeline import run as pipeline
+from routellm_batch.stages.call.degrade import load_degrades
+from routellm_batch.stages.plan.files import Plan, load_plan
+from routellm_batch.stages.plan.make import make_plan
+from routellm_batch.storage.tables import from_parquet
 
 ROWS = 60
 USD = {"usd": Decimal("0.003"), "order": "gain_per_dollar"}
@@ -192,7 +192,7 @@ def test_recover_that_nothing_holds_spends_nothing(tmp_path: Path, use: Use) -> 
 
 
 def _flipped(pilot: PilotFacts) -> Any:
-    from routellm_batch.calibration import fit_calibration
+    from routellm_batch.budget.quality.calibration import fit_calibration
 
     made = pilot.calibration
     return fit_calibration(np.array(made.scores), np.array(made.weak), np.array(made.strong), seed=0)

@@ -14,7 +14,7 @@ import pytest
 from helpers.jobs import Finished, job_config, plan_job, prompts, run_job, write_prompts
 from helpers.stub import Answer, Call, answering, stub_server
 
-from routellm_batch.errors import RoutellmBatchError
+from routellm_batch.core.errors import RoutellmBatchError
 
 KEY = "sk-canarykey0123456789"
 CANARIES = ("canaryprompt", "canaryanswer", "canarysystem", KEY)
@@ -125,7 +125,8 @@ def test_a_crash_tells_no_prompt(tmp_path: Path, caplog: pytest.LogCaptureFixtur
     """When storing results fails, neither the error nor the logs repeat what was to be stored."""
     write_prompts(tmp_path / "in.parquet", prompts(5, prefix="canaryprompt"))
     failing = patch(
-        "routellm_batch.ledger.shard.ShardLedger.write_results", side_effect=PermissionError("no write")
+        "routellm_batch.storage.ledger.shard.ShardLedger.write_results",
+        side_effect=PermissionError("no write"),
     )
     with stub_server(answering("canaryanswer")) as stub, caplog.at_level(logging.DEBUG), failing:
         config = job_config(tmp_path, strong=stub.base_url, weak=stub.base_url)

@@ -12,8 +12,8 @@ import pytest
 from helpers.jobs import PRICES, Finished, billing, job_config, nano, prompts, run_job, write_prompts
 from helpers.stub import Answer, Script, Stub, answering, interrupting, simulated, stub_server
 
-from routellm_batch.endpoints.sim_spec import Faults, SimulateSpec
-from routellm_batch.pipeline import report_job
+from routellm_batch.endpoints.simulator.spec import Faults, SimulateSpec
+from routellm_batch.pipeline.run import report_job
 
 SHAPE: dict[str, Any] = {
     "rows": {"valid": int, "invalid": int, "ok": int, "failed": int, "unfunded": int},

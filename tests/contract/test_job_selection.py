@@ -15,7 +15,7 @@ import pytest
 from helpers.jobs import Finished, job_config, prompts, run_job, write_prompts
 from helpers.stub import Call, Stub, answering, stub_server
 
-from routellm_batch.stages.rows import tie_hash
+from routellm_batch.storage.prompts import tie_hash
 
 
 @pytest.fixture

@@ -12,8 +12,9 @@ import pytest
 from helpers.jobs import job_config, prompts, run_job, write_prompts
 from helpers.stub import Stub, stub_server
 
-from routellm_batch import outputs, pipeline
-from routellm_batch.errors import InterruptedRunError, TaskError
+from routellm_batch.core.errors import InterruptedRunError, TaskError
+from routellm_batch.pipeline import outputs
+from routellm_batch.pipeline import run as pipeline
 from routellm_batch.storage.run import open_existing
 
 
@@ -63,7 +64,7 @@ def test_storage_that_fails_while_scoring_is_told(tmp_path: Path, stub: Stub) ->
     """Exit 75 while scoring leaves cost.json, as every exit 75 does."""
     config = job_config(tmp_path, strong=stub.base_url, weak=stub.base_url)
     with (
-        patch("routellm_batch.stages.score.score_shard", side_effect=ConnectionError("gone")),
+        patch("routellm_batch.stages.score.task.score_shard", side_effect=ConnectionError("gone")),
         pytest.raises(InterruptedRunError),
     ):
         run_job(config)

@@ -16,14 +16,14 @@ import pytest
 from helpers.jobs import DEAD_URL, job_config, nano, quick_waits, write_prompts
 from helpers.stub import Answer, Call, Script, Stub, interrupting, stub_server
 
-from routellm_batch.config import Config, load_config
-from routellm_batch.config_embedder import EmbedderConfig
-from routellm_batch.errors import BudgetError, ConfigError, DataError, RunMismatchError
+from routellm_batch.config.embedder import EmbedderConfig
+from routellm_batch.config.job import Config, load_config
+from routellm_batch.core.errors import BudgetError, ConfigError, DataError, RunMismatchError
 from routellm_batch.evaluation import evaluate
-from routellm_batch.judge_pairs import judge_pairs
-from routellm_batch.pipeline import RunResult
-from routellm_batch.training import TrainRequest, train
-from routellm_batch.training.battles import read_battles
+from routellm_batch.pipeline.judge.job import judge_pairs
+from routellm_batch.pipeline.run import RunResult
+from routellm_batch.routers.training import TrainRequest, train
+from routellm_batch.routers.training.battles import read_battles
 
 ROWS = 24
 QUOTED = re.compile(r"----- answer (a|b) \w+ begins\n(.*?)\n----- answer", re.DOTALL)

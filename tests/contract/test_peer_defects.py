@@ -16,17 +16,17 @@ import pytest
 from helpers.jobs import Finished, job_config, job_tree, prompts, run_job, write_prompts
 from helpers.stub import Answer, Call, Script, Stub, answering, in_turn, stub_server
 
-from routellm_batch.config import check_config
+from routellm_batch.budget.pricing import Price, cost_nano
+from routellm_batch.config.job import check_config
+from routellm_batch.core.errors import CallError, ConfigError
+from routellm_batch.core.types import ErrorKind, Usage, Verdict
 from routellm_batch.endpoints.classify import failure_of
-from routellm_batch.endpoints.gate import Gate
-from routellm_batch.endpoints.pace import Limits
-from routellm_batch.errors import CallError, ConfigError
-from routellm_batch.pricing import Price, cost_nano
-from routellm_batch.stages.requests import build_call
-from routellm_batch.stages.rows import decode_prompts
+from routellm_batch.endpoints.pacing.gate import Gate
+from routellm_batch.endpoints.pacing.pace import Limits
+from routellm_batch.endpoints.wallet import Wallet
+from routellm_batch.stages.call.requests import build_call
+from routellm_batch.storage.prompts import decode_prompts
 from routellm_batch.storage.store import FsStore
-from routellm_batch.types import ErrorKind, Usage, Verdict
-from routellm_batch.wallet import Wallet
 
 LIMITED = Answer(status=429, headers={"retry-after": "0"})
 

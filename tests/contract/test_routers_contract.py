@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from helpers.routers import router_settings
 
-from routellm_batch.protocols import Router
+from routellm_batch.core.protocols import Router
+from routellm_batch.core.types import PromptBatch
 from routellm_batch.routers import ROUTERS, get_router, make_router
-from routellm_batch.types import PromptBatch
 
 TEXTS = [
     "",

@@ -17,12 +17,12 @@ from helpers.jobs import comparable, job_config, prompts, run_job, write_prompts
 from helpers.stub import Answer, Call, answering, interrupting, stub_server
 from helpers.tasks import Item
 
-from routellm_batch.config import ClusterConfig
-from routellm_batch.errors import CallError, ConfigError, DataError, InterruptedRunError, TaskError
-from routellm_batch.events import Event, RowsScored
-from routellm_batch.protocols import Runner
+from routellm_batch.config.job import ClusterConfig
+from routellm_batch.core.errors import CallError, ConfigError, DataError, InterruptedRunError, TaskError
+from routellm_batch.core.events import Event, RowsScored
+from routellm_batch.core.protocols import Runner
+from routellm_batch.core.types import Done, ErrorKind, Verdict
 from routellm_batch.runtime import open_runner
-from routellm_batch.types import Done, ErrorKind, Verdict
 
 TOKEN = "contract-token"
 
@@ -160,7 +160,10 @@ def test_a_process_that_calls_alone_gets_all_of_the_limits(tmp_path: Path) -> No
         "endpoints__weak__limits": {"concurrency": 8},
         "cluster": {"kind": "local", "workers": 2},
     }
-    with stub_server(answering(delay_s=0.05)) as stub, patch("routellm_batch.sharing.SPLIT_S", 0.2):
+    with (
+        stub_server(answering(delay_s=0.05)) as stub,
+        patch("routellm_batch.stages.call.limit_shares.SPLIT_S", 0.2),
+    ):
         done = run_job(job_config(tmp_path, strong=stub.base_url, weak=stub.base_url, **settings))
     assert (0, 8) == (done.exit_code, stub.peak)
 

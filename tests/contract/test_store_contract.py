@@ -17,7 +17,7 @@ from helpers.jobs import job_config, prompts, run_job, write_prompts
 from helpers.sim.store import MemoryStore
 from helpers.stub import interrupting, stub_server
 
-from routellm_batch.errors import DataError, StoreError
+from routellm_batch.core.errors import DataError, StoreError
 from routellm_batch.storage.store import FsStore
 
 THREADS = 8

@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 from helpers.report_facts import ENDPOINTS, foretold, plan
 
-from routellm_batch.config import load_config
-from routellm_batch.pricing import usd_to_nano
-from routellm_batch.reporting.plan_html import PlanFacts, render_plan
+from routellm_batch.budget.pricing import usd_to_nano
+from routellm_batch.config.job import load_config
+from routellm_batch.reporting.plan.html import PlanFacts, render_plan
 from routellm_batch.reporting.quality_words import grade, grades
 from routellm_batch.reporting.text import usd
 

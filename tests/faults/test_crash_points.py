@@ -21,8 +21,8 @@ from helpers.oracle import (
     cost,
 )
 
-from routellm_batch.errors import DataError
-from routellm_batch.outputs import run_summary
+from routellm_batch.core.errors import DataError
+from routellm_batch.pipeline.outputs import run_summary
 from routellm_batch.storage.run import open_existing
 
 pytestmark = pytest.mark.timeout(400)

@@ -82,7 +82,7 @@ def test_row_20_disk_full(lab: Lab, undisturbed: Rows) -> None:
     """Where the local log has no room, no reply is lost: the run goes on or stops cleanly, and a resume does the rest."""
     lab.serve()
     (lab.folder / "local").mkdir()
-    arguments = ["-m", "routellm_batch.cli", "run", str(lab.config())]
+    arguments = ["-m", "routellm_batch.cli.app", "run", str(lab.config())]
     wrap = SMALL_DISK if can_mount() else SMALL_FILES
     job = lab.python("-c", wrap, str(lab.folder / "local"), *arguments, name="driver")
     lab.go_on(job)

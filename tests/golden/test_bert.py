@@ -12,8 +12,8 @@ torch = pytest.importorskip("torch", reason="the [torch] extra is not installed"
 from helpers.tiny_bert import write_tiny  # noqa: E402
 from transformers import AutoModelForSequenceClassification, AutoTokenizer  # noqa: E402
 
+from routellm_batch.core.types import PromptBatch  # noqa: E402
 from routellm_batch.routers import make_router  # noqa: E402
-from routellm_batch.types import PromptBatch  # noqa: E402
 
 TEXTS = [
     "",

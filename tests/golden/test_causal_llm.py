@@ -13,9 +13,9 @@ torch = pytest.importorskip("torch", reason="the [torch] extra is not installed"
 from helpers.tiny_causal_llm import SYSTEM, write_tiny  # noqa: E402
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast  # noqa: E402
 
+from routellm_batch.core.types import PromptBatch  # noqa: E402
 from routellm_batch.routers import make_router  # noqa: E402
-from routellm_batch.routers.causal_llm import CausalLlmRouter, label_scores  # noqa: E402
-from routellm_batch.types import PromptBatch  # noqa: E402
+from routellm_batch.routers.causal_llm.router import CausalLlmRouter, label_scores  # noqa: E402
 
 QUESTIONS = [
     "What challenges did FDR face while in office",

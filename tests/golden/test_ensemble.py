@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from routellm_batch.core.types import PromptBatch
 from routellm_batch.routers import make_router
-from routellm_batch.types import PromptBatch
-from routellm_batch.weights import shipped
+from routellm_batch.routers.models.builtin import shipped
 
 TEXTS = ["", "Hi", "What is 2 + 2?", "Prove that there are infinitely many primes.", "x " * 500]
 BATCH = PromptBatch(range(5), TEXTS)

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from routellm_batch.embedders import get_embedder
+from routellm_batch.core.types import PromptBatch
 from routellm_batch.routers import make_router
 from routellm_batch.routers.checkpoint import save_checkpoint
-from routellm_batch.routers.knn import BLOCK, Index
-from routellm_batch.types import PromptBatch
+from routellm_batch.routers.embedders import get_embedder
+from routellm_batch.routers.knn.router import BLOCK, Index
 
 TEXTS = [
     "What is 2 + 2?",

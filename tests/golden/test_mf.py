@@ -11,11 +11,11 @@ import pytest
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-from routellm_batch.embedders import get_embedder
-from routellm_batch.errors import CheckpointError, ConfigError
+from routellm_batch.core.errors import CheckpointError, ConfigError
+from routellm_batch.core.types import PromptBatch
 from routellm_batch.routers import make_router
-from routellm_batch.routers.model_ids import MODEL_IDS
-from routellm_batch.types import PromptBatch
+from routellm_batch.routers.embedders import get_embedder
+from routellm_batch.routers.mf.model_ids import MODEL_IDS
 
 TEXTS = [
     "What is 2 + 2?",

@@ -16,14 +16,14 @@ from helpers.tiny_sw_ranking import MODELS, write_battles, write_tiny
 from safetensors.numpy import load_file, save
 from sklearn.linear_model import LogisticRegression
 
-from routellm_batch.embedders import get_embedder
-from routellm_batch.errors import CheckpointError, ConfigError
+from routellm_batch.core.errors import CheckpointError, ConfigError
+from routellm_batch.core.types import PromptBatch
 from routellm_batch.routers import make_router
-from routellm_batch.routers.bradley_terry import solve, split_tiers
-from routellm_batch.routers.sw_device import DeviceIndex
-from routellm_batch.routers.sw_device import solve as solve_on_device
-from routellm_batch.training import TrainRequest, train
-from routellm_batch.types import PromptBatch
+from routellm_batch.routers.embedders import get_embedder
+from routellm_batch.routers.sw_ranking.bradley_terry import solve, split_tiers
+from routellm_batch.routers.sw_ranking.device import DeviceIndex
+from routellm_batch.routers.sw_ranking.device import solve as solve_on_device
+from routellm_batch.routers.training import TrainRequest, train
 
 TEXTS = [
     "integral of seven primes",

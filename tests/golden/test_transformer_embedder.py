@@ -13,9 +13,9 @@ from helpers.tiny_bert import write_tiny
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoTokenizer
 
-from routellm_batch.config_embedder import EmbedderConfig, parse_embedder
-from routellm_batch.embedders import get_embedder
-from routellm_batch.errors import CheckpointError, ConfigError
+from routellm_batch.config.embedder import EmbedderConfig, parse_embedder
+from routellm_batch.core.errors import CheckpointError, ConfigError
+from routellm_batch.routers.embedders import get_embedder
 
 TEXTS = ["What is two plus two?", "", "why is the sky blue " * 30, "é 😀 ok", "sun", "a b c d e f g h"]
 

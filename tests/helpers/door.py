@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from routellm_batch.ledger.local import LocalLog
+from routellm_batch.storage.ledger.local import LocalLog
 from routellm_batch.storage.store import FsStore
 
 WRITES = ("create", "replace")

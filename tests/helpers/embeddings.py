@@ -14,12 +14,12 @@ import numpy as np
 from aiohttp import web
 from helpers.stub import _serving
 
-from routellm_batch.config_embedder import EmbedderConfig
-from routellm_batch.embedders.remote import RemoteEmbedder
+from routellm_batch.config.embedder import EmbedderConfig
+from routellm_batch.routers.embedders.remote import RemoteEmbedder
 from routellm_batch.routers.features import FEATURES
 from routellm_batch.routers.heads import Heads
-from routellm_batch.routers.outcome import OutcomeRouter
-from routellm_batch.routers.outcome_weights import save_heads
+from routellm_batch.routers.outcome.router import OutcomeRouter
+from routellm_batch.routers.outcome.weights import save_heads
 
 WIDTH = 16
 PRICE = Decimal("0.02")

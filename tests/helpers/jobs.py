@@ -16,10 +16,10 @@ from unittest.mock import patch
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from routellm_batch.config import Config, check_config
-from routellm_batch.events import Event, Notice
-from routellm_batch.pricing import usd_to_nano
-from routellm_batch.stages.respond import read_shard_responses
+from routellm_batch.budget.pricing import usd_to_nano
+from routellm_batch.config.job import Config, check_config
+from routellm_batch.core.events import Event, Notice
+from routellm_batch.stages.call.responses import read_shard_responses
 from routellm_batch.storage.run import Run, open_existing
 
 DEAD_URL = "http://127.0.0.1:9/v1"
@@ -169,21 +169,21 @@ def quick_waits() -> Iterator[None]:
     with (
         patch.multiple("routellm_batch.endpoints.caller", **shorter),
         patch.multiple(
-            "routellm_batch.endpoints.breaker", PROBE_S=0.01, MAX_PROBE_S=0.05, NEVER_ANSWERED_S=0.5
+            "routellm_batch.endpoints.pacing.breaker", PROBE_S=0.01, MAX_PROBE_S=0.05, NEVER_ANSWERED_S=0.5
         ),
-        patch("routellm_batch.dispatch.POLL_S", 0.05),
+        patch("routellm_batch.stages.score.loop.POLL_S", 0.05),
     ):
         yield
 
 
 def no_page() -> AbstractContextManager[object]:
     """Leave the HTML page out: it is half of a small job's time."""
-    return patch("routellm_batch.outputs.render_report", return_value="<p>No page.")
+    return patch("routellm_batch.pipeline.outputs.render_report", return_value="<p>No page.")
 
 
 def run_job(config: Config, *, retry_failed: bool = False, page: bool = False) -> Finished:
     """Run a job to its end in this process; with the HTML page only where it is asked for."""
-    from routellm_batch.pipeline import run_job as run_it
+    from routellm_batch.pipeline.run import run_job as run_it
 
     events: list[Event] = []
     with quick_waits(), nullcontext() if page else no_page():
@@ -195,7 +195,7 @@ def run_job(config: Config, *, retry_failed: bool = False, page: bool = False) -
 
 def plan_job(config: Config) -> Finished:
     """Score and plan in this process."""
-    from routellm_batch.pipeline import plan_job as plan_it
+    from routellm_batch.pipeline.run import plan_job as plan_it
 
     events: list[Event] = []
     result = plan_it(config, events.append)

@@ -29,8 +29,8 @@ IN_FLIGHT = 2 * CONCURRENCY
 """The most calls that can be open at once."""
 SERVE = (
     "import sys\n"
-    "from routellm_batch.endpoints.serve import serve\n"
-    "from routellm_batch.endpoints.sim_settings import simulate_spec\n"
+    "from routellm_batch.endpoints.simulator.serve import serve\n"
+    "from routellm_batch.endpoints.simulator.settings import simulate_spec\n"
     "serve(simulate_spec(sys.argv[1], port=int(sys.argv[2]), log=sys.argv[3]))\n"
 )
 """What ``endpoint simulate --faults FILE --port P --log FILE`` does, without the second that the whole CLI takes."""
@@ -119,7 +119,7 @@ class Lab:
 
     def start(self, command: str = "run", **changes: Any) -> Program:
         """Start the job, or go on with it."""
-        arguments = ["-m", "routellm_batch.cli", command, str(self.config(**changes))]
+        arguments = ["-m", "routellm_batch.cli.app", command, str(self.config(**changes))]
         return self._start(arguments, f"driver-{len(self._programs)}")
 
     def finish(self, expected: int = 0, **changes: Any) -> Program:

@@ -10,7 +10,7 @@ from typing import Any
 from helpers.jobs import PRICES, billing
 from helpers.stub import simulated
 
-from routellm_batch.endpoints.sim_spec import SimulateSpec
+from routellm_batch.endpoints.simulator.spec import SimulateSpec
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from routellm_batch.routers import make_router
-from routellm_batch.training.pilot_fit import PilotRows, fit_pilot, save_pilot_router
+from routellm_batch.routers.outcome.blend.fit import PilotRows, fit_pilot, save_pilot_router
 
 KINDS = (
     "Translate this sentence into French: the {} is on the table next to the window",

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Protocol
 
-from routellm_batch.endpoints.pace import Pace, Send
-from routellm_batch.errors import CallError
-from routellm_batch.types import ErrorKind, Reply, Usage, Verdict
+from routellm_batch.core.errors import CallError
+from routellm_batch.core.types import ErrorKind, Reply, Usage, Verdict
+from routellm_batch.endpoints.pacing.pace import Pace, Send
 
 WAY_S = 0.001
 """Time of a refusal to come back."""

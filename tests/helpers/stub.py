@@ -15,10 +15,10 @@ from typing import Any
 
 from aiohttp import web
 
-from routellm_batch.endpoints.sim_billing import BillingLog
-from routellm_batch.endpoints.sim_server import ChatServer
-from routellm_batch.endpoints.sim_spec import SimulateSpec
-from routellm_batch.endpoints.simulated import SimulatedModel
+from routellm_batch.endpoints.simulator.billing import BillingLog
+from routellm_batch.endpoints.simulator.model import SimulatedModel
+from routellm_batch.endpoints.simulator.server import ChatServer
+from routellm_batch.endpoints.simulator.spec import SimulateSpec
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from distributed import get_worker
 
-from routellm_batch.errors import CallError, DataError
-from routellm_batch.events import RowsScored
-from routellm_batch.process import draining, emit
-from routellm_batch.types import ErrorKind, Verdict
+from routellm_batch.core.errors import CallError, DataError
+from routellm_batch.core.events import RowsScored
+from routellm_batch.core.process import draining, emit
+from routellm_batch.core.types import ErrorKind, Verdict
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import torch
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from routellm_batch.routers.causal_prompt import BOS, EOT, HEADER, HEADER_END, TEMPLATE
+from routellm_batch.routers.causal_llm.prompt import BOS, EOT, HEADER, HEADER_END, TEMPLATE
 
 SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from routellm_batch.training import TrainRequest, train
+from routellm_batch.routers.training import TrainRequest, train
 
 MODELS = [f"model-{n}" for n in range(14)]
 

@@ -23,18 +23,18 @@ from unittest.mock import patch
 from helpers.door import Door
 from helpers.jobs import no_page, quick_waits
 
-from routellm_batch.config import load_config
+from routellm_batch.config.job import load_config
+from routellm_batch.core.errors import RoutellmBatchError
 from routellm_batch.endpoints import client
-from routellm_batch.errors import RoutellmBatchError
-from routellm_batch.pipeline import run_job
+from routellm_batch.pipeline.run import run_job
 
 HANGS_S = 60
 """A start that takes longer is ended by SIGALRM."""
 IMPORTED_LATE = ("httpcore2", "pandas", "routellm_batch.routers.length")
 """What a start would import while it runs; nine tenths of its time."""
 PATCHES = {
-    "routellm_batch.stages.fanout.INTENT_ROWS": 2,
-    "routellm_batch.ledger.writer.MICRO_BATCH": 2,
+    "routellm_batch.stages.call.fanout.INTENT_ROWS": 2,
+    "routellm_batch.storage.ledger.writer.MICRO_BATCH": 2,
     "os.fsync": lambda _: None,
 }
 """A few calls make several intents and results objects. What is written outlives its process without a sync too."""

@@ -17,18 +17,18 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from routellm_batch.endpoints import breaker, buckets, retries
+from routellm_batch.budget.pricing import Price
+from routellm_batch.core.errors import CallError
+from routellm_batch.core.types import ErrorKind as Kind
+from routellm_batch.core.types import Reply, Usage, Verdict
 from routellm_batch.endpoints.caller import Caller, Outcome, Request, RetryPolicy
+from routellm_batch.endpoints.calls import NEW
 from routellm_batch.endpoints.classify import rate_hint, retry_after_s
-from routellm_batch.endpoints.gate import Gate
-from routellm_batch.endpoints.outcome import NEW
-from routellm_batch.endpoints.pace import Limits
-from routellm_batch.endpoints.retries import RetryBudget
-from routellm_batch.errors import CallError
-from routellm_batch.pricing import Price
-from routellm_batch.types import ErrorKind as Kind
-from routellm_batch.types import Reply, Usage, Verdict
-from routellm_batch.wallet import Wallet
+from routellm_batch.endpoints.pacing import breaker, buckets, retries
+from routellm_batch.endpoints.pacing.gate import Gate
+from routellm_batch.endpoints.pacing.pace import Limits
+from routellm_batch.endpoints.pacing.retries import RetryBudget
+from routellm_batch.endpoints.wallet import Wallet
 
 pytestmark = pytest.mark.timeout(TIMEOUT_S)
 

@@ -15,8 +15,8 @@ import yaml
 from helpers.jobs import DEAD_URL, Finished, job_config, job_tree, plan_job, prompts, run_job, write_prompts
 from helpers.stub import Answer, Stub, answering, stub_server
 
-from routellm_batch.config import check_config
-from routellm_batch.errors import (
+from routellm_batch.config.job import check_config
+from routellm_batch.core.errors import (
     BudgetError,
     ConfigError,
     DataError,
@@ -505,7 +505,7 @@ def test_exit_codes_of_the_command(
     words: str,
 ) -> None:
     """One line on stderr, never a traceback or a key, and the exit code of the contract; what is refused leaves no run."""
-    from routellm_batch.cli import main
+    from routellm_batch.cli.app import main
 
     write_prompts(tmp_path / "in.parquet", prompts(3))
     tree = job_tree(tmp_path)

@@ -13,11 +13,11 @@ torch = pytest.importorskip("torch", reason="the [torch] extra is not installed"
 from helpers.tiny_bert import write_tiny  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
 
-from routellm_batch.errors import CheckpointError, ConfigError  # noqa: E402
-from routellm_batch.models.pretrained import CHARS_PER_TOKEN  # noqa: E402
-from routellm_batch.protocols import Router  # noqa: E402
+from routellm_batch.core.errors import CheckpointError, ConfigError  # noqa: E402
+from routellm_batch.core.protocols import Router  # noqa: E402
+from routellm_batch.core.types import PromptBatch  # noqa: E402
 from routellm_batch.routers import make_router  # noqa: E402
-from routellm_batch.types import PromptBatch  # noqa: E402
+from routellm_batch.routers.models.pretrained import CHARS_PER_TOKEN  # noqa: E402
 
 BATCH = PromptBatch(range(4), ["Why?", "A question about primes", "", "the strong model " * 50])
 WEIGHTS = "model.safetensors"

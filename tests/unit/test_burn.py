@@ -8,7 +8,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routellm_batch.burn import (
+from routellm_batch.budget.selection.cut import ALL_STRONG, NONE_STRONG, Cut, RankedRows
+from routellm_batch.budget.spend.projection import (
     WHOLE,
     Ended,
     RouteBurn,
@@ -18,7 +19,6 @@ from routellm_batch.burn import (
     room_nano,
     too_dear,
 )
-from routellm_batch.planning import ALL_STRONG, NONE_STRONG, Cut, RankedRows
 
 MONEY = st.integers(0, 10**12)
 BURNS = st.builds(RouteBurn, st.integers(0, 10**6), st.integers(0, 10**12), MONEY, MONEY)

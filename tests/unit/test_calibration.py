@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.isotonic import IsotonicRegression
 
-from routellm_batch.calibration import GRID, Calibration, fit_calibration
-from routellm_batch.calibration_maps import choose_kind, fit_map, isotonic, positions
-from routellm_batch.errors import DataError
-from routellm_batch.pilot_facts import PilotFacts, load_pilot_facts
+from routellm_batch.budget.quality.calibration import GRID, Calibration, fit_calibration
+from routellm_batch.budget.quality.calibration_maps import choose_kind, fit_map, isotonic, positions
+from routellm_batch.budget.quality.pilot_facts import PilotFacts, load_pilot_facts
+from routellm_batch.core.errors import DataError
 
 
 @settings(max_examples=100, deadline=None)

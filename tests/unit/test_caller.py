@@ -10,18 +10,18 @@ from typing import Any
 
 import pytest
 
-from routellm_batch.endpoints import breaker
+from routellm_batch.budget.pricing import Price
+from routellm_batch.core.errors import CallError
+from routellm_batch.core.types import ErrorKind as Kind
+from routellm_batch.core.types import Reply, Usage, Verdict
 from routellm_batch.endpoints import caller as module
 from routellm_batch.endpoints.caller import Caller, History, Outcome, Request, RetryPolicy, _Tries
-from routellm_batch.endpoints.gate import Gate
-from routellm_batch.endpoints.outcome import NEW
-from routellm_batch.endpoints.pace import Limits
-from routellm_batch.endpoints.retries import RetryBudget
-from routellm_batch.errors import CallError
-from routellm_batch.pricing import Price
-from routellm_batch.types import ErrorKind as Kind
-from routellm_batch.types import Reply, Usage, Verdict
-from routellm_batch.wallet import Wallet
+from routellm_batch.endpoints.calls import NEW
+from routellm_batch.endpoints.pacing import breaker
+from routellm_batch.endpoints.pacing.gate import Gate
+from routellm_batch.endpoints.pacing.pace import Limits
+from routellm_batch.endpoints.pacing.retries import RetryBudget
+from routellm_batch.endpoints.wallet import Wallet
 
 PRICE = Price(1_000_000, 1_000_000, 1_000_000)
 """A nano-dollar a token."""

@@ -17,11 +17,11 @@ from helpers.tiny_causal_llm import SPECIAL, SYSTEM, tiny_llama, tiny_tokenizer,
 from safetensors.torch import load_file, save_file  # noqa: E402
 from transformers.utils import logging  # noqa: E402
 
-from routellm_batch.errors import CheckpointError, ConfigError  # noqa: E402
+from routellm_batch.core.errors import CheckpointError, ConfigError  # noqa: E402
+from routellm_batch.core.types import PromptBatch  # noqa: E402
 from routellm_batch.routers import make_router  # noqa: E402
-from routellm_batch.routers.causal_llm import CausalLlmRouter, label_scores  # noqa: E402
-from routellm_batch.routers.causal_prompt import LABELS, TEMPLATE, ClassifierPrompt, read_tokenizer  # noqa: E402
-from routellm_batch.types import PromptBatch  # noqa: E402
+from routellm_batch.routers.causal_llm.prompt import LABELS, TEMPLATE, ClassifierPrompt, read_tokenizer  # noqa: E402
+from routellm_batch.routers.causal_llm.router import CausalLlmRouter, label_scores  # noqa: E402
 
 Broken = Callable[[Path], object]
 """Breaks one thing in the folder of a checkpoint and a tokenizer."""
@@ -264,7 +264,7 @@ def test_micro_batches_are_halved_when_memory_runs_out(whole: Path, monkeypatch:
     made = router(whole)
     texts = [f"Question {n}? " + "why " * n for n in range(11)]
     expected = made.logits(texts)
-    import routellm_batch.routers.causal_llm as module
+    import routellm_batch.routers.causal_llm.router as module
 
     forward = module.last_states
 

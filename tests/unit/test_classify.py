@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from routellm_batch.core.errors import CallError
+from routellm_batch.core.types import ErrorKind as Kind
+from routellm_batch.core.types import RateHint, Usage, Verdict
 from routellm_batch.endpoints.classify import failure_of, parse_reply, rate_hint, retry_after_s
-from routellm_batch.errors import CallError
-from routellm_batch.types import ErrorKind as Kind
-from routellm_batch.types import RateHint, Usage, Verdict
 
 GOOD: dict[str, Any] = {
     "model": "m",

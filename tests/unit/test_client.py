@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from helpers.stub import Answer, Script, answering, stub_server
 
+from routellm_batch.core.errors import CallError, ConfigError
+from routellm_batch.core.types import ErrorKind as Kind
+from routellm_batch.core.types import RateHint, Reply, Usage, Verdict
 from routellm_batch.endpoints import client as module
 from routellm_batch.endpoints.client import OpenAIEndpoint
-from routellm_batch.errors import CallError, ConfigError
-from routellm_batch.types import ErrorKind as Kind
-from routellm_batch.types import RateHint, Reply, Usage, Verdict
 
 BODY = {
     "model": "m",

@@ -12,8 +12,8 @@ import yaml
 from helpers.jobs import job_config, job_tree
 from pydantic import ValidationError
 
-from routellm_batch.config import check_config, identity, load_config
-from routellm_batch.errors import ConfigError
+from routellm_batch.config.job import check_config, identity, load_config
+from routellm_batch.core.errors import ConfigError
 
 HERE = Path("/work-folder")
 EXACT = {"kind": "exact", "reference": "right"}

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer
 
-from routellm_batch.embedders import EMBEDDERS, get_embedder
-from routellm_batch.embedders.static import MAX_CHARS, StaticEmbedder
-from routellm_batch.embedders.wordpiece import CACHE_CHARS, TOKEN_TYPE, PieceCache, token_bytes
-from routellm_batch.errors import CheckpointError, ConfigError
-from routellm_batch.weights import sha256, shipped
+from routellm_batch.core.errors import CheckpointError, ConfigError
+from routellm_batch.routers.embedders import EMBEDDERS, get_embedder
+from routellm_batch.routers.embedders.static import MAX_CHARS, StaticEmbedder
+from routellm_batch.routers.embedders.wordpiece import CACHE_CHARS, TOKEN_TYPE, PieceCache, token_bytes
+from routellm_batch.routers.models.builtin import sha256, shipped
 
 TEXTS = [
     "",
@@ -141,7 +141,7 @@ def test_a_name_nearly_right_is_suggested() -> None:
 def test_listing_embedders_loads_nothing() -> None:
     """Importing the table imports neither torch, transformers, model2vec nor tokenizers."""
     heavy = "{'torch', 'transformers', 'model2vec', 'tokenizers'}"
-    code = f"import sys, routellm_batch.embedders, routellm_batch.routers; print({heavy} & set(sys.modules))"
+    code = f"import sys, routellm_batch.routers.embedders, routellm_batch.routers; print({heavy} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
     assert {"remote", "static"} <= set(EMBEDDERS)
@@ -151,7 +151,7 @@ def test_scoring_needs_no_torch() -> None:
     """Loading and scoring with the shipped weights imports neither torch, transformers nor model2vec."""
     heavy = "{'torch', 'transformers', 'model2vec', 'sklearn', 'scipy'}"
     code = (
-        "import sys\nfrom routellm_batch.routers import get_router\nfrom routellm_batch.types import PromptBatch\n"
+        "import sys\nfrom routellm_batch.routers import get_router\nfrom routellm_batch.core.types import PromptBatch\n"
         f"get_router('outcome').score(PromptBatch(['a'], ['hi']))\nprint({heavy} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

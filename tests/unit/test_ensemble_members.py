@@ -14,13 +14,13 @@ import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
 
-from routellm_batch.embedders import get_embedder
-from routellm_batch.errors import CheckpointError, ConfigError
-from routellm_batch.protocols import Embedder
+from routellm_batch.core.errors import CheckpointError, ConfigError
+from routellm_batch.core.protocols import Embedder
+from routellm_batch.core.types import PromptBatch
 from routellm_batch.routers import make_router
-from routellm_batch.routers.ensemble import EnsembleRouter, Member, SharedEmbedder
-from routellm_batch.training import TrainRequest, train
-from routellm_batch.types import PromptBatch
+from routellm_batch.routers.embedders import get_embedder
+from routellm_batch.routers.ensemble.router import EnsembleRouter, Member, SharedEmbedder
+from routellm_batch.routers.training import TrainRequest, train
 
 LENGTH = {"router": "length", "mean": 0.0, "deviation": 1.0}
 REMOTE = {"name": "remote", "model": "m", "base_url": "http://127.0.0.1:9/v1", "price": {"input": 0.02}}

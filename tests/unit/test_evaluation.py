@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from routellm_batch.errors import CheckpointError, ConfigError, DataError
+from routellm_batch.core.errors import CheckpointError, ConfigError, DataError
 from routellm_batch.evaluation import evaluate, render_table, to_json
 from routellm_batch.evaluation.outcomes import read_outcomes
 from routellm_batch.evaluation.pilot import draw_pilot

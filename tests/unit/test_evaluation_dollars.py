@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from routellm_batch.errors import ConfigError, DataError
+from routellm_batch.core.errors import ConfigError, DataError
 from routellm_batch.evaluation import Tariff, evaluate, parse_prices, render_table, to_json
 
 PRICES = parse_prices(["strong=10,30", "weak=1,2"])

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from routellm_batch.cli import main
-from routellm_batch.errors import StoreError
+from routellm_batch.cli.app import main
+from routellm_batch.core.errors import StoreError
 from routellm_batch.evaluation import evaluate, to_json
 
 FILES = ["curve.png", "curve.svg", "curves.parquet", "result.json"]
@@ -89,7 +89,9 @@ def test_a_folder_that_cannot_be_written_is_named(outcomes: str) -> None:
         evaluate([outcomes], ["length"], replicates=20, out=f"{outcomes}/out")
 
 
-@pytest.mark.parametrize("program", [["-m", "routellm_batch.cli", "evaluate"], ["jobs/evaluate_router.py"]])
+@pytest.mark.parametrize(
+    "program", [["-m", "routellm_batch.cli.app", "evaluate"], ["jobs/evaluate_router.py"]]
+)
 def test_command_line(outcomes: str, tmp_path: Path, repo: Path, program: list[str]) -> None:
     """Both commands take --out and print tables of 80 columns into a pipe, without colours."""
     command = [sys.executable, *program, outcomes, "--router", "length", "--out", str(tmp_path / "out")]

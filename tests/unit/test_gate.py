@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routellm_batch.endpoints.buckets import BURST_S, Bucket
-from routellm_batch.endpoints.gate import Gate
-from routellm_batch.endpoints.pace import Limits
-from routellm_batch.endpoints.retries import ErrorWindow, RetryBudget
-from routellm_batch.errors import CallError
-from routellm_batch.types import ErrorKind, Reply, Usage, Verdict
+from routellm_batch.core.errors import CallError
+from routellm_batch.core.types import ErrorKind, Reply, Usage, Verdict
+from routellm_batch.endpoints.pacing.buckets import BURST_S, Bucket
+from routellm_batch.endpoints.pacing.gate import Gate
+from routellm_batch.endpoints.pacing.pace import Limits
+from routellm_batch.endpoints.pacing.retries import ErrorWindow, RetryBudget
 
 
 @given(st.integers(1, 6000), st.lists(st.floats(0, 2), min_size=1, max_size=60))

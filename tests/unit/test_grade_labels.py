@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from routellm_batch.config_grader import LabelsConfig
-from routellm_batch.errors import DataError
-from routellm_batch.grading import Grade, Problem, Question, make_graders, unlabelled
+from routellm_batch.config.graders import LabelsConfig
+from routellm_batch.core.errors import DataError
+from routellm_batch.evaluation.graders import Grade, Problem, Question, make_graders, unlabelled
 
 
 def labels(path: Path, **columns: Any) -> LabelsConfig:

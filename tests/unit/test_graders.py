@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from routellm_batch.config_grader import GraderConfig
-from routellm_batch.errors import DataError
-from routellm_batch.grading import (
+from routellm_batch.config.graders import GraderConfig
+from routellm_batch.core.errors import DataError
+from routellm_batch.evaluation.graders import (
     Grade,
     Problem,
     Question,

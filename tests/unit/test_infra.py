@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from routellm_batch.config import load_config
+from routellm_batch.config.job import load_config
 
 INFRA = Path(__file__).resolve().parents[2] / "infra"
 BIN = Path(sys.executable).parent

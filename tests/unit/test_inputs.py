@@ -11,10 +11,10 @@ from helpers.jobs import prompts, write_prompts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from routellm_batch.config import ColumnsConfig, InputConfig
-from routellm_batch.errors import DataError
+from routellm_batch.config.job import ColumnsConfig, InputConfig
+from routellm_batch.core.errors import DataError
+from routellm_batch.core.types import InputFile
 from routellm_batch.storage.inputs import find_files, pin_files, read_rows, shards_of
-from routellm_batch.types import InputFile
 
 CONFIG = InputConfig(uri="x", columns=ColumnsConfig(prompt="prompt"))
 

@@ -10,10 +10,10 @@ from unittest.mock import patch
 import pytest
 from helpers.jobs import job_config
 
-from routellm_batch.planning import Cut
-from routellm_batch.process import NAME, event_loop, run_on_loop
-from routellm_batch.stages import job as module
-from routellm_batch.stages.job import CallJob, close_pool, endpoint_pool, set_shares, take_share
+from routellm_batch.budget.selection.cut import Cut
+from routellm_batch.core.process import NAME, event_loop, run_on_loop
+from routellm_batch.stages.call import job as module
+from routellm_batch.stages.call.job import CallJob, close_pool, endpoint_pool, set_shares, take_share
 from routellm_batch.storage.run import Run
 
 

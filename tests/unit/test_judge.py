@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routellm_batch.config_grader import JudgeConfig
-from routellm_batch.grading import Grade, Problem, unlabelled
-from routellm_batch.grading.judge import (
+from routellm_batch.config.graders import JudgeConfig
+from routellm_batch.evaluation.graders import Grade, Problem, unlabelled
+from routellm_batch.evaluation.graders.judge import (
     JudgeReply,
     Pair,
     PairGrade,

@@ -12,14 +12,14 @@ import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
 
-from routellm_batch.embedders import get_embedder
-from routellm_batch.errors import CheckpointError, ConfigError, DataError
+from routellm_batch.core.errors import CheckpointError, ConfigError, DataError
+from routellm_batch.core.types import PromptBatch
 from routellm_batch.routers import make_router
 from routellm_batch.routers.checkpoint import parse_tensors, save_checkpoint
-from routellm_batch.training import TrainRequest, train
-from routellm_batch.training.knn import centred_gain
-from routellm_batch.training.rows import Source, read_sources
-from routellm_batch.types import PromptBatch
+from routellm_batch.routers.embedders import get_embedder
+from routellm_batch.routers.knn.train import centred_gain
+from routellm_batch.routers.training import TrainRequest, train
+from routellm_batch.routers.training.rows import Source, read_sources
 
 MATHS = [f"Compute the integral of x to the power of {n} from zero to one." for n in range(40)]
 CHAT = [f"Say hello to my friend number {n}, please." for n in range(40)]

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routellm_batch.config import LabelConfig
-from routellm_batch.stages.labels import ask_again, judge
+from routellm_batch.config.job import LabelConfig
+from routellm_batch.stages.call.labels import ask_again, judge
 
 VALUES = LabelConfig(values=("Spam", "ham", "U.S.", "a", "A"))
 SCHEMA = LabelConfig(

@@ -7,14 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from routellm_batch.embedders import get_embedder
+from routellm_batch.core.types import PromptBatch
 from routellm_batch.routers import make_router
+from routellm_batch.routers.embedders import get_embedder
 from routellm_batch.routers.heads import Lean
-from routellm_batch.routers.outcome import OutcomeRouter, describe
+from routellm_batch.routers.outcome.router import OutcomeRouter, describe
+from routellm_batch.routers.outcome.train import fit_router
+from routellm_batch.routers.training.rows import TrainingRows
 from routellm_batch.training.lean import LEANS, lean
-from routellm_batch.training.outcome import fit_router
-from routellm_batch.training.rows import TrainingRows
-from routellm_batch.types import PromptBatch
 
 SHORT, LONG = "What is 17 + 4?", "What is " + "17 + " * 60 + "4?"
 

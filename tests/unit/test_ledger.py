@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from routellm_batch.errors import FencedError
-from routellm_batch.ledger.record import CallRecord
-from routellm_batch.ledger.shard import ShardLedger
+from routellm_batch.core.errors import FencedError
+from routellm_batch.core.types import Usage
+from routellm_batch.storage.ledger.record import CallRecord
+from routellm_batch.storage.ledger.shard import ShardLedger
 from routellm_batch.storage.store import FsStore
-from routellm_batch.types import Usage
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routellm_batch.lengths import LEAST_SEEN, Heard, OutputModel, heard
+from routellm_batch.budget.spend.observed_lengths import LEAST_SEEN, Heard, OutputModel, heard
 
 LENGTHS = st.lists(st.integers(1, 100_000), max_size=80)
 

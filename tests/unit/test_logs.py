@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from routellm_batch.core.errors import ConfigError
+from routellm_batch.core.logs import NOISY, Redact, install_redaction, redact, set_up_logging
 from routellm_batch.endpoints.keys import resolve_key
-from routellm_batch.errors import ConfigError
-from routellm_batch.logs import NOISY, Redact, install_redaction, redact, set_up_logging
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from routellm_batch.metrics import Ranking, apgr_interval, pgr
+from routellm_batch.core.metrics import Ranking, apgr_interval, pgr
 
 Floats = NDArray[np.float64]
 

@@ -8,15 +8,21 @@ import random
 import pytest
 from helpers.rate_sim import Figures, Queueing, Refusing, simulate
 
-from routellm_batch.endpoints.allowance import Allowance
-from routellm_batch.endpoints.breaker import MAX_PROBE_S, NEVER_ANSWERED_S, OPENS_AFTER, PROBE_S, Breaker
-from routellm_batch.endpoints.cooling import Cooldown, clamped_s
-from routellm_batch.endpoints.limiter import Limiter
-from routellm_batch.endpoints.pace import Limits, Pace
-from routellm_batch.errors import CallError
-from routellm_batch.sharing import split_shares
-from routellm_batch.types import ErrorKind as Kind
-from routellm_batch.types import RateHint, Reply, Usage, Verdict
+from routellm_batch.core.errors import CallError
+from routellm_batch.core.types import ErrorKind as Kind
+from routellm_batch.core.types import RateHint, Reply, Usage, Verdict
+from routellm_batch.endpoints.pacing.allowance import Allowance
+from routellm_batch.endpoints.pacing.breaker import (
+    MAX_PROBE_S,
+    NEVER_ANSWERED_S,
+    OPENS_AFTER,
+    PROBE_S,
+    Breaker,
+)
+from routellm_batch.endpoints.pacing.cooling import Cooldown, clamped_s
+from routellm_batch.endpoints.pacing.limiter import Limiter
+from routellm_batch.endpoints.pacing.pace import Limits, Pace
+from routellm_batch.stages.call.limit_shares import split_shares
 
 LIMITED = CallError(Kind.RATE_LIMITED, Verdict.WAIT, status=429)
 BROKEN = CallError(Kind.SERVER_ERROR, Verdict.RETRY, status=500, maybe_billed=True)

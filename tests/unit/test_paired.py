@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from routellm_batch.core.metrics import Ranking, interval, resamples, two_sided_p
 from routellm_batch.evaluation import evaluate
 from routellm_batch.evaluation.figures import Contender, Measured, compare, measure
 from routellm_batch.evaluation.outcomes import Outcomes
-from routellm_batch.metrics import Ranking, interval, resamples, two_sided_p
 
 
 def outcomes_of(gain: Any) -> Outcomes:

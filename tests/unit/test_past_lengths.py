@@ -7,9 +7,9 @@ from decimal import Decimal
 import numpy as np
 import pytest
 
-from routellm_batch.errors import DataError
+from routellm_batch.budget.pricing import Price
+from routellm_batch.core.errors import DataError
 from routellm_batch.past_lengths import PastLengths, answer_cost, fit_past
-from routellm_batch.pricing import Price
 
 PRICE = Price.from_usd(Decimal(2), Decimal(10))
 

@@ -15,20 +15,22 @@ from numpy.typing import NDArray
 from safetensors.numpy import load, save
 from sklearn.ensemble import ExtraTreesRegressor
 
-from routellm_batch.embedders import get_embedder
-from routellm_batch.errors import CheckpointError, ConfigError, DataError
-from routellm_batch.metrics import Ranking
-from routellm_batch.protocols import Router
+from routellm_batch.core.errors import CheckpointError, ConfigError, DataError
+from routellm_batch.core.metrics import Ranking
+from routellm_batch.core.protocols import Router
+from routellm_batch.core.types import PromptBatch
 from routellm_batch.routers import make_router
-from routellm_batch.routers.blend import MEMBERS
-from routellm_batch.routers.blend_weights import load_blend
 from routellm_batch.routers.checkpoint import load_tensors
-from routellm_batch.routers.wording import WORDING, wording
-from routellm_batch.training import pilot_evidence, pilot_fit, pilot_members
-from routellm_batch.training.pilot_evidence import levelled, weigh
-from routellm_batch.training.pilot_fit import PilotFit, PilotRows, fit_pilot, save_pilot_router
-from routellm_batch.types import PromptBatch
-from routellm_batch.weights import sha256
+from routellm_batch.routers.embedders import get_embedder
+from routellm_batch.routers.models.builtin import sha256
+from routellm_batch.routers.outcome.blend import evidence as pilot_evidence
+from routellm_batch.routers.outcome.blend import fit as pilot_fit
+from routellm_batch.routers.outcome.blend import members as pilot_members
+from routellm_batch.routers.outcome.blend.evidence import levelled, weigh
+from routellm_batch.routers.outcome.blend.fit import PilotFit, PilotRows, fit_pilot, save_pilot_router
+from routellm_batch.routers.outcome.blend.router import MEMBERS
+from routellm_batch.routers.outcome.blend.weights import load_blend
+from routellm_batch.routers.outcome.blend.wording import WORDING, wording
 
 pytestmark = pytest.mark.timeout(400)
 

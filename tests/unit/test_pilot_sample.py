@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from routellm_batch.pilot.sample import STRATA, Drawn, Part, Sampler
+from routellm_batch.pipeline.pilot.sample import STRATA, Drawn, Part, Sampler
 
 
 def rows(count: int, *, prompts: int | None = None, scores: np.ndarray | None = None, shard: int = 0) -> Part:

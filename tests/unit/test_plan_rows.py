@@ -11,15 +11,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from routellm_batch.errors import DataError
-from routellm_batch.planning import Cut
-from routellm_batch.stages import gather, spill
-from routellm_batch.stages.costing import Copies, Prices, Totals, costs_of, settle_routes
-from routellm_batch.stages.gather import Gathered, gather_rows
+from routellm_batch.budget.selection.cut import Cut
+from routellm_batch.core.errors import DataError
+from routellm_batch.core.types import ROUTES, InputFile, Route
+from routellm_batch.stages.plan import gather, spill
+from routellm_batch.stages.plan.costing import Copies, Prices, Totals, costs_of, settle_routes
+from routellm_batch.stages.plan.gather import Gathered, gather_rows
 from routellm_batch.storage.run import Run
 from routellm_batch.storage.store import FsStore
-from routellm_batch.tables import ID_INTEGER, ID_TEXT, score_schema, to_parquet
-from routellm_batch.types import ROUTES, InputFile, Route
+from routellm_batch.storage.tables import ID_INTEGER, ID_TEXT, score_schema, to_parquet
 
 PRICES = Prices(
     {"strong": 2_000_000_000, "weak": 100_000_000}, {"strong": 5_000_000, "weak": 0}, {"strong": 7, "weak": 3}

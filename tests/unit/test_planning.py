@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from routellm_batch import planning
-from routellm_batch.planning import (
+from routellm_batch.budget.selection import cut as planning
+from routellm_batch.budget.selection.cut import (
     NONE_STRONG,
     RankedRows,
     cut_by_count,

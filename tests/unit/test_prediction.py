@@ -9,9 +9,15 @@ import pytest
 from helpers.labelled import calibration, labels
 from scipy.stats import beta, binom
 
-from routellm_batch import prediction
-from routellm_batch.calibration import Calibration, fit_calibration
-from routellm_batch.prediction import STEPS, clopper_pearson, predict, predict_random, recover_share
+from routellm_batch.budget.quality import prediction
+from routellm_batch.budget.quality.calibration import Calibration, fit_calibration
+from routellm_batch.budget.quality.prediction import (
+    STEPS,
+    clopper_pearson,
+    predict,
+    predict_random,
+    recover_share,
+)
 
 
 def quality_at(made: Calibration, share: float, counts: np.ndarray | None = None) -> tuple[float, float]:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routellm_batch.pricing import (
+from routellm_batch.budget.pricing import (
     NANO,
     Price,
     cost_nano,
@@ -18,7 +18,7 @@ from routellm_batch.pricing import (
     usd_to_nano,
     worst_nano,
 )
-from routellm_batch.types import Usage
+from routellm_batch.core.types import Usage
 
 COUNTS = st.integers(0, 10**7)
 PRICES = st.integers(0, 10**12)

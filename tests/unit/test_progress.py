@@ -7,8 +7,8 @@ from io import StringIO
 
 import pytest
 
-from routellm_batch.events import CallProgress, Event, Notice, RowsScored, StageFinished, StageStarted
-from routellm_batch.pricing import NANO
+from routellm_batch.budget.pricing import NANO
+from routellm_batch.core.events import CallProgress, Event, Notice, RowsScored, StageFinished, StageStarted
 from routellm_batch.reporting.progress import LiveProgress, PlainProgress, StageProgress, open_progress
 
 

@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 from helpers.labelled import calibration, facts, lengths
 
-from routellm_batch.answer_costs import Ends
-from routellm_batch.calibration import fit_calibration
-from routellm_batch.errors import DataError
-from routellm_batch.foresight import Foresight, foresee
-from routellm_batch.lengths_model import measure_lengths
-from routellm_batch.pilot_facts import PilotFacts
-from routellm_batch.planning import RankedRows, cut_by_spend, in_chunks, score_key
-from routellm_batch.pricing import Price
-from routellm_batch.ranking import BY_SCORE, AnswerCost, Ranker, Table
-from routellm_batch.types import ROUTES
+from routellm_batch.budget.costs.expected_costs import Ends
+from routellm_batch.budget.costs.expected_lengths import measure_lengths
+from routellm_batch.budget.pricing import Price
+from routellm_batch.budget.quality.calibration import fit_calibration
+from routellm_batch.budget.quality.forecast import Foresight, foresee
+from routellm_batch.budget.quality.pilot_facts import PilotFacts
+from routellm_batch.budget.selection.cut import RankedRows, cut_by_spend, in_chunks, score_key
+from routellm_batch.budget.selection.ranking import BY_SCORE, AnswerCost, Ranker, Table
+from routellm_batch.core.errors import DataError
+from routellm_batch.core.types import ROUTES
 
 ENDS = {
     "strong": Ends(Price.from_usd(Decimal(10), Decimal(30)), 2000),

@@ -23,14 +23,14 @@ from helpers.embeddings import (
 from helpers.jobs import billing
 from helpers.stub import simulated
 
-from routellm_batch.embedders import get_embedder
-from routellm_batch.embedders.remote import RemoteEmbedder, cut_text
-from routellm_batch.endpoints.sim_embeddings import vector_of
-from routellm_batch.endpoints.sim_spec import SimulateSpec
-from routellm_batch.errors import BudgetError, BudgetStopError, ConfigError, EndpointStopError
-from routellm_batch.metering import EmbeddingUse, Meter, metered, worst_nano, worst_tokens
-from routellm_batch.stages.escrow import EmbeddingBudget
-from routellm_batch.types import Shard
+from routellm_batch.budget.spend.embeddings import EmbeddingUse, Meter, metered, worst_nano, worst_tokens
+from routellm_batch.core.errors import BudgetError, BudgetStopError, ConfigError, EndpointStopError
+from routellm_batch.core.types import Shard
+from routellm_batch.endpoints.simulator.embeddings import vector_of
+from routellm_batch.endpoints.simulator.spec import SimulateSpec
+from routellm_batch.routers.embedders import get_embedder
+from routellm_batch.routers.embedders.remote import RemoteEmbedder, cut_text
+from routellm_batch.stages.score.allowance import EmbeddingBudget
 
 SECRET = "a prompt that nobody may read"
 SPEC = SimulateSpec(price_input=str(PRICE), retry_after_ms=5)

@@ -13,13 +13,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from routellm_batch.endpoints.replay import load_replay
-from routellm_batch.endpoints.serve import start_server
-from routellm_batch.endpoints.sim_chat import ChatRequest, Decision
-from routellm_batch.endpoints.sim_faults import UNKNOWN_PROMPT
-from routellm_batch.endpoints.sim_spec import ReplaySpec
-from routellm_batch.errors import DataError
-from routellm_batch.types import Usage
+from routellm_batch.core.errors import DataError
+from routellm_batch.core.types import Usage
+from routellm_batch.endpoints.simulator.chat import ChatRequest, Decision
+from routellm_batch.endpoints.simulator.faults import UNKNOWN_PROMPT
+from routellm_batch.endpoints.simulator.replay import load_replay
+from routellm_batch.endpoints.simulator.serve import start_server
+from routellm_batch.endpoints.simulator.spec import ReplaySpec
 
 
 def _spec(folder: Path, settings: dict[str, Any] | None = None, **columns: Any) -> ReplaySpec:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from routellm_batch.reporting import svg
-from routellm_batch.reporting.charts import _score_bars, latency_chart, latency_span, score_chart
-from routellm_batch.summary import latency_bin
+from routellm_batch.budget.spend.summary import latency_bin
+from routellm_batch.reporting.charts import svg
+from routellm_batch.reporting.charts.run import _score_bars, latency_chart, latency_span, score_chart
 
 
 @pytest.mark.parametrize(

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from helpers.report_facts import ENDPOINTS, NO_CALLS, calls, facts, huge, plan
 
-from routellm_batch.config import check_config
-from routellm_batch.pricing import NANO
+from routellm_batch.budget.pricing import NANO
+from routellm_batch.budget.spend.summary import CallSummary, RouteTotals
+from routellm_batch.config.job import check_config
+from routellm_batch.core.types import Usage
 from routellm_batch.reporting.comparison import compared_nano, counterfactual_nano
-from routellm_batch.reporting.cost import run_facts
-from routellm_batch.reporting.cost_json import cost_json
-from routellm_batch.summary import CallSummary, RouteTotals
-from routellm_batch.types import Usage
+from routellm_batch.reporting.run.cost_json import cost_json
+from routellm_batch.reporting.run.facts import run_facts
 
 
 def test_contract() -> None:

@@ -9,11 +9,11 @@ import pytest
 from helpers.pages import Page
 from helpers.report_facts import NO_CALLS, calls, cut_at, facts, huge, plan
 
-from routellm_batch.planning import ALL_STRONG, NONE_STRONG
-from routellm_batch.reporting.cost import RunFacts
-from routellm_batch.reporting.html import render_report
-from routellm_batch.summary import CallSummary, FailedRow, RouteTotals, SlowRow
-from routellm_batch.types import Usage
+from routellm_batch.budget.selection.cut import ALL_STRONG, NONE_STRONG
+from routellm_batch.budget.spend.summary import CallSummary, FailedRow, RouteTotals, SlowRow
+from routellm_batch.core.types import Usage
+from routellm_batch.reporting.run.facts import RunFacts
+from routellm_batch.reporting.run.html import render_report
 
 HOSTILE = (
     "<script>alert(1)</script>",

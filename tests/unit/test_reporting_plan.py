@@ -15,14 +15,14 @@ from helpers.pages import Page
 from helpers.report_facts import ENDPOINTS, foretold, huge, outlook, plan
 from rich.console import Console
 
-from routellm_batch.planning import NONE_STRONG
-from routellm_batch.prediction import RecoverChoice
-from routellm_batch.ranking import Ranker
-from routellm_batch.reporting.budgets import all_budgets, point_at, round_budgets
-from routellm_batch.reporting.plan_html import PlanFacts, render_plan
-from routellm_batch.reporting.plan_table import frontier_table, plan_table
-from routellm_batch.stages.planned import Plan
-from routellm_batch.steps import Step
+from routellm_batch.budget.marginal import Step
+from routellm_batch.budget.quality.prediction import RecoverChoice
+from routellm_batch.budget.selection.cut import NONE_STRONG
+from routellm_batch.budget.selection.ranking import Ranker
+from routellm_batch.reporting.plan.budgets import all_budgets, point_at, round_budgets
+from routellm_batch.reporting.plan.html import PlanFacts, render_plan
+from routellm_batch.reporting.plan.table import frontier_table, plan_table
+from routellm_batch.stages.plan.files import Plan
 
 STEPS = (
     Step(42_000_000, 142_000_000, 0.0, 0.0828, 0.0475, 0.031, 0.064),
@@ -342,7 +342,7 @@ def test_lines_take_the_configured_budget_back(mode: str, order: str, expected: 
 
 def test_every_budget_line_is_a_config() -> None:
     """Each line, laid over the config it is meant for, is accepted."""
-    from routellm_batch.config import BudgetConfig
+    from routellm_batch.config.job import BudgetConfig
 
     configured = {
         "strong_share": {"strong_share": "0.26"},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from routellm_batch.pricing import NANO
+from routellm_batch.budget.pricing import NANO
 from routellm_batch.reporting import text
 
 

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from helpers.report_facts import ENDPOINTS, NO_CALLS, calls, facts, huge, plan
 
-from routellm_batch.pricing import NANO
-from routellm_batch.reporting import wording
-from routellm_batch.reporting.wording import closing_lines
-from routellm_batch.summary import CallSummary, RouteTotals
-from routellm_batch.types import ErrorKind, Usage
+from routellm_batch.budget.pricing import NANO
+from routellm_batch.budget.spend.summary import CallSummary, RouteTotals
+from routellm_batch.core.types import ErrorKind, Usage
+from routellm_batch.reporting.run import wording
+from routellm_batch.reporting.run.wording import closing_lines
 
 INVALID = "What is wrong with each invalid row is in s3://bucket/runs/nightly-2026-11-23/failed/."
 PRESUMED = (

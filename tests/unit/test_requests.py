@@ -7,9 +7,9 @@ from pathlib import Path
 
 from helpers.jobs import job_tree
 
-from routellm_batch.config import check_config
-from routellm_batch.config_endpoints import EndpointConfig
-from routellm_batch.stages.requests import build_request, follow_up
+from routellm_batch.config.endpoints import EndpointConfig
+from routellm_batch.config.job import check_config
+from routellm_batch.stages.call.requests import build_request, follow_up
 
 CHAT = [{"role": "user", "content": "Grüße 👋"}]
 

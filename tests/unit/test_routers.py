@@ -14,17 +14,17 @@ import pytest
 from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
-from routellm_batch.embedders import get_embedder
-from routellm_batch.errors import CheckpointError, ConfigError
+from routellm_batch.core.errors import CheckpointError, ConfigError
+from routellm_batch.core.types import PromptBatch
 from routellm_batch.routers import get_router, make_router
 from routellm_batch.routers.checkpoint import load_tensors
+from routellm_batch.routers.embedders import get_embedder
 from routellm_batch.routers.features import FEATURES, surface_features
 from routellm_batch.routers.heads import Heads, combine, sigmoid
 from routellm_batch.routers.length import FULL_CHARS
-from routellm_batch.routers.outcome import OutcomeRouter
-from routellm_batch.routers.outcome_weights import save_heads
-from routellm_batch.types import PromptBatch
-from routellm_batch.weights import sha256, shipped
+from routellm_batch.routers.models.builtin import sha256, shipped
+from routellm_batch.routers.outcome.router import OutcomeRouter
+from routellm_batch.routers.outcome.weights import save_heads
 
 
 def feature(text: str, name: str) -> float:

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routellm_batch.config import ColumnsConfig, InputConfig, LabelConfig
-from routellm_batch.errors import DataError
-from routellm_batch.stages.rows import (
+from routellm_batch.config.job import ColumnsConfig, InputConfig, LabelConfig
+from routellm_batch.core.errors import DataError
+from routellm_batch.core.types import InputFile, InvalidKind, Shard
+from routellm_batch.storage.prompts import (
     Prompt,
     decode_ids,
     decode_prompts,
@@ -19,7 +20,6 @@ from routellm_batch.stages.rows import (
     label_instruction,
     tie_hash,
 )
-from routellm_batch.types import InputFile, InvalidKind, Shard
 
 FILE = InputFile("file:///in.parquet", 1, "sha256:x", (100,))
 SHARD = Shard(3, 0, 40, 10)

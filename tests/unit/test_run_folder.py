@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from helpers.jobs import job_config, prompts, write_prompts
 
-from routellm_batch.errors import DataError, RunMismatchError
+from routellm_batch.core.errors import DataError, RunMismatchError
 from routellm_batch.storage.run import SUCCESS, open_existing, open_run
 
 

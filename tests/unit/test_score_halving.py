@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from routellm_batch.stages.score import score_halving
-from routellm_batch.types import PromptBatch
+from routellm_batch.core.types import PromptBatch
+from routellm_batch.stages.score.task import score_halving
 
 
 class Small:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from routellm_batch.events import CallProgress, Event, Notice
-from routellm_batch.sharing import QUIET_S, SPLIT_S, Sharing
+from routellm_batch.core.events import CallProgress, Event, Notice
+from routellm_batch.stages.call.limit_shares import QUIET_S, SPLIT_S, Sharing
 
 
 def told(process: str, strong: int, weak: int) -> CallProgress:

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from routellm_batch.endpoints.sim_chat import (
+from routellm_batch.core.types import Usage
+from routellm_batch.endpoints.simulator.chat import (
     BadRequestError,
     ChatRequest,
     Decision,
@@ -17,13 +18,12 @@ from routellm_batch.endpoints.sim_chat import (
     parse_chat,
     text_tokens,
 )
-from routellm_batch.endpoints.sim_faults import to_wire
-from routellm_batch.endpoints.sim_limits import Arrivals, RequestLimit
-from routellm_batch.endpoints.sim_spec import FAULT_NAMES, Faults, ReferenceSpec, SimulateSpec
-from routellm_batch.endpoints.sim_tables import load_references
-from routellm_batch.endpoints.sim_text import answer_text, filler, wrong_answer
-from routellm_batch.endpoints.simulated import Reference, SimulatedModel, chance_right
-from routellm_batch.types import Usage
+from routellm_batch.endpoints.simulator.faults import to_wire
+from routellm_batch.endpoints.simulator.limits import Arrivals, RequestLimit
+from routellm_batch.endpoints.simulator.model import Reference, SimulatedModel, chance_right
+from routellm_batch.endpoints.simulator.spec import FAULT_NAMES, Faults, ReferenceSpec, SimulateSpec
+from routellm_batch.endpoints.simulator.tables import load_references
+from routellm_batch.endpoints.simulator.text import answer_text, filler, wrong_answer
 
 
 def _ask(prompt: str, max_tokens: int | None = None, model: str = "small") -> ChatRequest:

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from routellm_batch.endpoints.serve import start_server
-from routellm_batch.endpoints.sim_spec import Faults, ReferenceSpec, ReplaySpec, SimulateSpec
-from routellm_batch.errors import InputError
+from routellm_batch.core.errors import InputError
+from routellm_batch.endpoints.simulator.serve import start_server
+from routellm_batch.endpoints.simulator.spec import Faults, ReferenceSpec, ReplaySpec, SimulateSpec
 
 
 def _chat(base_url: str, prompt: str, model: str = "m", timeout_s: float = 20) -> dict[str, Any]:
@@ -85,8 +85,8 @@ def test_close_does_not_wait_for_hanging_requests(tmp_path: Path) -> None:
 def test_server_ends_with_its_parent() -> None:
     """A parent that is killed leaves no server behind."""
     code = (
-        "from routellm_batch.endpoints.serve import start_server\n"
-        "from routellm_batch.endpoints.sim_spec import SimulateSpec\n"
+        "from routellm_batch.endpoints.simulator.serve import start_server\n"
+        "from routellm_batch.endpoints.simulator.spec import SimulateSpec\n"
         "import sys\n"
         "server = start_server(SimulateSpec())\n"
         "print(server.process.pid, flush=True)\n"
@@ -142,8 +142,8 @@ def test_taken_port_is_named() -> None:
 def test_blocking_server_prints_its_url_and_stops_by_signal(number: signal.Signals) -> None:
     """``serve`` prints one line, its base URL, answers, and ends cleanly by SIGINT or SIGTERM."""
     code = (
-        "from routellm_batch.endpoints.serve import serve\n"
-        "from routellm_batch.endpoints.sim_spec import SimulateSpec\n"
+        "from routellm_batch.endpoints.simulator.serve import serve\n"
+        "from routellm_batch.endpoints.simulator.spec import SimulateSpec\n"
         "serve(SimulateSpec())\n"
     )
     process = subprocess.Popen(

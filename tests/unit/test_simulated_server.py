@@ -16,12 +16,12 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from routellm_batch.endpoints import sim_server
-from routellm_batch.endpoints.sim_billing import BillingLog
-from routellm_batch.endpoints.sim_server import ChatServer
-from routellm_batch.endpoints.sim_spec import Faults, SimulateSpec
-from routellm_batch.endpoints.simulated import SimulatedModel
-from routellm_batch.errors import ConfigError
+from routellm_batch.core.errors import ConfigError
+from routellm_batch.endpoints.simulator import server as sim_server
+from routellm_batch.endpoints.simulator.billing import BillingLog
+from routellm_batch.endpoints.simulator.model import SimulatedModel
+from routellm_batch.endpoints.simulator.server import ChatServer
+from routellm_batch.endpoints.simulator.spec import Faults, SimulateSpec
 
 T = TypeVar("T")
 PRICED = SimulateSpec(price_input="2.50", price_output="10", price_cached="1.25", cached_share=0.3)

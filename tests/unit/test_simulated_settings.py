@@ -11,12 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from routellm_batch.endpoints.sim_settings import simulate_spec, spec_from_json
-from routellm_batch.endpoints.sim_spec import Faults, ReferenceSpec, ReplaySpec, SimulateSpec
-from routellm_batch.endpoints.sim_tables import load_references
-from routellm_batch.endpoints.simulated import Reference
-from routellm_batch.errors import ConfigError, DataError
-from routellm_batch.pricing import Price
+from routellm_batch.budget.pricing import Price
+from routellm_batch.core.errors import ConfigError, DataError
+from routellm_batch.endpoints.simulator.model import Reference
+from routellm_batch.endpoints.simulator.settings import simulate_spec, spec_from_json
+from routellm_batch.endpoints.simulator.spec import Faults, ReferenceSpec, ReplaySpec, SimulateSpec
+from routellm_batch.endpoints.simulator.tables import load_references
 
 
 def _written(path: Path, text: str) -> str:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routellm_batch.summary import (
+from routellm_batch.budget.spend.summary import (
     KEPT,
     CallSummary,
     FailedRow,
@@ -18,7 +18,7 @@ from routellm_batch.summary import (
     latency_bin,
     latency_quantile,
 )
-from routellm_batch.types import Usage
+from routellm_batch.core.types import Usage
 
 COUNTS = st.integers(0, 1000)
 TOTALS = st.builds(

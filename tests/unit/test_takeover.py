@@ -15,16 +15,16 @@ from types import SimpleNamespace
 
 import pytest
 
-from routellm_batch.errors import BusyRunError, StoreError
-from routellm_batch.ledger import epoch
-from routellm_batch.ledger import writer as writer_module
-from routellm_batch.ledger.liveness import is_dead, is_running, myself
-from routellm_batch.ledger.local import LocalLog, abandoned, frames, left_here, local_folder
-from routellm_batch.ledger.record import CallRecord
-from routellm_batch.ledger.shard import ShardLedger
-from routellm_batch.ledger.state import LedgerState
-from routellm_batch.ledger.succession import active, adopt, sent_line, wait_for_predecessors
-from routellm_batch.ledger.writer import LedgerWriter
+from routellm_batch.core.errors import BusyRunError, StoreError
+from routellm_batch.storage.ledger import epoch
+from routellm_batch.storage.ledger import writer as writer_module
+from routellm_batch.storage.ledger.liveness import is_dead, is_running, myself
+from routellm_batch.storage.ledger.local import LocalLog, abandoned, frames, left_here, local_folder
+from routellm_batch.storage.ledger.record import CallRecord
+from routellm_batch.storage.ledger.shard import ShardLedger
+from routellm_batch.storage.ledger.state import LedgerState
+from routellm_batch.storage.ledger.succession import active, adopt, sent_line, wait_for_predecessors
+from routellm_batch.storage.ledger.writer import LedgerWriter
 from routellm_batch.storage.store import FsStore
 
 ELSEWHERE = {"host": "another machine", "name": "node-7", "pid": 4, "started": 1.0}
@@ -241,7 +241,7 @@ def succeed(
 @pytest.fixture
 def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever claims does so on another machine."""
-    monkeypatch.setattr("routellm_batch.ledger.shard.myself", lambda: ELSEWHERE)
+    monkeypatch.setattr("routellm_batch.storage.ledger.shard.myself", lambda: ELSEWHERE)
 
 
 @pytest.mark.usefixtures("elsewhere")
@@ -291,7 +291,7 @@ def test_a_log_that_another_is_adopting_is_waited_for(
     """While the lock of a dead runner's log is held its replies are not on storage, and no row of it is sent again."""
     who = dead_process()
     with monkeypatch.context() as patched:
-        patched.setattr("routellm_batch.ledger.shard.myself", lambda: who)
+        patched.setattr("routellm_batch.storage.ledger.shard.myself", lambda: who)
         killed_runner(store, tmp_path)
     others = abandoned(tmp_path)
     next(others)
@@ -321,8 +321,8 @@ def test_what_a_runner_wrote_before_it_died_is_seen(store: FsStore, monkeypatch:
         first.write_results([CallRecord(0, "weak", "ok", "key", cost_nano=5).to_json()])
         return True
 
-    monkeypatch.setattr("routellm_batch.ledger.succession.is_myself", lambda _: False)
-    monkeypatch.setattr("routellm_batch.ledger.succession.is_dead", look)
+    monkeypatch.setattr("routellm_batch.storage.ledger.succession.is_myself", lambda _: False)
+    monkeypatch.setattr("routellm_batch.storage.ledger.succession.is_dead", look)
     state, _ = succeed(store, Clock())
     assert ({}, 5) == (state.orphans, state.spent_nano)
 

@@ -14,12 +14,12 @@ torch = pytest.importorskip("torch", reason="the [torch] extra is not installed"
 from helpers.tiny_bert import write_tiny  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
 
-from routellm_batch.errors import CheckpointError, ConfigError, DataError  # noqa: E402
+from routellm_batch.core.errors import CheckpointError, ConfigError, DataError  # noqa: E402
+from routellm_batch.core.types import PromptBatch  # noqa: E402
 from routellm_batch.routers import make_router  # noqa: E402
-from routellm_batch.training import TrainRequest  # noqa: E402
-from routellm_batch.training.bert import train_bert  # noqa: E402
-from routellm_batch.training.classifier_data import read_classifier_rows  # noqa: E402
-from routellm_batch.types import PromptBatch  # noqa: E402
+from routellm_batch.routers.bert.rows import read_classifier_rows  # noqa: E402
+from routellm_batch.routers.bert.train import train_bert  # noqa: E402
+from routellm_batch.routers.training import TrainRequest  # noqa: E402
 
 HARD = [f"Why do primes need a question {n}?" for n in range(30)]
 EASY = [f"café naïve model {n}" for n in range(30)]

@@ -16,16 +16,16 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
-from routellm_batch.embedders import get_embedder
-from routellm_batch.errors import ConfigError, DataError
+from routellm_batch.core.errors import ConfigError, DataError
+from routellm_batch.core.types import PromptBatch
+from routellm_batch.pipeline.recipes.outcome import builtin_sources
 from routellm_batch.routers import make_router
-from routellm_batch.routers.outcome import describe
-from routellm_batch.training import TrainRequest, train
-from routellm_batch.training.fitting import Penalties, choose, fit_heads
-from routellm_batch.training.logistic import fit_logistic
-from routellm_batch.training.recipe import builtin_sources
-from routellm_batch.training.rows import Source, TrainingRows, read_sources
-from routellm_batch.types import PromptBatch
+from routellm_batch.routers.embedders import get_embedder
+from routellm_batch.routers.outcome.router import describe
+from routellm_batch.routers.training import TrainRequest, train
+from routellm_batch.routers.training.fitting import Penalties, choose, fit_heads
+from routellm_batch.routers.training.logistic import fit_logistic
+from routellm_batch.routers.training.rows import Source, TrainingRows, read_sources
 
 
 def write(path: Path, **columns: list[Any]) -> str:
@@ -238,7 +238,7 @@ def test_choice_without_a_gap_falls_back() -> None:
 
 def test_repeated_prompts_stay_in_one_fold() -> None:
     """Copies of a prompt don't let a fold be tested on what it was fitted on."""
-    from routellm_batch.training.fitting import _folds
+    from routellm_batch.routers.training.fitting import _folds
 
     rows = rows_of({key: value * 3 for key, value in sums(20).items()})
     for fitted, tested in _folds(rows, seed=0):

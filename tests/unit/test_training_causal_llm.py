@@ -14,13 +14,13 @@ torch = pytest.importorskip("torch", reason="the [torch] extra is not installed"
 
 from helpers.tiny_causal_llm import tiny_llama, tiny_tokenizer  # noqa: E402
 
-from routellm_batch.errors import CheckpointError, ConfigError, DataError  # noqa: E402
+from routellm_batch.core.errors import CheckpointError, ConfigError, DataError  # noqa: E402
+from routellm_batch.core.types import PromptBatch  # noqa: E402
 from routellm_batch.routers import make_router  # noqa: E402
-from routellm_batch.routers.causal_llm import CausalLlmRouter  # noqa: E402
-from routellm_batch.training import TrainRequest  # noqa: E402
-from routellm_batch.training.causal_llm import CausalTrained, train_causal_llm  # noqa: E402
-from routellm_batch.training.causal_rows import balanced, read_labelled  # noqa: E402
-from routellm_batch.types import PromptBatch  # noqa: E402
+from routellm_batch.routers.causal_llm.router import CausalLlmRouter  # noqa: E402
+from routellm_batch.routers.causal_llm.rows import balanced, read_labelled  # noqa: E402
+from routellm_batch.routers.causal_llm.train import CausalTrained, train_causal_llm  # noqa: E402
+from routellm_batch.routers.training import TrainRequest  # noqa: E402
 
 QUICK = {"lr": 4e-3, "steps": 40, "held_out": 0.2, "max_tokens": 500, "device": "cpu"}
 

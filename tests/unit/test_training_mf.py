@@ -10,12 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from routellm_batch.errors import ConfigError, DataError
+from routellm_batch.core.errors import ConfigError, DataError
+from routellm_batch.core.types import PromptBatch
 from routellm_batch.routers import make_router
-from routellm_batch.training import TrainRequest, train
-from routellm_batch.training.battles import join_rows
-from routellm_batch.training.mf import _gradients, _logits, choose_pair
-from routellm_batch.types import PromptBatch
+from routellm_batch.routers.mf.train import _gradients, _logits, choose_pair
+from routellm_batch.routers.training import TrainRequest, train
+from routellm_batch.routers.training.battles import join_rows
 
 MATHS = [f"Compute the integral of x to the power of {n} from zero to one." for n in range(60)]
 CHAT = [f"Say hello to my friend number {n}, please." for n in range(60)]

@@ -7,9 +7,9 @@ import asyncio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from routellm_batch.stages.escrow import EmbeddingBudget
-from routellm_batch.types import Shard
-from routellm_batch.wallet import Wallet
+from routellm_batch.core.types import Shard
+from routellm_batch.endpoints.wallet import Wallet
+from routellm_batch.stages.score.allowance import EmbeddingBudget
 
 END = st.sampled_from(["settle", "release", "presume"])
 

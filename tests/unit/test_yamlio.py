@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from routellm_batch.errors import ConfigError
-from routellm_batch.yamlio import parse_yaml
+from routellm_batch.config.reading import parse_yaml
+from routellm_batch.core.errors import ConfigError
 
 
 @pytest.mark.parametrize(

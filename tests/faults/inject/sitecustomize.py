@@ -39,8 +39,8 @@ class PatchAfterImport:
 
 
 MODULES = {
-    "slow_scores": "routellm_batch.stages.rows",
-    "poison": "routellm_batch.stages.rows",
+    "slow_scores": "routellm_batch.storage.prompts",
+    "poison": "routellm_batch.storage.prompts",
     "no_score": "routellm_batch.routers.length",
     "out_of_memory": "routellm_batch.routers.length",
     "storage": "fsspec",

@@ -10,14 +10,14 @@ from helpers.sim.parts import Copy, Driver
 from helpers.sim.provider import Call, Fate
 from helpers.sim.world import World
 
-from routellm_batch.ledger.local import left_here
-from routellm_batch.ledger.record import CallRecord
-from routellm_batch.ledger.shard import ShardLedger
-from routellm_batch.ledger.state import Entry, LedgerState
-from routellm_batch.stages.call import CallTask, _wanted
-from routellm_batch.stages.respond import FINAL, read_shard_responses
+from routellm_batch.budget.spend.summary import CallSummary
+from routellm_batch.stages.call.responses import FINAL, read_shard_responses
+from routellm_batch.stages.call.task import CallTask, _wanted
+from routellm_batch.storage.ledger.local import left_here
+from routellm_batch.storage.ledger.record import CallRecord
+from routellm_batch.storage.ledger.shard import ShardLedger
+from routellm_batch.storage.ledger.state import Entry, LedgerState
 from routellm_batch.storage.progress import STAGE, marker_name, newest_markers
-from routellm_batch.summary import CallSummary
 
 
 @dataclass

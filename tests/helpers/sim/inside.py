@@ -16,12 +16,13 @@ from helpers.sim.provider import Line
 from helpers.sim.turns import KilledError, Turn
 from helpers.sim.world import LEASE_S, World
 
-from routellm_batch import process as process_module
-from routellm_batch.ledger import epoch, liveness, shard, succession, writer
-from routellm_batch.stages import call, deliver, job
-from routellm_batch.stages.job import CallJob, EndpointPool
-from routellm_batch.types import ROUTES
-from routellm_batch.wallet import Wallet
+from routellm_batch.core import process as process_module
+from routellm_batch.core.types import ROUTES
+from routellm_batch.endpoints.wallet import Wallet
+from routellm_batch.stages.call import deliver, job
+from routellm_batch.stages.call import task as call
+from routellm_batch.stages.call.job import CallJob, EndpointPool
+from routellm_batch.storage.ledger import epoch, liveness, shard, succession, writer
 
 CLOCKED = (
     "call_stage",
@@ -208,8 +209,8 @@ def inside(world: World) -> Iterator[None]:
             stack.enter_context(patch(f"routellm_batch.{name}.time", clock))
         for name, value in SMALL.items():
             stack.enter_context(patch(f"routellm_batch.{name}", value))
-        stack.enter_context(patch("routellm_batch.starting.secrets", it))
-        stack.enter_context(patch("routellm_batch.starting.lease_s", lambda: LEASE_S))
+        stack.enter_context(patch("routellm_batch.pipeline.start.secrets", it))
+        stack.enter_context(patch("routellm_batch.pipeline.start.lease_s", lambda: LEASE_S))
         process_module._drained.clear()
         succession.active.clear()
         epoch._held.clear()

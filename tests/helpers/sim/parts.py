@@ -12,18 +12,18 @@ from typing import Any, Protocol
 from helpers.sim.loop import SimLoop
 from helpers.sim.turns import KilledError, Turn
 
-from routellm_batch import process as process_module
-from routellm_batch.call_stage import CallStage
-from routellm_batch.config import Config
-from routellm_batch.halt import Halt
-from routellm_batch.ledger.local import LocalLog
-from routellm_batch.ledger.shard import ShardLedger
-from routellm_batch.ledger.writer import LedgerWriter
-from routellm_batch.stages.job import EndpointPool
-from routellm_batch.stages.planned import Plan
+from routellm_batch.config.job import Config
+from routellm_batch.core import process as process_module
+from routellm_batch.core.halt import Halt
+from routellm_batch.core.types import Done
+from routellm_batch.endpoints.wallet import Wallet
+from routellm_batch.stages.call.job import EndpointPool
+from routellm_batch.stages.call.loop import CallStage
+from routellm_batch.stages.plan.files import Plan
+from routellm_batch.storage.ledger.local import LocalLog
+from routellm_batch.storage.ledger.shard import ShardLedger
+from routellm_batch.storage.ledger.writer import LedgerWriter
 from routellm_batch.storage.run import Run
-from routellm_batch.types import Done
-from routellm_batch.wallet import Wallet
 
 
 @dataclass(frozen=True)

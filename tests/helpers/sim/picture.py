@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from helpers.sim.parts import Driver, Process
 from helpers.sim.world import World
 
-from routellm_batch.ledger.shard import ShardLedger
+from routellm_batch.storage.ledger.shard import ShardLedger
 
 
 @contextmanager

@@ -15,8 +15,8 @@ from helpers.jobs import job_config, plan_job, prompts, write_prompts
 from helpers.sim.parts import Scene
 from helpers.sim.store import MemoryStore
 
-from routellm_batch.stages.planned import load_plan
-from routellm_batch.types import ROUTES
+from routellm_batch.core.types import ROUTES
+from routellm_batch.stages.plan.files import load_plan
 
 ROWS, SHARD_ROWS = 9, 3
 KINDS: Mapping[str, Mapping[str, Any]] = {

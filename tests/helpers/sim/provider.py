@@ -11,10 +11,10 @@ from enum import StrEnum
 
 from helpers.sim.store import MemoryStore
 
-from routellm_batch.errors import CallError
-from routellm_batch.ledger.state import Entry
-from routellm_batch.pricing import Price, cost_nano
-from routellm_batch.types import ErrorKind, Reply, Route, Usage, Verdict
+from routellm_batch.budget.pricing import Price, cost_nano
+from routellm_batch.core.errors import CallError
+from routellm_batch.core.types import ErrorKind, Reply, Route, Usage, Verdict
+from routellm_batch.storage.ledger.state import Entry
 
 TEMPLATE_TOKENS = 16
 """Input tokens beside the text: what a chat template may add to each turn and at the end."""

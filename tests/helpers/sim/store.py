@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 
-from routellm_batch.errors import StoreError
-from routellm_batch.types import StoredObject
+from routellm_batch.core.errors import StoreError
+from routellm_batch.core.types import StoredObject
 
 
 class Fate(StrEnum):

@@ -22,15 +22,15 @@ from helpers.sim.parts import Copy, Driver, Host, Job, Process, Scene, SimRunner
 from helpers.sim.provider import Provider
 from helpers.sim.turns import KilledError, Turn
 
-from routellm_batch.call_stage import CallStage
-from routellm_batch.errors import WorkerLostError
-from routellm_batch.halt import Halt
-from routellm_batch.ledger.local import left_here
-from routellm_batch.ledger.state import Entry
+from routellm_batch.core.errors import WorkerLostError
+from routellm_batch.core.halt import Halt
+from routellm_batch.core.types import ROUTES
+from routellm_batch.pipeline.start import driving
 from routellm_batch.runtime.tasks import run_task
-from routellm_batch.stages.job import CallJob
-from routellm_batch.starting import driving
-from routellm_batch.types import ROUTES
+from routellm_batch.stages.call.job import CallJob
+from routellm_batch.stages.call.loop import CallStage
+from routellm_batch.storage.ledger.local import left_here
+from routellm_batch.storage.ledger.state import Entry
 
 LEASE_S = 3.0
 LOG_ENTRY = re.compile(r"call/\d+/\d+\.json")

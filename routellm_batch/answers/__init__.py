@@ -1,0 +1,1 @@
+"""Answers: what an answer says, whatever it is compared with. Pure."""

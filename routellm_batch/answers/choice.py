@@ -1,0 +1,74 @@
+"""The grader ``choice``: the letter that an answer to a multiple-choice question settles on."""
+
+from __future__ import annotations
+
+import re
+
+from routellm_batch.config.graders import ChoiceConfig
+
+_OPENING = r"[\s*_\"'`($\[{:]{0,8}(?:\\boxed\s?\{)?(?:\\(?:text|textbf|mathrm|mathbf)\s?\{)?\s?\(?"
+_WORD_AFTER = re.compile(r" ([a-z]+)")
+_GOES_ON = frozenset(("because", "since", "as", "for", "and", "or", "which", "with", "if", "by", "based"))
+"""Words that may follow the letter A or I; before any other word, "A" is an article and "I" a person."""
+
+
+class ChoiceReader:
+    """Reads the letter that an answer settles on: the last that it says is the answer, else the only one it is."""
+
+    def __init__(self, config: ChoiceConfig) -> None:
+        upper = f"[{config.letters}]"
+        either = f"[{config.letters}{config.letters.lower()}]"
+        end = r"(?![A-Za-z0-9_'’])"
+        self._letters = config.letters
+        self._phrases = (
+            re.compile(
+                r"(?i:\b(?:answer|choice|option)\b(?:\s(?:choice|option|letter))?[\s*_\"'`]{0,4}"
+                r"(?:is|are|would be|should be|must be|=|:)(?:\s(?:the|option|choice|letter|therefore|thus)){0,3})"
+                rf"{_OPENING}({upper}){end}"
+            ),
+            re.compile(
+                rf"(?i:\banswer\b[\s*_\"'`]{{0,4}}(?:is|:))[\s*_\"'`]{{0,4}}(?:\\boxed\s?\{{)?[(\[{{]({either})[)\]}}]"
+            ),
+            re.compile(
+                rf"(?i:\banswer\b[\s*_\"'`]{{0,4}}(?:is|:))[ \t*_\"'`]{{0,4}}({either})[.*_\"'` \t]{{0,4}}$",
+                re.MULTILINE,
+            ),
+            re.compile(rf"\\boxed\s?\{{\s?(?:\\(?:text|textbf|mathrm|mathbf)\s?\{{)?\s?\(?({either}){end}"),
+            re.compile(rf"(?<![A-Za-z0-9_])\(?({upper})\)?\**\s(?i:is\s(?:the\s)?(?:correct|right|best))\b"),
+        )
+        self._hedge = re.compile(rf"[)\]}}*]{{0,3}}\s(?:or|and)\s[(\[*]{{0,3}}{upper}{end}")
+        self._alone = re.compile(rf"^[^\w\n]{{0,8}}({either})[^\w\n]{{0,8}}$", re.MULTILINE)
+        self._opening = re.compile(rf"^[ \t*_(\[\"'`]{{0,6}}({upper})[*_]{{0,2}}[).:\],]", re.MULTILINE)
+
+    def reference(self, value: object) -> str | None:
+        """Return the right letter; an option's whole text may follow it."""
+        text = str(value).strip()
+        found = self._alone.fullmatch(text) or self._opening.match(text)
+        return found[1].upper() if found else None
+
+    def answer(self, text: str) -> str | None:
+        """Return the letter that an answer settles on; None where it settles on none."""
+        said = [
+            (match.start(1), match[1].upper())
+            for pattern in self._phrases
+            for match in pattern.finditer(text)
+            if not (self._is_word(text, match) or self._hedge.match(text, match.end(1)))
+        ]
+        if said:
+            return max(said)[1]
+        alone = self._alone.findall(text)
+        if alone:
+            return str(alone[-1]).upper()
+        opening = set(self._opening.findall(text))
+        first = self._opening.match(text.lstrip())
+        return first[1] if first and len(opening) == 1 else None
+
+    def same(self, answer: str, reference: str) -> bool:
+        """Compare the two."""
+        return answer == reference
+
+    def _is_word(self, text: str, match: re.Match[str]) -> bool:
+        """Say whether the letter is the article "A" or the pronoun "I"."""
+        bare = text[match.start(1) - 1 : match.start(1)] in {" ", "\n", ":"}
+        after = _WORD_AFTER.match(text, match.end(1))
+        return bool(match[1] in "AI" and bare and after and after[1] not in _GOES_ON)

@@ -1,0 +1,103 @@
+"""The grader ``json``: the first JSON value of an answer, compared by structure."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import Any, Final
+
+from routellm_batch.config.graders import JsonConfig
+
+_FENCE = re.compile(r"```[A-Za-z]{0,16}[ \t]*\n(.*?)\n[ \t]*```", re.DOTALL)
+_START = re.compile(r"[{\[]")
+MAX_STARTS = 64
+"""So many brackets are tried as the start of a value."""
+
+
+class _Nothing:
+    """Stands for no JSON, as null is JSON."""
+
+
+NOTHING: Final = _Nothing()
+
+
+def _refuse(name: str) -> Any:
+    message = f"{name} is no JSON"
+    raise ValueError(message)
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse)
+
+
+def first_value(text: str) -> Any:
+    """Return the first JSON value: of a code fence, else the whole text, else from the first bracket that begins one."""
+    for fenced in _FENCE.findall(text)[:MAX_STARTS]:
+        value = _whole(fenced)
+        if value is not NOTHING:
+            return value
+    value = _whole(text)
+    if value is not NOTHING:
+        return value
+    for number, start in enumerate(_START.finditer(text)):
+        if number == MAX_STARTS:
+            break
+        try:
+            return _DECODER.raw_decode(text, start.start())[0]
+        except (ValueError, RecursionError):
+            continue
+    return NOTHING
+
+
+def _whole(text: str) -> Any:
+    try:
+        return _DECODER.decode(text)
+    except (ValueError, RecursionError):
+        return NOTHING
+
+
+def same_value(one: Any, other: Any, tolerance: float) -> bool:
+    """Compare two JSON values: numbers within the tolerance, objects by key, lists in order."""
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other
+    if isinstance(one, int | float) and isinstance(other, int | float):
+        return one == other or math.isclose(one, other, rel_tol=tolerance, abs_tol=tolerance)
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(same_value(one[key], other[key], tolerance) for key in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(
+            same_value(a, b, tolerance) for a, b in zip(one, other, strict=True)
+        )
+    return type(one) is type(other) and bool(one == other)
+
+
+class JsonReader:
+    """Reads the first JSON value of an answer."""
+
+    def __init__(self, config: JsonConfig) -> None:
+        self._config = config
+
+    def reference(self, value: object) -> Any:
+        """Return the right value: JSON text, or what a struct, list or number column holds; None where it is neither."""
+        if isinstance(value, str):
+            found = _whole(value)
+            return None if found is NOTHING else (found,)
+        return (value,) if isinstance(value, dict | list | int | float) else None
+
+    def answer(self, text: str) -> Any:
+        """Return the answer's first value, in a tuple, as null is a value too; None where it has none."""
+        found = first_value(text)
+        return None if found is NOTHING else (found,)
+
+    def same(self, answer: Any, reference: Any) -> bool:
+        """Compare the two; only the keys that the config names, if it names any."""
+        try:
+            return same_value(self._chosen(answer[0]), self._chosen(reference[0]), self._config.tolerance)
+        except (OverflowError, RecursionError):
+            return False
+
+    def _chosen(self, value: Any) -> Any:
+        keys = self._config.keys
+        return (
+            {key: value[key] for key in keys if key in value} if keys and isinstance(value, dict) else value
+        )

@@ -1,0 +1,1 @@
+"""Costs: how long answers should be, and what a call should cost."""

@@ -1,0 +1,140 @@
+"""How long each endpoint's answers will be, by a row's size and score, learned from a pilot. Pure.
+
+One log-linear model an endpoint, fitted by quasi-Poisson: output tokens ∝ exp(a·log size + b·position). Its predictions
+sum to what was counted, so a plan's cost has no bias by construction; the slopes are held back by as much as a few
+rows say, so that a hundred answers suffice. Beyond the sizes that the pilot saw nothing is extrapolated.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from routellm_batch.core.errors import DataError
+from routellm_batch.core.types import ROUTES, Route
+
+Floats = NDArray[np.float64]
+
+PRIOR_ROWS = 5.0
+"""Strength of the Gaussian priors on the slopes, in answers."""
+SHIFT = 8.0
+"""Added to a size before its logarithm is taken: tiny prompts differ by little."""
+STEEPEST = 3.0
+"""Slopes beyond this are an accident of few rows."""
+LEAST_ROWS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Slopes:
+    """One endpoint's fitted model."""
+
+    input_ratio: float
+    """Input tokens counted over those estimated."""
+    level: float
+    """Log of the output tokens of a row of mean size and middle position."""
+    by_size: float
+    """On the standardised log size."""
+    by_position: float
+    """On the standardised position."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lengths:
+    """A pilot's token counts, row by row as its calibration has them."""
+
+    estimated: tuple[int, ...]
+    """N input tokens as estimated before any call."""
+    inputs: Mapping[Route, tuple[int, ...]]
+    """Route → N input tokens as counted."""
+    outputs: Mapping[Route, tuple[int, ...]]
+    """Route → N output tokens as counted."""
+
+    def __len__(self) -> int:
+        return len(self.estimated)
+
+    @property
+    def size(self) -> tuple[float, float]:
+        """Mean and deviation of the log sizes."""
+        logs = np.log(np.array(self.estimated) + SHIFT)
+        return float(logs.mean()), max(float(logs.std()), 1e-3)
+
+    def fit(self, where: Floats, weight: Floats) -> dict[Route, Slopes]:
+        """Return both endpoints' models.
+
+        Args:
+            where: [N], positions of the rows.
+            weight: [N].
+
+        """
+        design = self.design(np.array(self.estimated), where)
+        return {route: self._fit(route, design, weight) for route in ROUTES}
+
+    def _fit(self, route: Route, design: Floats, weight: Floats) -> Slopes:
+        read, written = np.array(self.inputs[route]), np.array(self.outputs[route], dtype=np.float64)
+        ratio = float(weight @ read) / max(1.0, float(weight @ np.array(self.estimated)))
+        return Slopes(ratio, *_poisson(design, written, weight))
+
+    def design(self, estimated: NDArray[np.int64], where: Floats) -> Floats:
+        """Return what the model reads, [B, 3]: one, standardised log size within the pilot's, standardised position."""
+        mean, spread = self.size
+        known = np.clip(estimated, min(self.estimated), max(self.estimated))
+        size = (np.log(known + SHIFT) - mean) / spread
+        return np.column_stack([np.ones(len(size)), size, (where - 0.5) * math.sqrt(12)])
+
+    def to_fields(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return asdict(self)
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any]) -> Lengths:
+        """Read it back."""
+        counts = [{route: tuple(fields[name][route]) for route in ROUTES} for name in ("inputs", "outputs")]
+        return cls(tuple(fields["estimated"]), *counts)
+
+
+def measure_lengths(
+    estimated: Sequence[int], inputs: Mapping[Route, Sequence[int]], outputs: Mapping[Route, Sequence[int]]
+) -> Lengths:
+    """Take a pilot's token counts, checked.
+
+    Raises:
+        DataError: fewer than 20 rows, columns of different lengths, or a count below zero.
+
+    """
+    columns = {"estimated": estimated, **{f"{route}_input_tokens": inputs[route] for route in ROUTES}}
+    columns |= {f"{route}_output_tokens": outputs[route] for route in ROUTES}
+    if len({len(column) for column in columns.values()}) != 1:
+        raise DataError("columns of token counts differ in length")
+    if len(estimated) < LEAST_ROWS:
+        problem = f"{len(estimated)} answers say too little of lengths; at least {LEAST_ROWS} are needed"
+        raise DataError(problem)
+    for name, column in columns.items():
+        bad = [row for row, count in enumerate(column) if count < 0]
+        if bad:
+            raise DataError("a count of tokens is below zero", column=name, row=bad[0])
+    counts = [{route: tuple(map(int, part[route])) for route in ROUTES} for part in (inputs, outputs)]
+    return Lengths(tuple(map(int, estimated)), *counts)
+
+
+def _poisson(design: Floats, counts: Floats, weight: Floats) -> tuple[float, float, float]:
+    """Fit log-linear means by Newton's method; the level is free, so that predictions sum to the counts."""
+    mean = float(np.average(counts, weights=weight))
+    if mean <= 0:
+        return -math.inf, 0.0, 0.0
+    target, beta, prior = counts / mean, np.zeros(3), np.array([0.0, PRIOR_ROWS, PRIOR_ROWS])
+    for _ in range(50):
+        told = np.exp(np.clip(design @ beta, -20, 20))
+        curvature = (design * (weight * told)[:, None]).T @ design + np.diag(prior + 1e-9)
+        step = np.linalg.solve(curvature, design.T @ (weight * (target - told)) - prior * beta)
+        beta = np.clip(beta + np.clip(step, -1, 1), -20, 20)
+        if float(np.abs(step).max()) < 1e-10:
+            break
+    size, position = (float(np.clip(slope, -STEEPEST, STEEPEST)) for slope in beta[1:])
+    rest = np.exp(design[:, 1:] @ np.array([size, position]))
+    level = math.log(float(weight @ counts) / float(weight @ rest))
+    return level, size, position

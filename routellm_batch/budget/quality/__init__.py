@@ -1,0 +1,1 @@
+"""Quality: what a pilot predicts of a strong share, with intervals."""

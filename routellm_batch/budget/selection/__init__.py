@@ -1,0 +1,1 @@
+"""Selection: the order of rows, and the cut in it."""

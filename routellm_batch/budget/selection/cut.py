@@ -1,0 +1,235 @@
+"""The plan's decision, exact and in bounded memory: which rows go to the strong model.
+
+Rows are ordered by (score, keyed hash of the id), highest first; or by another number in [0, 1] in the score's place
+(``ranking``). A *cut* is a point in that order, and a row is
+strong iff it lies at or above it: a pure function of (row, plan), so no table of assignments is needed and
+every worker agrees. The cut is found by radix select: a row's rank is a 96-bit number, its float32 score's bits
+(order-preserving, as scores are not negative) and then the 64-bit hash; each pass over the rows counts the next
+16 bits under the prefix found so far, until few enough rows are left to sort. Two passes do, unless scores tie.
+
+Pure: no I/O, no clock, no randomness. Memory does not grow with the rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from decimal import ROUND_FLOOR, Decimal
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from routellm_batch.budget.quality.prediction import Quality
+
+DIGIT_BITS = 16
+DIGITS = 6
+GATHER_ROWS = 65_536
+"""As few rows as this are sorted outright."""
+GRID = 65_536
+"""Bins of the frontier's score axis."""
+NOTHING = 1 << 32
+"""A score key above every float32: a cut here sends nothing to the strong model."""
+
+
+@dataclass(frozen=True, slots=True)
+class RankedRows:
+    """Some rows as planning sees them; three arrays of one length."""
+
+    key: NDArray[np.uint32]
+    """Order-preserving bits of what rows are ranked by, their score as a rule."""
+    tie: NDArray[np.uint64]
+    """Keyed hash of the id."""
+    delta: NDArray[np.int64]
+    """Nano-dollars that the row costs more if it goes strong; never negative."""
+
+
+Source = Callable[[], Iterable[RankedRows]]
+"""Starts one pass over all rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A point in the order of rows: strong iff (key, tie) ≥ this."""
+
+    key: int
+    tie: int
+
+    @property
+    def threshold(self) -> float | None:
+        """What is ranked by, at the cut: the score as a rule; None where nothing goes strong."""
+        return None if self.key >= NOTHING else float(np.array(self.key, np.uint32).view(np.float32))
+
+    def strong(self, key: NDArray[np.uint32], tie: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        """Return bool [B]: which rows go to the strong model."""
+        if self.key >= NOTHING:
+            return np.zeros(len(key), dtype=bool)
+        edge = np.uint32(self.key)
+        above: NDArray[np.bool_] = (key > edge) | ((key == edge) & (tie >= np.uint64(self.tie)))
+        return above
+
+
+NONE_STRONG = Cut(NOTHING, 0)
+ALL_STRONG = Cut(0, 0)
+
+
+def score_key(scores: NDArray[np.float32]) -> NDArray[np.uint32]:
+    """Return the order-preserving bits of scores in [0, 1]."""
+    return np.ascontiguousarray(scores, dtype=np.float32).view(np.uint32)
+
+
+def strong_rows(share: Decimal, valid: int) -> int:
+    """Return K = floor(N · share), exactly."""
+    return int((share * valid).to_integral_value(ROUND_FLOOR))
+
+
+def cut_by_count(rows: Source, count: int) -> Cut:
+    """Return the cut above which exactly ``count`` rows lie (all rows, if there are fewer)."""
+    if count <= 0:
+        return NONE_STRONG
+    return _select(rows, count, lambda part: np.ones(len(part.key), dtype=np.int64))
+
+
+def cut_by_spend(rows: Source, nano: int) -> Cut:
+    """Return the cut of the longest prefix of the order whose deltas sum to at most ``nano``."""
+    if nano < 0:
+        return NONE_STRONG
+    return _select(rows, nano, lambda part: part.delta)
+
+
+def _select(rows: Source, budget: int, weigh: Callable[[RankedRows], NDArray[np.int64]]) -> Cut:
+    """Find the longest prefix whose weights sum to at most ``budget``."""
+    prefix, left = 0, budget
+    for digit in range(DIGITS):
+        counts, weights = _histogram(rows, digit, prefix, weigh)
+        above = np.cumsum(weights[::-1])[::-1]  # [2^16] weight of this digit value and all higher ones
+        over = np.flatnonzero(above > left)
+        if not len(over):  # all that share the prefix fit
+            return _cut(prefix << DIGIT_BITS, digit + 1)
+        crossing = int(over[-1])
+        left -= int(above[crossing] - weights[crossing])
+        prefix = (prefix << DIGIT_BITS) | crossing
+        if counts[crossing] <= GATHER_ROWS:
+            return _finish(rows, digit + 1, prefix, left, weigh)
+    return _cut(prefix + 1, DIGITS)  # rows of one id hash can't be told apart: none of them
+
+
+def _histogram(
+    rows: Source, digit: int, prefix: int, weigh: Callable[[RankedRows], NDArray[np.int64]]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Count rows and sum weights by the next 16 bits, among the rows that share the prefix."""
+    counts = np.zeros(1 << DIGIT_BITS, dtype=np.int64)
+    weights = np.zeros(1 << DIGIT_BITS, dtype=np.int64)
+    for part in rows():
+        inside = _inside(part, digit, prefix)
+        value = _digit(part, digit)[inside]
+        counts += np.bincount(value, minlength=1 << DIGIT_BITS)
+        np.add.at(weights, value, weigh(part)[inside])  # not bincount: its float weights would round
+    return counts, weights
+
+
+def _digit(part: RankedRows, digit: int) -> NDArray[np.int64]:
+    if digit < 2:
+        return ((part.key >> np.uint32(16 * (1 - digit))) & np.uint32(0xFFFF)).astype(np.int64)
+    return ((part.tie >> np.uint64(16 * (DIGITS - 1 - digit))) & np.uint64(0xFFFF)).astype(np.int64)
+
+
+def _inside(part: RankedRows, digit: int, prefix: int) -> NDArray[np.bool_]:
+    inside = np.ones(len(part.key), dtype=bool)
+    for earlier in range(digit):
+        wanted = (prefix >> (DIGIT_BITS * (digit - 1 - earlier))) & 0xFFFF
+        inside &= _digit(part, earlier) == wanted
+    return inside
+
+
+def _finish(
+    rows: Source, digits: int, prefix: int, left: int, weigh: Callable[[RankedRows], NDArray[np.int64]]
+) -> Cut:
+    """Sort the few rows that share the prefix and walk down as far as the budget reaches."""
+    parts = [(p.key[i], p.tie[i], weigh(p)[i]) for p in rows() for i in [_inside(p, digits, prefix)]]
+    key, tie, weight = (np.concatenate(column) for column in zip(*parts, strict=True))
+    order = np.lexsort((tie, key))[::-1]
+    spent = np.cumsum(weight[order])
+    fitting = int(np.searchsorted(spent, left, side="right"))
+    if fitting == 0:
+        return _cut(prefix + 1, digits)
+    last = order[fitting - 1]
+    return Cut(int(key[last]), int(tie[last]))
+
+
+def _cut(prefix: int, digits: int) -> Cut:
+    rank = prefix << (DIGIT_BITS * (DIGITS - digits))
+    return Cut(rank >> 64, rank & ((1 << 64) - 1))
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What a pilot says of a strong share of the job."""
+
+    quality: Quality
+    """Predicted, with a 90 % interval."""
+    random: Quality
+    """The same, if as many rows went strong at random."""
+    low_nano: int | None
+    """P10 of the run's cost; None where the pilot has no token counts."""
+    high_nano: int | None
+    """P90."""
+    random_nano: int
+    """Expected cost, if as many rows went strong at random."""
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any]) -> Outlook:
+        """Read it back."""
+        both = {name: Quality(**fields[name]) for name in ("quality", "random")}
+        return cls(**{**fields, **both})
+
+
+@dataclass(frozen=True, slots=True)
+class FrontierPoint:
+    """One budget on the way from all-weak to all-strong."""
+
+    share: float
+    """Strong share, of the valid rows."""
+    threshold: float | None
+    """Score at the cut; None where nothing goes strong."""
+    planned_nano: int
+    """Expected cost of the run."""
+    outlook: Outlook | None = None
+    """What a pilot says of it."""
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any]) -> FrontierPoint:
+        """Read it back; points of older plans have no outlook."""
+        outlook = fields.get("outlook")
+        return cls(**{**fields, "outlook": None if outlook is None else Outlook.from_fields(outlook)})
+
+
+def frontier(rows: Source, base_nano: int, points: int = 50) -> list[FrontierPoint]:
+    """Return the cost of ``points`` strong shares from 0 to 1, from one pass.
+
+    Scores are binned in 65,536 equal steps, so a threshold is right to 1.5e-5 and a cost to within one bin's rows.
+    """
+    counts = np.zeros(GRID, dtype=np.int64)
+    costs = np.zeros(GRID, dtype=np.int64)
+    for part in rows():
+        bins = np.minimum(part.key.view(np.float32).astype(np.float64) * GRID, GRID - 1).astype(np.int64)
+        counts += np.bincount(bins, minlength=GRID)
+        np.add.at(costs, bins, part.delta)
+    total = int(counts.sum())
+    rows_above = np.concatenate([[0], np.cumsum(counts[::-1])])
+    cost_above = np.concatenate([[0], np.cumsum(costs[::-1])])
+    result = []
+    for step in range(points):
+        share = step / (points - 1)
+        nano = base_nano + round(float(np.interp(share * total, rows_above, cost_above)))
+        # The highest bin edge above which that many rows lie.
+        edge = int(np.searchsorted(rows_above, share * total - 1e-9, side="left"))
+        result.append(FrontierPoint(share, None if step == 0 else (GRID - edge) / GRID, nano))
+    return result
+
+
+def in_chunks(rows: RankedRows, size: int) -> Iterator[RankedRows]:
+    """Yield a large set of rows in parts of at most ``size``."""
+    for start in range(0, len(rows.key), size):
+        end = start + size
+        yield RankedRows(rows.key[start:end], rows.tie[start:end], rows.delta[start:end])

@@ -1,0 +1,129 @@
+"""``routellm-batch evaluate`` and ``train``: routers measured and made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from routellm_batch.config.embedder import parse_embedder
+from routellm_batch.config.endpoints import plain_json
+from routellm_batch.config.reading import parse_yaml
+from routellm_batch.core.errors import ConfigError
+
+Embedder = Annotated[
+    str, typer.Option("--embedder", metavar="NAME[:MODEL]", help="What reads the texts; or {name: …, …}.")
+]
+Option = Annotated[
+    list[str] | None, typer.Option("--option", metavar="KEY=VALUE", help="A setting; may be repeated.")
+]
+
+Prices = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--price", metavar="ROUTE=IN,OUT", help="USD per million tokens, as strong=10,30; for both."
+    ),
+]
+TokenFiles = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--tokens", metavar="FILE", help="Parquet of token counts by prompt_id, if OUTCOMES have none."
+    ),
+]
+
+
+def parse_options(pairs: Sequence[str] | None) -> dict[str, Any]:
+    """Return ``KEY=VALUE`` pairs as a mapping; a value is YAML.
+
+    Raises:
+        ConfigError: a pair without "=".
+
+    """
+    options: dict[str, Any] = {}
+    for pair in pairs or ():
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise ConfigError("--option", f"{pair!r} is not KEY=VALUE")
+        options[key] = plain_json(parse_yaml(value, source=f"--option {key}"))
+    return options
+
+
+def evaluate(
+    outcomes: Annotated[
+        list[str], typer.Argument(metavar="OUTCOMES...", help="Parquet with prompt and both models' scores.")
+    ],
+    *,
+    router: Annotated[
+        list[str], typer.Option("--router", metavar="NAME[:CHECKPOINT]", help="May be repeated.")
+    ],
+    embedder: Embedder = "static",
+    where: Annotated[
+        list[str] | None, typer.Option("--where", metavar="COLUMN=VALUE", help="Rows to keep.")
+    ] = None,
+    pilot: Annotated[
+        int | None, typer.Option("--pilot", metavar="N", help="Train on N rows, test on the rest.")
+    ] = None,
+    option: Option = None,
+    seeds: Annotated[int, typer.Option("--seeds", metavar="K", min=1, help="Repeat the pilot K times.")] = 1,
+    price: Prices = None,
+    tokens: TokenFiles = None,
+    out: Annotated[
+        str | None,
+        typer.Option("--out", metavar="DIR", help="Folder for curves (Parquet, SVG, PNG) and JSON."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+) -> None:
+    """Measure routers on labelled outcomes: CPT, PGR and APGR with intervals, beside baselines."""
+    from routellm_batch.evaluation import Tariff, parse_prices, show, to_json
+    from routellm_batch.evaluation import evaluate as measure
+
+    filters: dict[str, str] = {}
+    for pair in where or ():
+        column, equals, value = pair.partition("=")
+        if not equals:
+            raise ConfigError("--where", f"{pair!r} is not COLUMN=VALUE")
+        filters[column] = value
+    result = measure(
+        outcomes,
+        router,
+        embedder=parse_embedder(embedder),
+        options=parse_options(option),
+        where=filters,
+        pilot=pilot,
+        seeds=seeds,
+        tariff=Tariff(parse_prices(price or ()), tokens or ()),
+        out=out,
+    )
+    if as_json:
+        typer.echo(to_json(result))
+    else:
+        show(result)
+        if out:
+            typer.echo(f"curves: {out}")
+
+
+def train(
+    data: Annotated[
+        list[str], typer.Argument(metavar="DATA...", help="Outcomes, score matrices or battles in Parquet.")
+    ],
+    *,
+    router: Annotated[str, typer.Option("--router", metavar="NAME", help="Router to train.")],
+    out: Annotated[str, typer.Option("--out", metavar="DIR", help="A new folder for the weights.")],
+    embedder: Embedder = "static",
+    option: Option = None,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of every random choice.")] = 0,
+) -> None:
+    """Train a router; ends with where its weights are, to be given as router.checkpoint."""
+    from routellm_batch.routers.training import TrainRequest
+    from routellm_batch.routers.training import train as fit
+
+    request = TrainRequest(
+        paths=data,
+        out=out,
+        embedder=parse_embedder(embedder),
+        seed=seed,
+        options=parse_options(option),
+        progress=lambda line: typer.echo(line, err=True),
+    )
+    typer.echo(fit(request, router=router).out)

@@ -1,0 +1,53 @@
+"""The cluster part of the configuration: where the work runs, and who may reach it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, model_validator
+
+from routellm_batch.config.endpoints import Model, is_loopback
+
+
+class TlsConfig(Model):
+    """PEM files for mutual TLS with a scheduler."""
+
+    ca: str
+    cert: str
+    key: str
+
+
+def _address(value: str) -> str:
+    """Refuse an address that is open to others: whoever reaches a Dask scheduler can run code on it."""
+    parts = urlsplit(value)
+    if parts.scheme not in {"tcp", "tls"} or not parts.hostname:
+        message = "must be tls://host:port, or tcp://host:port on this machine"
+        raise ValueError(message)
+    if parts.scheme == "tcp" and not is_loopback(parts.hostname):
+        message = (
+            f"{value} is neither encrypted nor on this machine, and whoever reaches a Dask scheduler can run code "
+            "there; use tls://… with cluster.tls: {ca, cert, key}"
+        )
+        raise ValueError(message)
+    return value
+
+
+class ClusterConfig(Model):
+    """Where the work runs."""
+
+    kind: Literal["serial", "local", "address", "cuda"] = "serial"
+    workers: Annotated[int, Field(ge=1, le=1024)] = 2
+    address: Annotated[str, AfterValidator(_address)] | None = None
+    tls: TlsConfig | None = None
+
+    @model_validator(mode="after")
+    def _reach(self) -> ClusterConfig:
+        if (self.kind == "address") != (self.address is not None):
+            message = "address is needed with kind address, and only there"
+            raise ValueError(message)
+        encrypted = self.address is not None and self.address.startswith("tls://")
+        if encrypted != (self.tls is not None):
+            message = "tls: {ca, cert, key} is needed with an address of tls://, and only there"
+            raise ValueError(message)
+        return self

@@ -1,0 +1,95 @@
+"""The embedder part of the configuration: what reads the texts."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError, model_validator
+
+from routellm_batch.config.endpoints import BaseUrl, KeyReference, Model, Usd
+from routellm_batch.config.reading import parse_yaml
+from routellm_batch.config_errors import explain
+from routellm_batch.core.errors import ConfigError
+
+ONLY = {
+    "transformer": ("model", "pooling", "max_tokens", "batch_tokens", "device", "precision"),
+    "remote": (
+        "model",
+        "base_url",
+        "api_key",
+        "price",
+        "dimensions",
+        "batch_texts",
+        "max_tokens",
+        "timeout_s",
+        "attempts",
+    ),
+}
+"""Which embedder has which keys; ``static`` has none."""
+
+
+class EmbeddingPriceConfig(Model):
+    """USD per million tokens."""
+
+    input: Usd
+
+
+class EmbedderConfig(Model):
+    """Which embedder a router reads texts with, and its settings; a key of another embedder is refused."""
+
+    name: str = "static"
+    model: str | None = None
+    """transformer: a folder, ``package:NAME`` or ``hub:ORG/NAME@REVISION``; remote: the model's name there."""
+    pooling: Literal["auto", "mean", "cls"] = "auto"
+    """``auto`` is what the model's own config says, and the mean where it says nothing."""
+    max_tokens: Annotated[int, Field(ge=8)] | None = None
+    """Only so many tokens of the start of a text are read; None is the model's own bound."""
+    batch_tokens: Annotated[int, Field(ge=8)] | None = None
+    """Tokens in a micro-batch, padding included; None suits the device."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """``auto`` is float32 on a CPU and bfloat16 on a GPU."""
+    base_url: BaseUrl | None = None
+    api_key: KeyReference | None = None
+    price: EmbeddingPriceConfig | None = None
+    dimensions: Annotated[int, Field(ge=1)] | None = None
+    """Width to ask the endpoint for; None is its own."""
+    batch_texts: Annotated[int, Field(ge=1, le=2048)] = 256
+    """Texts in a request."""
+    timeout_s: Annotated[float, Field(gt=0)] = 60
+    attempts: Annotated[int, Field(ge=1, le=20)] = 5
+
+    @model_validator(mode="after")
+    def _own_keys(self) -> EmbedderConfig:
+        allowed = ONLY.get(self.name, ())
+        for key in sorted(self.model_fields_set - {"name", *allowed}):
+            # A default may be spelt out: a run on storage names every setting.
+            if getattr(self, key) == type(self).model_fields[key].default:
+                continue
+            message = f"{key} is no setting of embedder {self.name!r}"
+            raise ValueError(message)
+        if self.name in ONLY and self.model is None:
+            message = f"embedder {self.name!r} needs a model"
+            raise ValueError(message)
+        if self.name == "remote" and (self.base_url is None or self.price is None):
+            message = "embedder 'remote' needs base_url and price"
+            raise ValueError(message)
+        return self
+
+
+def parse_embedder(text: str) -> EmbedderConfig:
+    """Return what ``NAME``, ``NAME:MODEL`` or a YAML mapping on a command line means.
+
+    Raises:
+        ConfigError: the settings don't make an embedder.
+
+    """
+    name, _, model = text.partition(":")
+    tree = parse_yaml(text, source="--embedder") if text.startswith("{") else {"name": name}
+    if model and not text.startswith("{"):
+        tree["model"] = model
+    try:
+        return EmbedderConfig.model_validate(tree)
+    except ValidationError as error:
+        key, problem = explain(error.errors(include_url=False, include_input=False)[0], EmbedderConfig)
+        raise ConfigError(f"--embedder {key}".strip(), problem) from None

@@ -1,0 +1,287 @@
+"""The endpoint part of the configuration: what is called, at which price, within which limits."""
+
+from __future__ import annotations
+
+import ipaddress
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from jsonschema import Draft202012Validator, SchemaError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from routellm_batch.budget.pricing import Price, usd_to_nano
+
+RESERVED_PARAMS = frozenset({"model", "messages", "stream", "n", "best_of"})
+"""Body keys that the job sets itself, or that would change what a reply is or how many answers are paid for."""
+MAXIMA = ("max_completion_tokens", "max_tokens")
+"""Params that limit an answer's tokens; older servers know only the second."""
+
+METADATA_HOSTS = frozenset(
+    (
+        *(
+            "metadata",
+            "metadata.google.internal",
+            "metadata.goog",
+            "instance-data",
+            "instance-data.ec2.internal",
+        ),
+        *("metadata.azure.internal", "fd00:ec2::254", "100.100.100.200", "168.63.129.16"),
+    )
+)
+"""Where clouds serve a machine's credentials, apart from link-local addresses."""
+
+DEAREST_USD = 10_000
+"""The highest price of a million tokens that is taken for one."""
+
+
+class Model(BaseModel):
+    """Frozen, and unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def plain_json(value: Any) -> Any:
+    """Return the value with Decimals as floats, as JSON has them."""
+    if isinstance(value, Decimal):
+        return float(value)
+    if isinstance(value, dict):
+        return {key: plain_json(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [plain_json(inner) for inner in value]
+    return value
+
+
+def _price(value: Decimal) -> Decimal:
+    if not value.is_finite() or value < 0 or value.as_tuple().exponent < -9:  # type: ignore[operator]
+        message = "must be USD per million tokens, 0 or more, with at most nine decimals"
+        raise ValueError(message)
+    if value > DEAREST_USD:  # planning adds up in 64 bits
+        message = f"must be USD per million tokens, {DEAREST_USD:,} at most"
+        raise ValueError(message)
+    return value
+
+
+def _sum(value: Decimal) -> Decimal:
+    usd_to_nano(value)
+    return value
+
+
+def _json_schema(value: dict[str, Any]) -> dict[str, Any]:
+    try:
+        Draft202012Validator.check_schema(value)
+    except SchemaError as error:
+        message = f"is no JSON schema: at {error.json_path}: {error.message}"
+        raise ValueError(message) from None
+    return value
+
+
+def _key_reference(value: str) -> str:
+    if not value.startswith(("env:", "file:")) or not value.partition(":")[2]:
+        message = "must be a reference, env:NAME or file:/path; a literal key is refused"
+        raise ValueError(message)
+    return value
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether a host name or address is this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _is_link_local(host: str) -> bool:
+    """Say whether a host is a cloud's metadata service, or an address that is no server of models."""
+    if host.rstrip(".").lower() in METADATA_HOSTS:
+        return True
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None) or address
+    return mapped.is_link_local or mapped.is_unspecified or str(mapped) in METADATA_HOSTS
+
+
+def _uri(value: str) -> str:
+    if "@" in urlsplit(value).netloc and ":" in urlsplit(value).netloc.rpartition("@")[0]:
+        message = "must hold no password; the store's own environment variables or files have the credentials"
+        raise ValueError(message)
+    return value
+
+
+def _base_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        message = "must be a URL such as https://api.example.com/v1"
+        raise ValueError(message)
+    if parts.username or parts.password or parts.query or parts.fragment:
+        message = "must hold no user, password, query or fragment; the key belongs in api_key as a reference"
+        raise ValueError(message)
+    if _is_link_local(parts.hostname):
+        message = "must not be a link-local address or a metadata service, whose replies are credentials"
+        raise ValueError(message)
+    if parts.scheme == "http" and not is_loopback(parts.hostname):
+        message = "must be https, except on this machine (localhost, 127.0.0.1)"
+        raise ValueError(message)
+    return value.rstrip("/")
+
+
+Usd = Annotated[Decimal, AfterValidator(_price)]
+Uri = Annotated[str, AfterValidator(_uri)]
+BaseUrl = Annotated[str, AfterValidator(_base_url)]
+KeyReference = Annotated[str, AfterValidator(_key_reference)]
+Sum = Annotated[Decimal, Field(gt=0), AfterValidator(_sum)]
+PlainJson = Annotated[dict[str, Any], BeforeValidator(plain_json)]
+JsonSchema = Annotated[PlainJson, AfterValidator(_json_schema)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+
+class PriceConfig(Model):
+    """USD per million tokens."""
+
+    input: Usd
+    output: Usd
+    cached_input: Usd | None = None
+
+
+class LimitsConfig(Model):
+    """What the endpoint allows, for the whole run."""
+
+    rpm: Annotated[int, Field(ge=1)] | None = None
+    tpm: Annotated[int, Field(ge=1)] | None = None
+    concurrency: Annotated[int, Field(ge=1, le=10_000)] = 64
+
+
+class FaultsConfig(Model):
+    """Chance of each fault, per request."""
+
+    rate_limit: Probability = 0
+    server_error: Probability = 0
+    hang: Probability = 0
+    truncated: Probability = 0
+    html: Probability = 0
+
+
+class ReferenceConfig(Model):
+    """Known answers, which a simulated model gives right more often the more skilled it is."""
+
+    uri: str
+    prompt: str = "prompt"
+    answer: str = "reference"
+    difficulty: str | None = "difficulty"
+
+
+class SimulateConfig(Model):
+    """A made-up model on loopback."""
+
+    latency_ms: Annotated[float, Field(ge=0)] = 50
+    faults: FaultsConfig = FaultsConfig()
+    seed: int = 0
+    skill: Probability = 0.5
+    output_tokens: Annotated[int, Field(ge=1)] = 120
+    """Mean length of an answer."""
+    reference: ReferenceConfig | None = None
+    replies: dict[str, Annotated[float, BeforeValidator(plain_json), Field(ge=0)]] = Field(
+        default_factory=dict
+    )
+    """Last line of an answer → how often, in proportion: makes a judge for trying things out."""
+    rpm: Annotated[int, Field(ge=1)] | None = None
+    """A limit that the server enforces with 429."""
+    log: str | None = None
+    """Local file for the server's own billing log."""
+
+    @model_validator(mode="after")
+    def _one_kind_of_answer(self) -> SimulateConfig:
+        if self.replies and (self.reference is not None or not any(self.replies.values())):
+            message = "replies need a weight above 0, and go with no reference"
+            raise ValueError(message)
+        return self
+
+
+class ReplayConfig(Model):
+    """Recorded answers on loopback."""
+
+    uri: str
+    prompt: str = "prompt"
+    answer: str
+    latency_ms: Annotated[float, Field(ge=0)] = 0
+    log: str | None = None
+
+
+class EstimateConfig(Model):
+    """What planning expects of a call, before the endpoint has been heard."""
+
+    output_tokens: Annotated[int, Field(ge=1)] | None = None
+    lengths_from: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] | None = None
+    """A finished run below ``run.root`` by its id, or ``latest``; a pilot that counted tokens comes first."""
+
+
+class EndpointConfig(Model):
+    """One model behind an OpenAI-compatible chat API."""
+
+    kind: Literal["openai", "simulated", "replay"]
+    model: str
+    price: PriceConfig
+    base_url: BaseUrl | None = None
+    api_key: KeyReference | None = None
+    params: PlainJson = Field(default_factory=dict)
+    limits: LimitsConfig = LimitsConfig()
+    timeout_s: Annotated[float, Field(gt=0)] = 120
+    estimate: EstimateConfig = EstimateConfig()
+    presume_5xx: bool = True
+    """Book a 5xx reply at its worst case, as some providers bill work that they failed to deliver."""
+    simulate: SimulateConfig | None = None
+    replay: ReplayConfig | None = None
+
+    @model_validator(mode="after")
+    def _keys_fit_kind(self) -> EndpointConfig:
+        if self.kind == "openai":
+            if self.base_url is None:
+                message = "base_url is missing: kind openai needs the endpoint's URL"
+                raise ValueError(message)
+        elif self.base_url is not None or self.api_key is not None:
+            message = (
+                f"base_url and api_key are not allowed with kind {self.kind}: the run starts its own server"
+            )
+            raise ValueError(message)
+        if self.kind == "replay" and self.replay is None:
+            message = "replay is missing: kind replay needs replay: {uri: …, answer: …}"
+            raise ValueError(message)
+        for name in ("simulate", "replay"):
+            if getattr(self, name) is not None and self.kind != {"simulate": "simulated"}.get(name, name):
+                message = f"{name} belongs to another kind than {self.kind}"
+                raise ValueError(message)
+        for name in MAXIMA:
+            value = self.params.get(name)
+            if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+                message = f"params.{name} must be a whole number of tokens, 1 or more"
+                raise ValueError(message)
+        reserved = sorted(RESERVED_PARAMS & self.params.keys())
+        if reserved:
+            message = f"params.{reserved[0]} is set by the job and can't be given"
+            raise ValueError(message)
+        return self
+
+    @property
+    def max_output_tokens(self) -> int | None:
+        """The most tokens that an answer may have, if the params say; of two that differ an endpoint may heed either."""
+        given = [self.params.get(name) for name in MAXIMA]
+        return max((value for value in given if value is not None), default=None)
+
+    @property
+    def expected_output_tokens(self) -> int:
+        """Tokens that planning expects of an answer: as configured, else the simulation's mean, else a guess."""
+        limit = self.max_output_tokens
+        guess = 256 if limit is None else max(1, limit // 2)
+        if self.kind == "simulated":
+            guess = (self.simulate or SimulateConfig()).output_tokens
+        expected = self.estimate.output_tokens or guess
+        return expected if limit is None else min(expected, limit)
+
+    @property
+    def nano_price(self) -> Price:
+        """The price in nano-dollars per million tokens."""
+        return Price.from_usd(self.price.input, self.price.output, self.price.cached_input)

@@ -1,0 +1,187 @@
+"""The grading part of the configuration: who says how good an answer is, and the pilot that asks.
+
+A grader is one mapping with a ``kind``. The reference graders compare an answer with a column of the input;
+``judge`` asks ``endpoints.judge``; ``labels`` takes scores that people gave.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_validator
+
+from routellm_batch.config.endpoints import Model, Sum, Uri, plain_json
+
+PLACEHOLDER = re.compile(r"\{(question|answer|answer_a|answer_b|reference)\}")
+"""What a judge's template may ask for; any other brace is text."""
+JUDGED: dict[str, tuple[str, ...]] = {
+    "pairwise": ("question", "answer_a", "answer_b"),
+    "single": ("question", "answer"),
+}
+"""Mode of a judge → the placeholders that its template must hold."""
+
+Unread = Literal["wrong", "unlabelled"]
+Tolerance = Annotated[float, BeforeValidator(plain_json), Field(ge=0, lt=1)]
+
+
+def _letters(value: str) -> str:
+    if not re.fullmatch(r"[A-Z]{2,26}", value) or len(set(value)) != len(value):
+        message = "must be two or more different capital letters, such as ABCD"
+        raise ValueError(message)
+    return value
+
+
+def _pattern(value: str) -> str:
+    probe = pa.array([""])
+    try:
+        pc.match_substring_regex(probe, pattern=value)
+        pc.replace_substring_regex(probe, pattern=f"(?:{value})", replacement=r"\1")
+    except pa.ArrowInvalid as error:
+        message = f"can't be used: {str(error)[:200]} (RE2 syntax: no look-around, no back-references)"
+        raise ValueError(message) from None
+    try:
+        pc.replace_substring_regex(probe, pattern=f"(?:{value})", replacement=r"\2")
+    except pa.ArrowInvalid:
+        return value
+    message = "must have one group, which is what is compared; write (?:…) for the others"
+    raise ValueError(message)
+
+
+class _Reference(Model):
+    """What all reference graders share."""
+
+    reference: Annotated[str, Field(min_length=1)]
+    """Input column that holds the right answer."""
+    unread: Unread = "wrong"
+    """What an answer counts as in which nothing to compare is found: it is told in the counts either way."""
+
+
+class ExactConfig(_Reference):
+    """The same text, apart from surrounding space, runs of space, and case unless ``case`` is set."""
+
+    kind: Literal["exact"]
+    case: bool = False
+    punctuation: bool = True
+    """False leaves punctuation out of the comparison."""
+
+
+class NumericConfig(_Reference):
+    """The same number."""
+
+    kind: Literal["numeric"]
+    read: Literal["auto", "last", "first", "boxed", "marker"] = "auto"
+    """Where the number stands. ``auto``: after the marker, else boxed, else after "answer is", else the last."""
+    marker: Annotated[str, Field(min_length=1)] = "####"
+    tolerance: Tolerance = 1e-6
+    """Allowed difference, as a share of the reference (of 1 where that is smaller)."""
+
+
+class ChoiceConfig(_Reference):
+    """The same letter of a multiple-choice question."""
+
+    kind: Literal["choice"]
+    letters: Annotated[str, AfterValidator(_letters)] = "ABCDEFGHIJ"
+
+
+class RegexConfig(_Reference):
+    """The same text as the one group of a pattern finds, compared as by ``exact``."""
+
+    kind: Literal["regex"]
+    pattern: Annotated[str, AfterValidator(_pattern)]
+    """RE2 syntax, whose time is linear in the answer's length."""
+    match: Literal["first", "last"] = "last"
+    """Which match counts where there are several."""
+    case: bool = False
+
+
+class JsonConfig(_Reference):
+    """The same JSON value, whatever the order of keys."""
+
+    kind: Literal["json"]
+    keys: tuple[str, ...] = ()
+    """Only these keys of the outermost object are compared; all, if none is named."""
+    tolerance: Tolerance = 1e-9
+
+
+class JudgeConfig(Model):
+    """A model that compares two answers, or rates one."""
+
+    kind: Literal["judge"]
+    mode: Literal["pairwise", "single"] = "pairwise"
+    """``pairwise``: both orders are asked, and a preference that turns with the order is a tie; ``single``: 1 to 10."""
+    template: str | None = None
+    """The prompt, in place of the built-in one, with {question}, {answer_a} and {answer_b} (single: {answer})."""
+    reference: str | None = None
+    """Input column with a right answer to show the judge."""
+
+    @model_validator(mode="after")
+    def _whole_template(self) -> JudgeConfig:
+        if self.template is None:
+            return self
+        found = set(PLACEHOLDER.findall(self.template))
+        needed = JUDGED[self.mode]
+        for name in needed:
+            if name not in found:
+                message = f"template lacks {{{name}}}, which mode {self.mode} needs"
+                raise ValueError(message)
+        if ("reference" in found) != (self.reference is not None):
+            message = "a template with {reference} and reference: COLUMN go together"
+            raise ValueError(message)
+        other = sorted(found - {*needed, "reference"})
+        if other:
+            message = f"template has {{{other[0]}}}, which belongs to another mode than {self.mode}"
+            raise ValueError(message)
+        return self
+
+
+class LabelsConfig(Model):
+    """Scores that people gave, in Parquet: one row an id; a null score leaves that answer unlabelled."""
+
+    kind: Literal["labels"]
+    uri: Uri
+    id: str = "id"
+    strong_score: str = "strong_score"
+    weak_score: str = "weak_score"
+
+
+class JudgePairsConfig(JudgeConfig):
+    """How ``jobs/judge_pairs.py`` gets the answers that are judged: asked of both endpoints, or recorded."""
+
+    kind: Literal["judge"] = "judge"
+    strong_answer: str | None = None
+    """Input column with the strong model's answer; without one it is asked."""
+    weak_answer: str | None = None
+    """The same for the weak model."""
+
+
+AnswerGrader = Annotated[
+    ExactConfig | NumericConfig | ChoiceConfig | RegexConfig | JsonConfig | LabelsConfig,
+    Field(discriminator="kind"),
+]
+"""A grader that asks nobody."""
+GraderConfig = Annotated[
+    ExactConfig | NumericConfig | ChoiceConfig | RegexConfig | JsonConfig | LabelsConfig | JudgeConfig,
+    Field(discriminator="kind"),
+]
+
+
+def reference_of(grader: BaseModel | None) -> str | None:
+    """Return the input column that a grader compares with; None for people's labels, or a judge that needs none."""
+    found: str | None = getattr(grader, "reference", None)
+    return found
+
+
+class PilotConfig(Model):
+    """A labelled sample of the job: what it may cost, and who grades it."""
+
+    rows: Annotated[int, Field(ge=2)] = 500
+    """Rows to sample, with distinct prompts."""
+    usd: Sum
+    """What all its calls may cost, the judge's too."""
+    grader: GraderConfig
+    seed: int = 0
+    max_age_days: Annotated[float, Field(gt=0)] = 30
+    """An older pilot is made anew."""

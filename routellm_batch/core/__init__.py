@@ -1,0 +1,1 @@
+"""Core: the vocabulary that every room uses, and what belongs to a process."""

@@ -1,0 +1,83 @@
+"""What happens during a run, as frozen events; progress displays and logs subscribe to them.
+
+Events carry numbers, names and kinds: never a prompt, an answer or a key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from routellm_batch.core.types import Route
+
+
+@dataclass(frozen=True, slots=True)
+class StageStarted:
+    """A stage begins."""
+
+    stage: str
+    """score | plan | call | report."""
+    total_rows: int
+    done_rows: int
+    """Rows that an earlier start of this run has done already."""
+    planned_nano: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RowsScored:
+    """A score task has finished."""
+
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class CallProgress:
+    """How one call shard stands; each event replaces the shard's one before."""
+
+    shard: int
+    answered: int
+    """Rows with an answer or a final failure, from this start of the run."""
+    failed: int
+    in_flight: int
+    spent_nano: int
+    """Settled by this start of the run."""
+    process: str = ""
+    """Names the process that calls."""
+    demand: Mapping[Route, int] = field(default_factory=dict)
+    """Its calls of each endpoint, of all its shards: sent or waiting."""
+    earlier: int = 0
+    """Rows of the shard that were answered, or had failed for good, before its process began with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class StageFinished:
+    """A stage has ended, whole or not."""
+
+    stage: str
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something the user should read."""
+
+    text: str
+    warning: bool = False
+
+
+Event = StageStarted | RowsScored | CallProgress | StageFinished | Notice
+Sink = Callable[[Event], None]
+
+_KINDS: dict[str, type[Event]] = {
+    kind.__name__: kind for kind in (StageStarted, RowsScored, CallProgress, StageFinished, Notice)
+}
+
+
+def to_plain(event: Event) -> dict[str, Any]:
+    """Return an event as plain values, to send from one process to another."""
+    return {"event": type(event).__name__, **asdict(event)}
+
+
+def from_plain(fields: dict[str, Any]) -> Event:
+    """Return the event of plain values."""
+    return _KINDS[fields["event"]](**{name: value for name, value in fields.items() if name != "event"})

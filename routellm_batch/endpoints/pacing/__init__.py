@@ -1,0 +1,1 @@
+"""Pacing: how fast calls are sent; one idea a class."""

@@ -1,0 +1,1 @@
+"""Pipeline: whole jobs, composed of stages and adapters."""

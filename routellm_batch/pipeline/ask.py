@@ -1,0 +1,158 @@
+"""One endpoint answers a table of prompts: an ordinary run of the pipeline, with its ledger, caps, retries and resume."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Literal
+
+import pyarrow as pa
+
+from routellm_batch.budget.spend.summary import CallSummary
+from routellm_batch.config.job import (
+    BudgetConfig,
+    ColumnsConfig,
+    Config,
+    EndpointsConfig,
+    InputConfig,
+    RouterConfig,
+    RunConfig,
+)
+from routellm_batch.core.errors import ConfigError
+from routellm_batch.core.events import Sink
+from routellm_batch.pipeline.outputs import FINISHED_CODES, run_summary
+from routellm_batch.pipeline.run import plan_job, run_job
+from routellm_batch.stages.call.responses import read_shard_responses
+from routellm_batch.storage.run import Run, open_existing
+
+Asked = Literal["strong", "weak", "judge"]
+JUDGE_PROMPT_BYTES = 16 * 1024 * 1024
+"""A judge's prompt holds two answers, so it may be longer than the job's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One table of prompts for one endpoint."""
+
+    config: Config
+    """The job; its input says which columns are what, unless ``columns`` does."""
+    table_uri: str
+    """Parquet of the prompts."""
+    route: Asked
+    root: str
+    """The run is ``<root>/runs/<run_id>``."""
+    run_id: str
+    cap_usd: Decimal
+    """What it may cost in all, earlier starts included."""
+    columns: ColumnsConfig | None = None
+    keep: Sequence[str] = ()
+    """Columns of the table that the answers keep."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AskResult:
+    """What became of it."""
+
+    rows: pa.Table | None
+    """As ``responses/`` holds them, the newest of each id; None before the first answer."""
+    summary: CallSummary
+    """What its calls did and cost."""
+    exit_code: int
+    """That of a run (design §7)."""
+    run_uri: str
+    lines: Sequence[str]
+    """How the run ended, in words."""
+
+    @property
+    def spent_nano(self) -> int:
+        """Settled cost."""
+        return self.summary.spent_nano
+
+    @property
+    def presumed_nano(self) -> int:
+        """Cost of what may have been billed."""
+        return self.summary.presumed_nano
+
+    @property
+    def finished(self) -> bool:
+        """Say whether every prompt was answered or failed; otherwise the same call goes on."""
+        return self.exit_code in FINISHED_CODES
+
+
+def ask(asked: Ask, sink: Sink) -> AskResult:
+    """Answer all prompts, or go on with it: nothing that was paid for is paid for again.
+
+    Raises:
+        InputError: bad config or table, or a cap below the planned cost; nothing was sent.
+        EndpointStopError: the endpoint can't be reached.
+
+    """
+    result = run_job(ask_config(asked), sink)
+    run, _ = open_existing(result.run_uri)
+    return AskResult(
+        read_rows(run),
+        run_summary(run),
+        result.exit_code,
+        result.run_uri,
+        result.outputs.lines,
+    )
+
+
+def plan_ask(asked: Ask, sink: Sink) -> int:
+    """Return what asking is expected to cost, in nano-dollars; nothing is sent.
+
+    Raises:
+        InputError: bad config or table, or a cap below the planned cost.
+
+    """
+    plan = plan_job(ask_config(asked), sink).outputs.plan
+    return 0 if plan is None else plan.planned_nano
+
+
+def ask_config(asked: Ask) -> Config:
+    """Return the config of the run that asks: the endpoint answers on both routes, and all rows go one way.
+
+    Raises:
+        ConfigError: the job has no such endpoint.
+
+    """
+    config = asked.config
+    end = getattr(config.endpoints, asked.route)
+    if end is None:
+        raise ConfigError(f"endpoints.{asked.route}", "is missing")
+    if end.max_output_tokens is None:
+        problem = "is needed, as a cap reserves the worst case of each call"
+        raise ConfigError(f"endpoints.{asked.route}.params.max_completion_tokens", problem)
+    judge = asked.route == "judge"
+    return Config(
+        run=RunConfig(
+            id=asked.run_id,
+            root=asked.root,
+            seed=config.run.seed,
+            deadline_s=config.run.deadline_s,
+            single_writer=config.run.single_writer,
+        ),
+        input=InputConfig(
+            uri=asked.table_uri,
+            columns=asked.columns or config.input.columns,
+            keep=tuple(asked.keep),
+            shard_rows=config.input.shard_rows,
+            max_prompt_bytes=JUDGE_PROMPT_BYTES if judge else config.input.max_prompt_bytes,
+        ),
+        router=RouterConfig(name="random"),
+        budget=BudgetConfig(
+            strong_share=Decimal(asked.route != "weak"), hard_cap_usd=asked.cap_usd, on_overrun="stop"
+        ),
+        endpoints=EndpointsConfig(strong=end, weak=end),
+        retry=config.retry,
+        label=None if judge else config.label,
+        cluster=config.cluster,
+    )
+
+
+def read_rows(run: Run) -> pa.Table | None:
+    """Return all responses of a run so far, in input order; None if there are none."""
+    tables = [read_shard_responses(run, shard.name) for shard in run.shards]
+    there = [table for table in tables if table is not None]
+    return pa.concat_tables(there) if there else None

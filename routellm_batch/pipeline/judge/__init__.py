@@ -1,0 +1,1 @@
+"""Judge: a third model compares two answers."""

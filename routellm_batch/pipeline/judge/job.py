@@ -1,0 +1,227 @@
+"""LLM-judge augmentation: prompts, both models' answers and a judge → outcomes and battles that every trainer reads.
+
+Everything lies in ``<run.root>/judged/<run id>/``: ``job.json`` (what it is, with its input pinned), ``runs/strong``,
+``runs/weak``, ``runs/judge``, ``runs/judge-again`` (ordinary runs), ``outcomes.parquet``, ``battles.parquet``,
+``unlabelled.parquet``, ``cost.json`` and ``_SUCCESS``. The same command goes on with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from routellm_batch.budget.pricing import nano_to_usd, usd_to_nano
+from routellm_batch.config.graders import JudgePairsConfig
+from routellm_batch.config.job import Config, identity
+from routellm_batch.core.errors import BudgetError, BudgetStopError, ConfigError, DataError, RunMismatchError
+from routellm_batch.core.events import Sink
+from routellm_batch.core.types import ROUTES, Route, RowId
+from routellm_batch.endpoints.keys import resolve_key
+from routellm_batch.evaluation.graders import check_reference
+from routellm_batch.evaluation.graders.judge import Pair, Verdicts
+from routellm_batch.pipeline.ask import Ask, AskResult, plan_ask
+from routellm_batch.pipeline.judge.tables import Judged, cost_facts, judged_lines, write_tables
+from routellm_batch.pipeline.judge.verdicts import Purse, ask_judge, judge_estimate_nano
+from routellm_batch.pipeline.outputs import Outputs
+from routellm_batch.pipeline.run import RunResult
+from routellm_batch.storage.inputs import find_files, pin_files
+from routellm_batch.storage.labelled import read_table, require
+from routellm_batch.storage.prompts import Prompt, decode_prompts
+from routellm_batch.storage.run import SUCCESS, to_json
+from routellm_batch.storage.store import FsStore
+
+JOB, COST = "job.json", "cost.json"
+CHARS_PER_ANSWER_TOKEN = 4
+
+
+@dataclass(frozen=True, slots=True)
+class _Input:
+    """The rows to be judged."""
+
+    ids: Sequence[RowId]
+    questions: Sequence[str | None]
+    """Routing text; None for an invalid prompt."""
+    references: Sequence[str | None]
+    recorded: Mapping[Route, Sequence[str | None]]
+    """Route → recorded answers, for the routes that have a column."""
+
+
+def judge_pairs(config: Config, sink: Sink) -> RunResult:
+    """Answer where answers are missing, judge, and write outcomes and battles; or go on with it.
+
+    Raises:
+        InputError: bad config or input; nothing was spent.
+        BudgetStopError: the cap pays for no more.
+        EndpointStopError: an endpoint can't be reached.
+
+    """
+    judge, cap_nano = _checked(config)
+    store = FsStore(_folder(config), single_writer=config.run.single_writer)
+    rows = _read(config, judge)
+    _pin(store, config)
+    purse = Purse(config, store, cap_nano, sink)
+    if not any(store.folders(f"runs/{route}/call") for route in ("strong", "weak", "judge")):
+        _refuse_above_cap(purse, rows, judge)
+    try:
+        for route in ROUTES:
+            if route not in rows.recorded:
+                result = purse.ask(route, route, config.input.uri)
+                if not result.finished:
+                    return _stopped(purse, result.exit_code, result.lines)
+        pairs = _pairs(rows, purse.done)
+        found = ask_judge(purse, pairs, judge)
+    except BudgetStopError as error:
+        return _stopped(purse, error.exit_code, [f"Stopped by the budget: {error}."])
+    if isinstance(found, AskResult):
+        return _stopped(purse, found.exit_code, found.lines)
+    return _written(purse, pairs, found)
+
+
+def _checked(config: Config) -> tuple[JudgePairsConfig, int]:
+    if config.judge is None:
+        raise ConfigError("judge", "is missing: write judge: {} for the built-in pairwise judge")
+    if config.budget.hard_cap_usd is None:
+        raise ConfigError("budget.hard_cap_usd", "is missing: it caps what all three endpoints cost together")
+    if config.endpoints.strong.model == config.endpoints.weak.model:
+        raise ConfigError("endpoints.weak.model", "is the strong one's too, so no battle could name a winner")
+    if "{date}" in config.run.id and config.run.date is None:
+        raise ConfigError("run.id", "has {date}: give run.date=YYYY-MM-DD, so that the same command goes on")
+    recorded = {"strong": config.judge.strong_answer, "weak": config.judge.weak_answer, "judge": None}
+    for name in (name for name, column in recorded.items() if column is None):
+        # Now, and not when its turn comes: by then the others have been paid for.
+        resolve_key(getattr(config.endpoints, name).api_key, f"endpoints.{name}.api_key")
+    return config.judge, usd_to_nano(config.budget.hard_cap_usd)
+
+
+def _folder(config: Config) -> str:
+    run_id = config.run.id.replace("{date}", config.run.date or "")
+    return f"{config.run.root.rstrip('/')}/judged/{run_id}"
+
+
+def _read(config: Config, judge: JudgePairsConfig) -> _Input:
+    """Read the rows.
+
+    Raises:
+        DataError: a column is missing, or an id is null or there twice.
+
+    """
+    uri, columns = config.input.uri, config.input.columns
+    table = read_table(uri)
+    names = {"strong": judge.strong_answer, "weak": judge.weak_answer}
+    wanted = [columns.id, columns.prompt or columns.messages, columns.system, *names.values()]
+    require(table, [name for name in wanted if name is not None], uri)
+    if judge.reference is not None:
+        check_reference(table, judge.reference, uri)
+    ids = table.column(columns.id).to_pylist()
+    seen: dict[RowId, int] = {}
+    for row, row_id in enumerate(ids):
+        if row_id is None:
+            raise DataError("is null", file=uri, column=columns.id, row=row)
+        if seen.setdefault(row_id, row) != row:
+            problem = f"is the id of row {seen[row_id]} too; ids must differ"
+            raise DataError(problem, file=uri, column=columns.id, row=row)
+    prompts = decode_prompts(table, config.input, None)
+    nothing = [None] * table.num_rows
+    return _Input(
+        ids,
+        [one.text if isinstance(one, Prompt) else None for one in prompts],
+        nothing if judge.reference is None else _texts(table, judge.reference),
+        {route: _texts(table, name) for route in ROUTES if (name := names[route]) is not None},
+    )
+
+
+def _texts(table: pa.Table, name: str) -> list[str | None]:
+    return [None if value is None else str(value) for value in table.column(name).to_pylist()]
+
+
+def _pin(store: FsStore, config: Config) -> None:
+    """Say what this job is, or check that it is what was begun.
+
+    Raises:
+        RunMismatchError: another config or input.
+
+    """
+    files = [
+        {"uri": f.uri, "size": f.size, "pin": f.pin}
+        for f in pin_files(find_files(config.input.uri), config.input)
+    ]
+    facts = {"config": identity(config), "files": files}
+    if not store.create(JOB, to_json(facts)):
+        message = (
+            f"{store.uri(JOB)} was begun with another config or input; put it back, or choose another run.id"
+        )
+        raise RunMismatchError(message)
+
+
+def _refuse_above_cap(purse: Purse, rows: _Input, judge: JudgePairsConfig) -> None:
+    """Refuse what is expected to cost more than the cap, before anything is spent.
+
+    Raises:
+        BudgetError: with the sums.
+
+    """
+    config = purse.config
+    planned: dict[str, int] = {}
+    for route in ROUTES:
+        if route not in rows.recorded:
+            cap = nano_to_usd(purse.cap_nano)
+            asked = Ask(config, config.input.uri, route, purse.store.root, route, cap)
+            planned[route] = plan_ask(asked, purse.sink)
+    filler = {
+        route: "?" * (CHARS_PER_ANSWER_TOKEN * getattr(config.endpoints, route).expected_output_tokens - at)
+        for at, route in enumerate(ROUTES)  # of different lengths, as equal answers are not judged
+    }
+    guessed = [
+        Pair(
+            pair.id,
+            pair.question,
+            pair.strong or filler["strong"],
+            pair.weak or filler["weak"],
+            pair.reference,
+        )
+        for pair in _pairs(rows, {})
+        if pair.question
+    ]
+    planned["judge"] = judge_estimate_nano(config, guessed, judge)
+    if sum(planned.values()) > purse.cap_nano:
+        parts = ", ".join(f"{name} {nano_to_usd(nano):.4f}" for name, nano in planned.items())
+        total, cap = nano_to_usd(sum(planned.values())), nano_to_usd(purse.cap_nano)
+        message = f"expected to cost {total:.4f} USD ({parts}), above budget.hard_cap_usd of {cap:.4f} USD; raise it"
+        raise BudgetError(message)
+
+
+def _pairs(rows: _Input, done: Mapping[str, AskResult]) -> list[Pair]:
+    """Return every row with both answers, as far as they are known."""
+    strong, weak = (_answers(route, rows, done.get(route)) for route in ROUTES)
+    return [
+        Pair(row_id, question, strong.get(row_id), weak.get(row_id), reference)
+        if question is not None
+        else Pair(row_id, "", None, None, reference)
+        for row_id, question, reference in zip(rows.ids, rows.questions, rows.references, strict=True)
+    ]
+
+
+def _answers(route: Route, rows: _Input, result: AskResult | None) -> dict[RowId, str | None]:
+    if route in rows.recorded:
+        return dict(zip(rows.ids, rows.recorded[route], strict=True))
+    if result is None or result.rows is None:
+        return {}
+    told = result.rows.select(["id", "answer", "status"]).to_pylist()
+    return {row["id"]: row["answer"] for row in told if row["status"] == "ok"}
+
+
+def _written(purse: Purse, pairs: Sequence[Pair], verdicts: Verdicts) -> RunResult:
+    judged = Judged(purse.config, pairs, verdicts, purse.done)
+    write_tables(purse.store, judged)
+    code = 3 if judged.unlabelled else 0
+    purse.store.replace(COST, to_json(cost_facts(judged, purse.cap_nano, code)))
+    purse.store.create(SUCCESS, to_json({"exit_code": code}))
+    return RunResult(code, purse.store.root, Outputs(code, judged_lines(judged, purse.store)))
+
+
+def _stopped(purse: Purse, code: int, lines: Sequence[str]) -> RunResult:
+    judged = Judged(purse.config, [], Verdicts({}, []), purse.done)
+    purse.store.replace(COST, to_json(cost_facts(judged, purse.cap_nano, code)))
+    return RunResult(code, purse.store.root, Outputs(code, [*lines, "Run the same command again to go on."]))

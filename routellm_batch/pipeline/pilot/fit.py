@@ -1,0 +1,91 @@
+"""From graded rows to a router and a calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from routellm_batch.budget.costs.expected_lengths import Lengths
+from routellm_batch.budget.quality.calibration import LEAST_ROWS, fit_calibration
+from routellm_batch.budget.quality.pilot_facts import PilotFacts
+from routellm_batch.config.job import Config
+from routellm_batch.core.types import ROUTES
+from routellm_batch.pipeline.pilot.grade import labelled
+from routellm_batch.routers import get_router
+from routellm_batch.routers.outcome.blend.fit import PilotFit, PilotRows, fit_pilot, save_pilot_router
+
+PRIOR = "outcome"
+"""The router whose shipped weights a pilot begins with."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fitted:
+    """What a pilot's labels gave."""
+
+    fit: PilotFit | None
+    """None with too few labels."""
+    facts: PilotFacts | None
+    """None with too few labels."""
+    labelled: int
+    """Rows with both grades."""
+    note: str | None
+    """What there is to be said against it."""
+
+
+def fit(config: Config, uri: str, outcomes: pa.Table, seed: int) -> Fitted:
+    """Fit router and calibration on the rows that both models' grades are known of.
+
+    Args:
+        config: the job.
+        uri: of the pilot.
+        outcomes: as ``outcomes.parquet`` holds them.
+        seed: of folds and resamples.
+
+    """
+    known = labelled(outcomes)
+    if known.num_rows < LEAST_ROWS:
+        note = f"{known.num_rows} rows have both grades, and at least {LEAST_ROWS} are needed; the router stays as it was"
+        return Fitted(None, None, known.num_rows, note)
+    strong, weak, weight = (_numbers(known, name) for name in ("strong_score", "weak_score", "weight"))
+    weight = weight / weight.mean()
+    made = fit_pilot(
+        PilotRows(known.column("prompt").to_pylist(), strong, weak, weight),
+        prior=get_router(PRIOR, embedder="static"),
+        embedder=config.router.embedder,
+        seed=seed,
+    )
+    calibration = fit_calibration(made.out_of_fold, strong, weak, weight, seed=seed)
+    return Fitted(made, PilotFacts(calibration, _lengths(known), uri), known.num_rows, calibration.note)
+
+
+def save_router(uri: str, fitted: PilotFit, stated: Mapping[str, Any]) -> None:
+    """Write the router's checkpoint with its card."""
+    sampled = (
+        f"{stated['labelled']:,} labelled rows of {stated['rows']:,} sampled, graded by `{stated['grader']}`"
+    )
+    # Without a date: whoever writes it again after a crash writes the same.
+    card = f"# A router fitted on a pilot\n\n{fitted.reason}\n\n{sampled}. Pilot `{stated['id']}`.\n"
+    save_pilot_router(uri, fitted, card)
+
+
+def _lengths(known: pa.Table) -> Lengths | None:
+    names = [f"{route}_{kind}_tokens" for route in ROUTES for kind in ("input", "output")]
+    if any(known.column(name).null_count for name in names):
+        return None  # labels without answers
+    inputs = {route: _counts(known, f"{route}_input_tokens") for route in ROUTES}
+    outputs = {route: _counts(known, f"{route}_output_tokens") for route in ROUTES}
+    return Lengths(_counts(known, "estimated_tokens"), inputs, outputs)
+
+
+def _counts(table: pa.Table, name: str) -> tuple[int, ...]:
+    return tuple(table.column(name).to_pylist())
+
+
+def _numbers(table: pa.Table, name: str) -> NDArray[np.float64]:
+    found: NDArray[np.float64] = table.column(name).to_numpy().astype(np.float64)
+    return found

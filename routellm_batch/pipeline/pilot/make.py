@@ -1,0 +1,174 @@
+"""Making a pilot, step by step on storage: score, sample, ask, grade, fit. What is there already is not done again.
+
+Both models answer the sample through ordinary runs of the pipeline below the pilot's folder (``runs/strong``,
+``runs/weak``), and so does a judge; so the ledger, the caps and the resuming are those of every run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from routellm_batch.budget.pricing import usd_text, usd_to_nano
+from routellm_batch.config.cluster import ClusterConfig
+from routellm_batch.config.graders import PilotConfig, reference_of
+from routellm_batch.config.job import Config
+from routellm_batch.core.errors import InterruptedRunError
+from routellm_batch.core.events import Notice, Sink
+from routellm_batch.core.halt import Halt
+from routellm_batch.core.protocols import Runner
+from routellm_batch.pipeline.ask import AskResult
+from routellm_batch.pipeline.judge.verdicts import Purse
+from routellm_batch.pipeline.pilot.answers import (
+    affordable,
+    answers_table,
+    ask_both,
+    judge_nano,
+    only_notices,
+)
+from routellm_batch.pipeline.pilot.draw import TOKENS, draw_rows, sample_table
+from routellm_batch.pipeline.pilot.fit import Fitted, fit, save_router
+from routellm_batch.pipeline.pilot.grade import grade_sample
+from routellm_batch.pipeline.pilot.place import pilot_digest
+from routellm_batch.pipeline.pilot.report import write_report
+from routellm_batch.reporting.text import count
+from routellm_batch.routers.checkpoint import MANIFEST
+from routellm_batch.stages.call.reuse import ANSWERS
+from routellm_batch.stages.score.loop import run_score_stage
+from routellm_batch.storage.pilots import OUTCOMES, pilot_use
+from routellm_batch.storage.run import SUCCESS, open_run, to_json
+from routellm_batch.storage.store import FsStore
+from routellm_batch.storage.tables import from_parquet, to_parquet
+
+SAMPLE, CALIBRATION, ROUTER = "sample.parquet", "calibration.json", "router"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A pilot's folder, and what it is made with."""
+
+    config: Config
+    pilot: PilotConfig
+    uri: str
+    id: str
+    today: str
+    """UTC date."""
+
+    @property
+    def store(self) -> FsStore:
+        """Rooted at the folder."""
+        return FsStore(self.uri, single_writer=self.config.run.single_writer)
+
+
+def make_pilot(place: Place, runner: Runner, sink: Sink, halt: Halt) -> dict[str, Any] | None:
+    """Make a pilot, or go on with it; returns its ``_SUCCESS``, or None where ``halt`` says why it stopped.
+
+    Raises:
+        InputError: bad config or input, a reference column that is not there, a budget that pays for no pilot.
+        EndpointStopError: an endpoint can't be reached.
+
+    """
+    sample = _sample(place, runner, sink, halt)
+    if sample is None:
+        return None
+    config = _in_this_process(place.config)
+    kept = round(judge_nano(config, place.pilot, _mean_tokens(sample)) * sample.num_rows)
+    purse = Purse(config, place.store, usd_to_nano(place.pilot.usd), only_notices(sink))
+    answers = ask_both(purse, place.store.uri(SAMPLE), kept, sink)
+    if isinstance(answers, AskResult):
+        _stop(answers, halt)
+        return None
+    label = config.label.column if config.label else None
+    place.store.create(ANSWERS, to_parquet(answers_table(answers, label)))
+    graded = grade_sample(config, place.pilot.grader, sample, answers, purse)
+    if graded.stopped is not None:
+        _stop(graded.stopped, halt)
+        return None
+    place.store.create(OUTCOMES, to_parquet(graded.outcomes))
+    fitted = fit(config, place.uri, graded.outcomes, place.pilot.seed)
+    return _finish(place, sample, fitted, dict(graded.problems), sink)
+
+
+def _stop(asked: AskResult, halt: Halt) -> None:
+    """Stop as a run within the pilot did."""
+    halt.stop("interrupted" if asked.exit_code == InterruptedRunError.exit_code else "errors", asked.lines[0])
+
+
+def _sample(place: Place, runner: Runner, sink: Sink, halt: Halt) -> pa.Table | None:
+    """Return the sample, drawing it where there is none."""
+    store = place.store
+    if store.exists(SAMPLE):
+        return from_parquet(store.read(SAMPLE))
+    config = place.config
+    run_config = config.run.model_copy(update={"root": place.uri, "id": "score", "date": None})
+    changes: dict[str, Any] = {"run": run_config, "pilot": None}
+    if config.router.embedder.name == "remote":  # nobody pays twice for the embeddings of all rows
+        changes["router"] = config.router.model_copy(
+            update={
+                "name": "length",
+                "checkpoint": None,
+                "options": {},
+                "embedder": type(config.router.embedder)(),
+            }
+        )
+    scoring = config.model_copy(update=changes)
+    run = open_run(scoring, today=place.today)
+    run_score_stage(scoring, run, runner, sink, halt)
+    if halt.stopped:
+        return None
+    drawn = draw_rows(run, place.pilot.rows, place.pilot.seed)
+    reference = reference_of(place.pilot.grader)
+    columns = [] if reference is None else [reference]
+    sample = sample_table(config, run, drawn, columns)
+    rows = affordable(config, place.pilot, _mean_tokens(sample))
+    if rows < place.pilot.rows:
+        text = f"pilot.usd={place.pilot.usd} pays for {count(rows)} of {count(place.pilot.rows)} rows"
+        sink(Notice(f"pilot: {text}; so many are sampled", warning=True))
+        sample = sample_table(config, run, draw_rows(run, rows, place.pilot.seed), columns)
+    store.create(SAMPLE, to_parquet(sample))
+    return from_parquet(store.read(SAMPLE))
+
+
+def _in_this_process(config: Config) -> Config:
+    """Return the job with a cluster of its own where it is too small for one: a few hundred calls."""
+    if config.cluster.kind == "address":
+        return config
+    return config.model_copy(update={"cluster": ClusterConfig(kind="serial")})
+
+
+def _mean_tokens(sample: pa.Table) -> float:
+    """Return the expected input tokens of a sampled row."""
+    return float(sample.column(TOKENS).to_numpy().mean())
+
+
+def _finish(
+    place: Place, sample: pa.Table, fitted: Fitted, problems: dict[str, int], sink: Sink
+) -> dict[str, Any]:
+    store = place.store
+    paid = pilot_use(place.uri)
+    stated: dict[str, Any] = {
+        "digest": pilot_digest(place.config),
+        "id": place.id,
+        "made": place.today,
+        "rows": sample.num_rows,
+        "labelled": fitted.labelled,
+        "grader": place.pilot.grader.kind,
+        "problems": problems,
+        "fitted": fitted.fit is not None,
+        "chosen": fitted.fit.chosen if fitted.fit else None,
+        "reason": fitted.fit.reason if fitted.fit else fitted.note,
+        "note": fitted.note,
+        "spent_usd": usd_text(paid.spent_nano),
+        "presumed_usd": usd_text(paid.presumed_nano),
+    }
+    if fitted.fit is not None and fitted.facts is not None:
+        if not store.exists(f"{ROUTER}/{MANIFEST}"):
+            save_router(store.uri(ROUTER), fitted.fit, stated)
+        store.create(CALIBRATION, fitted.facts.to_json())
+    if fitted.note:
+        sink(Notice(f"pilot: {fitted.note}", warning=True))
+    write_report(place.config, store, stated, from_parquet(store.read(OUTCOMES)), fitted)
+    store.create(SUCCESS, to_json(stated))
+    return stated

@@ -1,0 +1,114 @@
+"""What a pilot leaves for people to read: ``report/pilot.html``, ``report/pilot.json``, and its last lines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from routellm_batch.budget.pricing import usd_to_nano
+from routellm_batch.budget.selection.cut import FrontierPoint
+from routellm_batch.config.job import Config
+from routellm_batch.core.metrics import BAND_90, Floats, Ranking, interval, resample
+from routellm_batch.core.types import ROUTES, PromptBatch
+from routellm_batch.pipeline.outputs import pilot_view
+from routellm_batch.pipeline.pilot.fit import Fitted
+from routellm_batch.pipeline.pilot.grade import labelled
+from routellm_batch.reporting.pilot.html import (
+    PilotPageFacts,
+    PilotSpending,
+    RouterFigure,
+    pilot_lines,
+    render_pilot,
+    sample_frontier,
+)
+from routellm_batch.routers import make_router
+from routellm_batch.storage.run import to_json
+from routellm_batch.storage.store import FsStore
+
+PAGE, FACTS = "report/pilot.html", "report/pilot.json"
+RESAMPLES = 500
+
+
+def write_report(
+    config: Config, store: FsStore, stated: Mapping[str, Any], outcomes: pa.Table, fitted: Fitted
+) -> None:
+    """Write the page, and its last lines for whoever takes the pilot later."""
+    facts = _facts(config, store, stated, outcomes, fitted)
+    store.replace(PAGE, render_pilot(facts).encode("utf-8"))
+    store.replace(FACTS, to_json({**stated, "lines": pilot_lines(facts, store.uri(PAGE))}))
+
+
+def closing_lines(uri: str) -> Sequence[str]:
+    """Return how a pilot ended, in words."""
+    return list(json.loads(FsStore(uri).read(FACTS))["lines"])
+
+
+def _facts(
+    config: Config, store: FsStore, stated: Mapping[str, Any], outcomes: pa.Table, fitted: Fitted
+) -> PilotPageFacts:
+    return PilotPageFacts(
+        pilot_id=stated["id"],
+        view=pilot_view(store.root, stated, here=True),
+        problems=stated["problems"],
+        spending=_spending(config, store),
+        cap_nano=usd_to_nano(config.pilot.usd) if config.pilot else 0,
+        routers=_routers(outcomes, fitted),
+        frontier=_frontier(outcomes, fitted),
+    )
+
+
+def _spending(config: Config, store: FsStore) -> list[PilotSpending]:
+    """Return what the calls of each endpoint took, a judge's two tries together."""
+    found: dict[str, PilotSpending] = {}
+    for run in store.folders("runs"):
+        name = run.partition("-")[0]
+        end = getattr(config.endpoints, name, None)
+        if end is None or not store.exists(f"runs/{run}/report/cost.json"):
+            continue
+        cost = json.loads(store.read(f"runs/{run}/report/cost.json"))
+        known = found.get(name, PilotSpending(name, end.model, 0, 0))
+        found[name] = PilotSpending(
+            name,
+            end.model,
+            known.calls + sum(cost["endpoints"][route]["calls"] for route in ROUTES),
+            known.spent_nano + usd_to_nano(Decimal(cost["spent_usd"])),
+            known.presumed_nano + usd_to_nano(Decimal(cost["presumed_usd"])),
+        )
+    return [found[name] for name in (*ROUTES, "judge") if name in found]
+
+
+def _routers(outcomes: pa.Table, fitted: Fitted) -> list[RouterFigure]:
+    """Return the part of the gain that the chosen router recovers on labels it did not see, beside length and chance."""
+    if fitted.fit is None or fitted.facts is None:
+        return []
+    calibration = fitted.facts.calibration
+    gain, weight = calibration.gain_rows, np.array(calibration.weight)
+    known = labelled(outcomes)
+    prompts = known.column("prompt").to_pylist()
+    length = make_router("length").score(PromptBatch(range(len(prompts)), prompts))
+    ranked = {fitted.fit.chosen: np.array(calibration.scores), "length": length.astype(np.float64)}
+    found = [_figure(name, scores, gain, weight, calibration.seed) for name, scores in ranked.items()]
+    return [*found, RouterFigure("random", 0.5)]
+
+
+def _figure(name: str, scores: Floats, gain: Floats, weight: Floats, seed: int) -> RouterFigure:
+    ranking = Ranking(scores)
+    drawn = resample(len(gain), seed=seed, replicates=RESAMPLES)
+    found = np.array([ranking.apgr_full(gain, weight * count) for count in drawn])
+    return RouterFigure(name, ranking.apgr_full(gain, weight), *interval(found, BAND_90))
+
+
+def _frontier(outcomes: pa.Table, fitted: Fitted) -> list[FrontierPoint]:
+    if fitted.facts is None:
+        return []
+    known = labelled(outcomes)
+    columns = {route: known.column(f"{route}_cost_usd") for route in ROUTES}
+    if any(column.null_count for column in columns.values()):
+        return sample_frontier(fitted.facts.calibration, None)
+    costs = {route: [usd_to_nano(usd) for usd in column.to_pylist()] for route, column in columns.items()}
+    return sample_frontier(fitted.facts.calibration, costs)

@@ -1,0 +1,134 @@
+"""Grading a run's own answers, shard by shard: what was achieved, beside what the pilot foretold.
+
+Where both endpoints replay recorded answers, both models' answers to every graded row are known, and so is the part of
+the gap between them that the run recovered: a backtest. The pilot's router knew the grades of its own rows, so rows that it
+did not know are told apart.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import compress
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from routellm_batch.budget.quality.prediction import Quality
+from routellm_batch.config.graders import reference_of
+from routellm_batch.config.job import Config
+from routellm_batch.core.types import ROUTES, Route, Shard
+from routellm_batch.endpoints.servers import server_spec
+from routellm_batch.endpoints.simulator.replay import ReplayModel, load_replay
+from routellm_batch.endpoints.simulator.spec import ReplaySpec
+from routellm_batch.evaluation.graders import Question, make_graders
+from routellm_batch.evaluation.graders.questions import questions
+from routellm_batch.reporting.views import Achieved, QualityView
+from routellm_batch.stages.call.responses import read_shard_responses
+from routellm_batch.storage.inputs import read_rows
+from routellm_batch.storage.pilots import labelled_prompts
+from routellm_batch.storage.prompts import decode_ids, input_columns
+from routellm_batch.storage.run import Run
+
+Z90 = 1.645
+"""Half width of a 90 % interval, in standard errors."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One answered row."""
+
+    question: Question
+    route: Route
+    answer: str | None
+
+
+def quality_of(config: Config, run: Run, predicted: Quality | None) -> QualityView | None:
+    """Grade all answers of a run; None where nothing is to be graded and nothing was foretold.
+
+    Args:
+        config: the job.
+        run: its folder.
+        predicted: what the pilot foretold of the plan.
+
+    Raises:
+        DataError: the input changed since, or lacks the reference column; labels that can't be used.
+
+    """
+    if config.grade is None:
+        return None if predicted is None else QualityView(predicted)
+    graders, recorded, seen = make_graders(config.grade), _recorded(config), labelled_prompts(run)
+    own: list[float] = []
+    both: dict[Route, list[float]] = {route: [] for route in ROUTES}
+    fresh: list[bool] = []
+    problems: Counter[str] = Counter()
+    for row in _rows(config, run):
+        grade = graders[row.route].grade(row.question, row.answer)
+        if grade.problem is not None:
+            problems[str(grade.problem)] += 1
+        if grade.score is None:
+            continue
+        own.append(grade.score)
+        fresh.append(row.question.text not in seen)
+        for route, known in recorded.items():
+            found = graders[route].grade(row.question, known.recorded(row.question.text))
+            both[route].append(math.nan if found.score is None else found.score)
+    strong, weak = (_mean(both[route]) for route in ROUTES)
+    view = QualityView(predicted, _achieved(own), strong, weak, _pgr(own, both))
+    if not all(fresh):
+        rest = [list(compress(grades, fresh)) for grades in (own, *both.values())]
+        apart = dict(zip(both, rest[1:], strict=True))
+        view = replace(view, unseen=_achieved(rest[0]), unseen_pgr=_pgr(rest[0], apart))
+    return replace(view, problems=dict(sorted(problems.items())))
+
+
+def _pgr(own: list[float], both: Mapping[Route, list[float]]) -> float | None:
+    """Return the part of the gap that was recovered; None where both models' grades aren't all known, or there is no gap."""
+    achieved, strong, weak = _mean(own), *(_mean(both[route]) for route in ROUTES)
+    if achieved is None or strong is None or weak is None or strong <= weak:
+        return None
+    return (achieved - weak) / (strong - weak)
+
+
+def _achieved(grades: list[float]) -> Achieved | None:
+    if not grades:
+        return None
+    values = np.array(grades)
+    mean, error = float(values.mean()), float(values.std() / math.sqrt(len(values)))
+    return Achieved(len(values), mean, mean - Z90 * error, mean + Z90 * error)
+
+
+def _mean(grades: list[float]) -> float | None:
+    """Return the mean; None where there is none, or a row's answer is not known."""
+    return None if not grades or any(map(math.isnan, grades)) else float(np.mean(grades))
+
+
+def _recorded(config: Config) -> dict[Route, ReplayModel]:
+    """Return what both endpoints replay; nothing where not both do."""
+    specs = {route: server_spec(getattr(config.endpoints, route)) for route in ROUTES}
+    replays = {route: spec for route, spec in specs.items() if isinstance(spec, ReplaySpec)}
+    return (
+        {route: load_replay(spec) for route, spec in replays.items()} if len(replays) == len(ROUTES) else {}
+    )
+
+
+def _rows(config: Config, run: Run) -> Iterator[_Row]:
+    reference = reference_of(config.grade)
+    for shard in run.shards:
+        answers = read_shard_responses(run, shard.name, ["route", "status", "answer"])
+        if answers is None:
+            continue
+        asked = _questions(config, run, shard, reference)
+        for row in answers.to_pylist():
+            yield _Row(asked[row["id"]], row["route"], row["answer"] if row["status"] == "ok" else None)
+
+
+def _questions(config: Config, run: Run, shard: Shard, reference: str | None) -> dict[Any, Question]:
+    names = [*input_columns(config.input.columns), *([reference] if reference else [])]
+    file = run.files[shard.file]
+    table: pa.Table = read_rows(file, shard.start, shard.rows, list(dict.fromkeys(names)))
+    ids = decode_ids(table.column(config.input.columns.id), file, shard, config.input.columns.id)
+    return {asked.id: asked for asked in questions(config.input, table, ids, reference) if asked is not None}

@@ -1,0 +1,1 @@
+"""Charts: SVG without a library."""

@@ -1,0 +1,148 @@
+"""``report/pilot.html``: what a pilot sampled, cost and taught, and its closing lines. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from routellm_batch.budget.quality.calibration import Calibration
+from routellm_batch.budget.quality.prediction import predict, predict_random
+from routellm_batch.budget.selection.cut import FrontierPoint, Outlook
+from routellm_batch.core.metrics import Ranking
+from routellm_batch.core.types import Route
+from routellm_batch.reporting import quality_words
+from routellm_batch.reporting.charts.quality import foretold, plane, quality_chart
+from routellm_batch.reporting.page import render
+from routellm_batch.reporting.text import count, public_uri, rows, usd
+from routellm_batch.reporting.views import PilotView
+
+POINTS = 50
+PER_ROWS = 1000
+"""As many rows are what the page's dollars pay for."""
+
+
+@dataclass(frozen=True, slots=True)
+class PilotSpending:
+    """What the calls of one endpoint took."""
+
+    name: str
+    """strong | weak | judge."""
+    model: str
+    calls: int
+    spent_nano: int
+    presumed_nano: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RouterFigure:
+    """How much of the gain a way to rank the labelled rows recovers."""
+
+    name: str
+    apgr: float
+    """Over all strong shares, on labels that it did not see; at random 0.5."""
+    lo: float | None = None
+    """90 % interval, where it is known."""
+    hi: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PilotPageFacts:
+    """Everything that the page tells of a pilot; no prompt, no answer."""
+
+    pilot_id: str
+    view: PilotView
+    problems: Mapping[str, int]
+    """Why answers have no grade, or one of 0 besides being wrong → answers."""
+    spending: Sequence[PilotSpending]
+    cap_nano: int
+    """What it might spend at most."""
+    routers: Sequence[RouterFigure] = ()
+    """The router chosen first, then what it is compared with."""
+    frontier: Sequence[FrontierPoint] = ()
+    """As ``sample_frontier``; empty with too few labels."""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """Further facts: label → text."""
+
+
+def sample_frontier(
+    calibration: Calibration, costs: Mapping[Route, Sequence[int]] | None
+) -> list[FrontierPoint]:
+    """Return quality and cost, of a thousand rows, at 50 strong shares of the labelled rows.
+
+    Args:
+        calibration: of these rows.
+        costs: route → nano-dollars of each one's answer; None where answers cost nothing.
+
+    """
+    shares = [step / (POINTS - 1) for step in range(POINTS)]
+    weight, none = np.array(calibration.weight), np.zeros(len(calibration))
+    strong, weak = (
+        np.array(costs[route], dtype=np.float64) if costs else none for route in ("strong", "weak")
+    )
+    above, more = Ranking(np.array(calibration.scores)).curve(strong - weak, weight)
+    scale = PER_ROWS / above[-1]
+    base, whole = scale * float(weight @ weak), scale * float(more[-1])
+    planned = base + scale * np.interp(np.array(shares) * above[-1], above, more)
+    lines = zip(
+        shares, planned, predict(calibration, shares), predict_random(calibration, shares), strict=True
+    )
+    return [
+        FrontierPoint(
+            share, None, round(nano), Outlook(quality, chance, None, None, round(base + share * whole))
+        )
+        for share, nano, quality, chance in lines
+    ]
+
+
+def render_pilot(facts: PilotPageFacts) -> str:
+    """Return one self-contained page."""
+    points = foretold(facts.frontier)
+    on = plane(points)
+    return render(
+        "pilot.html.j2",
+        facts=facts,
+        pilot=facts.view,
+        words=quality_words,
+        weak=points[0].outlook.quality if points else None,
+        strong=points[-1].outlook.quality if points else None,
+        problems=quality_words.problem_rows(facts.problems),
+        spending=[*facts.spending, *_sum(facts)],
+        chart=None if on is None else quality_chart(on, points, None, cursor=False),
+        details=_details(facts),
+    )
+
+
+def _sum(facts: PilotPageFacts) -> list[PilotSpending]:
+    calls = sum(one.calls for one in facts.spending)
+    return [PilotSpending("all", "", calls, facts.view.spent_nano, facts.view.presumed_nano)]
+
+
+def _details(facts: PilotPageFacts) -> list[tuple[str, str]]:
+    return [
+        ("Pilot", facts.pilot_id),
+        ("Folder", public_uri(facts.view.uri)),
+        ("Made", facts.view.made),
+        ("Grader", facts.view.grader),
+        ("Router", facts.view.chosen),
+        ("It may spend", usd(facts.cap_nano)),
+        *facts.settings.items(),
+    ]
+
+
+def pilot_lines(facts: PilotPageFacts, report_uri: str) -> list[str]:
+    """Return the last lines that a pilot prints; the very last says where the report is."""
+    view = facts.view
+    lines = [
+        f"Pilot {facts.pilot_id}: {count(view.labelled)} of {rows(view.rows)} labelled by the grader {view.grader}",
+        f"  cost    spent {usd(view.spent_nano)} of at most {usd(facts.cap_nano)}",
+    ]
+    points = foretold(facts.frontier)
+    if points:
+        weak, strong = points[0].outlook.quality, points[-1].outlook.quality
+        lines.append(f"  grades  strong {quality_words.graded(strong)}, weak {quality_words.graded(weak)}")
+    lines.append(f"  router  {view.chosen}. {view.reason}")
+    if view.note:
+        lines.append(f"  note    {view.note}")
+    return [*lines, f"  report  {public_uri(report_uri)}"]

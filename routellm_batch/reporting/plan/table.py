@@ -1,0 +1,131 @@
+"""The frontier for a terminal, as wide as that is, and as a Parquet-ready table. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+from rich.bar import Bar
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.table import Table
+
+from routellm_batch.budget.pricing import nano_to_usd
+from routellm_batch.budget.selection.cut import FrontierPoint, Outlook
+from routellm_batch.reporting.plan.budgets import chosen_point
+from routellm_batch.reporting.quality_words import band, grade, grades
+from routellm_batch.reporting.run import wording
+from routellm_batch.reporting.text import usd
+from routellm_batch.reporting.views import PlanView
+
+BAR_CELLS = 16
+MONEY = pa.decimal128(18, 9)
+
+Cell = Callable[[FrontierPoint], str]
+
+
+@dataclass(frozen=True, slots=True)
+class PlanTable:
+    """The frontier, the chosen point marked in its place; 44 columns and more will do, 56 with a pilot."""
+
+    plan: PlanView
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Return the fullest table that fits the width at hand."""
+        by = wording.ranked_by(self.plan).replace(" per dollar", "/$")
+        *fuller, least = (
+            self._table(_cells(wanted, by), barred="bar" in wanted) for wanted in self._offered()
+        )
+        endless = options.update(max_width=1000)
+        fitting = (t for t in fuller if t.__rich_measure__(console, endless).maximum <= options.max_width)
+        yield next(fitting, least)
+
+    def _offered(self) -> list[str]:
+        """Return sets of columns, the fullest first."""
+        if self.plan.outlook is None:
+            return ["strong cut planned bar"]
+        least = "strong planned grade interval gain"
+        full = "strong cut planned band grade interval gain random"
+        return [f"{full} bar", full, f"{least} cut", least]
+
+    def _table(self, cells: Mapping[str, Cell], *, barred: bool) -> Table:
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+        table.add_column("", width=1)
+        for name in cells:
+            table.add_column(name, justify="right", no_wrap=True)
+        if barred:
+            table.add_column("")
+        chosen = chosen_point(self.plan)
+        points = self.plan.frontier
+        top = max([point.planned_nano for point in points] + [chosen.planned_nano, 1])
+        others = [point for point in points if abs(point.share - chosen.share) > 1e-9]
+        for point in sorted([*others, chosen], key=lambda point: point.share):
+            here = point is chosen
+            bar = Bar(top, 0, point.planned_nano, width=BAR_CELLS, color="green" if here else "blue")
+            row = ["▶" if here else "", *(form(point) for form in cells.values())]
+            table.add_row(*row, *([bar] if barred else []), style="bold green" if here else None)
+        return table
+
+
+def plan_table(plan: PlanView) -> PlanTable:
+    """Return the frontier for a terminal."""
+    return PlanTable(plan)
+
+
+def _of(form: Callable[[Outlook], str]) -> Cell:
+    return lambda point: "–" if point.outlook is None else form(point.outlook)
+
+
+COLUMNS: Mapping[str, tuple[str, Cell]] = {
+    "strong": ("strong", lambda point: f"{100 * point.share:.2f}%"),
+    "cut": ("{by} cut", lambda point: "none" if point.threshold is None else f"{point.threshold:.4f}"),
+    "planned": ("planned", lambda point: usd(point.planned_nano)),
+    "band": ("P10 – P90", _of(band)),
+    "grade": ("grade", _of(lambda look: grade(look.quality.mean))),
+    "interval": ("90% interval", _of(lambda look: grades(look.quality.lo, look.quality.hi))),
+    "gain": ("gain", _of(lambda look: "–" if look.quality.pgr is None else f"{100 * look.quality.pgr:.1f}%")),
+    "random": ("random", _of(lambda look: grade(look.random.mean))),
+}
+"""Name → heading, and the text of a point; in this order."""
+
+
+def _cells(wanted: str, by: str) -> Mapping[str, Cell]:
+    """Return heading → text of a point for the columns wanted; ``by`` is what rows are ranked by."""
+    return {head.format(by=by): cell for name, (head, cell) in COLUMNS.items() if name in wanted.split()}
+
+
+def frontier_table(plan: PlanView) -> pa.Table:
+    """Return the frontier as columns; those that only a pilot can fill are null without one.
+
+    ``share``, ``threshold`` (in what the plan ranks rows by; null where nothing goes strong) and ``planned_usd``; its P10
+    and P90; the predicted mean grade and recovered part of the gain (PGR) with their 90 % intervals; and grade and cost
+    of as many rows at random.
+    """
+    points = plan.frontier
+
+    def told(read: Callable[[Outlook], Any], kind: pa.DataType) -> pa.Array:
+        return pa.array([None if p.outlook is None else read(p.outlook) for p in points], kind)
+
+    return pa.table(
+        {
+            "share": pa.array([point.share for point in points], pa.float64()),
+            "threshold": pa.array([point.threshold for point in points], pa.float64()),
+            "planned_usd": pa.array([nano_to_usd(point.planned_nano) for point in points], MONEY),
+            "planned_p10_usd": told(lambda look: _dollars(look.low_nano), MONEY),
+            "planned_p90_usd": told(lambda look: _dollars(look.high_nano), MONEY),
+            "grade": told(lambda look: look.quality.mean, pa.float64()),
+            "grade_lo": told(lambda look: look.quality.lo, pa.float64()),
+            "grade_hi": told(lambda look: look.quality.hi, pa.float64()),
+            "pgr": told(lambda look: look.quality.pgr, pa.float64()),
+            "pgr_lo": told(lambda look: look.quality.pgr_lo, pa.float64()),
+            "pgr_hi": told(lambda look: look.quality.pgr_hi, pa.float64()),
+            "random_grade": told(lambda look: look.random.mean, pa.float64()),
+            "random_usd": told(lambda look: _dollars(look.random_nano), MONEY),
+        }
+    )
+
+
+def _dollars(nano: int | None) -> Decimal | None:
+    return None if nano is None else nano_to_usd(nano)

@@ -1,0 +1,184 @@
+"""What a run asked for, did and cost, as facts. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Literal
+
+from routellm_batch.budget.pricing import Price
+from routellm_batch.budget.selection.cut import strong_rows
+from routellm_batch.budget.spend.embeddings import EmbeddingUse
+from routellm_batch.budget.spend.summary import CallSummary
+from routellm_batch.config.embedder import EmbedderConfig
+from routellm_batch.config.job import Config
+from routellm_batch.core.types import ROUTES, Route
+from routellm_batch.reporting.text import count, duration, public_uri, usd
+from routellm_batch.reporting.views import DegradeView, PilotView, PlanView, QualityView
+
+State = Literal["finished", "budget", "errors", "interrupted"]
+"""How a run ended: with every funded row done, or stopped early by the budget, by errors, by a signal or deadline."""
+
+EXIT_CODES: Mapping[State, int] = {"budget": 4, "errors": 5, "interrupted": 75}
+FAILED_EXIT = 3
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointFacts:
+    """What the config says of one endpoint."""
+
+    model: str
+    price: Price
+    expected_output_tokens: int
+    """Tokens that planning expects of one answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunFacts:
+    """Everything that a report tells of a run; no prompt, no answer, no key."""
+
+    run_id: str
+    run_uri: str
+    plan: PlanView
+    calls: CallSummary
+    wall_s: float
+    state: State
+    stop_reason: str | None
+    """Why it stopped early, in words; None for a finished run."""
+    router: str
+    endpoints: Mapping[Route, EndpointFacts]
+    settings: Mapping[str, str]
+    """Further facts of the config: label → text."""
+    notices: tuple[str, ...] = ()
+    """What the user should read besides, e.g. that a running job was degraded."""
+    embedding: EmbeddingUse | None = None
+    """What scoring took of a paid embedder; None without one."""
+    degrades: Sequence[DegradeView] = ()
+    """Further plans that were made while it ran."""
+    pilot: PilotView | None = None
+    """The pilot that it took; None without one."""
+    quality: QualityView | None = None
+    """What its answers were foretold to be worth, and are; None where neither is known."""
+
+    @property
+    def own_pilot(self) -> PilotView | None:
+        """The pilot, if the run made it and pays for it."""
+        return self.pilot if self.pilot is not None and self.pilot.here else None
+
+    @property
+    def spent_nano(self) -> int:
+        """Settled cost of calls and embeddings, and of the run's own pilot."""
+        return self.calls.spent_nano + sum(one.spent_nano for one in (self.embedding, self.own_pilot) if one)
+
+    @property
+    def routed_nano(self) -> int:
+        """The same without the pilot: what is set beside the plan."""
+        return self.spent_nano - (self.own_pilot.spent_nano if self.own_pilot else 0)
+
+    @property
+    def presumed_nano(self) -> int:
+        """Presumed cost of the same."""
+        besides = sum(one.presumed_nano for one in (self.embedding, self.own_pilot) if one)
+        return self.calls.presumed_nano + besides
+
+    @property
+    def done(self) -> int:
+        """Rows that were answered or failed."""
+        return self.calls.ok + self.calls.failed
+
+    @property
+    def pending(self) -> int:
+        """Valid rows that a stopped run left for its resume; those that the budget left out are not among them."""
+        return max(0, self.plan.valid - self.done - self.calls.unfunded)
+
+    @property
+    def asked_share(self) -> float | None:
+        """The strong share asked for; None where dollars were asked for."""
+        return float(self.plan.asked["value"]) if self.plan.asked["mode"] == "strong_share" else None
+
+    @property
+    def asked_rows(self) -> int | None:
+        """The strong rows asked for, floor(N·share); None where dollars were asked for."""
+        if self.asked_share is None:
+            return None
+        return strong_rows(Decimal(self.plan.asked["value"]), self.plan.valid)
+
+    @property
+    def achieved_share(self) -> float | None:
+        """Strong rows among the rows answered or failed; None before the first."""
+        return self.calls.strong_rows / self.done if self.done else None
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code of the run (design §7)."""
+        return EXIT_CODES.get(self.state, FAILED_EXIT if self.calls.failed else 0)
+
+
+def run_facts(
+    config: Config,
+    *,
+    run_id: str,
+    run_uri: str,
+    plan: PlanView,
+    calls: CallSummary,
+    wall_s: float,
+    state: State,
+    stop_reason: str | None = None,
+    notices: tuple[str, ...] = (),
+) -> RunFacts:
+    """Join what a run did with what its config says."""
+    return RunFacts(
+        run_id=run_id,
+        run_uri=public_uri(run_uri),
+        plan=plan,
+        calls=calls,
+        wall_s=wall_s,
+        state=state,
+        stop_reason=stop_reason,
+        router=router_text(config),
+        endpoints=endpoint_facts(config),
+        settings=settings(config),
+        notices=notices,
+    )
+
+
+def endpoint_facts(config: Config) -> dict[Route, EndpointFacts]:
+    """Return model, price and expected answer length of both endpoints."""
+    ends = {route: getattr(config.endpoints, route) for route in ROUTES}
+    return {
+        route: EndpointFacts(end.model, end.nano_price, end.expected_output_tokens)
+        for route, end in ends.items()
+    }
+
+
+def router_text(config: Config) -> str:
+    """Return the router's name, with its checkpoint where one is named."""
+    router = config.router
+    return router.name if router.checkpoint is None else f"{router.name} ({router.checkpoint})"
+
+
+def settings(config: Config) -> dict[str, str]:
+    """Return further facts of the config, as label → text."""
+    retry, cluster = config.retry, config.cluster
+    workers = "" if cluster.kind == "serial" else f", {count(cluster.workers)} workers"
+    return {
+        "Input": public_uri(config.input.uri),
+        "Cluster": cluster.kind + (workers if cluster.kind == "local" else ""),
+        "Retry": f"{retry.attempts} attempts within {duration(retry.deadline_s)}",
+        "On overrun": config.budget.on_overrun,
+        "Seed": str(config.run.seed),
+    }
+
+
+def with_embedding(facts: RunFacts, embedder: EmbedderConfig, use: EmbeddingUse | None) -> RunFacts:
+    """Add what embeddings took, ``None`` for no try at all; facts without a paid embedder stay as they are."""
+    if use is None:
+        return (
+            facts
+            if embedder.name != "remote"
+            else replace(facts, embedding=EmbeddingUse(str(embedder.model)))
+        )
+    took = f"{count(use.tokens)} tokens in {count(use.requests)} requests"
+    text = f"{use.model}: {took}, {usd(use.spent_nano)}"
+    return replace(facts, embedding=use, settings={**facts.settings, "Embeddings": text})

@@ -1,0 +1,1 @@
+"""RouteLLM's three-label classifier, and its trainer."""

@@ -1,0 +1,1 @@
+"""RouteLLM's Llama with five label tokens, and its trainer."""

@@ -1,0 +1,268 @@
+"""Training the causal-LLM classifier by RouteLLM's recipe: all weights, AdamW, the loss on the answer's two tokens.
+
+The recipe (arXiv 2406.18665, appendix): about 2,000 steps of 8 prompts of at most 2,048 tokens at a learning rate of
+1e-6; the classes are balanced by undersampling. An answer is ``[[k]]<|eot_id|>``. Weights and AdamW's two moments are
+kept in float32 (16 bytes a parameter with the gradient); on a GPU the passes are computed in bfloat16.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+from transformers import LlamaForCausalLM
+
+from routellm_batch.core.errors import ConfigError, DataError
+from routellm_batch.core.metrics import Ranking, apgr_interval
+from routellm_batch.routers.causal_llm.folder import grow, refuse_existing, write_folder
+from routellm_batch.routers.causal_llm.model import load_llama, read_config
+from routellm_batch.routers.causal_llm.prompt import (
+    SYSTEM_FILE,
+    TEMPLATE,
+    TEMPLATE_FILE,
+    ClassifierPrompt,
+    read_text,
+    read_tokenizer,
+)
+from routellm_batch.routers.causal_llm.router import BATCH_TOKENS, MAX_TOKENS, CausalLlmRouter, label_scores
+from routellm_batch.routers.causal_llm.rows import LabelledRows, balanced, read_labelled
+from routellm_batch.routers.models.batches import by_length
+from routellm_batch.routers.models.device import choose_device
+from routellm_batch.routers.models.locate import local_folder
+from routellm_batch.routers.training.request import TrainRequest
+
+SYSTEM = """\
+[Instruction]
+Predict how good a small language model's answer to the question below will be, from [[1]] to [[5]].
+[[5]] is a correct, complete and helpful answer; [[4]] is a good one with small flaws; [[3]] is a mediocre one;
+[[2]] is a poor one; [[1]] is wrong or of no use. Hard questions, rare knowledge and long reasoning make it worse.
+Reply with the prediction only."""
+"""The system text where neither the option nor the base model gives one."""
+THRESHOLD = 4
+LOG_STEPS = 20
+
+
+class CausalLlmTraining(BaseModel):
+    """Settings of the trainer of ``causal_llm``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    base: str
+    """A Llama to start from: a folder, or ``hub:ORG/NAME@REVISION``."""
+    tokenizer: str | None = None
+    """Where its tokenizer is, if not with it."""
+    system_prompt: str | None = None
+    """A text file; None is the base model's own, or this module's."""
+    lr: Annotated[float, Field(gt=0)] = 1e-6
+    batch: Annotated[int, Field(ge=1)] = 8
+    """Prompts in a step."""
+    steps: Annotated[int, Field(ge=1)] = 2000
+    max_tokens: Annotated[int, Field(ge=16)] = MAX_TOKENS
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    balance: bool = True
+    """Undersample, so that each of the five points is as frequent as the rarest that occurs."""
+    held_out: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    """Share of prompts that are not trained on, where the data marks none."""
+    batch_tokens: Annotated[int, Field(ge=16)] | None = None
+    """Tokens in one pass; a step may take several."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class CausalTrained:
+    """What a training did."""
+
+    out: str
+    """Where the checkpoint is."""
+    trained: int
+    """Rows trained on, after balancing."""
+    held_out: int
+    """Rows that the figures are measured on."""
+    loss_before: float
+    """Held-out loss of the answer's two tokens, nats a token, before training."""
+    loss: float
+    """The same after it."""
+    accuracy: float
+    """Share of the rows held out whose points are the most likely ones."""
+    apgr: float
+    """Of the router on the rows held out, deciles; NaN where the strong model gains nothing."""
+    apgr_ci: tuple[float, float]
+    """Its 95 % bootstrap interval."""
+
+
+def train_causal_llm(request: TrainRequest) -> CausalTrained:
+    """Fine-tune a Llama on outcomes, score matrices or battles; ``training/causal_rows.py`` says what each means.
+
+    Raises:
+        ConfigError: an option that can't be used, or a checkpoint at ``out`` already.
+        DataError: a file, column or row that can't be used.
+        CheckpointError: a base model that can't be used.
+
+    """
+    if "base" not in request.options:
+        raise ConfigError(
+            "router.options.base", "name the Llama to start from: a folder, or hub:ORG/NAME@REVISION"
+        )
+    options = request.settings().read_options(CausalLlmTraining, "causal_llm")
+    refuse_existing(request.out)
+    rows = read_labelled(request.paths, held_out_share=options.held_out, seed=request.seed)
+    used, tested = np.flatnonzero(~rows.held_out), np.flatnonzero(rows.held_out)
+    if not (len(used) and len(tested)):
+        raise DataError(
+            "at least two distinct prompts are needed, one of them held out", file=request.paths[0]
+        )
+    if options.balance:
+        used = balanced(used, rows.points, seed=request.seed)
+    texts, classifier = _classifier(options, request.seed)
+    answers = [classifier.answer(prompt, int(k)) for prompt, k in zip(rows.prompts, rows.points, strict=True)]
+    before = classifier.loss([answers[n] for n in tested])
+    classifier.fit([answers[n] for n in used], options, request)
+    after = classifier.loss([answers[n] for n in tested])
+    measured = _measured(classifier, rows, tested, request.seed)
+    trained = CausalTrained(request.out, len(used), len(tested), before, after, **measured)
+    request.progress(f"held out: loss {before:.4f} → {after:.4f}, accuracy {trained.accuracy:.3f}")
+    card = _card(trained, options, request, rows.points[used])
+    write_folder(request.out, classifier.model, classifier.prompt.tokenizer, texts, card)
+    return trained
+
+
+def _measured(
+    classifier: Classifier, rows: LabelledRows, tested: NDArray[np.int64], seed: int
+) -> dict[str, Any]:
+    classifier.model.eval()
+    router = CausalLlmRouter(classifier.model, classifier.prompt, batch_tokens=classifier.batch_tokens)
+    logits = router.logits([rows.prompts[n] for n in tested])
+    gain, ranking = rows.gain[tested], Ranking(label_scores(logits, THRESHOLD))
+    return {
+        "accuracy": float(np.mean(1 + logits.argmax(axis=1) == rows.points[tested])),
+        "apgr": float(ranking.apgr_deciles(gain)),
+        "apgr_ci": apgr_interval([ranking], gain, seed=seed),
+    }
+
+
+class Classifier:
+    """A Llama in training.
+
+    Args:
+        model: in float32.
+        prompt: makes its ids.
+        batch_tokens: bound on tokens of one pass.
+
+    """
+
+    def __init__(self, model: LlamaForCausalLM, prompt: ClassifierPrompt, batch_tokens: int) -> None:
+        self.model, self.prompt, self.batch_tokens = model, prompt, batch_tokens
+
+    def answer(self, question: str, points: int) -> list[int]:
+        """Return the ids of a prompt and its answer, the answer's two tokens last."""
+        (row,) = self.prompt.encode([question])
+        return [*self.prompt.prefix, *row, self.prompt.labels[points - 1], self.prompt.end]
+
+    def passes(self, rows: Sequence[Sequence[int]]) -> Iterator[torch.Tensor]:
+        """Yield the summed loss of the answers' two tokens, in nats, of one micro-batch after another."""
+        device = self.model.device
+        for batch in by_length([len(row) for row in rows], self.batch_tokens):
+            longest = max(len(rows[n]) for n in batch)
+            ids = torch.tensor([[*rows[n], *[0] * (longest - len(rows[n]))] for n in batch]).to(device)
+            ends = torch.tensor([len(rows[n]) for n in batch]).to(device)
+            at = torch.stack([ends - 3, ends - 2], dim=1)  # [B, 2], where label and end are foretold.
+            # Padding is on the right, and a token sees only what is left of it.
+            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
+                states = self.model.model(input_ids=ids, use_cache=False).last_hidden_state
+                each = torch.arange(len(batch), device=device)[:, None]
+                logits = self.model.lm_head(states[each, at]).float()  # [B, 2, V]
+            wanted = ids[each, at + 1]
+            yield torch.nn.functional.cross_entropy(logits.flatten(0, 1), wanted.flatten(), reduction="sum")
+
+    def loss(self, rows: Sequence[Sequence[int]]) -> float:
+        """Return the mean loss of the answers' tokens, nats a token."""
+        self.model.eval()
+        with torch.no_grad():
+            return sum(float(part) for part in self.passes(rows)) / (2 * len(rows))
+
+    def fit(self, rows: Sequence[Sequence[int]], options: CausalLlmTraining, request: TrainRequest) -> None:
+        """Train all weights, going through the rows in a new random order each time."""
+        random = np.random.default_rng(request.seed)
+        self.model.train().requires_grad_(requires_grad=True)
+        optimiser = torch.optim.AdamW(
+            self.model.parameters(), lr=options.lr, weight_decay=options.weight_decay
+        )
+        order: list[int] = []
+        for step in range(1, options.steps + 1):
+            while len(order) < options.batch:
+                order += random.permutation(len(rows)).tolist()
+            batch, order = [rows[n] for n in order[: options.batch]], order[options.batch :]
+            total = 0.0
+            optimiser.zero_grad(set_to_none=True)
+            for part in self.passes(batch):
+                mean = part / (2 * len(batch))
+                mean.backward()
+                total += float(mean.detach())
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+            optimiser.step()
+            if step % LOG_STEPS == 0 or step == options.steps:
+                request.progress(f"step {step:,} of {options.steps:,}: loss {total:.4f}")
+        self.model.requires_grad_(requires_grad=False)
+
+
+def _classifier(options: CausalLlmTraining, seed: int) -> tuple[dict[str, str], Classifier]:
+    """Return the texts of the checkpoint's files, and the model with room for the five labels."""
+    torch.manual_seed(seed)
+    device = choose_device(options.device, key="router.options.device")
+    folder = local_folder(options.base, key="router.options.base")
+    config = read_config(folder, options.base)
+    words = (
+        local_folder(options.tokenizer, key="router.options.tokenizer", weights=False)
+        if options.tokenizer is not None
+        else folder
+    )
+    tokenizer = read_tokenizer(words, None)
+    model = load_llama(folder, options.base, config, dtype=torch.float32, device=device)
+    grow(model, tokenizer, options.base)
+    system = read_text(folder, SYSTEM_FILE) or SYSTEM
+    if options.system_prompt is not None:
+        given = read_text(Path(options.system_prompt).parent, Path(options.system_prompt).name)
+        if given is None:
+            raise ConfigError("router.options.system_prompt", f"{options.system_prompt}: no such file")
+        system = given
+    template = read_text(folder, TEMPLATE_FILE) or TEMPLATE
+    bound = min(options.max_tokens, config.max_position_embeddings - 2)  # Two are for the answer.
+    prompt = ClassifierPrompt(tokenizer, system=system, template=template, max_tokens=bound)
+    tokens = options.batch_tokens or BATCH_TOKENS[device.type] // 4  # Training keeps every layer's states.
+    return {SYSTEM_FILE: system, TEMPLATE_FILE: template}, Classifier(model, prompt, tokens)
+
+
+def _card(
+    trained: CausalTrained, options: CausalLlmTraining, request: TrainRequest, points: NDArray[np.int64]
+) -> str:
+    files = ", ".join(path.rstrip("/").rpartition("/")[2] for path in request.paths)
+    counts = ", ".join(f"{k}: {np.count_nonzero(points == k):,}" for k in range(1, 6))
+    recipe = {
+        **options.model_dump(exclude={"base", "tokenizer", "system_prompt", "device"}),
+        "seed": request.seed,
+    }
+    low, high = trained.apgr_ci
+    return f"""\
+# Weights of the `causal_llm` router
+
+A Llama that predicts how good the weak model's answer will be, [[1]] to [[5]]; score = 1 − P([[4]]) − P([[5]]).
+
+- Licence: (fill in; the licences of the base model and of the data both count)
+- Base model: {Path(options.base).name or options.base}
+- Data: {files}; {trained.trained:,} rows trained on (points {counts}), {trained.held_out:,} held out by prompt
+- Recipe: all weights, AdamW with constant learning rate, gradient norm at most 1, loss on `[[k]]<|eot_id|>` only
+
+| held out | |
+|---|---:|
+| loss before, nats a token | {trained.loss_before:.4f} |
+| loss | {trained.loss:.4f} |
+| accuracy of five | {trained.accuracy:.3f} |
+| APGR at the deciles (95 % interval) | {trained.apgr:.3f} ({low:.3f} – {high:.3f}) |
+
+{"".join(f"- `{key}`: {value}{chr(10)}" for key, value in recipe.items())}"""

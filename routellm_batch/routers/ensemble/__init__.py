@@ -1,0 +1,1 @@
+"""Weighted scores of other routers, and the trainer of the weights."""

@@ -1,0 +1,1 @@
+"""Mean gain of the most similar labelled prompts, and its trainer."""

@@ -1,0 +1,1 @@
+"""RouteLLM's matrix factorisation, and its trainer."""

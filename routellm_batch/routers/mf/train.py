@@ -1,0 +1,295 @@
+"""Training the matrix factorisation on battles, as RouteLLM does (arXiv 2406.18665, §4.2 and its script).
+
+Embeddings stay as they are and get Gaussian noise while training; Adam with weight decay, binary cross-entropy on the
+logit of winner − loser; ties are dropped. The epoch with the lowest loss on battles held out is kept.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+from threadpoolctl import threadpool_limits
+
+from routellm_batch.core.errors import ConfigError, DataError
+from routellm_batch.routers.checkpoint import save_checkpoint
+from routellm_batch.routers.embedders import get_embedder
+from routellm_batch.routers.heads import sigmoid
+from routellm_batch.routers.mf.router import CLASSIFIER, MODELS, PROJECTION
+from routellm_batch.routers.training.battles import Battles
+from routellm_batch.routers.training.pairs import read_pairs
+from routellm_batch.routers.training.request import TrainRequest
+from routellm_batch.routers.training.rows import Source
+
+HELD_OUT = 0.05
+"""Share of prompts held out where no row is marked ``dev``."""
+RARE = 0.25
+"""A model in fewer battles than this part of the most frequent one's is routed only if it is named."""
+BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
+Parameters = Mapping[str, NDArray[np.float64]]
+
+
+class MfTraining(BaseModel):
+    """Settings; the defaults are the paper's."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dim: int = Field(default=128, ge=1)
+    epochs: int = Field(default=100, ge=1)
+    patience: int = Field(default=5, ge=1)
+    """Epochs without a lower held-out loss before it stops."""
+    lr: float = Field(default=3e-4, gt=0)
+    weight_decay: float = Field(default=1e-5, ge=0)
+    batch: int = Field(default=64, ge=1)
+    noise: float = Field(default=0.1, ge=0)
+    """Standard deviation of the noise on each coordinate of an embedding."""
+    strong_model: str | None = None
+    """Of the pair that is routed; None is the model that wins most often."""
+    weak_model: str | None = None
+    """None is the median model."""
+
+
+@dataclass(frozen=True, slots=True)
+class MfReport:
+    """What a training did."""
+
+    out: str
+    """Where the checkpoint is."""
+    battles: int
+    """Trained on, without ties."""
+    held_out: int
+    """Battles that chose the epoch."""
+    epoch: int
+    """The one that was kept."""
+    loss: float
+    """Cross-entropy on the battles held out, in nats; a coin toss has 0.693."""
+    accuracy: float
+    """Share of battles held out whose winner has the higher δ."""
+    models: Sequence[str]
+    """Their names, by row."""
+    pair: tuple[str, str]
+    """The strong and the weak model that are routed by default."""
+
+
+def train_mf(request: TrainRequest) -> MfReport:
+    """Train on battles, outcomes or score matrices, and write a checkpoint with RouteLLM's tensor names.
+
+    Raises:
+        ConfigError: an option, a model that is in no battle, or a checkpoint at ``out`` already.
+        DataError: a file, column or row that can't be used, or nothing to train on.
+
+    """
+    options = request.settings().read_options(MfTraining, "mf")
+    battles = read_pairs([Source(path) for path in request.paths], seed=request.seed)
+    return train_mf_battles(battles, request, options)
+
+
+def train_mf_battles(
+    battles: Battles,
+    request: TrainRequest,
+    options: MfTraining,
+    *,
+    name: str = "mf",
+    card: Callable[[MfReport, Parameters], str] | None = None,
+) -> MfReport:
+    """Do as ``train_mf``, on battles.
+
+    Args:
+        battles: what to train on; ties are dropped.
+        request: where to, with which embedder and seed.
+        options: settings.
+        name: what the checkpoint calls itself.
+        card: writes the model card (Markdown); a plain one where it is left out.
+
+    """
+    embedder = get_embedder(request.embedder)
+    pair = choose_pair(battles, options.strong_model, options.weak_model)
+    X = embedder.embed(battles.prompts).astype(np.float64)  # [P, D]
+    held_out = _held_out(battles, request.seed)
+    with threadpool_limits(limits=1, user_api="blas"):
+        found, epoch, loss, accuracy = _fit(battles, X, held_out, options, request)
+    decided = battles.support != 0.5
+    report = MfReport(
+        request.out,
+        int((decided & ~held_out).sum()),
+        int((decided & held_out).sum()),
+        epoch,
+        loss,
+        accuracy,
+        battles.models,
+        pair,
+    )
+    text = card(report, found) if card else model_card(name, report, request.paths, options, request.seed)
+    fields = {
+        "models": list(battles.models),
+        "pair": list(pair),
+        "trained": _plain(report, options, request.seed),
+    }
+    tensors = {key: value.astype(np.float32) for key, value in found.items()}
+    save_checkpoint(request.out, tensors, embedder, router="mf", name=name, card=text, fields=fields)
+    return report
+
+
+def choose_pair(battles: Battles, strong: str | None, weak: str | None) -> tuple[str, str]:
+    """Return the pair to route: as named, else the model that wins most and the one in the middle.
+
+    Raises:
+        ConfigError: a named model is in no battle, or one is named twice.
+
+    """
+    if strong is not None and strong == weak:
+        raise ConfigError("option weak_model", f"is {weak!r}, as strong_model is; name two models")
+    for option, name in (("strong_model", strong), ("weak_model", weak)):
+        if name is not None and name not in battles.models:
+            raise ConfigError(
+                f"option {option}", f"no battle of {name!r}; there are: {', '.join(battles.models)}"
+            )
+    count = len(battles.models)
+    wins = np.bincount(battles.model_a, battles.support, count)
+    wins += np.bincount(battles.model_b, 1 - battles.support, count)
+    met = np.bincount(battles.model_a, minlength=count) + np.bincount(battles.model_b, minlength=count)
+    often = met >= RARE * met.max()  # A win rate of a few battles, or among a few models, says little.
+    unnamed = [name not in (strong, weak) for name in battles.models]
+    if (often & unnamed).sum() < (strong, weak).count(None):  # As where one model met all the others.
+        often[:] = True
+    order = [battles.models[n] for n in np.argsort(-wins / met, kind="stable") if often[n]]
+    strong = strong or next(name for name in order if name != weak)
+    rest = [name for name in order if name != strong]
+    return strong, weak or rest[len(rest) // 2]
+
+
+def _held_out(battles: Battles, seed: int) -> NDArray[np.bool_]:
+    if battles.held_out.any():
+        return battles.held_out
+    prompts = len(battles.prompts)
+    drawn = np.random.default_rng(seed).permutation(prompts)[: max(1, math.ceil(HELD_OUT * prompts))]
+    found: NDArray[np.bool_] = np.isin(battles.prompt, drawn)
+    return found
+
+
+def _fit(
+    battles: Battles,
+    X: NDArray[np.float64],
+    held_out: NDArray[np.bool_],
+    options: MfTraining,
+    request: TrainRequest,
+) -> tuple[Parameters, int, float, float]:
+    """Return the parameters of the best epoch, its number, and its loss and accuracy on the battles held out."""
+    rng = np.random.default_rng(request.seed)
+    winner = np.where(battles.support > 0.5, battles.model_a, battles.model_b)
+    loser = np.where(battles.support > 0.5, battles.model_b, battles.model_a)
+    decided = battles.support != 0.5
+    train, test = np.flatnonzero(decided & ~held_out), np.flatnonzero(decided & held_out)
+    if not len(train) or not len(test):
+        raise DataError(
+            "too few battles with a winner: some must train, some be held out", file=request.paths[0]
+        )
+    scale = 1 / math.sqrt(X.shape[1])
+    parameters: dict[str, NDArray[np.float64]] = {
+        MODELS: rng.standard_normal((len(battles.models), options.dim)),
+        PROJECTION: rng.uniform(-scale, scale, (options.dim, X.shape[1])),
+        CLASSIFIER: rng.uniform(-1, 1, (1, options.dim)) / math.sqrt(options.dim),
+    }
+    adam = _Adam(parameters, options.lr, options.weight_decay)
+    best: tuple[Parameters, int, float, float] = (dict(parameters), 0, math.inf, 0.0)
+    for epoch in range(1, options.epochs + 1):
+        order = rng.permutation(train)
+        for start in range(0, len(order), options.batch):
+            rows = order[start : start + options.batch]
+            q = X[battles.prompt[rows]] + options.noise * rng.standard_normal((len(rows), X.shape[1]))
+            adam.step(_gradients(parameters, q, winner[rows], loser[rows]))
+        logits = _logits(parameters, X[battles.prompt[test]], winner[test], loser[test])
+        loss, accuracy = float(np.logaddexp(0, -logits).mean()), float((logits > 0).mean())
+        request.progress(f"epoch {epoch}: held-out loss {loss:.4f}, accuracy {accuracy:.3f}")
+        if loss < best[2]:
+            best = ({key: value.copy() for key, value in parameters.items()}, epoch, loss, accuracy)
+        elif epoch - best[1] >= options.patience:
+            break
+    return best
+
+
+def _unit(P: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    norms = np.maximum(np.linalg.norm(P, axis=1, keepdims=True), 1e-12)
+    return P / norms, norms
+
+
+def _logits(
+    parameters: Parameters, q: NDArray[np.float64], winner: NDArray[np.int64], loser: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    unit, _ = _unit(parameters[MODELS])
+    logits: NDArray[np.float64] = (
+        (unit[winner] - unit[loser]) * (q @ parameters[PROJECTION].T)
+    ) @ parameters[CLASSIFIER][0]
+    return logits
+
+
+def _gradients(
+    parameters: Parameters, q: NDArray[np.float64], winner: NDArray[np.int64], loser: NDArray[np.int64]
+) -> Parameters:
+    """Return the gradients of the mean cross-entropy −log σ(δ(winner) − δ(loser))."""
+    unit, norms = _unit(parameters[MODELS])
+    w2 = parameters[CLASSIFIER][0]
+    h = q @ parameters[PROJECTION].T  # [B, K]
+    between = unit[winner] - unit[loser]
+    g = (sigmoid((between * h) @ w2) - 1)[:, None] / len(q)
+    to_models = g * w2 * h
+    sums = np.zeros_like(unit)
+    np.add.at(sums, winner, to_models)
+    np.subtract.at(sums, loser, to_models)
+    return {
+        MODELS: (sums - unit * (unit * sums).sum(axis=1, keepdims=True)) / norms,
+        PROJECTION: (g * w2 * between).T @ q,
+        CLASSIFIER: (g * between * h).sum(axis=0, keepdims=True),
+    }
+
+
+class _Adam:
+    """Adam with L2 weight decay, in place (Kingma & Ba, 2015)."""
+
+    def __init__(self, parameters: Parameters, lr: float, weight_decay: float) -> None:
+        self._parameters, self._lr, self._decay = parameters, lr, weight_decay
+        self._first = {key: np.zeros_like(value) for key, value in parameters.items()}
+        self._second = {key: np.zeros_like(value) for key, value in parameters.items()}
+        self._step = 0
+
+    def step(self, gradients: Parameters) -> None:
+        """Move every parameter."""
+        self._step += 1
+        size = self._lr * math.sqrt(1 - BETA2**self._step) / (1 - BETA1**self._step)
+        for key, value in self._parameters.items():
+            gradient = gradients[key] + self._decay * value
+            first, second = self._first[key], self._second[key]
+            first += (1 - BETA1) * (gradient - first)
+            second += (1 - BETA2) * (gradient * gradient - second)
+            np.subtract(value, size * first / (np.sqrt(second) + EPSILON), out=value)
+
+
+def _plain(report: MfReport, options: MfTraining, seed: int) -> dict[str, object]:
+    figures = {"battles": report.battles, "held_out": report.held_out, "epoch": report.epoch}
+    return {**figures, "loss": report.loss, "accuracy": report.accuracy, "seed": seed, **options.model_dump()}
+
+
+def model_card(
+    name: str,
+    report: MfReport,
+    files: Sequence[str],
+    options: MfTraining,
+    seed: int,
+    *,
+    sections: Sequence[str] = (),
+) -> str:
+    """Return a model card, Markdown."""
+    names = ", ".join(f"`{file.rstrip('/').rpartition('/')[2]}`" for file in files)
+    settings = ", ".join(f"{key} {value}" for key, value in options.model_dump().items() if value is not None)
+    method = f"""\
+RouteLLM's matrix factorisation (arXiv 2406.18665), trained on {report.battles:,} battles with a winner between
+{len(report.models)} models. On {report.held_out:,} battles held out (by prompt) its loss is {report.loss:.4f} nats (a coin
+toss: 0.6931) and it names the winner of {report.accuracy:.1%}; they chose epoch {report.epoch}."""
+    pair = f"The pair that is routed unless the config names another: {report.pair[0]} (strong), {report.pair[1]} (weak)."
+    parts = [f"# {name}: weights of the `mf` router", method, pair, f"## Data\n\n{names}"]
+    parts += [f"## Settings\n\n{settings}, seed {seed}", *sections]
+    return "\n\n".join(parts) + "\n"

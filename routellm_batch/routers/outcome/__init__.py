@@ -1,0 +1,1 @@
+"""Two logistic heads on an embedding and surface features, and their trainer."""

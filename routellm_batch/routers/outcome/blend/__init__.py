@@ -1,0 +1,1 @@
+"""A blend of heads, forest and wording that a pilot fits."""

@@ -1,0 +1,245 @@
+"""Fitting a router on a pilot's labels: a few hundred prompts of the very job, with both models' grades.
+
+With enough labels the router is a blend (``routers/blend.py``) of what was learned and of what was known before, weighed
+by the pilot's own evidence. With too few, or where there is no gain to find, it is the best of what was known before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from routellm_batch.config.embedder import EmbedderConfig
+from routellm_batch.core.errors import ConfigError, DataError
+from routellm_batch.core.protocols import Router
+from routellm_batch.routers.embedders import get_embedder
+from routellm_batch.routers.outcome.blend.evidence import Evidence, best_of, levelled, standards, weigh
+from routellm_batch.routers.outcome.blend.members import Labels, fit_heads, learn
+from routellm_batch.routers.outcome.blend.router import (
+    LEARNED,
+    MEMBERS,
+    Blend,
+    BlendRouter,
+    Floats,
+    members,
+    read,
+)
+from routellm_batch.routers.outcome.blend.weights import save_blend
+from routellm_batch.routers.outcome.router import OutcomeRouter
+from routellm_batch.routers.training.fitting import Penalties
+from routellm_batch.routers.training.rows import to_unit
+
+PENALTIES = tuple(
+    Penalties(embedding, table)
+    for embedding, table in (
+        (10.0, 300.0),
+        (100.0, 30.0),
+        (30.0, 100.0),
+        (30.0, 30.0),
+        (10.0, 30.0),
+        (3.0, 100.0),
+    )
+)
+"""Of the heads; what recovers most on rows held out is taken."""
+FEWEST, FEWEST_DIFFERENT = 40, 8
+"""Least distinct prompts, and least rows where the models differ, to fit anything at all."""
+FOLDS, MANY_FOLDS, SMALL = 5, 10, 600
+"""Folds, and folds of a pilot of fewer rows than ``SMALL``."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PilotRows:
+    """N prompts of a job, graded."""
+
+    prompts: Sequence[str]
+    """Length N."""
+    strong: NDArray[np.float64]
+    """[N], grade of the strong model's answer, in any unit."""
+    weak: NDArray[np.float64]
+    """[N], the same for the weak one's."""
+    weight: NDArray[np.float64]
+    """[N], sampling weights; positive, mean 1."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PilotFit:
+    """What was fitted."""
+
+    router: Router
+    """Scores any prompt."""
+    out_of_fold: NDArray[np.float64]
+    """[N], score of each row by models that saw neither it nor its prompt."""
+    chosen: str
+    """``fitted``, or the baseline that it fell back to: ``length``, ``prior`` …"""
+    reason: str
+    """One sentence, with the figures behind the choice."""
+    facts: Mapping[str, Any]
+    """Plain data for the model card."""
+
+
+def fit_pilot(
+    rows: PilotRows, *, prior: Router | None, embedder: EmbedderConfig | str, seed: int
+) -> PilotFit:
+    """Fit a router on a pilot.
+
+    Args:
+        rows: the pilot.
+        prior: what is known before, an ``outcome`` router of heads on the static embedder; None: nothing.
+        embedder: what the heads read texts with.
+        seed: of folds, trees and samples.
+
+    Raises:
+        DataError: no row, or a grade or weight that can't be used.
+        ConfigError: a prior of another kind.
+
+    """
+    _check(rows)
+    static = get_embedder("static")
+    if prior is not None and not (
+        isinstance(prior, OutcomeRouter) and prior.embedder.fingerprint == static.fingerprint
+    ):
+        raise ConfigError("prior", "must be an outcome router of heads, on the static embedder")
+    reader = get_embedder(embedder)
+    reading = read(rows.prompts, reader, static, prior)
+    labels = Labels(reading, *to_unit(rows.strong, rows.weak), rows.weight)
+    problem = _too_little(labels, rows.prompts)
+    # Matrices this small gain nothing from threads, and on a busy machine lose tenfold to their waiting.
+    with threadpool_limits(limits=1, user_api="blas"):
+        return (
+            _fall_back(labels, problem, prior, reader)
+            if problem
+            else _fit(labels, _folds(rows.prompts, seed), prior, reader, seed)
+        )
+
+
+def save_pilot_router(out: str, fit: PilotFit, card: str) -> None:
+    """Write the router to a new folder (path or URI) that ``router: {name: outcome, checkpoint: …}`` loads.
+
+    Raises:
+        ConfigError: a checkpoint is there already, or the router is none that ``fit_pilot`` made.
+
+    """
+    if not isinstance(fit.router, BlendRouter):
+        raise ConfigError("pilot", f"router {fit.router.name!r} was not fitted on a pilot")
+    trained = {"chosen": fit.chosen, "reason": fit.reason, **fit.facts}
+    save_blend(out, fit.router, name="pilot", trained=trained, card=card)
+
+
+def _check(rows: PilotRows) -> None:
+    if not rows.prompts:
+        raise DataError("a pilot without rows")
+    columns = {"strong": rows.strong, "weak": rows.weak, "weight": rows.weight}
+    for name, values in columns.items():
+        if len(values) != len(rows.prompts):
+            raise DataError(f"has {len(values)} values for {len(rows.prompts)} prompts", column=name)
+        bad = np.flatnonzero(~np.isfinite(values) | ((values <= 0) & (name == "weight")))
+        if len(bad):
+            raise DataError(
+                "is not a finite number, or a weight that is not positive", column=name, row=int(bad[0])
+            )
+
+
+def _too_little(labels: Labels, prompts: Sequence[str]) -> str:
+    """Say why nothing can be fitted; "" if it can."""
+    distinct, different = len(set(prompts)), int(np.count_nonzero(labels.gain))
+    if distinct < FEWEST:
+        return f"the pilot has {distinct} distinct prompts, and {FEWEST} are the least to fit on"
+    if different < FEWEST_DIFFERENT:
+        return (
+            f"the models' grades differ on {different} rows, and {FEWEST_DIFFERENT} are the least to fit on"
+        )
+    strong, weak = (float(np.average(v, weights=labels.weight)) for v in (labels.strong, labels.weak))
+    if not strong > weak:
+        return (
+            f"the strong model is not better than the weak one on the pilot ({strong:.3f} against {weak:.3f})"
+        )
+    return ""
+
+
+def _fall_back(labels: Labels, problem: str, prior: OutcomeRouter | None, reader: Any) -> PilotFit:
+    """Return the shipped router, or length where there is none."""
+    chosen = "length" if prior is None else "prior"
+    raw = members(labels.reading, None)
+    blend = Blend((np.array(MEMBERS) == chosen).astype(np.float64), *standards(raw))
+    what = "prompt length" if prior is None else "the router given as prior"
+    return PilotFit(
+        router=BlendRouter(blend, None, prior, reader, get_embedder("static")),
+        out_of_fold=blend.combine(raw),
+        chosen=chosen,
+        reason=f"Not fitted: {problem}; prompts are ranked by {what}.",
+        facts={"rows": len(labels.gain), "weights": _named(blend.weight)},
+    )
+
+
+def _fit(
+    labels: Labels, fold: NDArray[np.int64], prior: OutcomeRouter | None, reader: Any, seed: int
+) -> PilotFit:
+    unseen, penalties = _learn_unseen(labels, fold, seed)
+    raw = members(labels.reading, unseen)
+    available = MEMBERS if prior is not None else [name for name in MEMBERS if name != "prior"]
+    evidence = weigh(raw, labels.gain, labels.weight, available, seed=seed)
+    fitted = evidence.chosen == "fitted"
+    router = BlendRouter(
+        blend=evidence.blend,
+        learned=learn(labels, fit_heads(labels, penalties), seed) if fitted else None,
+        prior=prior,
+        embedder=reader,
+        static=get_embedder("static"),
+    )
+    facts = {
+        "rows": len(labels.gain),
+        "folds": int(fold.max()) + 1,
+        "penalties": {"embedding": penalties.embedding, "table": penalties.features},
+        "weights": _named(evidence.blend.weight),
+        "quality": dict(evidence.quality),
+        "interval": list(evidence.interval),
+        "samples_won": dict(evidence.shares),
+        "seed": seed,
+    }
+    return PilotFit(router, evidence.blend.combine(raw), evidence.chosen, _reason(evidence), facts)
+
+
+def _learn_unseen(labels: Labels, fold: NDArray[np.int64], seed: int) -> tuple[Floats, Penalties]:
+    """Return what members that saw neither row nor prompt say of each row, [N, LEARNED], and the penalties."""
+    heads = np.empty((len(PENALTIES), len(labels.gain)))
+    found = np.empty((len(labels.gain), LEARNED))
+    for number in range(int(fold.max()) + 1):
+        here = np.flatnonzero(fold == number)
+        seen, unseen = labels.take(np.flatnonzero(fold != number)), labels.reading.take(here)
+        fitted = [fit_heads(seen, penalties) for penalties in PENALTIES]
+        heads[:, here] = [one.score(unseen.described) for one in fitted]
+        found[here] = learn(seen, fitted[0], seed).predict(unseen)
+    heads, found = levelled(heads, fold), levelled(found.T, fold).T
+    best = best_of(list(heads), labels.gain, labels.weight, seed=seed)
+    found[:, MEMBERS.index("heads")] = heads[best]
+    return found, PENALTIES[best]
+
+
+def _reason(evidence: Evidence) -> str:
+    beside = ", ".join(f"{name} {value:.3f}" for name, value in evidence.quality.items() if name != "blend")
+    lo, hi = evidence.interval
+    figures = (
+        f"APGR {evidence.quality['blend']:.3f} ({lo:.3f} – {hi:.3f}) on labels that it did not see; {beside}"
+    )
+    if evidence.chosen == "fitted":
+        won = evidence.shares["fitted"]
+        return f"Fitted: {figures}; what was learned was part of the best in {won:.0%} of bootstrap samples."
+    lost = evidence.shares["baselines"]
+    return f"Not fitted: {evidence.chosen} alone was better in {lost:.0%} of bootstrap samples of the pilot; {figures}."
+
+
+def _named(weight: Floats) -> dict[str, float]:
+    return {name: float(value) for name, value in zip(MEMBERS, weight, strict=True)}
+
+
+def _folds(prompts: Sequence[str], seed: int) -> NDArray[np.int64]:
+    """[N]; rows of one prompt fall into one fold."""
+    _, kind = np.unique(np.array(prompts, dtype=object), return_inverse=True)
+    folds = MANY_FOLDS if len(prompts) < SMALL else FOLDS
+    fold: NDArray[np.int64] = np.random.default_rng(seed).permutation(int(kind.max()) + 1)[kind] % folds
+    return fold

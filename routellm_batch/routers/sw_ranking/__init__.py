@@ -1,0 +1,1 @@
+"""RouteLLM's similarity-weighted ranking, and the maker of its index."""

@@ -1,0 +1,67 @@
+"""What a row's outcome means: a record for the ledger, and whether the model is asked again. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from routellm_batch.config.endpoints import EndpointConfig
+from routellm_batch.config.job import Config, LabelConfig
+from routellm_batch.core.types import ErrorKind
+from routellm_batch.endpoints.calls import History, Outcome, Request
+from routellm_batch.stages.call.labels import ask_again, judge
+from routellm_batch.stages.call.requests import Call, follow_up
+from routellm_batch.storage.ledger.record import CallRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A row on its way."""
+
+    call: Call
+    request: Request
+    """What is sent next: the call's own request, or one that asks again."""
+    history: History = History()
+    """Of this request's sends so far."""
+    reasks: int = 0
+    """Times that the model was asked again for a label."""
+    asks_again: bool = False
+    """What is sent next is no retry."""
+
+
+def next_question(config: Config, one: Pending, record: CallRecord) -> Request | None:
+    """Return the request that asks a model again for a label that can be used; None if it is not asked."""
+    label = config.label
+    if label is None or record.error_kind != ErrorKind.INVALID_LABEL or one.reasks >= label.reask:
+        return None
+    end: EndpointConfig = getattr(config.endpoints, record.route)
+    answer = record.answer or ""
+    return follow_up(end, one.request, answer, ask_again(label, judge(label, answer).problem or ""))
+
+
+def record_of(call: Call, outcome: Outcome, label: LabelConfig | None) -> CallRecord:
+    """Return what the ledger keeps of an outcome."""
+    reply, kind, tag = outcome.reply, outcome.error.kind if outcome.error else None, None
+    if reply is not None:
+        if not reply.answer.strip():
+            filtered = reply.finish_reason == "content_filter"
+            kind = ErrorKind.CONTENT_FILTER if filtered else ErrorKind.EMPTY_ANSWER
+        elif label is not None:
+            tag = judge(label, reply.answer).label
+            kind = ErrorKind.INVALID_LABEL if tag is None else None
+    unsent = outcome.unsent or outcome.again_at_s is not None
+    return CallRecord(
+        row=call.row,
+        route=call.route,
+        status="unsent" if unsent else "failed" if kind is not None else "ok",
+        request_key=call.request.key,
+        error_kind=None if kind is None else str(kind),
+        answer=reply.answer if reply else None,
+        label=tag,
+        finish_reason=reply.finish_reason if reply else None,
+        model=reply.model if reply else None,
+        attempts=outcome.attempts,
+        usage=outcome.usage,
+        cost_nano=outcome.cost_nano,
+        presumed_nano=outcome.presumed_nano,
+        latency_s=outcome.latency_s,
+    )

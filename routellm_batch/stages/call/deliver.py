@@ -1,0 +1,158 @@
+"""The end of a shard: what its ledger holds becomes ``responses/`` and a marker.
+
+Two runners may end one shard: one that was thought dead may commit while the next start works. No lock keeps it from
+that, so what counts is the newest object, and a newer one never knows less than an older one: whoever finds an object
+of another writer reads the ledger anew, after it, before it writes the next.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import pyarrow as pa
+
+from routellm_batch.core.types import Shard
+from routellm_batch.stages.call.job import CallJob
+from routellm_batch.stages.call.responses import (
+    FINAL,
+    copy_of,
+    read_responses,
+    response_path,
+    response_paths,
+    response_table,
+    revision_of,
+    summarise,
+    write_failed,
+)
+from routellm_batch.storage.inputs import read_rows
+from routellm_batch.storage.ledger.epoch import there
+from routellm_batch.storage.ledger.record import CallRecord
+from routellm_batch.storage.ledger.shard import ShardLedger
+from routellm_batch.storage.ledger.state import LedgerState
+from routellm_batch.storage.progress import STAGE, marker_name, newest_markers
+from routellm_batch.storage.prompts import input_columns
+from routellm_batch.storage.run import to_json
+from routellm_batch.storage.store import FsStore
+from routellm_batch.storage.tables import to_parquet
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """A shard whose calls are done, or left out."""
+
+    job: CallJob
+    shard: Shard
+    scores: pa.Table
+    copies: Mapping[int, tuple[int, int]]
+    """Row → its owner's (shard, row)."""
+    ledger: ShardLedger
+    revision: int
+    """0, or the least number of what is written: that of this pass over rows that were failed or unfunded."""
+
+
+def deliver(end: Ending, state: LedgerState) -> None:
+    """Write the shard's responses, then its marker.
+
+    Args:
+        end: the shard.
+        state: its ledger, as the task knows it.
+
+    """
+    write_failed(end.job.run, end.shard, end.scores)
+    if end.revision == 0:
+        final, receipt = _told(end, state)
+        if _put(end, 0, final, sorted(final)) and end.job.run.commit(STAGE, end.shard.name, receipt):
+            return
+    while not _catch_up(end):
+        pass  # another writer was faster, and may have known more
+
+
+def _catch_up(end: Ending) -> bool:
+    """Bring responses and marker up to the ledger, by newer ones; False if another writer wrote these meanwhile."""
+    run = end.job.run
+    newest, after = _markers(end)
+    paths = _responses(end)
+    _other_ledger.cache_clear()
+    # Only now: who wrote what was found had read the ledger before, so this is all that they knew and more.
+    final, receipt = _told(end, end.ledger.load(sure=True))
+    rows = _changed(end, paths, final)
+    if rows and not _put(end, _next(end, paths), final, rows):
+        return False
+    told = newest is not None and run.marker(STAGE, newest) == json.loads(to_json(receipt))
+    return told or run.commit(STAGE, after, receipt)
+
+
+def _responses(end: Ending) -> list[str]:
+    """Return where the shard's responses are, be the listing stale."""
+    paths = response_paths(end.job.run, end.shard.name)
+    while there(end.job.run.store, path := response_path(end.shard.name, _next(end, paths))):
+        paths.append(path)
+    return paths
+
+
+def _next(end: Ending, paths: list[str]) -> int:
+    """Return the revision of the responses that come after some."""
+    return max(end.revision, revision_of(paths[-1]) + 1 if paths else 0)
+
+
+def _markers(end: Ending) -> tuple[str | None, str]:
+    """Return the shard's newest marker, be the listing stale, and the one that comes after it."""
+    run, name = end.job.run, end.shard.name
+    listed = newest_markers(run).get(name, -1)
+    newest = marker_name(name, listed) if listed >= 0 else None
+    number = max(end.revision, listed + 1)
+    while there(run.store, f"commit/{STAGE}/{(after := marker_name(name, number))}.json"):
+        newest, number = after, number + 1
+    return newest, after
+
+
+def _told(end: Ending, state: LedgerState) -> tuple[dict[int, CallRecord], dict[str, Any]]:
+    """Return what a ledger comes to: row → its final record, and the marker."""
+    copies = {
+        row: copy_of(owner, row)
+        for row in end.copies
+        if (owner := _owner(end, row, state.records)) is not None
+    }
+    final = {row: r for row, r in [*state.records.items(), *copies.items()] if r.status in FINAL}
+    summary = summarise(end.scores, state.records, copies, state)
+    fields = {"rows": end.scores.num_rows, "entries": end.ledger.entries, "summary": summary.to_dict()}
+    return final, fields
+
+
+def _put(end: Ending, revision: int, final: Mapping[int, CallRecord], rows: list[int]) -> bool:
+    """Write some rows' responses; False if other ones are there under this revision."""
+    config, run, shard = end.job.config, end.job.run, end.shard
+    columns = input_columns(config.input.columns, config.input.keep)
+    whole = read_rows(run.files[shard.file], shard.start, shard.rows, columns)
+    kept = whole.select(list(dict.fromkeys(config.input.keep)))
+    table = response_table(config, end.scores, kept, final, rows)
+    return run.store.create(response_path(shard.name, revision), to_parquet(table))
+
+
+def _changed(end: Ending, paths: list[str], final: Mapping[int, CallRecord]) -> list[int]:
+    """Return the rows whose outcome is not what ``responses/`` holds."""
+    names = ["status", "error_kind", "attempts"]  # a row that was called again has more attempts
+    written = read_responses(end.job.run, paths, names)
+    rows = [] if written is None else written.to_pylist()
+    known = {row["id"]: tuple(row[name] for name in names) for row in rows}
+    ids = end.scores.column("id").to_pylist()
+    now = {row: (r.status, r.error_kind, r.attempts) for row, r in final.items()}
+    return [row for row in sorted(final) if known.get(ids[row]) != now[row]]
+
+
+def _owner(end: Ending, row: int, records: Mapping[int, CallRecord]) -> CallRecord | None:
+    index, owner_row = end.copies[row]
+    if index == end.shard.index:
+        return records.get(owner_row)
+    run = end.job.run
+    return _other_ledger(run.uri, run.shards[index].name, end.job.token).records.get(owner_row)
+
+
+@lru_cache(maxsize=16)
+def _other_ledger(run_uri: str, shard: str, token: str) -> LedgerState:  # noqa: ARG001 - a new start reads anew
+    """Read another shard's ledger; all calls are done by the time this is asked."""
+    return ShardLedger(FsStore(run_uri), shard).load()

@@ -1,0 +1,206 @@
+"""Fanning one shard's calls out: both endpoints at once, every reply persisted within a micro-batch.
+
+Each route has a lane. It names rows in an intent, which is on storage before the first of them is sent; a row
+whose send may have been billed in vain goes back to its lane, and is sent again under another intent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+
+from routellm_batch.core.events import CallProgress
+from routellm_batch.core.process import NAME, draining
+from routellm_batch.core.types import ROUTES, Route, Verdict
+from routellm_batch.endpoints.caller import Caller
+from routellm_batch.endpoints.calls import History, Outcome
+from routellm_batch.endpoints.wallet import Wallet
+from routellm_batch.stages.call.answers import Pending, next_question, record_of
+from routellm_batch.stages.call.job import EndpointPool
+from routellm_batch.stages.call.requests import Call
+from routellm_batch.storage.ledger.record import CallRecord
+from routellm_batch.storage.ledger.writer import LedgerWriter
+
+INTENT_ROWS = 128
+"""Rows to one intent, at least where so many wait; more where more are in flight. Half as many would be twice the
+objects, and what a lost host leaves open, and presumed spent, is at most two intents' rows and the calls in flight."""
+MAX_INTENT_ROWS = 256
+LOOK_S = 0.25
+PROGRESS_S = 0.5
+
+
+@dataclass
+class FanOut:
+    """One task's calls for one shard, on the process's event loop."""
+
+    shard: int
+    pool: EndpointPool
+    writer: LedgerWriter
+    wallet: Wallet
+    emit: Callable[[CallProgress], None]
+    records: dict[int, CallRecord] = field(default_factory=dict)
+    """Row → what came of it, in this go."""
+    round_token: str = ""
+    """Drained when a new cut is due."""
+    earlier: int = 0
+    """Rows of the shard that are answered, or have failed for good, already."""
+    open: int = 0
+    _failed: int = 0
+
+    async def run(self, calls: Sequence[Call], known: Sequence[CallRecord] = ()) -> None:
+        """Make the calls but those that are ``known``; returns when each is answered, failed or known not to be sent."""
+        for record in known:
+            self.keep(record, final=False)
+        writing = asyncio.create_task(self.writer.run(self.stopping))
+        reporting = asyncio.create_task(self._report_often())
+        try:
+            async with asyncio.TaskGroup() as group:
+                for route in ROUTES:
+                    mine = [
+                        Pending(call, call.request)
+                        for call in calls
+                        if call.route == route and call.row not in self.records
+                    ]
+                    group.create_task(_Lane(self, route, mine).run())
+        finally:
+            reporting.cancel()
+            self.writer.finish()
+            await writing
+            self._report()
+        if self.writer.error is not None:
+            raise self.writer.error
+
+    def stopping(self) -> bool:
+        """Say whether this task is to begin nothing more."""
+        return self.writer.error is not None or self.pool.stopping() or draining(self.round_token)
+
+    def keep(self, record: CallRecord, *, final: bool) -> None:
+        """Take a record of one send, or of a row's end."""
+        self.writer.add(record)
+        known = self.records.get(record.row)
+        self.records[record.row] = record if known is None else record.after(known)
+        if final:
+            failed = record.status == "failed"
+            self._failed += failed
+            self.pool.count(record.route, failed=failed)
+
+    def watch(self, route: Route, outcome: Outcome) -> None:
+        """Stop calling where an outcome says so."""
+        if outcome.error is not None and outcome.error.verdict is Verdict.FATAL:
+            self.pool.fatal(outcome.error.kind)
+        if outcome.over_reserve:
+            self.pool.exceeded(route, capped=self.wallet.grant_nano is not None)
+
+    async def _report_often(self) -> None:
+        while True:
+            await asyncio.sleep(PROGRESS_S)
+            self._report()
+
+    def _report(self) -> None:
+        answered = sum(record.status != "unsent" for record in self.records.values())
+        spent, demand = self.wallet.settled_nano, self.pool.demand()
+        self.emit(
+            CallProgress(self.shard, answered, self._failed, self.open, spent, NAME, demand, self.earlier)
+        )
+
+
+class _Lane:
+    """One route's rows: those not sent yet, and those that wait to be sent again."""
+
+    def __init__(self, fan: FanOut, route: Route, rows: Sequence[Pending]) -> None:
+        self._fan = fan
+        self._route = route
+        self._caller: Caller = fan.pool.callers[route]
+        self._fresh = deque(rows)
+        self._later: list[tuple[float, int, Pending]] = []
+        """Heap of (due, row, …)."""
+        self._open = 0
+        self._moved = asyncio.Event()
+
+    async def run(self) -> None:
+        """Send all rows; returns when nothing is open and nothing more is to be sent."""
+        async with asyncio.TaskGroup() as group:
+            while self._open or ((self._fresh or self._later) and not self._fan.stopping()):
+                idle = self._fan.stopping() or self._fan.writer.silent()
+                batch = [] if idle else self._take(time.monotonic())
+                if not batch:
+                    if self._open or self._fresh or self._later:  # else all that was left can't be paid for
+                        await self._pause()
+                    continue
+                rows = [(one.call.row, one.request.worst_nano) for one in batch]
+                await self._fan.writer.intend(self._route, rows, self._fan.stopping)
+                if self._fan.writer.error is None:
+                    self._open += len(batch)
+                    self._fan.open += len(batch)
+                    for one in batch:
+                        group.create_task(self._send(one))
+
+    def _take(self, now_s: float) -> list[Pending]:
+        """Return the rows of the next intent: those that are due first, then fresh ones, as many as there is room for.
+
+        Rows that can't be paid for are passed over: they come back with another grant, if ever.
+        """
+        busy = self._caller.gate.concurrency
+        size = min(MAX_INTENT_ROWS, max(INTENT_ROWS, busy))
+        room = busy + 2 * size - self._open
+        if room < size:
+            return []
+        batch: list[Pending] = []
+        while self._later and len(batch) < size and self._later[0][0] <= now_s:
+            one = self._later[0][2]
+            affords = self._fan.wallet.affords(one.request.worst_nano)
+            if affords and not (one.asks_again or self._caller.may_retry(now_s)):
+                break
+            heapq.heappop(self._later)
+            batch += [one] if affords else []
+        while self._fresh and len(batch) < size:
+            one = self._fresh.popleft()
+            batch += [one] if self._fan.wallet.affords(one.request.worst_nano) else []
+        return batch
+
+    async def _pause(self) -> None:
+        """Wait until a row ends or comes due, but not long: a stop is not announced."""
+        self._moved.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_S):
+                await self._moved.wait()
+
+    async def _send(self, one: Pending) -> None:
+        fan = self._fan
+        try:
+            outcome = await self._caller.call(
+                one.request,
+                fan.wallet,
+                lambda: fan.stopping() or fan.writer.silent(),
+                one.history,
+                lambda: fan.writer.sending(one.call.row),
+            )
+        except OSError:  # the local log is full: nothing was sent, and the writer says why
+            outcome = Outcome(unsent=True, history=one.history)
+        finally:
+            self._open -= 1
+            fan.open -= 1
+            self._moved.set()
+        self._end(one, outcome)
+
+    def _end(self, one: Pending, outcome: Outcome) -> None:
+        """Book a row's outcome, and put the row back where it is to be sent again."""
+        self._fan.watch(self._route, outcome)
+        record = record_of(one.call, outcome, self._fan.pool.job.config.label)
+        question = next_question(self._fan.pool.job.config, one, record)
+        back: Pending | None = None
+        if question is not None:
+            back = replace(one, request=question, reasks=one.reasks + 1, asks_again=True, history=History())
+            # Its answer is kept, should there be no second.
+        elif outcome.again_at_s is not None or outcome.unsent:
+            back = replace(one, history=outcome.history, asks_again=outcome.unsent)
+        if back is not None:
+            record = replace(record, status="unsent")
+            due_s = outcome.again_at_s or time.monotonic()
+            heapq.heappush(self._later, (due_s, one.call.row, back))
+        self._fan.keep(record, final=back is None)

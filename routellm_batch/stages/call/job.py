@@ -1,0 +1,211 @@
+"""What every call task of one start of a run shares, and the endpoints of a process."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from routellm_batch.budget.selection.cut import Cut
+from routellm_batch.budget.selection.ranking import BY_SCORE, Ranker
+from routellm_batch.config.endpoints import EndpointConfig
+from routellm_batch.config.job import Config
+from routellm_batch.core.process import NAME, draining, event_loop, run_on_loop
+from routellm_batch.core.types import ROUTES, ErrorKind, Route
+from routellm_batch.endpoints.caller import Caller
+from routellm_batch.endpoints.calls import RetryPolicy
+from routellm_batch.endpoints.client import OpenAIEndpoint
+from routellm_batch.endpoints.pacing.gate import Gate
+from routellm_batch.endpoints.pacing.pace import Limits
+from routellm_batch.endpoints.pacing.retries import ErrorWindow, RetryBudget
+from routellm_batch.stages.call.limit_shares import FLOOR, Shares
+from routellm_batch.stages.plan.costing import Prices
+from routellm_batch.storage.ledger.liveness import LEASE_S
+from routellm_batch.storage.run import Run
+
+ERROR_WINDOW = 100
+LEAST_OUTCOMES = 20
+"""The error rate is not judged on fewer rows, unless the run has fewer."""
+IDLE_S = 30.0
+"""A pool of another start that was not used for so long is of a start that has ended."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class CallJob:
+    """One start of a run's call stage; goes to every worker."""
+
+    config: Config
+    run: Run
+    cut: Cut
+    base_urls: Mapping[Route, str]
+    """Where each endpoint listens; for a simulated one, where this start's server does."""
+    workers: int
+    """Processes that call; limits are split over them."""
+    calls: int
+    """Distinct requests of the plan."""
+    token: str
+    """Names this start of the run."""
+    epoch: int = 0
+    """Number of this start among those that drove the run."""
+    lease_s: float = LEASE_S
+    """How long a runner that falls silent is waited for."""
+    copies_cut: Cut | None = None
+    """The plan's own cut, whose tables of copies hold; None where ``cut`` is that."""
+    round: int = 0
+    """Times that this start called its tasks back to look for a higher cut."""
+    ranker: Ranker = BY_SCORE
+    """What rows are ordered by: the plan's, for every cut."""
+    prices: Prices | None = None
+    """What calls are expected to cost on the way, where the plan knows better than the config."""
+    pilot: str | None = None
+    """URI of a pilot whose answers are taken over."""
+
+    @property
+    def expected(self) -> Prices:
+        """What calls are expected to cost: a line in their input tokens."""
+        return self.prices or Prices.of(self.config)
+
+    @property
+    def round_token(self) -> str:
+        """Names the tasks between two such times. Who was called back under a token never calls again under it."""
+        return f"{self.token}.d{self.round}"
+
+
+@dataclass
+class EndpointPool:
+    """A process's callers, and why it stopped calling, if it did."""
+
+    job: CallJob
+    callers: Mapping[Route, Caller]
+    stop: str | None = None
+    """fatal kind, ``error_rate`` or ``over_reserve``."""
+    windows: Mapping[Route, ErrorWindow] = field(
+        default_factory=lambda: {route: ErrorWindow(ERROR_WINDOW) for route in ROUTES}
+    )
+
+    warned: set[Route] = field(default_factory=set)
+    """Endpoints that count more tokens than they may, said once."""
+    used_s: float = field(default_factory=time.monotonic)
+    """When a task last asked for it."""
+    closed: bool = False
+
+    def stopping(self) -> bool:
+        """Say whether nothing more should be sent."""
+        return self.stop is not None or self.closed or draining(self.job.token)
+
+    def demand(self) -> Mapping[Route, int]:
+        """Return the calls of each endpoint that are in hand here: sent or waiting."""
+        return {route: caller.gate.open for route, caller in self.callers.items()}
+
+    def set_share(self, route: Route, share: float) -> None:
+        """Change this process's part of an endpoint's limits, 0 to 1; on the process's event loop."""
+        self.callers[route].gate.set_share(share)
+
+    def idle(self, now_s: float) -> bool:
+        """Say whether its start of the run seems to have ended here."""
+        return now_s - self.used_s > IDLE_S and not any(self.demand().values())
+
+    def count(self, route: Route, *, failed: bool) -> None:
+        """Count a row that ended; stop calling if too many failed."""
+        window = self.windows[route]
+        window.add(failed=failed)
+        if window.rate(min(LEAST_OUTCOMES, self.job.calls)) > self.job.config.retry.max_error_rate:
+            self.stop = self.stop or "error_rate"
+
+    def fatal(self, kind: ErrorKind) -> None:
+        """Stop calling: no retry mends this."""
+        self.stop = self.stop or str(kind)
+
+    def exceeded(self, route: Route, *, capped: bool) -> None:
+        """Take note of a reply that cost more than its request allowed: stop a capped run, else warn once.
+
+        Without a limit in the request its worst cost is a guess, and more than that is nobody's fault.
+        """
+        if capped:
+            self.stop = self.stop or "over_reserve"
+        elif (
+            getattr(self.job.config.endpoints, route).max_output_tokens is not None
+            and route not in self.warned
+        ):
+            self.warned.add(route)
+            log.warning(
+                "the %s endpoint counts more tokens than its limit allows; cost estimates are too low", route
+            )
+
+
+_lock = threading.Lock()
+_pools: dict[str, EndpointPool] = {}
+
+
+def endpoint_pool(job: CallJob) -> EndpointPool:
+    """Return this process's endpoints for a start of a run, opened on first use; close those of ended starts.
+
+    Raises:
+        ConfigError: a key reference stands for nothing here.
+
+    """
+    now_s = time.monotonic()
+    with _lock:
+        if job.token not in _pools:
+            for token in [token for token, pool in _pools.items() if pool.idle(now_s)]:
+                _close(_pools.pop(token))
+            _pools[job.token] = run_on_loop(_open(job))
+        pool = _pools[job.token]
+        pool.used_s = now_s
+        return pool
+
+
+def close_pool(token: str) -> None:
+    """Close this process's connections for a start of a run."""
+    with _lock:
+        pool = _pools.pop(token, None)
+    if pool is not None:
+        _close(pool)
+
+
+def set_shares(token: str, shares: Mapping[Route, float]) -> None:
+    """Change this process's part of the endpoints' limits; nothing where this start of the run calls nothing yet."""
+    with _lock:
+        pool = _pools.get(token)
+    if pool is None:
+        return
+    for route, share in shares.items():
+        event_loop().call_soon_threadsafe(pool.set_share, route, share)
+
+
+def take_share(token: str, shares: Shares) -> None:
+    """Take this process's part of a new split; one that it is not in has fallen idle, and keeps a little."""
+    idle = dict.fromkeys(ROUTES, FLOOR / max(1, len(shares)))
+    set_shares(token, shares.get(NAME, idle))
+
+
+def _close(pool: EndpointPool) -> None:
+    pool.closed = True
+    for caller in pool.callers.values():
+        run_on_loop(caller.endpoint.close())
+
+
+async def _open(job: CallJob) -> EndpointPool:
+    ends: dict[Route, EndpointConfig] = {route: getattr(job.config.endpoints, route) for route in ROUTES}
+    return EndpointPool(job, {route: _caller(job, route, end) for route, end in ends.items()})
+
+
+def _caller(job: CallJob, route: Route, end: EndpointConfig) -> Caller:
+    limits, retry = end.limits, job.config.retry
+    return Caller(
+        OpenAIEndpoint(job.base_urls[route], end.api_key, connections=limits.concurrency),
+        Gate(
+            Limits(limits.concurrency, limits.rpm, limits.tpm),
+            share=1 / job.workers,
+            patience_s=retry.deadline_s,
+        ),
+        RetryPolicy(retry.attempts, retry.deadline_s),
+        RetryBudget(retry.budget),
+        end.nano_price,
+        end.timeout_s,
+        end.presume_5xx,
+    )

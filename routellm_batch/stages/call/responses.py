@@ -1,0 +1,211 @@
+"""From the ledger to ``responses/`` and ``failed/``: what the user reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from routellm_batch.budget.pricing import estimated_chars, nano_to_usd
+from routellm_batch.budget.spend.observed_lengths import Heard, heard
+from routellm_batch.budget.spend.projection import Ended
+from routellm_batch.budget.spend.summary import CallSummary, FailedRow, RouteTotals, SlowRow, latency_bin
+from routellm_batch.config.job import Config
+from routellm_batch.core.types import ROUTES, Route, Shard, Usage
+from routellm_batch.storage.ledger.record import CallRecord
+from routellm_batch.storage.ledger.state import LedgerState
+from routellm_batch.storage.run import Run
+from routellm_batch.storage.tables import failed_schema, from_parquet, response_schema, to_parquet
+
+FINAL = frozenset({"ok", "failed"})
+KEPT = 10
+
+
+def copy_of(record: CallRecord, row: int) -> CallRecord:
+    """Return an owner's record as a copy's: the same answer, nothing sent, nothing paid."""
+    return replace(record, row=row, attempts=0, usage=Usage(), cost_nano=0, presumed_nano=0, latency_s=None)
+
+
+def response_table(
+    config: Config, scores: pa.Table, kept: pa.Table, records: Mapping[int, CallRecord], rows: Iterable[int]
+) -> pa.Table:
+    """Return some rows of a shard as ``responses/`` holds them.
+
+    Args:
+        config: the job.
+        scores: the shard's score table.
+        kept: the shard's kept input columns, row for row.
+        records: row → final record.
+        rows: rows to put in, in order.
+
+    """
+    chosen = list(rows)
+    at = pa.array(chosen, pa.int64())  # typed, as there may be none
+    found = [records[row] for row in chosen]
+    label = config.label.column if config.label else None
+    columns: dict[str, object] = {
+        "id": scores.column("id").take(at),
+        "route": [r.route for r in found],
+        "score": scores.column("score").take(at),
+        "model": [r.model for r in found],
+        "answer": [r.answer for r in found],
+        "finish_reason": [r.finish_reason for r in found],
+        "status": [r.status for r in found],
+        "error_kind": [r.error_kind for r in found],
+        "attempts": [r.attempts for r in found],
+        "input_tokens": [r.usage.input_tokens for r in found],
+        "cached_input_tokens": [r.usage.cached_input_tokens for r in found],
+        "output_tokens": [r.usage.output_tokens for r in found],
+        "reasoning_tokens": [r.usage.reasoning_tokens for r in found],
+        "cost_usd": [nano_to_usd(r.cost_nano) for r in found],
+        "latency_s": [r.latency_s for r in found],
+        "request_key": [r.request_key for r in found],
+    }
+    if label is not None:
+        columns[label] = [r.label for r in found]
+    kept_rows = kept.take(at)
+    columns |= {name: kept_rows.column(name) for name in kept.column_names}
+    schema = response_schema(scores.schema.field("id").type, list(kept.schema), label)
+    return pa.Table.from_pydict(columns, schema=schema)
+
+
+def failed_table(scores: pa.Table, run: Run, shard: Shard) -> pa.Table | None:
+    """Return the shard's invalid rows, or None if there are none."""
+    invalid = scores.filter(pc.is_valid(scores.column("kind")))
+    if not invalid.num_rows:
+        return None
+    columns = {
+        "id": invalid.column("id"),
+        "file": [run.files[shard.file].uri] * invalid.num_rows,
+        "row": [shard.start + row for row in invalid.column("row").to_pylist()],
+        "kind": invalid.column("kind"),
+    }
+    return pa.Table.from_pydict(columns, schema=failed_schema(scores.schema.field("id").type))
+
+
+def response_path(shard: str, revision: int) -> str:
+    """Path of a shard's responses; a revision holds only the rows that it changes."""
+    return f"responses/{shard}.parquet" if revision == 0 else f"responses/{shard}.r{revision}.parquet"
+
+
+def read_shard_responses(run: Run, shard: str, columns: list[str] | None = None) -> pa.Table | None:
+    """Return a shard's responses, the newest row of each id; None if nothing was written yet."""
+    return read_responses(run, response_paths(run, shard), columns)
+
+
+def response_paths(run: Run, shard: str) -> list[str]:
+    """Return where a shard's responses are, the newest last."""
+    found = [o.path for o in run.store.list("responses") if o.path.startswith(f"responses/{shard}.")]
+    return sorted(found, key=revision_of)
+
+
+def revision_of(path: str) -> int:
+    """Return the revision of responses."""
+    stem = path.removesuffix(".parquet").rpartition(".r")
+    return int(stem[2]) if stem[1] else 0
+
+
+def read_responses(run: Run, paths: Sequence[str], columns: list[str] | None = None) -> pa.Table | None:
+    """Return what is in some responses, the newest of which is the last; the newest row of each id."""
+    if not paths:
+        return None
+    wanted = None if columns is None else list(dict.fromkeys(["id", *columns]))
+    newest: dict[object, tuple[int, int]] = {}
+    tables: list[pa.Table] = []
+    for path in paths:
+        table = from_parquet(run.store.read(path), wanted)
+        newest.update({row_id: (len(tables), n) for n, row_id in enumerate(table.column("id").to_pylist())})
+        tables.append(table)
+    parts = [
+        t.take(pa.array([n for at, n in newest.values() if at == number], pa.int64()))
+        for number, t in enumerate(tables)
+    ]
+    return pa.concat_tables(parts)
+
+
+def summarise(
+    scores: pa.Table, records: Mapping[int, CallRecord], copies: Mapping[int, CallRecord], state: LedgerState
+) -> CallSummary:
+    """Return what a shard's calls did; ``records`` are its own, ``copies`` those taken from other rows."""
+    final = {row: r for row, r in [*records.items(), *copies.items()] if r.status in FINAL}
+    ids = scores.column("id").to_pylist()
+    failed = sorted(row for row, r in final.items() if r.status == "failed")
+    timed = sorted((r for r in final.values() if r.latency_s is not None), key=lambda r: -(r.latency_s or 0))
+    errors: dict[str, int] = {}
+    for row in failed:
+        kind = final[row].error_kind or "unknown"
+        errors[kind] = errors.get(kind, 0) + 1
+    valid = scores.num_rows - scores.column("kind").drop_null().length()
+    return CallSummary(
+        ok=len(final) - len(failed),
+        failed=len(failed),
+        strong_rows=sum(r.route == "strong" for r in final.values()),
+        unfunded=valid - len(final),
+        copies=len([row for row in copies if row in final]),
+        routes=route_totals(LedgerState(records, state.orphans), scores),
+        errors=errors,
+        slowest=[SlowRow(str(ids[r.row]), r.route, r.latency_s or 0) for r in timed[:KEPT]],
+        failures=[
+            FailedRow(str(ids[row]), final[row].route, final[row].error_kind or "unknown")
+            for row in failed[:KEPT]
+        ],
+    )
+
+
+def route_totals(state: LedgerState, scores: pa.Table) -> dict[str, RouteTotals]:
+    """Return what a shard's own calls did and cost, by route."""
+    ended = ended_calls(scores, state.records)
+    return {route: _totals(route, state, ended[route], _heard(route, state, scores)) for route in ROUTES}
+
+
+def ended_calls(scores: pa.Table, records: Mapping[int, CallRecord]) -> dict[Route, Ended]:
+    """Return a shard's own calls that are answered or failed beside what was expected of them, by route."""
+    tokens = scores.column("tokens").to_pylist()
+    ended: dict[Route, Ended] = {route: Ended() for route in ROUTES}
+    for row, record in records.items():
+        if record.status in FINAL:
+            paid, expected = record.cost_nano > 0, tokens[row] or 0
+            one = Ended(1, expected, int(paid), expected if paid else 0, record.cost_nano)
+            ended[record.route] += one
+    return ended
+
+
+def _heard(route: Route, state: LedgerState, scores: pa.Table) -> Heard:
+    """Return what a shard's answers on a route taught; those of one request each, in row order."""
+    tokens, turns = scores.column("tokens").to_pylist(), scores.column("turns").to_pylist()
+    told = (state.records[row] for row in sorted(state.records))
+    return heard(
+        (estimated_chars(tokens[one.row], turns[one.row]), one.usage.input_tokens, one.usage.output_tokens)
+        for one in told
+        if one.route == route and one.status == "ok" and one.attempts == 1 and one.usage.output_tokens
+    )
+
+
+def _totals(route: Route, state: LedgerState, ended: Ended, learned: Heard) -> RouteTotals:
+    mine = [r for r in state.records.values() if r.route == route]
+    usage, bins = Usage(), dict[int, int]()
+    for record in mine:
+        usage = usage + record.usage
+        if record.latency_s is not None:
+            number = latency_bin(record.latency_s)
+            bins[number] = bins.get(number, 0) + 1
+    return RouteTotals(
+        calls=sum(r.status in FINAL for r in mine),
+        attempts=sum(r.attempts for r in mine),
+        usage=usage,
+        spent_nano=sum(r.cost_nano for r in mine),
+        presumed_nano=sum(r.presumed_nano for r in mine) + state.orphans.get(route, (0, 0))[1],
+        latency_bins=bins,
+        ended=ended,
+        heard=learned,
+        taken=sum(r.status == "ok" and not r.attempts for r in mine),
+    )
+
+
+def write_failed(run: Run, shard: Shard, scores: pa.Table) -> None:
+    """Put a shard's invalid rows, if it has any."""
+    table = failed_table(scores, run, shard)
+    if table is not None:
+        run.store.create(f"failed/{shard.name}.parquet", to_parquet(table))

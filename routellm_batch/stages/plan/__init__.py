@@ -1,0 +1,1 @@
+"""The plan stage: scores in, ``plan.json`` out."""

@@ -1,0 +1,156 @@
+"""All score shards in, once each: what planning needs of their rows, in buckets on a local disk."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from routellm_batch.budget.selection.cut import score_key
+from routellm_batch.core.types import Shard
+from routellm_batch.stages.plan.ids import NAMED_FIRST, PLACE, check_ids, check_nulls
+from routellm_batch.stages.plan.spill import BucketSpill, binary_offsets, bucket_count
+from routellm_batch.storage.run import Run
+from routellm_batch.storage.tables import from_parquet
+
+READ_THREADS = 8
+READ_AHEAD_ROWS = 131_072
+BATCH_ROWS = 131_072
+COLUMNS = ["row", "id", "kind", "score", "tie", "content", "tokens"]
+ROW = np.dtype(
+    [
+        ("first", "<u8"),  # the digest of the chat, in two words
+        ("second", "<u8"),
+        ("tie", "<u8"),
+        ("key", "<u4"),
+        ("tokens", "<i4"),
+        ("shard", "<i4"),
+        ("row", "<i4"),
+        ("id_bytes", "<i4"),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """All rows of a run, read."""
+
+    content: BucketSpill
+    """Valid rows as ``ROW``, with sortable ids; identical prompts lie in one bucket."""
+    valid: int
+    invalid: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What one score shard gives."""
+
+    named: NDArray[np.void]
+    """Rows with an id, as ``PLACE``."""
+    rows: NDArray[np.void]
+    """Valid rows, as ``ROW``."""
+    ids: pa.Array
+    """Their ids, sortable as bytes."""
+    nulls: list[tuple[int, int]]
+    """(shard, row) of rows without an id."""
+
+
+def gather_rows(run: Run, folder: Path, column: str) -> Gathered:
+    """Read every score shard once.
+
+    Args:
+        run: the run.
+        folder: where to spill to; made here.
+        column: the id column's name.
+
+    Raises:
+        DataError: null or duplicate ids.
+
+    """
+    rows, valid, nulls = sum(shard.rows for shard in run.shards), 0, list[tuple[int, int]]()
+    buckets = bucket_count(rows)
+    content = BucketSpill(folder / "content", ROW, buckets)
+    names = BucketSpill(folder / "ids", PLACE, buckets)
+    for batch in _batches(run):
+        nulls += [place for part in batch for place in part.nulls]
+        named = np.concatenate([part.named for part in batch])
+        names.add(named, named["tie"])
+        good = np.concatenate([part.rows for part in batch])
+        content.add(good, good["first"], pa.concat_arrays([part.ids for part in batch]))
+        valid += len(good)
+    check_nulls(nulls, run, column)
+    check_ids((bucket.rows for bucket in names.buckets()), run, column)
+    return Gathered(content, valid, rows - valid)
+
+
+def _batches(run: Run) -> Iterator[list[_Part]]:
+    """Yield all score shards in order, some at a time: a bucket then grows by a worthwhile piece."""
+    batch, rows = list[_Part](), 0
+    for part in _read_ahead(run):
+        batch.append(part)
+        rows += len(part.named)
+        if rows >= BATCH_ROWS:
+            yield batch
+            batch, rows = [], 0
+    if batch:
+        yield batch
+
+
+def _read_ahead(run: Run) -> Iterator[_Part]:
+    ahead = max(2, min(2 * READ_THREADS, READ_AHEAD_ROWS // run.shard_rows))
+    with ThreadPoolExecutor(min(ahead, READ_THREADS)) as pool:
+        waiting: deque[Future[_Part]] = deque()
+        for shard in run.shards:
+            waiting.append(pool.submit(_read, run, shard))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _read(run: Run, shard: Shard) -> _Part:
+    table = from_parquet(run.store.read(f"score/{shard.name}.parquet"), COLUMNS)
+    bare = table.filter(table.column("id").is_null())
+    table = table.filter(table.column("id").is_valid()) if bare.num_rows else table
+    named = np.empty(table.num_rows, dtype=PLACE)
+    named["tie"], named["shard"], named["row"] = table["tie"].to_numpy(), shard.index, table["row"].to_numpy()
+    if table.column("kind").null_count < table.num_rows:
+        table = table.filter(table.column("kind").is_null())
+    rows, ids = np.empty(table.num_rows, dtype=ROW), pa.array([], pa.binary())
+    if table.num_rows:
+        ids = _fill(rows, table, shard)
+    nulls = bare.column("row").slice(0, NAMED_FIRST).to_pylist()
+    return _Part(named, rows, ids, [(shard.index, row) for row in nulls])
+
+
+def _fill(rows: NDArray[np.void], table: pa.Table, shard: Shard) -> pa.Array:
+    """Fill the records of a shard's valid rows; return their ids."""
+    ids = _sortable(table.column("id").combine_chunks())
+    rows["first"], rows["second"] = _words(table.column("content").combine_chunks())
+    rows["key"] = score_key(table.column("score").to_numpy())
+    rows["tie"], rows["tokens"] = table.column("tie").to_numpy(), table.column("tokens").to_numpy()
+    rows["shard"], rows["row"] = shard.index, table.column("row").to_numpy()
+    rows["id_bytes"] = np.diff(binary_offsets(ids))
+    return ids
+
+
+def _words(digests: pa.Array) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    """Return the two 8-byte words of each 16-byte digest, uint64 [B] each."""
+    words = np.frombuffer(digests.buffers()[1], dtype="<u8").reshape(-1, 2)
+    words = words[digests.offset : digests.offset + len(digests)]
+    return words[:, 0], words[:, 1]
+
+
+def _sortable(ids: pa.Array) -> pa.Array:
+    """Return ids as bytes of the same order: UTF-8, or big-endian integers from the lowest one up."""
+    if not pa.types.is_integer(ids.type):
+        return ids.cast(pa.binary())
+    raised = (ids.to_numpy().view(np.uint64) ^ np.uint64(1 << 63)).astype(">u8")
+    ends = np.arange(len(ids) + 1, dtype=np.int32) * 8
+    return pa.Array.from_buffers(pa.binary(), len(ids), [None, pa.py_buffer(ends), pa.py_buffer(raised)])

@@ -1,0 +1,1 @@
+"""The score stage: the task that scores a shard, and the loop that sends tasks out."""

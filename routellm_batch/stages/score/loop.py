@@ -1,0 +1,126 @@
+"""The driver's loop over the score stage, and what both stages' loops share."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from routellm_batch.budget.pricing import usd_to_nano
+from routellm_batch.config.job import Config
+from routellm_batch.core.errors import InterruptedRunError, StopError, StoreError
+from routellm_batch.core.events import RowsScored, Sink
+from routellm_batch.core.halt import Halt
+from routellm_batch.core.protocols import Runner
+from routellm_batch.core.types import Done, Shard
+from routellm_batch.stages.score.allowance import EmbeddingBudget
+from routellm_batch.stages.score.task import STAGE as SCORE
+from routellm_batch.stages.score.task import ScoreTask, bound_shards, score_shards
+from routellm_batch.storage.paid import paid_by_shard
+from routellm_batch.storage.run import Run
+
+POLL_S = 0.2
+MAX_GROUP = 16
+"""Shards in one score task, at most."""
+WINDOW = 2
+"""Tasks submitted, per slot."""
+
+
+def error_of(done: Done) -> BaseException | None:
+    """Return what a task raised; a failure that may pass by itself is a stop that the same command resumes."""
+    error = done.error
+    if isinstance(error, (OSError, StoreError)):
+        problem = str(error) if isinstance(error, StoreError) else type(error).__name__
+        return InterruptedRunError(f"storage or the network failed ({problem})")
+    return error
+
+
+def raise_error(done: Done) -> None:
+    """Raise what a task raised."""
+    error = error_of(done)
+    if error is not None:
+        raise error from None
+
+
+def run_score_stage(config: Config, run: Run, runner: Runner, sink: Sink, halt: Halt) -> None:
+    """Score every shard that is not scored yet.
+
+    Raises:
+        BudgetError: with a hard cap, the embeddings could cost more than it leaves; nothing more was spent.
+        StopError: the embedder's endpoint failed for good, or the cap pays for no further request.
+
+    """
+    finished = run.committed(SCORE)
+    missing = [shard for shard in run.shards if shard.name not in finished]
+    groups = _groups(missing, runner.slots)
+    budget = _embedding_budget(config, run, runner, groups, halt)
+
+    def begin(shards: Sequence[Shard]) -> None:
+        grant = budget.grant(shards) if budget else (None, 0)
+        runner.submit(score_shards, ScoreTask(config, run, shards, *grant), scores=True)
+
+    def take(done: Done) -> None:
+        if budget and done.error is None:
+            budget.settle(done.task.shards, done.receipt.paid_nano)
+        raise_error(done)
+        sink(RowsScored(done.receipt.rows))
+
+    _each(groups, runner, halt, begin, take)
+
+
+def _each(
+    groups: Sequence[Sequence[Shard]],
+    runner: Runner,
+    halt: Halt,
+    begin: Callable[[Sequence[Shard]], None],
+    take: Callable[[Done], None],
+) -> None:
+    """Begin a task for each group, some at a time, and take what comes back; a stop lets the running ones end."""
+    waiting = deque(groups)
+    running = 0
+    stop: StopError | None = None
+    while waiting or running:
+        halt.check_deadline(time.monotonic())
+        while waiting and running < WINDOW * runner.slots and not halt.stopped and stop is None:
+            begin(waiting.popleft())
+            running += 1
+        if (halt.stopped or stop) and not running:
+            break
+        for done in runner.wait(POLL_S):
+            running -= 1
+            try:
+                take(done)
+            except StopError as error:  # what the others are paying for is worth waiting for
+                stop = stop or error
+    if stop is not None:
+        raise stop
+
+
+def _embedding_budget(
+    config: Config, run: Run, runner: Runner, groups: Sequence[Sequence[Shard]], halt: Halt
+) -> EmbeddingBudget | None:
+    """Return what embeddings may cost, None without a hard cap or a paid embedder; reads the input once more.
+
+    Raises:
+        BudgetError: they could cost more than the cap leaves.
+
+    """
+    cap = config.budget.hard_cap_usd
+    if cap is None or config.router.embedder.name != "remote" or not groups:
+        return None
+    bounds: dict[int, int] = {}
+
+    def take(done: Done) -> None:
+        raise_error(done)
+        bounds.update(zip((shard.index for shard in done.task.shards), done.receipt, strict=True))
+
+    _each(
+        groups, runner, halt, lambda shards: runner.submit(bound_shards, ScoreTask(config, run, shards)), take
+    )
+    paid = {int(name): use.paid_nano for name, use in paid_by_shard(run).items()}
+    return EmbeddingBudget(usd_to_nano(cap), paid, bounds)
+
+
+def _groups(shards: Sequence[Shard], slots: int) -> list[list[Shard]]:
+    size = max(1, min(MAX_GROUP, len(shards) // (slots * WINDOW)))
+    return [list(shards[start : start + size]) for start in range(0, len(shards), size)]

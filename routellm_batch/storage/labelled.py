@@ -1,0 +1,111 @@
+"""Reading labelled Parquet files whole: outcomes, score matrices and battles have thousands of rows, not millions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from routellm_batch.core.errors import DataError
+from routellm_batch.storage.inputs import find_files
+from routellm_batch.storage.store import open_filesystem
+
+
+def read_table(uri: str) -> pa.Table:
+    """Read a Parquet file, a glob or a folder of them, as one table.
+
+    Raises:
+        DataError: nothing is there, or it is not Parquet, or the files have different columns, or no rows.
+
+    """
+    parts = [_read_file(file) for file in find_files(uri)]
+    try:
+        table = pa.concat_tables(parts, promote_options="permissive")
+    except pa.ArrowException:
+        raise DataError("its files have columns of different types", file=uri) from None
+    if table.num_rows == 0:
+        raise DataError("holds no rows", file=uri)
+    return table
+
+
+def _read_file(uri: str) -> pa.Table:
+    fs, path = open_filesystem(uri)
+    try:
+        with fs.open(path, "rb") as handle:
+            return pq.ParquetFile(handle).read()
+    except (pa.ArrowInvalid, pa.ArrowException):
+        raise DataError("not a Parquet file, or a truncated one; write it again", file=uri) from None
+    except OSError as error:
+        raise DataError(f"can't be read ({type(error).__name__})", file=uri) from None
+
+
+def require(table: pa.Table, names: Sequence[str], uri: str) -> None:
+    """Check that columns are there.
+
+    Raises:
+        DataError: one is not; the text lists those there are.
+
+    """
+    for name in names:
+        if name not in table.column_names:
+            raise DataError(
+                f"no such column; there are: {', '.join(table.column_names)}", file=uri, column=name
+            )
+
+
+def texts(table: pa.Table, name: str, uri: str) -> list[str]:
+    """Return a column of texts.
+
+    Raises:
+        DataError: it is no text, or a row of it is null.
+
+    """
+    column = _plain(table.column(name))
+    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+        raise DataError(f"is {column.type}; it must be text", file=uri, column=name)
+    _refuse(pc.is_null(column), "is null", uri, name)
+    return [str(value) for value in column.to_pylist()]
+
+
+def numbers(table: pa.Table, name: str, uri: str) -> NDArray[np.float64]:
+    """Return a column of finite numbers, float64 [N].
+
+    Raises:
+        DataError: it holds something else, or a row of it is null, infinite or no number.
+
+    """
+    column = _plain(table.column(name))
+    if not (
+        pa.types.is_floating(column.type)
+        or pa.types.is_integer(column.type)
+        or pa.types.is_boolean(column.type)
+    ):
+        raise DataError(f"is {column.type}; it must be a number", file=uri, column=name)
+    values = (
+        column.cast(pa.float64()) if not pa.types.is_boolean(column.type) else pc.cast(column, pa.uint8())
+    )
+    found = np.array(values.to_pylist(), dtype=np.float64)
+    _refuse(pa.array(~np.isfinite(found)), "is null or not a finite number", uri, name)
+    return found
+
+
+def labels(table: pa.Table, name: str) -> list[str]:
+    """Return a column as texts, null as "" and booleans in lower case; all "" where it is absent."""
+    if name not in table.column_names:
+        return [""] * table.num_rows
+    values = table.column(name).to_pylist()
+    return ["" if v is None else str(v).lower() if isinstance(v, bool) else str(v) for v in values]
+
+
+def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
+
+
+def _refuse(bad: pa.Array | pa.ChunkedArray, problem: str, uri: str, name: str) -> None:
+    row = pc.index(bad, pa.scalar(value=True)).as_py()
+    if row >= 0:
+        raise DataError(problem, file=uri, column=name, row=row)

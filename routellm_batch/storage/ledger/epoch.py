@@ -1,0 +1,151 @@
+"""Which start of a run drives it. One at a time; the others say so and leave.
+
+``epoch/<n>.json`` is created exclusively by the n-th start. It shows that it lives by ``epoch/<n>.b<k>`` every
+few seconds, and ends with ``epoch/<n>.end``. A newcomer takes over at once from a start that ended or whose
+process is dead on this machine, and otherwise only after it was silent for a lease, measured with the newcomer's
+own monotonic clock: no two clocks are ever compared.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from routellm_batch.core.errors import BusyRunError
+from routellm_batch.core.protocols import Store
+from routellm_batch.storage.ledger.liveness import is_dead, is_myself, is_running, myself
+
+BEATS_PER_LEASE = 3
+LOOKS_PER_LEASE = 20
+_EPOCH = re.compile(r"^epoch/(\d{6})\.json$")
+_held: set[tuple[str, int]] = set()
+"""Epochs that this very process holds: (nonce of the start, number)."""
+
+Sleep = Callable[[float], None]
+
+
+def epoch_path(number: int) -> str:
+    """Path of the object that says which start drives the run."""
+    return f"epoch/{number:06d}.json"
+
+
+def _end_path(number: int) -> str:
+    return f"epoch/{number:06d}.end"
+
+
+def there(store: Store, path: str) -> bool:
+    """Say whether an object is there. By reading it: some stores' ``exists`` takes any error for a no."""
+    try:
+        store.read(path)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def take(
+    store: Store, token: str, lease_s: float, sleep: Sleep, waiting: Callable[[str], None]
+) -> tuple[int, bool]:
+    """Take the run for the start named by a token.
+
+    Args:
+        store: rooted at the run.
+        token: names this start.
+        lease_s: how long a silent start is waited for.
+        sleep: waits.
+        waiting: told, once, that another start is being waited for.
+
+    Returns:
+        The epoch's number, and whether the start before it, if any, left no runner behind.
+
+    Raises:
+        BusyRunError: another start drives the run.
+
+    """
+    while True:
+        latest, _ = _latest(store)
+        clean = True
+        if latest:
+            clean = there(store, _end_path(latest))
+            holder = json.loads(store.read(epoch_path(latest)))
+            if not clean and _lives(store, latest, holder, lease_s, sleep, waiting):
+                raise BusyRunError(holder["who"])
+        body = json.dumps({"token": token, "who": myself()}, sort_keys=True).encode()
+        if store.create(epoch_path(latest + 1), body):
+            return latest + 1, clean
+
+
+def _latest(store: Store) -> tuple[int, set[str]]:
+    """Return the newest epoch's number and what else a listing shows; the listing may be stale, the number is not."""
+    names = {found.path for found in store.list("epoch")}
+    latest = max((int(match[1]) for name in names if (match := _EPOCH.match(name))), default=0)
+    while there(store, epoch_path(latest + 1)):
+        latest += 1
+    return latest, names
+
+
+def _lives(
+    store: Store,
+    number: int,
+    holder: Mapping[str, Any],
+    lease_s: float,
+    sleep: Sleep,
+    waiting: Callable[[str], None],
+) -> bool:
+    """Say whether a start that has not ended lives, watching it for a lease where its machine is another."""
+    who = holder["who"]
+    if is_dead(who):
+        return False
+    if is_myself(who):
+        return (holder["token"], number) in _held
+    if is_running(who):
+        return True
+    waiting(
+        f"another start of this run (on {who['name']}) did not end; waiting {lease_s:.0f} s for a sign of it"
+    )
+    before = _latest(store)
+    for _ in range(LOOKS_PER_LEASE):
+        sleep(lease_s / LOOKS_PER_LEASE)
+        if is_dead(who):
+            return False
+        if _latest(store) != before:
+            return not there(store, _end_path(number))
+    return False
+
+
+@contextmanager
+def holding(
+    store: Store, token: str, number: int, lease_s: float, lost: Callable[[], None]
+) -> Iterator[None]:
+    """Show life while the run is driven, and call ``lost`` once if another start takes over."""
+    ended = threading.Event()
+
+    def beat() -> None:
+        beats = 0
+        while not ended.wait(lease_s / BEATS_PER_LEASE):
+            try:
+                if there(store, epoch_path(number + 1)):
+                    lost()
+                    return
+                store.create(f"epoch/{number:06d}.b{beats:06d}", b"alive")
+                beats += 1
+            except OSError:  # storage is away for a while: so it is for whoever would take over
+                continue
+
+    thread = threading.Thread(target=beat, name="routellm-epoch", daemon=True)
+    _held.add((token, number))
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        _held.discard((token, number))
+
+
+def end(store: Store, number: int) -> None:
+    """Say that a start is over and has left no runner behind."""
+    store.create(_end_path(number), b"ended")

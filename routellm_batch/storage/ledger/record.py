@@ -1,0 +1,60 @@
+"""What the ledger keeps of one row in one go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import orjson
+
+from routellm_batch.core.types import Route, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class CallRecord:
+    """What came of one row in one go."""
+
+    row: int
+    """Row in the shard."""
+    route: Route
+    """Where it was sent."""
+    status: str
+    """ok | failed | unsent (it still needs a call; what its sends so far cost is here all the same)."""
+    request_key: str
+    """Digest of endpoint and body."""
+    error_kind: str | None = None
+    answer: str | None = None
+    label: str | None = None
+    finish_reason: str | None = None
+    model: str | None = None
+    attempts: int = 0
+    """Requests sent."""
+    usage: Usage = Usage()
+    """Tokens of all attempts that were answered."""
+    cost_nano: int = 0
+    """Settled cost of all attempts."""
+    presumed_nano: int = 0
+    """Worst cost of attempts whose fate is unknown."""
+    latency_s: float | None = None
+    """Of the answering attempt."""
+
+    def to_json(self) -> str:
+        """One line."""
+        return orjson.dumps(self).decode("utf-8")
+
+    @classmethod
+    def from_json(cls, line: str) -> CallRecord:
+        """Read one line."""
+        fields = orjson.loads(line)
+        return cls(**{**fields, "usage": Usage(**fields["usage"])})
+
+    def after(self, earlier: CallRecord) -> CallRecord:
+        """Return this record with an earlier one's spending added; an answer is never given up for none."""
+        keeps = self.status == "unsent" or (earlier.status == "ok" and self.status != "ok")
+        last = earlier if keeps else self
+        return replace(
+            last,
+            attempts=earlier.attempts + self.attempts,
+            usage=earlier.usage + self.usage,
+            cost_nano=earlier.cost_nano + self.cost_nano,
+            presumed_nano=earlier.presumed_nano + self.presumed_nano,
+        )
