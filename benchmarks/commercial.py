@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 
 from benchmarks.prompts import shared_data
 from benchmarks.table import Table
+from routellm_batch.core.arrays import Floats
 from routellm_batch.core.metrics import REPLICATES, Curves, Ranking, resamples
 from routellm_batch.core.types import PromptBatch
 from routellm_batch.routers import make_router
-
-Floats = NDArray[np.float64]
 
 COMMERCIAL = "commercial_mtbench_martian_unify.parquet"
 OUTCOMES = "outcomes_mtbench_gpt4-1106_vs_mixtral.parquet"

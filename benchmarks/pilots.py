@@ -19,6 +19,7 @@ from routellm_batch.budget.costs.expected_costs import Ends
 from routellm_batch.budget.costs.expected_lengths import Lengths, measure_lengths
 from routellm_batch.budget.pricing import Price
 from routellm_batch.budget.quality.calibration_maps import positions
+from routellm_batch.core.arrays import Floats
 from routellm_batch.core.types import ROUTES, Route
 from routellm_batch.evaluation.outcomes import Outcomes, read_outcomes
 from routellm_batch.evaluation.pilot import draw_pilot
@@ -50,8 +51,6 @@ PENALTIES = Penalties(3.0, 300.0)
 """Of the simple fit; not chosen on these rows."""
 SPLITS = 3
 """Times that the simple fit splits its rows into folds, to average over."""
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -25,8 +25,8 @@ from benchmarks.prompts import REPO
 from benchmarks.table import Table
 from routellm_batch.endpoints.simulator.serve import start_server
 from routellm_batch.endpoints.simulator.spec import SimulateSpec
-from routellm_batch.stages.call.responses import read_shard_responses
 from routellm_batch.storage.ledger.local import FOLDER_VARIABLE, SUFFIX, frames
+from routellm_batch.storage.responses import read_shard_responses
 from routellm_batch.storage.run import open_existing
 
 ROWS, QUICK_ROWS, ROUNDS = 4_000, 200, 5

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from routellm_batch.budget.quality.calibration_maps import Floats
+from routellm_batch.budget.frontier import FrontierPoint
 from routellm_batch.budget.quality.forecast import Foresight
 from routellm_batch.budget.quality.prediction import REPLICATES, stretch
-from routellm_batch.budget.selection.cut import FrontierPoint
+from routellm_batch.core.arrays import Floats
 from routellm_batch.core.metrics import Ranking, resample
 
 STEPS = 10

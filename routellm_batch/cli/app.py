@@ -123,7 +123,3 @@ def guard(command: Callable[[], object]) -> None:
         sys.stderr.write(f"error: {error}\n")
         logging.getLogger(__name__).debug("stopped by %s", type(error).__name__)
         sys.exit(error.exit_code)
-
-
-if __name__ == "__main__":
-    main()

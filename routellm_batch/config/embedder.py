@@ -7,8 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from routellm_batch.config.endpoints import BaseUrl, KeyReference, Model, Usd
-from routellm_batch.config.reading import parse_yaml
-from routellm_batch.config_errors import explain
+from routellm_batch.config.reading import explain, parse_yaml
 from routellm_batch.core.errors import ConfigError
 
 ONLY = {

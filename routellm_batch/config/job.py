@@ -18,9 +18,9 @@ from routellm_batch.config.cluster import ClusterConfig
 from routellm_batch.config.embedder import EmbedderConfig
 from routellm_batch.config.endpoints import EndpointConfig, JsonSchema, PlainJson, Sum, Uri
 from routellm_batch.config.graders import AnswerGrader, JudgePairsConfig, PilotConfig, reference_of
-from routellm_batch.config.reading import parse_yaml
-from routellm_batch.config_errors import explain
+from routellm_batch.config.reading import explain, parse_yaml
 from routellm_batch.core.errors import ConfigError
+from routellm_batch.core.types import ENDPOINTS, ROUTES, EndpointName, Route
 
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """What a run id may look like: it is a folder name and must not leave the root."""
@@ -199,6 +199,26 @@ class EndpointsConfig(Model):
     """The weak, cheap model."""
     judge: EndpointConfig | None = None
     """The model that compares answers, where a judge is used."""
+
+    def of(self, name: EndpointName) -> EndpointConfig:
+        """Return the endpoint of a route, or the judge.
+
+        Raises:
+            ConfigError: the config has no endpoint of this name.
+
+        """
+        endpoint: EndpointConfig | None = getattr(self, name)
+        if endpoint is None:
+            raise ConfigError(f"endpoints.{name}", "is missing")
+        return endpoint
+
+    def named(self) -> dict[EndpointName, EndpointConfig]:
+        """Return the endpoints that the config has, by name."""
+        return {name: self.of(name) for name in ENDPOINTS if getattr(self, name) is not None}
+
+    def by_route(self) -> dict[Route, EndpointConfig]:
+        """Return the endpoint of each route."""
+        return {route: self.of(route) for route in ROUTES}
 
 
 class Config(Model):

@@ -11,17 +11,9 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Literal
 
-from routellm_batch.config.job import Config
 from routellm_batch.core.errors import InterruptedRunError
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-ADVICE = {
-    "auth": "an endpoint refused the key; check endpoints.*.api_key",
-    "quota": "an endpoint says that its credit or quota is used up",
-    "not_found": "an endpoint knows no such URL or model; check endpoints.*.base_url and model",
-    "redirect": "an endpoint answered with a redirect, which is never followed; check endpoints.*.base_url",
-    "over_reserve": "an endpoint counted more tokens than its request allowed, so the hard cap can't be kept",
-}
 
 
 @dataclass
@@ -50,13 +42,6 @@ class Halt:
         """Stop at the deadline."""
         if self.deadline_s is not None and now_s >= self.deadline_s:
             self.stop("interrupted", "run.deadline_s is reached")
-
-
-def stop_words(reason: str | None, config: Config) -> str | None:
-    """Return a stop's reason as a sentence for the user."""
-    if reason == "error_rate":
-        return f"more than {config.retry.max_error_rate:.0%} of the last rows failed (retry.max_error_rate)"
-    return ADVICE.get(reason or "", reason)
 
 
 @contextmanager

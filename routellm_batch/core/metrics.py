@@ -24,7 +24,7 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from routellm_batch.core.arrays import Floats
 
 REPLICATES = 1000
 BAND, BAND_90 = (2.5, 97.5), (5.0, 95.0)

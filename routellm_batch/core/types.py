@@ -8,7 +8,13 @@ from enum import StrEnum
 from typing import Any, Literal
 
 Route = Literal["strong", "weak"]
-ROUTES: tuple[Route, Route] = ("strong", "weak")
+STRONG: Route = "strong"
+WEAK: Route = "weak"
+ROUTES: tuple[Route, Route] = (STRONG, WEAK)
+EndpointName = Literal["strong", "weak", "judge"]
+"""A key of ``endpoints`` in the config: the routes, and what else a job may call."""
+JUDGE: Literal["judge"] = "judge"
+ENDPOINTS: tuple[EndpointName, ...] = (*ROUTES, JUDGE)
 
 RowId = str | int
 

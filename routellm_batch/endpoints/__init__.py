@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from routellm_batch.budget.spend.embeddings import Meter
 from routellm_batch.config.embedder import EmbedderConfig
 from routellm_batch.endpoints.keys import resolve_key
+from routellm_batch.endpoints.meter import Meter
 
 
 async def fetch_embeddings(

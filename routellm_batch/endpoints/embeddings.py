@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
 
 from routellm_batch.budget.pricing import Price, cost_nano, usd_to_nano
-from routellm_batch.budget.spend.embeddings import EmbeddingUse, Meter, worst_nano, worst_tokens
+from routellm_batch.budget.spend.embeddings import EmbeddingUse, worst_nano, worst_tokens
 from routellm_batch.config.embedder import EmbedderConfig
 from routellm_batch.core.errors import CallError, EndpointStopError, RoutellmBatchError
 from routellm_batch.core.types import ErrorKind, Usage, Verdict
 from routellm_batch.endpoints.classify import MAX_TOKENS
 from routellm_batch.endpoints.client import OpenAIEndpoint
+from routellm_batch.endpoints.meter import Meter
 
 IN_FLIGHT = 8
 """Requests of one batch that are open at once."""

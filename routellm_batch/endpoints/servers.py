@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from routellm_batch.config.endpoints import EndpointConfig, ReplayConfig, SimulateConfig, is_loopback
 from routellm_batch.config.job import Config
 from routellm_batch.core.errors import ConfigError, EndpointStopError
-from routellm_batch.core.types import ROUTES, Route
+from routellm_batch.core.types import ROUTES, STRONG, WEAK, Route
 from routellm_batch.endpoints.keys import resolve_key
 from routellm_batch.endpoints.simulator.serve import start_server
 from routellm_batch.endpoints.simulator.spec import Faults, ReferenceSpec, ReplaySpec, SimulateSpec
@@ -29,7 +29,7 @@ def base_urls(config: Config) -> Iterator[Mapping[Route, str]]:
 
     """
     _check_reach(config)
-    ends: dict[Route, EndpointConfig] = {route: getattr(config.endpoints, route) for route in ROUTES}
+    ends: dict[Route, EndpointConfig] = config.endpoints.by_route()
     with ExitStack() as stack, ThreadPoolExecutor(len(ROUTES)) as pool:
 
         def begin(end: EndpointConfig) -> str:
@@ -41,9 +41,9 @@ def base_urls(config: Config) -> Iterator[Mapping[Route, str]]:
             return handle.base_url
 
         # One endpoint may serve both routes (``ask``); then it has one server, with one log and one limit.
-        strong = pool.submit(begin, ends["strong"])
-        weak = strong if ends["weak"] == ends["strong"] else pool.submit(begin, ends["weak"])
-        yield {"strong": strong.result(), "weak": weak.result()}
+        strong = pool.submit(begin, ends[STRONG])
+        weak = strong if ends[WEAK] == ends[STRONG] else pool.submit(begin, ends[WEAK])
+        yield {STRONG: strong.result(), WEAK: weak.result()}
 
 
 def server_spec(end: EndpointConfig) -> SimulateSpec | ReplaySpec | None:
@@ -86,7 +86,7 @@ def server_spec(end: EndpointConfig) -> SimulateSpec | ReplaySpec | None:
 
 def _check_reach(config: Config) -> None:
     """Refuse servers on this machine's loopback for workers on others."""
-    own = [route for route in ROUTES if getattr(config.endpoints, route).kind != "openai"]
+    own = [route for route in ROUTES if config.endpoints.of(route).kind != "openai"]
     address = config.cluster.address
     if own and address is not None and not is_loopback(urlsplit(address).hostname or ""):
         problem = "a simulated or replay endpoint listens on this machine only, but the workers are elsewhere"
@@ -121,10 +121,8 @@ def check_keys(config: Config) -> None:
         ConfigError: a reference stands for nothing here.
 
     """
-    for name in (*ROUTES, "judge"):
-        end = getattr(config.endpoints, name)
-        if end is not None:
-            resolve_key(end.api_key, f"endpoints.{name}.api_key")
+    for name, endpoint in config.endpoints.named().items():
+        resolve_key(endpoint.api_key, f"endpoints.{name}.api_key")
 
 
 def check_scoring_key(config: Config) -> None:

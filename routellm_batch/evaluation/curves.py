@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 
 from routellm_batch.budget.pricing import nano_to_usd
-from routellm_batch.core.metrics import Floats
+from routellm_batch.core.arrays import Floats
+from routellm_batch.core.types import STRONG, WEAK
 from routellm_batch.evaluation.figures import CurvePoints, Measured
 from routellm_batch.evaluation.outcomes import Outcomes
 
@@ -60,7 +61,7 @@ def draw(data: Outcomes, trials: Sequence[Sequence[Measured]], routers: int) -> 
         points = _mean([measured.curve for measured in same if measured.curve is not None])
         lines.append(Line(same[0].figures["router"], number < routers, points))
     figures = [measured[0].figures for measured in trials]
-    weak, strong, rows = (float(np.mean([one[key] for one in figures])) for key in ("weak", "strong", "n"))
+    weak, strong, rows = (float(np.mean([one[key] for one in figures])) for key in (WEAK, STRONG, "n"))
     return Drawing(data.uri, round(rows), weak, strong, bool(data.costs and data.costs.estimated), lines)
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from routellm_batch.budget.pricing import NANO, Price, cost_nano
 from routellm_batch.core.errors import ConfigError, DataError
-from routellm_batch.core.types import ROUTES, Usage
+from routellm_batch.core.types import ROUTES, STRONG, WEAK, Usage
 from routellm_batch.storage.labelled import labels, numbers, read_table, require
 
 Nano = NDArray[np.int64]
@@ -102,11 +102,11 @@ def find_costs(table: pa.Table, rows: NDArray[np.int64], uri: str, tariff: Tarif
         return None
     counts, estimated = found
     nano = {route: _priced(tariff.prices[route], *counts[route]) for route in ROUTES}
-    return Costs(nano["strong"], nano["weak"], estimated)
+    return Costs(nano[STRONG], nano[WEAK], estimated)
 
 
 def _recorded(table: pa.Table, rows: NDArray[np.int64], uri: str) -> Costs | None:
-    names = [f"{route}_cost_usd" for route in ("strong", "weak")]
+    names = [f"{route}_cost_usd" for route in (STRONG, WEAK)]
     if not set(names) <= set(table.column_names):
         return None
     nano: list[Nano] = []

@@ -8,8 +8,9 @@ from itertools import combinations
 from typing import Any
 
 from routellm_batch.config.embedder import EmbedderConfig
+from routellm_batch.core.arrays import Floats
 from routellm_batch.core.errors import ConfigError
-from routellm_batch.core.metrics import REPLICATES, Floats
+from routellm_batch.core.metrics import REPLICATES
 from routellm_batch.core.protocols import Router
 from routellm_batch.evaluation.baselines import baselines, constants, knn_on
 from routellm_batch.evaluation.curves import Drawing, draw, share_grid

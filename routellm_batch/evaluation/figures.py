@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routellm_batch.budget.pricing import nano_to_usd
-from routellm_batch.core.metrics import REPLICATES, Curves, Floats, Ranking, interval, resamples, two_sided_p
+from routellm_batch.core.arrays import Floats
+from routellm_batch.core.metrics import REPLICATES, Curves, Ranking, interval, resamples, two_sided_p
+from routellm_batch.core.types import STRONG, WEAK
 from routellm_batch.evaluation.outcomes import Outcomes
 from routellm_batch.routers import make_router
 
@@ -136,8 +138,8 @@ def _figures(
     found = {
         "router": name,
         "n": len(outcomes),
-        "weak": float(outcomes.weak.mean()),
-        "strong": float(outcomes.strong.mean()),
+        WEAK: float(outcomes.weak.mean()),
+        STRONG: float(outcomes.strong.mean()),
         "apgr": point["apgr"],
         "apgr_full": point["apgr_full"],
         "apgr_ci": ends["apgr_ci"],
@@ -227,7 +229,7 @@ def constant(name: str, outcomes: Outcomes, share: int) -> dict[str, Any]:
     """
     weak, strong = float(outcomes.weak.mean()), float(outcomes.strong.mean())
     nothing = [np.nan, np.nan]
-    found: dict[str, Any] = {"router": name, "n": len(outcomes), "weak": weak, "strong": strong}
+    found: dict[str, Any] = {"router": name, "n": len(outcomes), WEAK: weak, STRONG: strong}
     found |= dict.fromkeys(("apgr", "apgr_full"), np.nan) | {"apgr_ci": nothing}
     found |= dict.fromkeys(("cpt50", "cpt80", "cpt20"), np.nan)
     found |= {f"{figure}_ci": nothing for figure in RESAMPLED}

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routellm_batch.core.errors import DataError
+from routellm_batch.core.types import STRONG, WEAK
 from routellm_batch.evaluation.figures import Measured
 from routellm_batch.evaluation.outcomes import Outcomes
 
@@ -30,7 +31,7 @@ def notes(
 ) -> list[str]:
     """Return what keeps the figures of one router from saying what they seem to say, a clause each."""
     said: list[str] = []
-    weak, strong = found["weak"], found["strong"]
+    weak, strong = found[WEAK], found[STRONG]
     if not strong > weak:
         how = "the same" if strong == weak else "worse"
         said.append(

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from routellm_batch.budget.pricing import NANO
-from routellm_batch.core.metrics import Floats
+from routellm_batch.core.arrays import Floats
 from routellm_batch.evaluation.curves import Drawing, Line
 
 INK, SOFT, GRID = "#161a22", "#5a6372", "#e2e5eb"

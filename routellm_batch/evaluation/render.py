@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from routellm_batch.budget.pricing import usd_to_nano
+from routellm_batch.core.types import STRONG, WEAK
 from routellm_batch.reporting.text import usd
 
 BEYOND_CHANCE = 0.05
@@ -67,7 +68,7 @@ def _block(
 ) -> list[RenderableType]:
     first = routers[0]
     head = [Text(uri, style="bold", overflow="fold")] if uri else []
-    facts = f"{first['n']:,} prompts; mean quality: always weak {first['weak']:.4f}, always strong {first['strong']:.4f}"
+    facts = f"{first['n']:,} prompts; mean quality: always weak {first[WEAK]:.4f}, always strong {first[STRONG]:.4f}"
     head.append(Text(facts))
     if "pilot" in first:
         seeds = len(first["per_seed"])
@@ -90,7 +91,7 @@ def _block(
         f"{one['router']}: APGR sd over seeds {one['sd']['apgr']:.3f}" for one in routers if "sd" in one
     ]
     tests: list[RenderableType] = []
-    if first["strong"] > first["weak"]:
+    if first[STRONG] > first[WEAK]:
         tests = [Text(""), _tests(routers, pairs)]
     return [*head, table, *_dollars(routers), *tests, *(Text(line) for line in (*spread, *said))]
 

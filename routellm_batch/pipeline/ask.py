@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Literal
 
 import pyarrow as pa
 
+from routellm_batch.budget.pricing import nano_to_usd
 from routellm_batch.budget.spend.summary import CallSummary
 from routellm_batch.config.job import (
     BudgetConfig,
@@ -19,14 +19,15 @@ from routellm_batch.config.job import (
     RouterConfig,
     RunConfig,
 )
-from routellm_batch.core.errors import ConfigError
+from routellm_batch.core.errors import BudgetError, BudgetStopError, ConfigError
 from routellm_batch.core.events import Sink
+from routellm_batch.core.types import JUDGE, WEAK, EndpointName
 from routellm_batch.pipeline.outputs import FINISHED_CODES, run_summary
 from routellm_batch.pipeline.run import plan_job, run_job
-from routellm_batch.stages.call.responses import read_shard_responses
+from routellm_batch.storage.responses import read_shard_responses
 from routellm_batch.storage.run import Run, open_existing
+from routellm_batch.storage.store import FsStore
 
-Asked = Literal["strong", "weak", "judge"]
 JUDGE_PROMPT_BYTES = 16 * 1024 * 1024
 """A judge's prompt holds two answers, so it may be longer than the job's own."""
 
@@ -39,7 +40,7 @@ class Ask:
     """The job; its input says which columns are what, unless ``columns`` does."""
     table_uri: str
     """Parquet of the prompts."""
-    route: Asked
+    route: EndpointName
     root: str
     """The run is ``<root>/runs/<run_id>``."""
     run_id: str
@@ -118,13 +119,11 @@ def ask_config(asked: Ask) -> Config:
 
     """
     config = asked.config
-    end = getattr(config.endpoints, asked.route)
-    if end is None:
-        raise ConfigError(f"endpoints.{asked.route}", "is missing")
+    end = config.endpoints.of(asked.route)
     if end.max_output_tokens is None:
         problem = "is needed, as a cap reserves the worst case of each call"
         raise ConfigError(f"endpoints.{asked.route}.params.max_completion_tokens", problem)
-    judge = asked.route == "judge"
+    judge = asked.route == JUDGE
     return Config(
         run=RunConfig(
             id=asked.run_id,
@@ -142,7 +141,7 @@ def ask_config(asked: Ask) -> Config:
         ),
         router=RouterConfig(name="random"),
         budget=BudgetConfig(
-            strong_share=Decimal(asked.route != "weak"), hard_cap_usd=asked.cap_usd, on_overrun="stop"
+            strong_share=Decimal(asked.route != WEAK), hard_cap_usd=asked.cap_usd, on_overrun="stop"
         ),
         endpoints=EndpointsConfig(strong=end, weak=end),
         retry=config.retry,
@@ -156,3 +155,47 @@ def read_rows(run: Run) -> pa.Table | None:
     tables = [read_shard_responses(run, shard.name) for shard in run.shards]
     there = [table for table in tables if table is not None]
     return pa.concat_tables(there) if there else None
+
+
+@dataclass
+class Purse:
+    """One cap over several asks, which are made one after another."""
+
+    config: Config
+    store: FsStore
+    """Their folder: each is ``runs/<run id>`` below it."""
+    cap_nano: int
+    sink: Sink
+    done: dict[str, AskResult] = field(default_factory=dict)
+    """Run id → how it ended."""
+
+    @property
+    def used_nano(self) -> int:
+        """What all asks spent, presumed sums included."""
+        return sum(result.spent_nano + result.presumed_nano for result in self.done.values())
+
+    def ask(
+        self, run_id: str, route: EndpointName, table_uri: str, columns: ColumnsConfig | None = None
+    ) -> AskResult:
+        """Ask, with what the asks before it left of the cap.
+
+        Raises:
+            BudgetError: the first ask is expected to cost more; nothing was spent.
+            BudgetStopError: a later one is.
+
+        """
+        left = self.cap_nano - self.used_nano
+        if left <= 0:
+            message = f"nothing is left of the cap of {nano_to_usd(self.cap_nano):.4f} USD for {run_id}"
+            raise BudgetStopError(message)
+        asked = Ask(
+            self.config, table_uri, route, self.store.root, run_id, nano_to_usd(left), columns=columns
+        )
+        try:
+            self.done[run_id] = ask(asked, self.sink)
+        except BudgetError as error:
+            if not self.used_nano:
+                raise
+            message = f"what is left of the cap does not pay for {run_id}: {error}"
+            raise BudgetStopError(message) from None
+        return self.done[run_id]

@@ -9,25 +9,27 @@ from decimal import Decimal
 from itertools import takewhile
 from typing import Any
 
+from routellm_batch.budget.plan import Plan
 from routellm_batch.budget.pricing import usd_to_nano
 from routellm_batch.budget.quality.pilot_facts import PilotFacts
 from routellm_batch.budget.spend.summary import CallSummary, add_all
 from routellm_batch.config.job import Config
+from routellm_batch.core.encoding import to_json
 from routellm_batch.pipeline.quality import quality_of
 from routellm_batch.reporting.plan.html import plan_facts, render_plan
 from routellm_batch.reporting.plan.table import frontier_table
+from routellm_batch.reporting.quality_view import PilotView
 from routellm_batch.reporting.run.cost_json import cost_json
 from routellm_batch.reporting.run.facts import RunFacts, State, run_facts, with_embedding
 from routellm_batch.reporting.run.html import render_report
 from routellm_batch.reporting.run.wording import closing_lines, length_details, ranked_by
 from routellm_batch.reporting.text import count, public_uri, rows, usd
-from routellm_batch.reporting.views import PilotView
 from routellm_batch.stages.call.degrade import load_degrades
 from routellm_batch.stages.call.tally import tallies
-from routellm_batch.stages.plan.files import Plan, empty_plan
+from routellm_batch.stages.plan.files import empty_plan
 from routellm_batch.storage.paid import embedding_use
 from routellm_batch.storage.pilots import PINNED, pilot_use, read_success
-from routellm_batch.storage.run import SUCCESS, Run, to_json
+from routellm_batch.storage.run import SUCCESS, Run
 from routellm_batch.storage.tables import to_parquet
 
 COST = "report/cost.json"

@@ -26,11 +26,11 @@ from routellm_batch.endpoints.simulator.replay import ReplayModel, load_replay
 from routellm_batch.endpoints.simulator.spec import ReplaySpec
 from routellm_batch.evaluation.graders import Question, make_graders
 from routellm_batch.evaluation.graders.questions import questions
-from routellm_batch.reporting.views import Achieved, QualityView
-from routellm_batch.stages.call.responses import read_shard_responses
+from routellm_batch.reporting.quality_view import Achieved, QualityView
 from routellm_batch.storage.inputs import read_rows
 from routellm_batch.storage.pilots import labelled_prompts
 from routellm_batch.storage.prompts import decode_ids, input_columns
+from routellm_batch.storage.responses import read_shard_responses
 from routellm_batch.storage.run import Run
 
 Z90 = 1.645
@@ -108,7 +108,7 @@ def _mean(grades: list[float]) -> float | None:
 
 def _recorded(config: Config) -> dict[Route, ReplayModel]:
     """Return what both endpoints replay; nothing where not both do."""
-    specs = {route: server_spec(getattr(config.endpoints, route)) for route in ROUTES}
+    specs = {route: server_spec(config.endpoints.of(route)) for route in ROUTES}
     replays = {route: spec for route, spec in specs.items() if isinstance(spec, ReplaySpec)}
     return (
         {route: load_replay(spec) for route, spec in replays.items()} if len(replays) == len(ROUTES) else {}

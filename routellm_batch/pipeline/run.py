@@ -8,12 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from routellm_batch.budget.plan import Plan
 from routellm_batch.budget.pricing import usd_to_nano
 from routellm_batch.budget.quality.pilot_facts import PilotFacts
 from routellm_batch.config.job import Config, check_config
 from routellm_batch.core.errors import ConfigError, DataError, EndpointStopError, StopError, TaskError
 from routellm_batch.core.events import Notice, Sink, StageFinished, StageStarted
-from routellm_batch.core.halt import Halt, stop_words, stopping_on_signals
+from routellm_batch.core.halt import Halt, stopping_on_signals
 from routellm_batch.core.protocols import Runner
 from routellm_batch.core.registry import check_name
 from routellm_batch.endpoints.servers import base_urls, check_keys, check_reachable, check_scoring_key
@@ -27,18 +28,18 @@ from routellm_batch.pipeline.outputs import (
 )
 from routellm_batch.pipeline.start import driving, runner_of
 from routellm_batch.reporting.run.facts import EXIT_CODES, State
+from routellm_batch.reporting.run.wording import stop_words
 from routellm_batch.routers import ROUTERS
 from routellm_batch.stages.call.job import CallJob, close_pool
 from routellm_batch.stages.call.limit_shares import Sharing
 from routellm_batch.stages.call.loop import CallStage
-from routellm_batch.stages.plan.files import Plan, load_plan
+from routellm_batch.stages.plan.files import load_plan
 from routellm_batch.stages.plan.make import make_plan
 from routellm_batch.stages.plan.past_run import pin_lengths
 from routellm_batch.stages.score.loop import run_score_stage
 from routellm_batch.stages.score.task import STAGE as SCORE
 from routellm_batch.storage.ledger.liveness import lease_s
-from routellm_batch.storage.progress import newest_markers
-from routellm_batch.storage.run import Run, open_existing, open_run
+from routellm_batch.storage.run import Run, newest_markers, open_existing, open_run
 from routellm_batch.storage.tables import RESPONSE_COLUMNS
 
 SOME_FAILED = 3

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from routellm_batch.budget.frontier import Outlook
 from routellm_batch.budget.marginal import Step
 from routellm_batch.budget.quality.prediction import Quality, RecoverChoice
-from routellm_batch.budget.selection.cut import Outlook
+from routellm_batch.reporting.quality_view import Achieved, PilotView, QualityView
 from routellm_batch.reporting.text import count, percent, rows, usd
-from routellm_batch.reporting.views import Achieved, PilotView, QualityView
 
 PROBLEM_TEXTS: Mapping[str, str] = {
     "null_reference": "there is no reference answer",

@@ -11,8 +11,9 @@ import re
 import secrets
 
 from routellm_batch.budget.spend.embeddings import EmbeddingUse
+from routellm_batch.core.encoding import to_json
 from routellm_batch.core.errors import StoreError
-from routellm_batch.storage.run import Run, to_json
+from routellm_batch.storage.run import Run
 
 FOLDER = "embedding"
 _DECLARED = re.compile(r"\.i\d+\.json$")

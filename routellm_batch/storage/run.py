@@ -11,6 +11,7 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 from routellm_batch.config.job import Config, identity, input_reads
+from routellm_batch.core.encoding import to_json
 from routellm_batch.core.errors import DataError, RunMismatchError, StoreError
 from routellm_batch.core.types import InputFile, Shard
 from routellm_batch.storage.inputs import find_files, pin_files, shards_of
@@ -18,11 +19,6 @@ from routellm_batch.storage.store import FsStore, absolute
 
 MANIFEST = "run.json"
 SUCCESS = "_SUCCESS"
-
-
-def to_json(value: Any) -> bytes:
-    """Return readable JSON bytes."""
-    return (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode("utf-8")
 
 
 def digest_of(fields: Mapping[str, Any]) -> str:
@@ -220,3 +216,20 @@ def _check_files(manifest: Mapping[str, Any], files: Sequence[InputFile]) -> Non
                 f"{size} bytes, {pin[:24]}…" for size, pin in (_pin(was[uri]), _pin(asdict(now[uri])))
             )
             raise DataError(f"was {before}; is {after}: {advice}", file=uri)
+
+
+STAGE = "call"
+
+
+def marker_name(shard: str, revision: int) -> str:
+    """Return the name of a shard's marker; a revision is a later pass over rows that were failed or unfunded."""
+    return shard if revision == 0 else f"{shard}.r{revision}"
+
+
+def newest_markers(run: Run) -> dict[str, int]:
+    """Return each committed shard's newest revision."""
+    newest: dict[str, int] = {}
+    for name in run.committed(STAGE):
+        shard, _, revision = name.partition(".r")
+        newest[shard] = max(newest.get(shard, 0), int(revision or 0))
+    return newest

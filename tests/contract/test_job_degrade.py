@@ -11,8 +11,9 @@ from helpers.jobs import Finished, job_config, prompts, run_job, write_prompts
 from helpers.models import bills, two_models
 from helpers.stub import Answer, Call, answering, interrupting, stub_server
 
+from routellm_batch.budget.plan import Degrade
 from routellm_batch.budget.pricing import nano_to_usd
-from routellm_batch.stages.call.degrade import Degrade, load_degrades
+from routellm_batch.stages.call.degrade import load_degrades
 
 CAP = 3_400_000
 CHEAP = {

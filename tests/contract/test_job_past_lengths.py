@@ -9,8 +9,9 @@ import pytest
 from helpers.jobs import Finished, job_config, plan_job, prompts, run_job, write_prompts
 from helpers.stub import Answer, Call, stub_server
 
+from routellm_batch.budget.plan import Plan
 from routellm_batch.core.errors import ConfigError
-from routellm_batch.stages.plan.files import Plan, load_plan
+from routellm_batch.stages.plan.files import load_plan
 
 ROWS = 60
 LATEST: dict[str, Any] = {

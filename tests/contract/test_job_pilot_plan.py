@@ -18,6 +18,7 @@ from helpers.labelled import facts
 from helpers.models import bills, two_models
 from helpers.stub import Answer, answering, interrupting, stub_server
 
+from routellm_batch.budget.plan import Plan
 from routellm_batch.budget.pricing import nano_to_usd
 from routellm_batch.budget.quality.pilot_facts import PilotFacts
 from routellm_batch.budget.selection.ranking import BY_SCORE
@@ -25,7 +26,7 @@ from routellm_batch.config.job import Config
 from routellm_batch.core.errors import BudgetError, ConfigError
 from routellm_batch.pipeline import run as pipeline
 from routellm_batch.stages.call.degrade import load_degrades
-from routellm_batch.stages.plan.files import Plan, load_plan
+from routellm_batch.stages.plan.files import load_plan
 from routellm_batch.stages.plan.make import make_plan
 from routellm_batch.storage.tables import from_parquet
 

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from routellm_batch.budget.pricing import usd_to_nano
 from routellm_batch.config.job import Config, check_config
 from routellm_batch.core.events import Event, Notice
-from routellm_batch.stages.call.responses import read_shard_responses
+from routellm_batch.storage.responses import read_shard_responses
 from routellm_batch.storage.run import Run, open_existing
 
 DEAD_URL = "http://127.0.0.1:9/v1"
@@ -171,7 +171,7 @@ def quick_waits() -> Iterator[None]:
         patch.multiple(
             "routellm_batch.endpoints.pacing.breaker", PROBE_S=0.01, MAX_PROBE_S=0.05, NEVER_ANSWERED_S=0.5
         ),
-        patch("routellm_batch.stages.score.loop.POLL_S", 0.05),
+        patch("routellm_batch.stages.tasks.POLL_S", 0.05),
     ):
         yield
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from routellm_batch.budget.costs.expected_lengths import Lengths, measure_lengths
 from routellm_batch.budget.quality.calibration import Calibration, fit_calibration
 from routellm_batch.budget.quality.pilot_facts import PilotFacts
-
-Floats = NDArray[np.float64]
+from routellm_batch.core.arrays import Floats
 
 
 def labels(

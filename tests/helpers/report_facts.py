@@ -7,14 +7,15 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
+from routellm_batch.budget.frontier import FrontierPoint, Outlook
+from routellm_batch.budget.plan import Plan
+from routellm_batch.budget.prices import Totals
 from routellm_batch.budget.pricing import NANO, Price, cost_nano
 from routellm_batch.budget.quality.prediction import Quality
-from routellm_batch.budget.selection.cut import Cut, FrontierPoint, Outlook, score_key
+from routellm_batch.budget.selection.cut import Cut, score_key
 from routellm_batch.budget.spend.summary import CallSummary, FailedRow, RouteTotals, SlowRow
 from routellm_batch.core.types import Route, Usage
 from routellm_batch.reporting.run.facts import EndpointFacts, RunFacts
-from routellm_batch.stages.plan.costing import Totals
-from routellm_batch.stages.plan.files import Plan
 
 ENDPOINTS: Mapping[Route, EndpointFacts] = {
     "strong": EndpointFacts("big-model", Price.from_usd(Decimal("2.5"), Decimal(10), Decimal("1.25")), 100),

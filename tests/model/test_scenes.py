@@ -15,7 +15,7 @@ from helpers.sim.provider import Call, Fate
 from helpers.sim.world import LEASE_S, World
 
 from routellm_batch.storage.ledger.shard import ShardLedger
-from routellm_batch.storage.progress import STAGE, marker_name, newest_markers
+from routellm_batch.storage.run import STAGE, marker_name, newest_markers
 
 Stage = Callable[[str, int | None], World]
 

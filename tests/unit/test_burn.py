@@ -8,13 +8,11 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routellm_batch.budget.selection.cut import ALL_STRONG, NONE_STRONG, Cut, RankedRows
+from routellm_batch.budget.selection.cut import ALL_STRONG, NONE_STRONG, Cut, RankedRows, higher, pick_cut
 from routellm_batch.budget.spend.projection import (
     WHOLE,
     Ended,
     RouteBurn,
-    higher,
-    pick_cut,
     projected_nano,
     room_nano,
     too_dear,

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from helpers.jobs import job_config
 
-from routellm_batch.core.halt import Halt, stop_words, stopping_on_signals
+from routellm_batch.core.halt import Halt, stopping_on_signals
+from routellm_batch.reporting.run.wording import stop_words
 
 
 def test_the_first_reason_stands() -> None:

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from routellm_batch.core.types import PromptBatch
+from routellm_batch.pipeline.recipes.lean import LEANS, lean
 from routellm_batch.routers import make_router
 from routellm_batch.routers.embedders import get_embedder
 from routellm_batch.routers.heads import Lean
 from routellm_batch.routers.outcome.router import OutcomeRouter, describe
 from routellm_batch.routers.outcome.train import fit_router
 from routellm_batch.routers.training.rows import TrainingRows
-from routellm_batch.training.lean import LEANS, lean
 
 SHORT, LONG = "What is 17 + 4?", "What is " + "17 + " * 60 + "4?"
 

@@ -11,11 +11,9 @@ import pandas as pd
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
+from routellm_batch.core.arrays import Floats
 from routellm_batch.core.metrics import Ranking, apgr_interval, pgr
-
-Floats = NDArray[np.float64]
 
 
 def upstream(scores: Floats, strong: Floats, weak: Floats) -> float:

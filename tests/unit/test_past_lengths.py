@@ -7,9 +7,10 @@ from decimal import Decimal
 import numpy as np
 import pytest
 
+from routellm_batch.budget.costs.expected_costs import answer_cost
+from routellm_batch.budget.costs.expected_lengths import PastLengths, fit_past
 from routellm_batch.budget.pricing import Price
 from routellm_batch.core.errors import DataError
-from routellm_batch.past_lengths import PastLengths, answer_cost, fit_past
 
 PRICE = Price.from_usd(Decimal(2), Decimal(10))
 

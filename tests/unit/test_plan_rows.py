@@ -11,11 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from routellm_batch.budget.prices import Prices, Totals
 from routellm_batch.budget.selection.cut import Cut
 from routellm_batch.core.errors import DataError
 from routellm_batch.core.types import ROUTES, InputFile, Route
 from routellm_batch.stages.plan import gather, spill
-from routellm_batch.stages.plan.costing import Copies, Prices, Totals, costs_of, settle_routes
+from routellm_batch.stages.plan.costing import Copies, costs_of, settle_routes
 from routellm_batch.stages.plan.gather import Gathered, gather_rows
 from routellm_batch.storage.run import Run
 from routellm_batch.storage.store import FsStore

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from routellm_batch.budget.frontier import frontier
 from routellm_batch.budget.selection import cut as planning
 from routellm_batch.budget.selection.cut import (
     NONE_STRONG,
     RankedRows,
     cut_by_count,
     cut_by_spend,
-    frontier,
     in_chunks,
     score_key,
     strong_rows,

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from helpers.labelled import calibration, facts, lengths
 
-from routellm_batch.budget.costs.expected_costs import Ends
-from routellm_batch.budget.costs.expected_lengths import measure_lengths
+from routellm_batch.budget.costs.expected_costs import AnswerCost, Ends
+from routellm_batch.budget.costs.expected_lengths import Table, measure_lengths
 from routellm_batch.budget.pricing import Price
 from routellm_batch.budget.quality.calibration import fit_calibration
 from routellm_batch.budget.quality.forecast import Foresight, foresee
 from routellm_batch.budget.quality.pilot_facts import PilotFacts
 from routellm_batch.budget.selection.cut import RankedRows, cut_by_spend, in_chunks, score_key
-from routellm_batch.budget.selection.ranking import BY_SCORE, AnswerCost, Ranker, Table
+from routellm_batch.budget.selection.ranking import BY_SCORE, Ranker
 from routellm_batch.core.errors import DataError
 from routellm_batch.core.types import ROUTES
 

@@ -23,9 +23,10 @@ from helpers.embeddings import (
 from helpers.jobs import billing
 from helpers.stub import simulated
 
-from routellm_batch.budget.spend.embeddings import EmbeddingUse, Meter, metered, worst_nano, worst_tokens
+from routellm_batch.budget.spend.embeddings import EmbeddingUse, worst_nano, worst_tokens
 from routellm_batch.core.errors import BudgetError, BudgetStopError, ConfigError, EndpointStopError
 from routellm_batch.core.types import Shard
+from routellm_batch.endpoints.meter import Meter, metered
 from routellm_batch.endpoints.simulator.embeddings import vector_of
 from routellm_batch.endpoints.simulator.spec import SimulateSpec
 from routellm_batch.routers.embedders import get_embedder

@@ -14,7 +14,6 @@ from helpers.report_facts import calls, facts, foretold
 from routellm_batch.budget.quality.calibration import fit_calibration
 from routellm_batch.budget.spend.summary import RouteTotals
 from routellm_batch.core.types import Usage
-from routellm_batch.reporting.comparison import answers_nano
 from routellm_batch.reporting.pilot.html import (
     PilotPageFacts,
     PilotSpending,
@@ -23,11 +22,11 @@ from routellm_batch.reporting.pilot.html import (
     render_pilot,
     sample_frontier,
 )
+from routellm_batch.reporting.quality_view import Achieved, PilotView, QualityView
 from routellm_batch.reporting.run.cost_json import cost_json
-from routellm_batch.reporting.run.facts import RunFacts
+from routellm_batch.reporting.run.facts import RunFacts, answers_nano
 from routellm_batch.reporting.run.html import render_report
 from routellm_batch.reporting.run.wording import closing_lines
-from routellm_batch.reporting.views import Achieved, PilotView, QualityView
 
 REASON = "Fitted: it won 91% of bootstrap samples."
 VIEW = PilotView(

@@ -16,13 +16,13 @@ from helpers.report_facts import ENDPOINTS, foretold, huge, outlook, plan
 from rich.console import Console
 
 from routellm_batch.budget.marginal import Step
+from routellm_batch.budget.plan import Plan
 from routellm_batch.budget.quality.prediction import RecoverChoice
 from routellm_batch.budget.selection.cut import NONE_STRONG
 from routellm_batch.budget.selection.ranking import Ranker
 from routellm_batch.reporting.plan.budgets import all_budgets, point_at, round_budgets
 from routellm_batch.reporting.plan.html import PlanFacts, render_plan
 from routellm_batch.reporting.plan.table import frontier_table, plan_table
-from routellm_batch.stages.plan.files import Plan
 
 STEPS = (
     Step(42_000_000, 142_000_000, 0.0, 0.0828, 0.0475, 0.031, 0.064),

@@ -7,11 +7,11 @@ from functools import cache
 import numpy as np
 import pytest
 
+from routellm_batch.budget.frontier import FrontierPoint
 from routellm_batch.budget.marginal import step_nano, steps_ahead
 from routellm_batch.budget.pricing import NANO
 from routellm_batch.budget.quality.calibration import fit_calibration
 from routellm_batch.budget.quality.forecast import Foresight, foresee
-from routellm_batch.budget.selection.cut import FrontierPoint
 
 ROWS = 400
 FRONTIER = [FrontierPoint(n / 49, None, 2 * NANO + n * 2 * NANO) for n in range(50)]

@@ -15,10 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from routellm_batch.core.arrays import Floats
 from routellm_batch.core.errors import DataError
 from routellm_batch.core.types import ROUTES, Route
-
-Floats = NDArray[np.float64]
 
 PRIOR_ROWS = 5.0
 """Strength of the Gaussian priors on the slopes, in answers."""
@@ -138,3 +137,89 @@ def _poisson(design: Floats, counts: Floats, weight: Floats) -> tuple[float, flo
     rest = np.exp(design[:, 1:] @ np.array([size, position]))
     level = math.log(float(weight @ counts) / float(weight @ rest))
     return level, size, position
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A function in straight lines between points; level before the first and after the last."""
+
+    at: tuple[float, ...]
+    """Rising."""
+    value: tuple[float, ...]
+
+    def read(self, x: NDArray[Any]) -> Floats:
+        """Return the values [B] at ``x`` [B]; NaN reads as the first."""
+        at, value = np.array(self.at), np.array(self.value)
+        if len(at) == 1:
+            return np.full(len(x), value[0])
+        inside = np.clip(np.nan_to_num(np.asarray(x, dtype=np.float64), nan=at[0]), at[0], at[-1])
+        low = np.clip(np.searchsorted(at, inside, side="right") - 1, 0, len(at) - 2)
+        part = (inside - at[low]) / (at[low + 1] - at[low])
+        rise = (value[low + 1] - value[low]) * part
+        found: Floats = value[low] + rise
+        return found
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any]) -> Table:
+        """Read it back."""
+        return cls(tuple(fields["at"]), tuple(fields["value"]))
+
+
+SIZES = 48
+"""Sizes of a prompt at which the lengths are tabled."""
+
+
+QUANTILES = (0.1, 0.9)
+
+
+@dataclass(frozen=True, slots=True)
+class PastLengths:
+    """What one endpoint's answers in an earlier run taught."""
+
+    run: str
+    """Its id."""
+    answers: int
+    """As many were read."""
+    mean: float
+    """Output tokens."""
+    p10: int
+    p90: int
+    input_ratio: float
+    """Input tokens as the endpoint counted them, over those estimated."""
+    by_tokens: Table
+    """Estimated input tokens → output tokens."""
+
+    def to_fields(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return asdict(self)
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any]) -> PastLengths:
+        """Read it back."""
+        return cls(**{**fields, "by_tokens": Table.from_fields(fields["by_tokens"])})
+
+
+def fit_past(
+    run: str, estimated: Sequence[int], inputs: Sequence[int], outputs: Sequence[int]
+) -> PastLengths:
+    """Learn from N answers, each of a single request.
+
+    Args:
+        run: id of the run that they are from.
+        estimated: N input tokens as estimated before the call.
+        inputs: N input tokens as counted.
+        outputs: N output tokens.
+
+    Raises:
+        DataError: fewer than ``lengths_model.LEAST_ROWS`` answers.
+
+    """
+    both = measure_lengths(estimated, dict.fromkeys(ROUTES, inputs), dict.fromkeys(ROUTES, outputs))
+    middle = np.full(len(both), 0.5)
+    slopes = both.fit(middle, np.ones(len(both)))[ROUTES[0]]
+    steps = np.geomspace(min(estimated) + 1, max(estimated) + 1, SIZES).round().astype(np.int64) - 1
+    sizes = np.unique(steps)
+    tokens = np.exp(slopes.level + slopes.by_size * both.design(sizes, np.full(len(sizes), 0.5))[:, 1])
+    low, high = (int(q) for q in np.quantile(outputs, QUANTILES, method="nearest"))
+    table = Table(tuple(map(float, sizes)), tuple(map(float, tokens)))
+    return PastLengths(run, len(both), float(np.mean(outputs)), low, high, slopes.input_ratio, table)

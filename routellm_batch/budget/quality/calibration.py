@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from routellm_batch.budget.quality.calibration_maps import Floats, Kind, choose_kind, fit_map, positions
+from routellm_batch.budget.quality.calibration_maps import Kind, choose_kind, fit_map, positions
+from routellm_batch.core.arrays import Floats
 from routellm_batch.core.errors import DataError
 
 GRID = np.linspace(0, 1, 101)

@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from routellm_batch.core.arrays import Floats
+
 Kind = Literal["isotonic", "platt", "constant"]
 
 FOLDS = 5

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routellm_batch.budget.costs.expected_costs import (
+    AnswerCost,
     Ends,
     billed_costs,
     expected_costs,
@@ -21,7 +22,7 @@ from routellm_batch.budget.costs.expected_costs import (
     plain,
     table_sizes,
 )
-from routellm_batch.budget.costs.expected_lengths import Lengths
+from routellm_batch.budget.costs.expected_lengths import Lengths, Table
 from routellm_batch.budget.quality.calibration import GRID, Calibration
 from routellm_batch.budget.quality.calibration_maps import FOLDS, fit_map, positions
 from routellm_batch.budget.quality.prediction import (
@@ -32,11 +33,10 @@ from routellm_batch.budget.quality.prediction import (
     recover_share,
     stretch,
 )
-from routellm_batch.budget.selection.ranking import BY_SCORE, AnswerCost, Order, Ranker, Table
+from routellm_batch.budget.selection.ranking import BY_SCORE, Order, Ranker
+from routellm_batch.core.arrays import Floats
 from routellm_batch.core.metrics import Ranking, resample
-from routellm_batch.core.types import ROUTES, Route
-
-Floats = NDArray[np.float64]
+from routellm_batch.core.types import ROUTES, STRONG, WEAK, Route
 
 KNOTS = 256
 """Scores of the job at which its tables are read."""
@@ -226,7 +226,7 @@ def _dollars_pay(
     cost would mean to rank by cost alone.
     """
     billed = billed_costs(lengths, ends)
-    extra, gain = np.maximum(billed["strong"] - billed["weak"], 0.0), calibration.gain_rows
+    extra, gain = np.maximum(billed[STRONG] - billed[WEAK], 0.0), calibration.gain_rows
     dollars, scores = Ranking(order), Ranking(np.array(calibration.scores))
     weight, even = np.array(calibration.weight), np.ones(len(order))
     better = telling = 0
@@ -245,6 +245,6 @@ def _area(ranking: Ranking, gain: Floats, extra: Floats, mass: Floats) -> float:
 
 def _rate(gain: Floats, costs: Mapping[Route, AnswerCost], sizes: NDArray[np.int64], where: Floats) -> float:
     """Return the median price of a unit of gain: the key of such a row is one half."""
-    extra = costs["strong"].nano(sizes, where) - costs["weak"].nano(sizes, where)
+    extra = costs[STRONG].nano(sizes, where) - costs[WEAK].nano(sizes, where)
     paid = (gain > 0) & (extra > 0)
     return float(np.median(extra[paid] / gain[paid])) if paid.any() else FALLBACK_RATE

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from routellm_batch.budget.quality.calibration import Calibration, shares_checked
-from routellm_batch.budget.quality.calibration_maps import Floats
+from routellm_batch.core.arrays import Floats
 from routellm_batch.core.metrics import Ranking, resample
 
 REPLICATES = 1000

@@ -12,15 +12,12 @@ Pure: no I/O, no clock, no randomness. Memory does not grow with the rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from decimal import ROUND_FLOOR, Decimal
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-from routellm_batch.budget.quality.prediction import Quality
 
 DIGIT_BITS = 16
 DIGITS = 6
@@ -162,74 +159,26 @@ def _cut(prefix: int, digits: int) -> Cut:
     return Cut(rank >> 64, rank & ((1 << 64) - 1))
 
 
-@dataclass(frozen=True, slots=True)
-class Outlook:
-    """What a pilot says of a strong share of the job."""
-
-    quality: Quality
-    """Predicted, with a 90 % interval."""
-    random: Quality
-    """The same, if as many rows went strong at random."""
-    low_nano: int | None
-    """P10 of the run's cost; None where the pilot has no token counts."""
-    high_nano: int | None
-    """P90."""
-    random_nano: int
-    """Expected cost, if as many rows went strong at random."""
-
-    @classmethod
-    def from_fields(cls, fields: Mapping[str, Any]) -> Outlook:
-        """Read it back."""
-        both = {name: Quality(**fields[name]) for name in ("quality", "random")}
-        return cls(**{**fields, **both})
-
-
-@dataclass(frozen=True, slots=True)
-class FrontierPoint:
-    """One budget on the way from all-weak to all-strong."""
-
-    share: float
-    """Strong share, of the valid rows."""
-    threshold: float | None
-    """Score at the cut; None where nothing goes strong."""
-    planned_nano: int
-    """Expected cost of the run."""
-    outlook: Outlook | None = None
-    """What a pilot says of it."""
-
-    @classmethod
-    def from_fields(cls, fields: Mapping[str, Any]) -> FrontierPoint:
-        """Read it back; points of older plans have no outlook."""
-        outlook = fields.get("outlook")
-        return cls(**{**fields, "outlook": None if outlook is None else Outlook.from_fields(outlook)})
-
-
-def frontier(rows: Source, base_nano: int, points: int = 50) -> list[FrontierPoint]:
-    """Return the cost of ``points`` strong shares from 0 to 1, from one pass.
-
-    Scores are binned in 65,536 equal steps, so a threshold is right to 1.5e-5 and a cost to within one bin's rows.
-    """
-    counts = np.zeros(GRID, dtype=np.int64)
-    costs = np.zeros(GRID, dtype=np.int64)
-    for part in rows():
-        bins = np.minimum(part.key.view(np.float32).astype(np.float64) * GRID, GRID - 1).astype(np.int64)
-        counts += np.bincount(bins, minlength=GRID)
-        np.add.at(costs, bins, part.delta)
-    total = int(counts.sum())
-    rows_above = np.concatenate([[0], np.cumsum(counts[::-1])])
-    cost_above = np.concatenate([[0], np.cumsum(costs[::-1])])
-    result = []
-    for step in range(points):
-        share = step / (points - 1)
-        nano = base_nano + round(float(np.interp(share * total, rows_above, cost_above)))
-        # The highest bin edge above which that many rows lie.
-        edge = int(np.searchsorted(rows_above, share * total - 1e-9, side="left"))
-        result.append(FrontierPoint(share, None if step == 0 else (GRID - edge) / GRID, nano))
-    return result
-
-
 def in_chunks(rows: RankedRows, size: int) -> Iterator[RankedRows]:
     """Yield a large set of rows in parts of at most ``size``."""
     for start in range(0, len(rows.key), size):
         end = start + size
         yield RankedRows(rows.key[start:end], rows.tie[start:end], rows.delta[start:end])
+
+
+def higher(one: Cut, other: Cut) -> Cut:
+    """Return the cut that sends fewer rows to the strong model."""
+    return max(one, other, key=lambda cut: (cut.key, cut.tie))
+
+
+def pick_cut(strong: Source, weak_nano: int, room: int, now: Cut) -> Cut:
+    """Return the lowest cut, not below ``now``, with which the pending rows fit; none strong if even that does not.
+
+    Args:
+        strong: the pending rows that go strong now; ``delta`` is what each costs more there.
+        weak_nano: what all pending rows would cost weak.
+        room: what they may cost.
+        now: the cut that is followed now.
+
+    """
+    return higher(now, cut_by_spend(strong, room - weak_nano))

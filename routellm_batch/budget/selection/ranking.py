@@ -14,76 +14,15 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from routellm_batch.budget.pricing import MILLION
+from routellm_batch.budget.costs.expected_costs import AnswerCost
+from routellm_batch.budget.costs.expected_lengths import Table
 from routellm_batch.budget.selection.cut import score_key
 from routellm_batch.core.types import ROUTES, Route
 
-Floats = NDArray[np.float64]
 Order = Literal["score", "gain_per_dollar"]
 
 LAST = 2.0**-30
 """Rows without gain keep the order of their scores, below all others."""
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """A function in straight lines between points; level before the first and after the last."""
-
-    at: tuple[float, ...]
-    """Rising."""
-    value: tuple[float, ...]
-
-    def read(self, x: NDArray[Any]) -> Floats:
-        """Return the values [B] at ``x`` [B]; NaN reads as the first."""
-        at, value = np.array(self.at), np.array(self.value)
-        if len(at) == 1:
-            return np.full(len(x), value[0])
-        inside = np.clip(np.nan_to_num(np.asarray(x, dtype=np.float64), nan=at[0]), at[0], at[-1])
-        low = np.clip(np.searchsorted(at, inside, side="right") - 1, 0, len(at) - 2)
-        part = (inside - at[low]) / (at[low + 1] - at[low])
-        rise = (value[low + 1] - value[low]) * part
-        found: Floats = value[low] + rise
-        return found
-
-    @classmethod
-    def from_fields(cls, fields: Mapping[str, Any]) -> Table:
-        """Read it back."""
-        return cls(tuple(fields["at"]), tuple(fields["value"]))
-
-
-@dataclass(frozen=True, slots=True)
-class AnswerCost:
-    """Expected cost of a call of one endpoint, by the row's size and score."""
-
-    input_nano: int
-    """Nano-dollars per million input tokens."""
-    output_nano: int
-    """The same of output tokens."""
-    input_ratio: float
-    """Input tokens as the endpoint counts them, over those estimated."""
-    by_tokens: Table
-    """Estimated input tokens → output tokens."""
-    by_score: Table
-    """Score → factor on these."""
-    most: int | None
-    """Output tokens that the endpoint is asked for at most."""
-
-    def output_tokens(self, tokens: NDArray[np.int64], scores: NDArray[np.floating]) -> Floats:
-        """Return the expected output tokens [B] of rows by estimated input tokens [B] and score [B]."""
-        found = self.by_tokens.read(tokens) * self.by_score.read(scores)
-        return found if self.most is None else np.minimum(found, float(self.most))
-
-    def nano(self, tokens: NDArray[np.int64], scores: NDArray[np.floating]) -> NDArray[np.int64]:
-        """Return the expected nano-dollars [B]."""
-        read = tokens.astype(np.float64) * self.input_ratio * float(self.input_nano)
-        written = self.output_tokens(tokens, scores) * float(self.output_nano)
-        return np.rint((read + written) / MILLION).astype(np.int64)
-
-    @classmethod
-    def from_fields(cls, fields: Mapping[str, Any]) -> AnswerCost:
-        """Read it back."""
-        tables = {name: Table.from_fields(fields[name]) for name in ("by_tokens", "by_score")}
-        return cls(**{**fields, **tables})
 
 
 @dataclass(frozen=True, slots=True)

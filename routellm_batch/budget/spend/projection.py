@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from routellm_batch.budget.selection.cut import Cut, Source, cut_by_spend
-
 WHOLE = 1_000_000
 """A ratio of one."""
 PRIOR_CALLS = 8
@@ -103,21 +101,3 @@ def too_dear(spent_nano: int, burns: Iterable[RouteBurn], cap_nano: int) -> bool
 def room_nano(left_nano: int, worst_weak_nano: int) -> int:
     """Return what the pending rows may be projected to cost: a margin and two weak calls' worst case less than left."""
     return max(0, left_nano - left_nano // MARGIN - 2 * worst_weak_nano)
-
-
-def higher(one: Cut, other: Cut) -> Cut:
-    """Return the cut that sends fewer rows to the strong model."""
-    return max(one, other, key=lambda cut: (cut.key, cut.tie))
-
-
-def pick_cut(strong: Source, weak_nano: int, room: int, now: Cut) -> Cut:
-    """Return the lowest cut, not below ``now``, with which the pending rows fit; none strong if even that does not.
-
-    Args:
-        strong: the pending rows that go strong now; ``delta`` is what each costs more there.
-        weak_nano: what all pending rows would cost weak.
-        room: what they may cost.
-        now: the cut that is followed now.
-
-    """
-    return higher(now, cut_by_spend(strong, room - weak_nano))

@@ -15,21 +15,22 @@ import pyarrow as pa
 from routellm_batch.budget.pricing import nano_to_usd, usd_to_nano
 from routellm_batch.config.graders import JudgePairsConfig
 from routellm_batch.config.job import Config, identity
+from routellm_batch.core.encoding import to_json
 from routellm_batch.core.errors import BudgetError, BudgetStopError, ConfigError, DataError, RunMismatchError
 from routellm_batch.core.events import Sink
-from routellm_batch.core.types import ROUTES, Route, RowId
+from routellm_batch.core.types import ENDPOINTS, JUDGE, ROUTES, STRONG, WEAK, EndpointName, Route, RowId
 from routellm_batch.endpoints.keys import resolve_key
 from routellm_batch.evaluation.graders import check_reference
 from routellm_batch.evaluation.graders.judge import Pair, Verdicts
-from routellm_batch.pipeline.ask import Ask, AskResult, plan_ask
+from routellm_batch.pipeline.ask import Ask, AskResult, Purse, plan_ask
 from routellm_batch.pipeline.judge.tables import Judged, cost_facts, judged_lines, write_tables
-from routellm_batch.pipeline.judge.verdicts import Purse, ask_judge, judge_estimate_nano
+from routellm_batch.pipeline.judge.verdicts import ask_judge, judge_estimate_nano
 from routellm_batch.pipeline.outputs import Outputs
 from routellm_batch.pipeline.run import RunResult
 from routellm_batch.storage.inputs import find_files, pin_files
 from routellm_batch.storage.labelled import read_table, require
 from routellm_batch.storage.prompts import Prompt, decode_prompts
-from routellm_batch.storage.run import SUCCESS, to_json
+from routellm_batch.storage.run import SUCCESS
 from routellm_batch.storage.store import FsStore
 
 JOB, COST = "job.json", "cost.json"
@@ -62,7 +63,7 @@ def judge_pairs(config: Config, sink: Sink) -> RunResult:
     rows = _read(config, judge)
     _pin(store, config)
     purse = Purse(config, store, cap_nano, sink)
-    if not any(store.folders(f"runs/{route}/call") for route in ("strong", "weak", "judge")):
+    if not any(store.folders(f"runs/{route}/call") for route in ENDPOINTS):
         _refuse_above_cap(purse, rows, judge)
     try:
         for route in ROUTES:
@@ -88,10 +89,14 @@ def _checked(config: Config) -> tuple[JudgePairsConfig, int]:
         raise ConfigError("endpoints.weak.model", "is the strong one's too, so no battle could name a winner")
     if "{date}" in config.run.id and config.run.date is None:
         raise ConfigError("run.id", "has {date}: give run.date=YYYY-MM-DD, so that the same command goes on")
-    recorded = {"strong": config.judge.strong_answer, "weak": config.judge.weak_answer, "judge": None}
+    recorded: dict[EndpointName, str | None] = {
+        STRONG: config.judge.strong_answer,
+        WEAK: config.judge.weak_answer,
+        JUDGE: None,
+    }
     for name in (name for name, column in recorded.items() if column is None):
         # Now, and not when its turn comes: by then the others have been paid for.
-        resolve_key(getattr(config.endpoints, name).api_key, f"endpoints.{name}.api_key")
+        resolve_key(config.endpoints.of(name).api_key, f"endpoints.{name}.api_key")
     return config.judge, usd_to_nano(config.budget.hard_cap_usd)
 
 
@@ -109,7 +114,7 @@ def _read(config: Config, judge: JudgePairsConfig) -> _Input:
     """
     uri, columns = config.input.uri, config.input.columns
     table = read_table(uri)
-    names = {"strong": judge.strong_answer, "weak": judge.weak_answer}
+    names = {STRONG: judge.strong_answer, WEAK: judge.weak_answer}
     wanted = [columns.id, columns.prompt or columns.messages, columns.system, *names.values()]
     require(table, [name for name in wanted if name is not None], uri)
     if judge.reference is not None:
@@ -170,15 +175,15 @@ def _refuse_above_cap(purse: Purse, rows: _Input, judge: JudgePairsConfig) -> No
             asked = Ask(config, config.input.uri, route, purse.store.root, route, cap)
             planned[route] = plan_ask(asked, purse.sink)
     filler = {
-        route: "?" * (CHARS_PER_ANSWER_TOKEN * getattr(config.endpoints, route).expected_output_tokens - at)
+        route: "?" * (CHARS_PER_ANSWER_TOKEN * config.endpoints.of(route).expected_output_tokens - at)
         for at, route in enumerate(ROUTES)  # of different lengths, as equal answers are not judged
     }
     guessed = [
         Pair(
             pair.id,
             pair.question,
-            pair.strong or filler["strong"],
-            pair.weak or filler["weak"],
+            pair.strong or filler[STRONG],
+            pair.weak or filler[WEAK],
             pair.reference,
         )
         for pair in _pairs(rows, {})

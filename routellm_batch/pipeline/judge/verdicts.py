@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from routellm_batch.budget.pricing import cost_nano, estimate_tokens, nano_to_usd
+from routellm_batch.budget.pricing import cost_nano, estimate_tokens
 from routellm_batch.config.graders import JudgeConfig
 from routellm_batch.config.job import ColumnsConfig, Config
-from routellm_batch.core.errors import BudgetError, BudgetStopError, RunMismatchError
-from routellm_batch.core.events import Sink
+from routellm_batch.core.errors import RunMismatchError
 from routellm_batch.core.types import Usage
 from routellm_batch.evaluation.graders.judge import (
     JudgePrompt,
@@ -22,57 +20,12 @@ from routellm_batch.evaluation.graders.judge import (
     judge_prompts,
     read_verdicts,
 )
-from routellm_batch.pipeline.ask import Ask, Asked, AskResult, ask
-from routellm_batch.storage.store import FsStore
+from routellm_batch.pipeline.ask import AskResult, Purse
 from routellm_batch.storage.tables import to_parquet
 
 FIRST, AGAIN = "judge", "judge-again"
 """Run ids of the two tries."""
 COLUMNS = ColumnsConfig(id="id", prompt="prompt")
-
-
-@dataclass
-class Purse:
-    """One cap over several asks, which are made one after another."""
-
-    config: Config
-    store: FsStore
-    """Their folder: each is ``runs/<run id>`` below it."""
-    cap_nano: int
-    sink: Sink
-    done: dict[str, AskResult] = field(default_factory=dict)
-    """Run id → how it ended."""
-
-    @property
-    def used_nano(self) -> int:
-        """What all asks spent, presumed sums included."""
-        return sum(result.spent_nano + result.presumed_nano for result in self.done.values())
-
-    def ask(
-        self, run_id: str, route: Asked, table_uri: str, columns: ColumnsConfig | None = None
-    ) -> AskResult:
-        """Ask, with what the asks before it left of the cap.
-
-        Raises:
-            BudgetError: the first ask is expected to cost more; nothing was spent.
-            BudgetStopError: a later one is.
-
-        """
-        left = self.cap_nano - self.used_nano
-        if left <= 0:
-            message = f"nothing is left of the cap of {nano_to_usd(self.cap_nano):.4f} USD for {run_id}"
-            raise BudgetStopError(message)
-        asked = Ask(
-            self.config, table_uri, route, self.store.root, run_id, nano_to_usd(left), columns=columns
-        )
-        try:
-            self.done[run_id] = ask(asked, self.sink)
-        except BudgetError as error:
-            if not self.used_nano:
-                raise
-            message = f"what is left of the cap does not pay for {run_id}: {error}"
-            raise BudgetStopError(message) from None
-        return self.done[run_id]
 
 
 def ask_judge(purse: Purse, pairs: Sequence[Pair], judge: JudgeConfig) -> Verdicts | AskResult:

@@ -15,13 +15,12 @@ from routellm_batch.config.graders import JudgeConfig, PilotConfig
 from routellm_batch.config.job import Config
 from routellm_batch.core.errors import BudgetError
 from routellm_batch.core.events import Notice, Sink
-from routellm_batch.core.types import ROUTES, Route
-from routellm_batch.pipeline.ask import AskResult
-from routellm_batch.pipeline.judge.verdicts import Purse
+from routellm_batch.core.types import ROUTES, STRONG, WEAK, Route
+from routellm_batch.pipeline.ask import AskResult, Purse
 from routellm_batch.reporting.text import count, usd
 from routellm_batch.stages.call.reuse import ANSWER_SCHEMA
 
-ORDER: tuple[Route, ...] = ("weak", "strong")
+ORDER: tuple[Route, ...] = (WEAK, STRONG)
 """The cheap one first: what it leaves is the dear one's."""
 JUDGE_WORDS = 400
 """Tokens of a judge's instructions, about."""
@@ -56,7 +55,7 @@ def affordable(config: Config, pilot: PilotConfig, tokens: float) -> int:
 
 def expected_nano(config: Config, pilot: PilotConfig, tokens: float) -> float:
     """Return the expected cost of one row: both answers, and the judge's two verdicts where one is asked."""
-    answers = sum(_nano(getattr(config.endpoints, route), tokens) for route in ROUTES)
+    answers = sum(_nano(config.endpoints.of(route), tokens) for route in ROUTES)
     return answers + judge_nano(config, pilot, tokens)
 
 

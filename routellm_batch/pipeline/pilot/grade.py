@@ -15,8 +15,8 @@ from routellm_batch.core.types import ROUTES, Route
 from routellm_batch.evaluation.graders import Grade, Problem, Question, make_graders, unlabelled
 from routellm_batch.evaluation.graders.judge import Pair
 from routellm_batch.evaluation.graders.questions import questions
-from routellm_batch.pipeline.ask import AskResult
-from routellm_batch.pipeline.judge.verdicts import Purse, ask_judge
+from routellm_batch.pipeline.ask import AskResult, Purse
+from routellm_batch.pipeline.judge.verdicts import ask_judge
 from routellm_batch.pipeline.pilot.draw import STRATUM, TOKENS, WEIGHT
 
 OUTCOME_SCHEMA = pa.schema(

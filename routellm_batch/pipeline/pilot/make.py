@@ -15,12 +15,12 @@ from routellm_batch.budget.pricing import usd_text, usd_to_nano
 from routellm_batch.config.cluster import ClusterConfig
 from routellm_batch.config.graders import PilotConfig, reference_of
 from routellm_batch.config.job import Config
+from routellm_batch.core.encoding import to_json
 from routellm_batch.core.errors import InterruptedRunError
 from routellm_batch.core.events import Notice, Sink
 from routellm_batch.core.halt import Halt
 from routellm_batch.core.protocols import Runner
-from routellm_batch.pipeline.ask import AskResult
-from routellm_batch.pipeline.judge.verdicts import Purse
+from routellm_batch.pipeline.ask import AskResult, Purse
 from routellm_batch.pipeline.pilot.answers import (
     affordable,
     answers_table,
@@ -38,7 +38,7 @@ from routellm_batch.routers.checkpoint import MANIFEST
 from routellm_batch.stages.call.reuse import ANSWERS
 from routellm_batch.stages.score.loop import run_score_stage
 from routellm_batch.storage.pilots import OUTCOMES, pilot_use
-from routellm_batch.storage.run import SUCCESS, open_run, to_json
+from routellm_batch.storage.run import SUCCESS, open_run
 from routellm_batch.storage.store import FsStore
 from routellm_batch.storage.tables import from_parquet, to_parquet
 

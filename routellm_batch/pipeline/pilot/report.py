@@ -10,10 +10,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from routellm_batch.budget.frontier import FrontierPoint
 from routellm_batch.budget.pricing import usd_to_nano
-from routellm_batch.budget.selection.cut import FrontierPoint
+from routellm_batch.config.endpoints import EndpointConfig
 from routellm_batch.config.job import Config
-from routellm_batch.core.metrics import BAND_90, Floats, Ranking, interval, resample
+from routellm_batch.core.arrays import Floats
+from routellm_batch.core.encoding import to_json
+from routellm_batch.core.metrics import BAND_90, Ranking, interval, resample
 from routellm_batch.core.types import ROUTES, PromptBatch
 from routellm_batch.pipeline.outputs import pilot_view
 from routellm_batch.pipeline.pilot.fit import Fitted
@@ -27,7 +30,6 @@ from routellm_batch.reporting.pilot.html import (
     sample_frontier,
 )
 from routellm_batch.routers import make_router
-from routellm_batch.storage.run import to_json
 from routellm_batch.storage.store import FsStore
 
 PAGE, FACTS = "report/pilot.html", "report/pilot.json"
@@ -65,9 +67,10 @@ def _facts(
 def _spending(config: Config, store: FsStore) -> list[PilotSpending]:
     """Return what the calls of each endpoint took, a judge's two tries together."""
     found: dict[str, PilotSpending] = {}
+    endpoints: dict[str, EndpointConfig] = dict(config.endpoints.named().items())
     for run in store.folders("runs"):
         name = run.partition("-")[0]
-        end = getattr(config.endpoints, name, None)
+        end = endpoints.get(name)
         if end is None or not store.exists(f"runs/{run}/report/cost.json"):
             continue
         cost = json.loads(store.read(f"runs/{run}/report/cost.json"))

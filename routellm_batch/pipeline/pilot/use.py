@@ -8,6 +8,7 @@ from typing import Any
 
 from routellm_batch.budget.quality.pilot_facts import PilotFacts, load_pilot_facts
 from routellm_batch.config.job import Config, RouterConfig
+from routellm_batch.core.encoding import to_json
 from routellm_batch.core.errors import ConfigError
 from routellm_batch.core.events import Sink
 from routellm_batch.core.halt import Halt
@@ -17,7 +18,7 @@ from routellm_batch.pipeline.pilot.place import newest_fresh, pilot_uri
 from routellm_batch.pipeline.run import Prepared
 from routellm_batch.stages.plan.outlook import refuse_unmeasured
 from routellm_batch.storage.pilots import PINNED, read_success
-from routellm_batch.storage.run import Run, to_json
+from routellm_batch.storage.run import Run
 from routellm_batch.storage.store import FsStore
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from routellm_batch.pipeline.recipes.ensemble import train_builtin_ensemble
 from routellm_batch.pipeline.recipes.knn import train_builtin_knn
 from routellm_batch.pipeline.recipes.lean import train_builtin_lean
 from routellm_batch.pipeline.recipes.mf import train_builtin_mf
 from routellm_batch.pipeline.recipes.outcome import train_builtin
-from routellm_batch.routers.ensemble.train import train_builtin_ensemble
 from routellm_batch.routers.training.request import Trained
 
 RECIPES: dict[str, Callable[..., Trained]] = {

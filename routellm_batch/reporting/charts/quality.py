@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from routellm_batch.budget.frontier import FrontierPoint, Outlook
 from routellm_batch.budget.pricing import NANO
-from routellm_batch.budget.selection.cut import FrontierPoint, Outlook
 from routellm_batch.reporting.charts import svg
 from routellm_batch.reporting.charts.svg import Point, Tick
 from routellm_batch.reporting.quality_words import grade, grades

@@ -9,9 +9,10 @@ from itertools import pairwise
 
 from markupsafe import Markup
 
+from routellm_batch.budget.frontier import FrontierPoint
 from routellm_batch.budget.pricing import NANO
-from routellm_batch.budget.selection.cut import FrontierPoint
 from routellm_batch.budget.spend.summary import BINS_PER_OCTAVE
+from routellm_batch.core.types import STRONG, WEAK
 from routellm_batch.reporting.charts import svg
 from routellm_batch.reporting.charts.svg import Tick
 from routellm_batch.reporting.text import axis_usd, compact, count, percent, rows, seconds, usd
@@ -62,7 +63,7 @@ def score_chart(histogram: Sequence[int], threshold: float | None, by: str = "sc
         edges = [start + gap, *([cut] if start + gap < cut < end - gap else []), end - gap]
         text = f"{by} {start:.4g} to {end:.4g}: {rows(height)}"
         for left, right in pairwise(edges if height else []):
-            look = "strong" if (left + right) / 2 > cut else "weak"
+            look = STRONG if (left + right) / 2 > cut else WEAK
             marks.append(svg.bar(place(left), place(right) - place(left), 100 * height / top, look, text))
     if low <= cut <= high:
         anchor, offset = _side(place(cut))

@@ -7,16 +7,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from routellm_batch.budget.frontier import FrontierPoint, Outlook
 from routellm_batch.budget.quality.calibration import Calibration
 from routellm_batch.budget.quality.prediction import predict, predict_random
-from routellm_batch.budget.selection.cut import FrontierPoint, Outlook
 from routellm_batch.core.metrics import Ranking
-from routellm_batch.core.types import Route
+from routellm_batch.core.types import STRONG, WEAK, Route
 from routellm_batch.reporting import quality_words
 from routellm_batch.reporting.charts.quality import foretold, plane, quality_chart
 from routellm_batch.reporting.page import render
+from routellm_batch.reporting.quality_view import PilotView
 from routellm_batch.reporting.text import count, public_uri, rows, usd
-from routellm_batch.reporting.views import PilotView
 
 POINTS = 50
 PER_ROWS = 1000
@@ -78,9 +78,7 @@ def sample_frontier(
     """
     shares = [step / (POINTS - 1) for step in range(POINTS)]
     weight, none = np.array(calibration.weight), np.zeros(len(calibration))
-    strong, weak = (
-        np.array(costs[route], dtype=np.float64) if costs else none for route in ("strong", "weak")
-    )
+    strong, weak = (np.array(costs[route], dtype=np.float64) if costs else none for route in (STRONG, WEAK))
     above, more = Ranking(np.array(calibration.scores)).curve(strong - weak, weight)
     scale = PER_ROWS / above[-1]
     base, whole = scale * float(weight @ weak), scale * float(more[-1])

@@ -7,12 +7,12 @@ from dataclasses import astuple, dataclass
 from decimal import ROUND_CEILING, Decimal
 from typing import Any
 
+from routellm_batch.budget.frontier import FrontierPoint, Outlook
+from routellm_batch.budget.plan import Plan
 from routellm_batch.budget.pricing import nano_to_usd
 from routellm_batch.budget.quality.prediction import Quality
-from routellm_batch.budget.selection.cut import FrontierPoint, Outlook
 from routellm_batch.reporting.quality_words import grade, part
 from routellm_batch.reporting.text import percent, usd
-from routellm_batch.reporting.views import PlanView
 
 ROUND = tuple(Decimal(tenth) / 10 for tenth in range(11))
 """Strong shares that the page offers as a budget."""
@@ -51,13 +51,13 @@ class Budget:
         return ", ".join([*parts, *(["the plan"] if self.chosen else [])])
 
 
-def chosen_point(plan: PlanView) -> FrontierPoint:
+def chosen_point(plan: Plan) -> FrontierPoint:
     """Return the plan as a point of the frontier."""
     share = plan.strong / plan.valid if plan.valid else 0.0
     return FrontierPoint(share, plan.cut.threshold, plan.planned_nano, plan.outlook)
 
 
-def round_budgets(plan: PlanView, order: str = "auto") -> list[Budget]:
+def round_budgets(plan: Plan, order: str = "auto") -> list[Budget]:
     """Return eleven budgets from all weak to all strong, and the chosen one among them.
 
     What lies between two points of the frontier is on the line between these.
@@ -71,13 +71,13 @@ def round_budgets(plan: PlanView, order: str = "auto") -> list[Budget]:
     return _with_chosen(plan, offered)
 
 
-def all_budgets(plan: PlanView, order: str = "auto") -> list[Budget]:
+def all_budgets(plan: Plan, order: str = "auto") -> list[Budget]:
     """Return every point of the frontier as a budget, to a hundredth of a percent, and the chosen one among them."""
     shares = [Decimal(point.share).quantize(PLACES).normalize() for point in plan.frontier]
     return _with_chosen(plan, [_budget(plan, share, order) for share in shares])
 
 
-def _with_chosen(plan: PlanView, offered: Sequence[Budget]) -> list[Budget]:
+def _with_chosen(plan: Plan, offered: Sequence[Budget]) -> list[Budget]:
     point = chosen_point(plan)
     lines = (f"budget.{plan.asked['mode']}={plan.asked['value']}",) if plan.degraded is None else ()
     numbers = (point.share, plan.strong, point.threshold, point.planned_nano)
@@ -86,7 +86,7 @@ def _with_chosen(plan: PlanView, offered: Sequence[Budget]) -> list[Budget]:
     return sorted([*others, chosen], key=lambda budget: budget.share)
 
 
-def _budget(plan: PlanView, share: Decimal, order: str) -> Budget:
+def _budget(plan: Plan, share: Decimal, order: str) -> Budget:
     point = point_at(plan.frontier, float(share))
     strong = int(share * plan.valid)
     lines = _lines(plan.asked["mode"], f"{share:f}", _round_up(point.planned_nano), order)

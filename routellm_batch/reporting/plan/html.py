@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from routellm_batch.budget.costs.expected_costs import Ends
 from routellm_batch.budget.marginal import Step, step_nano, steps_ahead
+from routellm_batch.budget.plan import Plan
 from routellm_batch.budget.quality.forecast import foresee
 from routellm_batch.budget.quality.pilot_facts import PilotFacts
 from routellm_batch.config.job import Config
@@ -28,7 +29,6 @@ from routellm_batch.reporting.plan.budgets import (
 from routellm_batch.reporting.run import facts as cost
 from routellm_batch.reporting.run import wording
 from routellm_batch.reporting.text import count, percent, price, public_uri, usd
-from routellm_batch.reporting.views import PlanView
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class PlanFacts:
 
     run_id: str
     run_uri: str
-    plan: PlanView
+    plan: Plan
     router: str
     endpoints: Mapping[Route, cost.EndpointFacts]
     settings: Mapping[str, str]
@@ -48,7 +48,7 @@ class PlanFacts:
 
 
 def plan_facts(
-    config: Config, *, run_id: str, run_uri: str, plan: PlanView, pilot: PilotFacts | None = None
+    config: Config, *, run_id: str, run_uri: str, plan: Plan, pilot: PilotFacts | None = None
 ) -> PlanFacts:
     """Join a plan with what its config says, and with the pilot that it was made with."""
     ends, further = cost.endpoint_facts(config), cost.settings(config)
@@ -64,14 +64,14 @@ def plan_facts(
     )
 
 
-def plan_steps(config: Config, plan: PlanView, pilot: PilotFacts | None) -> list[Step]:
+def plan_steps(config: Config, plan: Plan, pilot: PilotFacts | None) -> list[Step]:
     """Return what each further sum buys; nothing without a pilot."""
     if pilot is None or plan.outlook is None or not plan.frontier:
         return []
     ends = {
         route: Ends(end.nano_price, end.max_output_tokens)
         for route in ROUTES
-        for end in [getattr(config.endpoints, route)]
+        for end in [config.endpoints.of(route)]
     }
     scores = np.array(
         pilot.calibration.scores
@@ -115,17 +115,17 @@ def render_plan(facts: PlanFacts) -> str:
     )
 
 
-def _mark(plan: PlanView) -> charts.Mark:
+def _mark(plan: Plan) -> charts.Mark:
     point = chosen_point(plan)
     return charts.Mark(point.share, point.planned_nano, f"{percent(point.share)}, {usd(point.planned_nano)}")
 
 
-def _cost_chart(plan: PlanView, *, cursor: bool) -> Markup:
+def _cost_chart(plan: Plan, *, cursor: bool) -> Markup:
     weak, strong = plan.all_weak_nano, plan.all_strong_nano
     return charts.frontier_chart(plan.frontier, weak, strong, _mark(plan), None, cursor=cursor)
 
 
-def _drawn(plan: PlanView, stops: Sequence[Budget]) -> tuple[Markup | None, list[tuple[float, float]]]:
+def _drawn(plan: Plan, stops: Sequence[Budget]) -> tuple[Markup | None, list[tuple[float, float]]]:
     """Return the chart that the slider moves on, and where on it each stop lies, in percent from the top left."""
     on = _plane(plan)
     if on is not None:
@@ -140,11 +140,11 @@ def _drawn(plan: PlanView, stops: Sequence[Budget]) -> tuple[Markup | None, list
     return drawn, [(x, 100 - y) for x, y in places]
 
 
-def _plane(plan: PlanView) -> Plane | None:
+def _plane(plan: Plan) -> Plane | None:
     return plane(foretold([*plan.frontier, chosen_point(plan)])) if plan.outlook is not None else None
 
 
-def _references(plan: PlanView) -> list[tuple[str, Foretold, bool]]:
+def _references(plan: Plan) -> list[tuple[str, Foretold, bool]]:
     """Return name, figures and whether it is the plan: the plan beside both extremes and a random choice of rows."""
     points, chosen = foretold(plan.frontier), foretold([chosen_point(plan)])
     if not points or not chosen:

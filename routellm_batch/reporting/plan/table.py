@@ -12,13 +12,14 @@ from rich.bar import Bar
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 
+from routellm_batch.budget.frontier import FrontierPoint, Outlook
+from routellm_batch.budget.plan import Plan
 from routellm_batch.budget.pricing import nano_to_usd
-from routellm_batch.budget.selection.cut import FrontierPoint, Outlook
+from routellm_batch.core.types import STRONG
 from routellm_batch.reporting.plan.budgets import chosen_point
 from routellm_batch.reporting.quality_words import band, grade, grades
 from routellm_batch.reporting.run import wording
 from routellm_batch.reporting.text import usd
-from routellm_batch.reporting.views import PlanView
 
 BAR_CELLS = 16
 MONEY = pa.decimal128(18, 9)
@@ -30,7 +31,7 @@ Cell = Callable[[FrontierPoint], str]
 class PlanTable:
     """The frontier, the chosen point marked in its place; 44 columns and more will do, 56 with a pilot."""
 
-    plan: PlanView
+    plan: Plan
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Return the fullest table that fits the width at hand."""
@@ -69,7 +70,7 @@ class PlanTable:
         return table
 
 
-def plan_table(plan: PlanView) -> PlanTable:
+def plan_table(plan: Plan) -> PlanTable:
     """Return the frontier for a terminal."""
     return PlanTable(plan)
 
@@ -79,7 +80,7 @@ def _of(form: Callable[[Outlook], str]) -> Cell:
 
 
 COLUMNS: Mapping[str, tuple[str, Cell]] = {
-    "strong": ("strong", lambda point: f"{100 * point.share:.2f}%"),
+    STRONG: (STRONG, lambda point: f"{100 * point.share:.2f}%"),
     "cut": ("{by} cut", lambda point: "none" if point.threshold is None else f"{point.threshold:.4f}"),
     "planned": ("planned", lambda point: usd(point.planned_nano)),
     "band": ("P10 – P90", _of(band)),
@@ -96,7 +97,7 @@ def _cells(wanted: str, by: str) -> Mapping[str, Cell]:
     return {head.format(by=by): cell for name, (head, cell) in COLUMNS.items() if name in wanted.split()}
 
 
-def frontier_table(plan: PlanView) -> pa.Table:
+def frontier_table(plan: Plan) -> pa.Table:
     """Return the frontier as columns; those that only a pilot can fill are null without one.
 
     ``share``, ``threshold`` (in what the plan ranks rows by; null where nothing goes strong) and ``planned_usd``; its P10

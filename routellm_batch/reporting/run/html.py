@@ -9,13 +9,12 @@ from markupsafe import Markup
 
 from routellm_batch.budget.spend.observed_lengths import HIGH, LOW
 from routellm_batch.budget.spend.summary import latency_quantile
-from routellm_batch.core.types import ROUTES, Route
+from routellm_batch.core.types import ROUTES, STRONG, WEAK, Route
 from routellm_batch.reporting import quality_words
 from routellm_batch.reporting.charts import run as charts
-from routellm_batch.reporting.comparison import answers_nano, compared_nano, counterfactual_nano
 from routellm_batch.reporting.page import render
 from routellm_batch.reporting.run import wording
-from routellm_batch.reporting.run.facts import RunFacts
+from routellm_batch.reporting.run.facts import RunFacts, answers_nano, compared_nano, counterfactual_nano
 from routellm_batch.reporting.text import count, percent, rows, usd
 
 QUANTILES = (0.5, 0.9, 0.99)
@@ -56,12 +55,12 @@ def render_report(facts: RunFacts) -> str:
         calls=facts.calls,
         words=wording,
         tone=_tone(facts),
-        all_strong=counterfactuals["strong"],
+        all_strong=counterfactuals[STRONG],
         compared=compared_nano(facts),
         spend_bars=_spend_bars(facts),
         routing_bars=_routing_bars(facts, counterfactuals),
-        strong_part=_part(facts, "strong"),
-        weak_part=_part(facts, "weak"),
+        strong_part=_part(facts, STRONG),
+        weak_part=_part(facts, WEAK),
         score_chart=_score_chart(facts),
         by_gain=facts.plan.ranker.order == "gain_per_dollar",
         frontier_chart=_frontier_chart(facts),
@@ -142,7 +141,7 @@ def _endpoint_table(facts: RunFacts) -> list[tuple[str, str, str, str]]:
         ("Input tokens", count, strong.usage.input_tokens, weak.usage.input_tokens),
         ("Cached of these", count, strong.usage.cached_input_tokens, weak.usage.cached_input_tokens),
         ("Output tokens", count, strong.usage.output_tokens, weak.usage.output_tokens),
-        ("Planned", usd, planned["strong"].planned_nano, planned["weak"].planned_nano),
+        ("Planned", usd, planned[STRONG].planned_nano, planned[WEAK].planned_nano),
         ("Spent", usd, strong.spent_nano, weak.spent_nano),
         ("Presumed", usd, strong.presumed_nano, weak.presumed_nano),
     ]
@@ -166,9 +165,9 @@ def _spend_bars(facts: RunFacts) -> list[Bar]:
 def _routing_bars(facts: RunFacts, counterfactuals: Mapping[Route, int]) -> list[Bar]:
     return _bars(
         [
-            ("All strong, estimated", counterfactuals["strong"], "strong outlined"),
+            ("All strong, estimated", counterfactuals[STRONG], "strong outlined"),
             ("This run", compared_nano(facts), "mixed"),
-            ("All weak, estimated", counterfactuals["weak"], "weak outlined"),
+            ("All weak, estimated", counterfactuals[WEAK], "weak outlined"),
         ]
     )
 

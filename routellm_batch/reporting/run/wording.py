@@ -5,14 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from decimal import Decimal
 
+from routellm_batch.budget.plan import Degrade, Plan
 from routellm_batch.budget.pricing import usd_to_nano
 from routellm_batch.budget.spend.projection import WHOLE
-from routellm_batch.core.types import ROUTES, ErrorKind, Route
-from routellm_batch.reporting.comparison import answers_nano, compared_nano, counterfactual_nano
+from routellm_batch.config.job import Config
+from routellm_batch.core.types import ROUTES, STRONG, WEAK, ErrorKind, Route
 from routellm_batch.reporting.quality_words import quality_text
-from routellm_batch.reporting.run.facts import EndpointFacts, RunFacts
+from routellm_batch.reporting.run.facts import (
+    EndpointFacts,
+    RunFacts,
+    answers_nano,
+    compared_nano,
+    counterfactual_nano,
+)
 from routellm_batch.reporting.text import count, percent, price, public_uri, rate, rows, seconds, usd
-from routellm_batch.reporting.views import DegradeView, PlanView
 
 KIND_TEXTS: dict[str, str] = {
     ErrorKind.TIMEOUT: "no whole reply within timeout_s",
@@ -59,7 +65,7 @@ def next_step(facts: RunFacts) -> str | None:
     return None
 
 
-def asked_text(plan: PlanView) -> str:
+def asked_text(plan: Plan) -> str:
     """Say what budget was asked for."""
     value = plan.asked["value"]
     if plan.asked["mode"] == "usd":
@@ -69,7 +75,7 @@ def asked_text(plan: PlanView) -> str:
     return f"{percent(float(value))} of the rows strong"
 
 
-def ranked_by(plan: PlanView) -> str:
+def ranked_by(plan: Plan) -> str:
     """Name what rows are ranked by, and so what a cut is made in."""
     return "gain per dollar" if plan.ranker.order == "gain_per_dollar" else "score"
 
@@ -108,7 +114,7 @@ def saving_text(facts: RunFacts) -> str:
     spent = compared_nano(facts)
     if not facts.done:
         return "Nothing was called, so there is nothing to compare."
-    strong, weak = counterfactual_nano(facts, "strong"), counterfactual_nano(facts, "weak")
+    strong, weak = counterfactual_nano(facts, STRONG), counterfactual_nano(facts, WEAK)
     if facts.calls.strong_rows == 0:
         return f"Every row went to the weak model; all strong would have cost about {usd(strong)}."
     if facts.calls.strong_rows == facts.done:
@@ -155,7 +161,7 @@ def presumed_text(facts: RunFacts) -> str | None:
     )
 
 
-def degraded_text(plan: PlanView) -> str | None:
+def degraded_text(plan: Plan) -> str | None:
     """Say what the hard cap took away from the plan; None where it took nothing."""
     lowered, cap = plan.degraded, plan.cap_nano
     if lowered is None or cap is None:
@@ -167,7 +173,7 @@ def degraded_text(plan: PlanView) -> str | None:
     )
 
 
-def degrade_text(one: DegradeView) -> str:
+def degrade_text(one: Degrade) -> str:
     """Say how many rows went weak while the run was under way, when and why."""
     moved = f"{one.at.replace('+00:00', ' UTC')}: {count(one.moved)} pending strong {_noun(one.moved)} went weak, "
     if one.reason == "worst_case":
@@ -204,7 +210,7 @@ def endpoint_details(endpoints: Mapping[Route, EndpointFacts]) -> list[tuple[str
     return found
 
 
-def length_details(plan: PlanView) -> list[tuple[str, str]]:
+def length_details(plan: Plan) -> list[tuple[str, str]]:
     """Say which earlier run the expected lengths of answers are from, as label and text; nothing where none is."""
     found = []
     for route, told in plan.lengths.items():
@@ -273,3 +279,19 @@ def closing_lines(facts: RunFacts, report_uri: str) -> list[str]:
     if following:
         lines.append(f"  next    {following}")
     return [*lines, f"  report  {public_uri(report_uri)}"]
+
+
+ADVICE = {
+    "auth": "an endpoint refused the key; check endpoints.*.api_key",
+    "quota": "an endpoint says that its credit or quota is used up",
+    "not_found": "an endpoint knows no such URL or model; check endpoints.*.base_url and model",
+    "redirect": "an endpoint answered with a redirect, which is never followed; check endpoints.*.base_url",
+    "over_reserve": "an endpoint counted more tokens than its request allowed, so the hard cap can't be kept",
+}
+
+
+def stop_words(reason: str | None, config: Config) -> str | None:
+    """Return a stop's reason as a sentence for the user."""
+    if reason == "error_rate":
+        return f"more than {config.retry.max_error_rate:.0%} of the last rows failed (retry.max_error_rate)"
+    return ADVICE.get(reason or "", reason)

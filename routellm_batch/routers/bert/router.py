@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from routellm_batch.core.errors import CheckpointError, ConfigError
-from routellm_batch.core.types import PromptBatch
+from routellm_batch.core.types import STRONG, PromptBatch
 from routellm_batch.routers.models.batches import ahead, by_length, halving
 from routellm_batch.routers.models.device import choose_device, choose_dtype
 from routellm_batch.routers.models.locate import local_folder
@@ -101,7 +101,7 @@ class BertRouter:
         words = load_token_ids(
             folder, location, model, asked=options.max_tokens, key="router.options.max_tokens"
         )
-        strong = options.labels.index("strong")
+        strong = options.labels.index(STRONG)
         return cls(model, words, strong=strong, batch_tokens=options.batch_tokens)
 
     def score(self, batch: PromptBatch) -> NDArray[np.float32]:

@@ -10,11 +10,12 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from routellm_batch.budget.spend.embeddings import MAX_TOKENS, current_meter
+from routellm_batch.budget.spend.embeddings import MAX_TOKENS
 from routellm_batch.config.embedder import EmbedderConfig
 from routellm_batch.core.errors import EndpointStopError
 from routellm_batch.core.process import run_on_loop
 from routellm_batch.endpoints import fetch_embeddings
+from routellm_batch.endpoints.meter import current_meter
 
 REQUEST_BYTES = 250_000
 """UTF-8 bytes, and so at most tokens, in a request; OpenAI takes 300,000 tokens."""

@@ -15,9 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from routellm_batch.core.errors import ConfigError
 from routellm_batch.core.types import PromptBatch
-from routellm_batch.pipeline.recipes.outcome import LICENCES, LIMITS, builtin_sources, measured
 from routellm_batch.routers.checkpoint import CARD, MANIFEST
-from routellm_batch.routers.ensemble.router import FORMAT, EnsembleRouter, Member, make_member, transformed
+from routellm_batch.routers.ensemble.router import FORMAT, Member, make_member, transformed
 from routellm_batch.routers.training.fitting import quality, rounds
 from routellm_batch.routers.training.request import TrainRequest
 from routellm_batch.routers.training.rows import Source, TrainingRows, read_sources
@@ -30,15 +29,6 @@ MEMBERS: tuple[dict[str, Any], ...] = (
     {"router": "length", "transform": "log"},
 )
 """Where none are named."""
-NAME = "ensemble-v1"
-EQUAL = """\
-## How weights were chosen
-
-The three weights are equal and not tuned. They are not the best on dev rows: there the grid of this trainer takes outcome
-alone (0.600 of the gain, and 0.575 with equal weights), which ranks prompts as `builtin:outcome-v1` does; its card says what
-that reaches on the sets below, so both were known when equal weights were kept.
-
-    python jobs/train_router.py --recipe ensemble-v1 --data DATA --out DIR"""
 
 
 class EnsembleTraining(BaseModel):
@@ -77,30 +67,6 @@ def train_ensemble(request: TrainRequest) -> EnsembleReport:
     options = request.settings().read_options(EnsembleTraining, "ensemble")
     rows = read_sources([Source(path) for path in request.paths])
     return fit_ensemble(rows, request, options.members)
-
-
-def train_builtin_ensemble(data: str, *, out: str, seed: int = 0) -> EnsembleReport:
-    """Make ``ensemble-v1``: outcome-v1, knn-v1 and length with equal weights, on the rows of ``recipe.py``.
-
-    Args:
-        data: folder (path or URI) of the training and evaluation files.
-        out: a new folder.
-        seed: of the bootstrap in the model card.
-
-    Raises:
-        ConfigError: a manifest is at ``out`` already.
-        DataError: a file is missing or can't be used.
-
-    """
-    rows = read_sources(builtin_sources(data))
-    members = [{**member, "weight": 1.0} for member in MEMBERS]
-    request = TrainRequest([data], out, seed=seed)
-
-    def sections(report: EnsembleReport) -> Sequence[str]:
-        router = EnsembleRouter.of(report.members, request.settings())
-        return EQUAL, measured(data, router, NAME, seed), LICENCES, LIMITS
-
-    return fit_ensemble(rows, request, members, name=NAME, sections=sections)
 
 
 def fit_ensemble(

@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar
 
 from routellm_batch.core.errors import CheckpointError
 
-FOLDER = Path(__file__).parent
+FOLDER = Path(str(files("routellm_batch") / "weights"))
 Data = TypeVar("Data", bound=bytes | memoryview)
 """Bytes of a file, read or mapped."""
 

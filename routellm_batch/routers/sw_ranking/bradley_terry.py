@@ -10,7 +10,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
+
+from routellm_batch.core.arrays import Floats, Ints
 
 LN10 = math.log(10)
 STEPS = 60
@@ -21,9 +22,6 @@ LARGEST_STEP = 1.0
 BOUND = 20.0
 """|θ| at most: who never lost would be rated without bound."""
 RIDGE = 1e-9
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 
 def solve(beaten: Floats) -> Floats:

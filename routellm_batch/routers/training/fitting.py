@@ -14,6 +14,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
+from routellm_batch.core.arrays import Floats
 from routellm_batch.core.metrics import Ranking
 from routellm_batch.routers.features import FEATURES
 from routellm_batch.routers.heads import Heads, combine, standardise
@@ -40,7 +41,6 @@ INTERCEPT_PENALTY = 0.01
 FOLDS = 5
 
 Mask = NDArray[np.bool_]
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)

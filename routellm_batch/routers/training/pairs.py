@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from routellm_batch.core.errors import DataError
+from routellm_batch.core.types import STRONG, WEAK
 from routellm_batch.routers.training.battles import MIN_CHARS, Battles, Row, battle_rows, join_rows
 from routellm_batch.routers.training.rows import (
     BATTLE_COLUMNS,
@@ -21,7 +22,7 @@ from routellm_batch.storage.labelled import labels, read_table, require, texts
 
 PAIRS = 24
 """Pairs of models drawn for each prompt of a score matrix."""
-OUTCOME_MODELS = ("strong", "weak")
+OUTCOME_MODELS = (STRONG, WEAK)
 """What the two models of outcomes are called."""
 
 

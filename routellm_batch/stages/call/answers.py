@@ -33,7 +33,7 @@ def next_question(config: Config, one: Pending, record: CallRecord) -> Request |
     label = config.label
     if label is None or record.error_kind != ErrorKind.INVALID_LABEL or one.reasks >= label.reask:
         return None
-    end: EndpointConfig = getattr(config.endpoints, record.route)
+    end: EndpointConfig = config.endpoints.of(record.route)
     answer = record.answer or ""
     return follow_up(end, one.request, answer, ask_again(label, judge(label, answer).problem or ""))
 

@@ -10,32 +10,29 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from routellm_batch.budget.plan import Degrade, Reason
 from routellm_batch.budget.pricing import worst_nano
-from routellm_batch.budget.selection.cut import NONE_STRONG, Cut, RankedRows
-from routellm_batch.budget.spend.projection import WHOLE, RouteBurn, pick_cut, projected_nano, room_nano
+from routellm_batch.budget.selection.cut import NONE_STRONG, Cut, RankedRows, pick_cut
+from routellm_batch.budget.spend.projection import WHOLE, RouteBurn, projected_nano, room_nano
 from routellm_batch.config.endpoints import EndpointConfig
-from routellm_batch.core.types import ROUTES, Route, Shard
+from routellm_batch.core.types import ROUTES, STRONG, WEAK, Route, Shard
 from routellm_batch.stages.call.job import CallJob
 from routellm_batch.stages.call.responses import FINAL
 from routellm_batch.stages.plan.make import copies_path
 from routellm_batch.stages.plan.spill import RankedSpill
 from routellm_batch.storage.ledger.shard import ShardLedger
-from routellm_batch.storage.run import Run, to_json
+from routellm_batch.storage.run import Run
 from routellm_batch.storage.tables import from_parquet
 
 THREADS = 8
 BODY_BYTES = 1_024
 """What a request has beside its turns, as a guess."""
-
-Reason = Literal["burn", "worst_case"]
-"""burn: the projected cost passed the cap; worst_case: what is left pays for no strong row's worst case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,43 +49,6 @@ class Overrun:
     ended_nano: Mapping[Route, int]
     """What the calls that ended were expected to cost."""
     burns: Mapping[Route, RouteBurn]
-
-
-@dataclass(frozen=True, slots=True)
-class Degrade:
-    """A further plan, which pending rows follow from then on."""
-
-    number: int
-    """From 1."""
-    cut: Cut
-    reason: Reason
-    at: str
-    moved: int
-    """Rows that went from strong to weak; those that take their answer from one of them are not counted."""
-    kept: int
-    """Pending rows that stay strong."""
-    planned_nano: Mapping[Route, int]
-    """Route → what the calls that ended and those to come were expected to cost before the run."""
-    ratio_ppm: Mapping[Route, int]
-    """Route → settled over expected cost as learned, in parts per million."""
-    cap_nano: int
-    spent_nano: int
-    projected_nano: int
-    """Of the whole run, by the cut before."""
-    lowered_nano: int
-    """Of the whole run, by this cut."""
-
-    def to_json(self) -> bytes:
-        """Return ``plan.d<n>.json``."""
-        fields = asdict(self)
-        fields["cut"] = {"key": self.cut.key, "tie": f"{self.cut.tie:016x}", "threshold": self.cut.threshold}
-        return to_json({"format": 1, **fields})
-
-    @classmethod
-    def from_json(cls, fields: Mapping[str, Any]) -> Degrade:
-        """Read ``plan.d<n>.json``."""
-        known = {name: value for name, value in fields.items() if name != "format"}
-        return cls(**{**known, "cut": Cut(fields["cut"]["key"], int(fields["cut"]["tie"], 16))})
 
 
 def load_degrades(run: Run) -> list[Degrade]:
@@ -118,7 +78,7 @@ def make_degrade(
 
     """
     with tempfile.TemporaryDirectory(prefix="routellm-degrade-") as scratch:
-        rows = _Pending(job, Path(scratch) / "strong", overrun)
+        rows = _Pending(job, Path(scratch) / STRONG, overrun)
         with ThreadPoolExecutor(THREADS) as pool:
             for start in range(0, len(shards), 4 * THREADS):  # map would read them all at once
                 some = shards[start : start + 4 * THREADS]
@@ -186,8 +146,8 @@ class _Pending:
         """Take a shard's rows."""
         strong = self._cut.strong(part.key, part.tie)
         self._strong.add(RankedRows(part.key[strong], part.tie[strong], part.tokens[strong]))
-        self._weak_nano += int(self._prices.cost("weak", part.tokens[~strong]).sum())
-        self._learned_weak_nano += int(self._learned("weak", part.tokens).sum())
+        self._weak_nano += int(self._prices.cost(WEAK, part.tokens[~strong]).sum())
+        self._learned_weak_nano += int(self._learned(WEAK, part.tokens).sum())
         self._smallest = min((n for n in (self._smallest, part.smallest) if n >= 0), default=-1)
         self._largest = (max(self._largest[0], part.largest[0]), max(self._largest[1], part.largest[1]))
 
@@ -196,14 +156,14 @@ class _Pending:
         cut = self._choose(overrun)
         moved, kept, learned = 0, 0, overrun.spent_nano + self._learned_weak_nano
         planned: dict[Route, int] = {
-            "strong": overrun.ended_nano["strong"],
-            "weak": overrun.ended_nano["weak"] + self._weak_nano,
+            STRONG: overrun.ended_nano[STRONG],
+            WEAK: overrun.ended_nano[WEAK] + self._weak_nano,
         }
         for part in self._strong.passes():
             strong = cut.strong(part.key, part.tie)
             moved, kept = moved + int((~strong).sum()), kept + int(strong.sum())
-            planned["strong"] += int(self._prices.cost("strong", part.delta[strong]).sum())
-            planned["weak"] += int(self._prices.cost("weak", part.delta[~strong]).sum())
+            planned[STRONG] += int(self._prices.cost(STRONG, part.delta[strong]).sum())
+            planned[WEAK] += int(self._prices.cost(WEAK, part.delta[~strong]).sum())
             learned += int(self._more(part.delta[strong]).sum())
         return Degrade(
             number=number,
@@ -241,7 +201,7 @@ class _Pending:
 
     def _more(self, tokens: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return what calls cost more strong than weak by what was learned, int64 [B]; never negative."""
-        more = self._learned("strong", tokens) - self._learned("weak", tokens)
+        more = self._learned(STRONG, tokens) - self._learned(WEAK, tokens)
         return np.asarray(np.maximum(more, 0), dtype=np.int64)
 
     def _learned(self, route: Route, tokens: NDArray[np.int64]) -> NDArray[np.int64]:

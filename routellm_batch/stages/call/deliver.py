@@ -15,27 +15,18 @@ from typing import Any
 
 import pyarrow as pa
 
+from routellm_batch.core.encoding import to_json
 from routellm_batch.core.types import Shard
 from routellm_batch.stages.call.job import CallJob
-from routellm_batch.stages.call.responses import (
-    FINAL,
-    copy_of,
-    read_responses,
-    response_path,
-    response_paths,
-    response_table,
-    revision_of,
-    summarise,
-    write_failed,
-)
+from routellm_batch.stages.call.responses import FINAL, copy_of, response_table, summarise, write_failed
 from routellm_batch.storage.inputs import read_rows
 from routellm_batch.storage.ledger.epoch import there
 from routellm_batch.storage.ledger.record import CallRecord
 from routellm_batch.storage.ledger.shard import ShardLedger
 from routellm_batch.storage.ledger.state import LedgerState
-from routellm_batch.storage.progress import STAGE, marker_name, newest_markers
 from routellm_batch.storage.prompts import input_columns
-from routellm_batch.storage.run import to_json
+from routellm_batch.storage.responses import read_responses, response_path, response_paths, revision_of
+from routellm_batch.storage.run import STAGE, marker_name, newest_markers
 from routellm_batch.storage.store import FsStore
 from routellm_batch.storage.tables import to_parquet
 

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
+from routellm_batch.budget.plan import Degrade, Plan, Reason
 from routellm_batch.budget.pricing import MILLION, nano_to_usd
 from routellm_batch.budget.spend.projection import LEARNED_CALLS, Ended, RouteBurn, too_dear
 from routellm_batch.core.events import Notice, Sink
 from routellm_batch.core.types import ROUTES, Route, Shard
-from routellm_batch.stages.call.degrade import Degrade, Overrun, Reason, make_degrade
+from routellm_batch.stages.call.degrade import Overrun, make_degrade
 from routellm_batch.stages.call.job import CallJob
-from routellm_batch.stages.plan.files import Plan
 
 PAUSE_PART = 10
 """After a new cut this part of what was left is spent before the burn may ask for another one."""

@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from routellm_batch.budget.prices import Prices
 from routellm_batch.budget.selection.cut import Cut
 from routellm_batch.budget.selection.ranking import BY_SCORE, Ranker
 from routellm_batch.config.endpoints import EndpointConfig
@@ -21,7 +22,6 @@ from routellm_batch.endpoints.pacing.gate import Gate
 from routellm_batch.endpoints.pacing.pace import Limits
 from routellm_batch.endpoints.pacing.retries import ErrorWindow, RetryBudget
 from routellm_batch.stages.call.limit_shares import FLOOR, Shares
-from routellm_batch.stages.plan.costing import Prices
 from routellm_batch.storage.ledger.liveness import LEASE_S
 from routellm_batch.storage.run import Run
 
@@ -67,7 +67,7 @@ class CallJob:
     @property
     def expected(self) -> Prices:
         """What calls are expected to cost: a line in their input tokens."""
-        return self.prices or Prices.of(self.config)
+        return self.prices or Prices.of(self.config.endpoints.by_route())
 
     @property
     def round_token(self) -> str:
@@ -127,10 +127,7 @@ class EndpointPool:
         """
         if capped:
             self.stop = self.stop or "over_reserve"
-        elif (
-            getattr(self.job.config.endpoints, route).max_output_tokens is not None
-            and route not in self.warned
-        ):
+        elif self.job.config.endpoints.of(route).max_output_tokens is not None and route not in self.warned:
             self.warned.add(route)
             log.warning(
                 "the %s endpoint counts more tokens than its limit allows; cost estimates are too low", route
@@ -190,7 +187,7 @@ def _close(pool: EndpointPool) -> None:
 
 
 async def _open(job: CallJob) -> EndpointPool:
-    ends: dict[Route, EndpointConfig] = {route: getattr(job.config.endpoints, route) for route in ROUTES}
+    ends: dict[Route, EndpointConfig] = job.config.endpoints.by_route()
     return EndpointPool(job, {route: _caller(job, route, end) for route, end in ends.items()})
 
 

@@ -6,6 +6,7 @@ import time
 from collections import Counter, deque
 from dataclasses import dataclass, field, replace
 
+from routellm_batch.budget.plan import Plan, Reason
 from routellm_batch.core.errors import (
     ConfigError,
     DataError,
@@ -17,14 +18,13 @@ from routellm_batch.core.events import Sink
 from routellm_batch.core.halt import Halt
 from routellm_batch.core.protocols import Runner
 from routellm_batch.core.types import ROUTES, Done, Shard
-from routellm_batch.stages.call.degrade import Reason, load_degrades
+from routellm_batch.stages.call.degrade import load_degrades
 from routellm_batch.stages.call.governor import Governor
 from routellm_batch.stages.call.job import CallJob, take_share
 from routellm_batch.stages.call.limit_shares import Sharing
 from routellm_batch.stages.call.tally import Tally, tallies
 from routellm_batch.stages.call.task import CallReceipt, CallTask, call_shard
-from routellm_batch.stages.plan.files import Plan
-from routellm_batch.stages.score.loop import POLL_S, WINDOW, error_of
+from routellm_batch.stages.tasks import POLL_S, WINDOW, error_of
 from routellm_batch.storage.ledger.shard import ShardLedger
 
 MOST_TOLD = 3

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import pyarrow as pa
@@ -13,11 +13,11 @@ from routellm_batch.budget.spend.observed_lengths import Heard, heard
 from routellm_batch.budget.spend.projection import Ended
 from routellm_batch.budget.spend.summary import CallSummary, FailedRow, RouteTotals, SlowRow, latency_bin
 from routellm_batch.config.job import Config
-from routellm_batch.core.types import ROUTES, Route, Shard, Usage
+from routellm_batch.core.types import ROUTES, STRONG, Route, Shard, Usage
 from routellm_batch.storage.ledger.record import CallRecord
 from routellm_batch.storage.ledger.state import LedgerState
 from routellm_batch.storage.run import Run
-from routellm_batch.storage.tables import failed_schema, from_parquet, response_schema, to_parquet
+from routellm_batch.storage.tables import failed_schema, response_schema, to_parquet
 
 FINAL = frozenset({"ok", "failed"})
 KEPT = 10
@@ -85,46 +85,6 @@ def failed_table(scores: pa.Table, run: Run, shard: Shard) -> pa.Table | None:
     return pa.Table.from_pydict(columns, schema=failed_schema(scores.schema.field("id").type))
 
 
-def response_path(shard: str, revision: int) -> str:
-    """Path of a shard's responses; a revision holds only the rows that it changes."""
-    return f"responses/{shard}.parquet" if revision == 0 else f"responses/{shard}.r{revision}.parquet"
-
-
-def read_shard_responses(run: Run, shard: str, columns: list[str] | None = None) -> pa.Table | None:
-    """Return a shard's responses, the newest row of each id; None if nothing was written yet."""
-    return read_responses(run, response_paths(run, shard), columns)
-
-
-def response_paths(run: Run, shard: str) -> list[str]:
-    """Return where a shard's responses are, the newest last."""
-    found = [o.path for o in run.store.list("responses") if o.path.startswith(f"responses/{shard}.")]
-    return sorted(found, key=revision_of)
-
-
-def revision_of(path: str) -> int:
-    """Return the revision of responses."""
-    stem = path.removesuffix(".parquet").rpartition(".r")
-    return int(stem[2]) if stem[1] else 0
-
-
-def read_responses(run: Run, paths: Sequence[str], columns: list[str] | None = None) -> pa.Table | None:
-    """Return what is in some responses, the newest of which is the last; the newest row of each id."""
-    if not paths:
-        return None
-    wanted = None if columns is None else list(dict.fromkeys(["id", *columns]))
-    newest: dict[object, tuple[int, int]] = {}
-    tables: list[pa.Table] = []
-    for path in paths:
-        table = from_parquet(run.store.read(path), wanted)
-        newest.update({row_id: (len(tables), n) for n, row_id in enumerate(table.column("id").to_pylist())})
-        tables.append(table)
-    parts = [
-        t.take(pa.array([n for at, n in newest.values() if at == number], pa.int64()))
-        for number, t in enumerate(tables)
-    ]
-    return pa.concat_tables(parts)
-
-
 def summarise(
     scores: pa.Table, records: Mapping[int, CallRecord], copies: Mapping[int, CallRecord], state: LedgerState
 ) -> CallSummary:
@@ -141,7 +101,7 @@ def summarise(
     return CallSummary(
         ok=len(final) - len(failed),
         failed=len(failed),
-        strong_rows=sum(r.route == "strong" for r in final.values()),
+        strong_rows=sum(r.route == STRONG for r in final.values()),
         unfunded=valid - len(final),
         copies=len([row for row in copies if row in final]),
         routes=route_totals(LedgerState(records, state.orphans), scores),

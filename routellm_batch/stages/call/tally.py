@@ -11,8 +11,7 @@ import pyarrow as pa
 from routellm_batch.budget.spend.summary import CallSummary
 from routellm_batch.stages.call.responses import route_totals, summarise
 from routellm_batch.storage.ledger.shard import ShardLedger
-from routellm_batch.storage.progress import STAGE, marker_name, newest_markers
-from routellm_batch.storage.run import Run
+from routellm_batch.storage.run import STAGE, Run, marker_name, newest_markers
 from routellm_batch.storage.tables import from_parquet
 
 THREADS = 8

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from routellm_batch.budget.spend.projection import Ended
 from routellm_batch.core.process import draining, emit, run_on_loop
-from routellm_batch.core.types import ErrorKind, Route, Shard
+from routellm_batch.core.types import STRONG, WEAK, ErrorKind, Route, Shard
 from routellm_batch.endpoints.wallet import Wallet
 from routellm_batch.stages.call.deliver import Ending, deliver
 from routellm_batch.stages.call.fanout import FanOut
@@ -147,7 +147,7 @@ def _open(task: CallTask) -> _Open:
         rows = from_parquet(job.run.store.read(copies_path(job.copies_cut or job.cut, shard))).to_pylist()
         copies = {row["row"]: (row["owner_shard"], row["owner_row"]) for row in rows}
     ledger = ShardLedger(job.run.store, shard.name, epoch=job.epoch, turn=task.turn)
-    return _Open(scores, ["strong" if s else "weak" for s in strong], copies, ledger, ledger.load())
+    return _Open(scores, [STRONG if s else WEAK for s in strong], copies, ledger, ledger.load())
 
 
 def _pending(record: CallRecord | None, *, retry: bool) -> bool:
@@ -179,7 +179,7 @@ def _missing(task: CallTask, shard: _Open, records: Mapping[int, CallRecord]) ->
     table = read_rows(run.files[task.shard.file], task.shard.start, task.shard.rows, columns)
     prompts = decode_prompts(table.take(wanted), config.input, config.label)
     return [
-        build_call(row, shard.routes[row], getattr(config.endpoints, shard.routes[row]), prompt)
+        build_call(row, shard.routes[row], config.endpoints.of(shard.routes[row]), prompt)
         for row, prompt in zip(wanted, prompts, strict=True)
         if isinstance(prompt, Prompt)
     ]

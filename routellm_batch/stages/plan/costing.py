@@ -6,115 +6,19 @@ routing, each group has at most one paid *owner* per route, the row with the low
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from routellm_batch.budget.pricing import MILLION
+from routellm_batch.budget.prices import Prices, Totals
 from routellm_batch.budget.selection.cut import Cut, RankedRows
-from routellm_batch.budget.selection.ranking import BY_SCORE, AnswerCost, Ranker
-from routellm_batch.config.job import Config
-from routellm_batch.core.types import ROUTES, Route
+from routellm_batch.core.types import ROUTES, STRONG, WEAK
 from routellm_batch.stages.plan.spill import Bucket, BucketSpill, bucket_count, repeated
 
 COPY = np.dtype([("shard", "<i4"), ("row", "<i4"), ("owner_shard", "<i4"), ("owner_row", "<i4")])
-
-
-@dataclass(frozen=True, slots=True)
-class Prices:
-    """Expected cost of a call in nano-dollars: a line in its input tokens, or what a pilot's answers say."""
-
-    input_nano: dict[Route, int]
-    answer_nano: dict[Route, int]
-    """Of the expected output, times a million."""
-    output_tokens: dict[Route, int]
-    """Expected output tokens of one answer."""
-    ranker: Ranker = BY_SCORE
-    """How rows are ordered, and what is known of their answers' lengths."""
-
-    @classmethod
-    def of(cls, config: Config, ranker: Ranker = BY_SCORE) -> Prices:
-        """Read them from the config."""
-        ends = {route: getattr(config.endpoints, route) for route in ROUTES}
-        out = {route: end.expected_output_tokens for route, end in ends.items()}
-        return cls(
-            {route: end.nano_price.input_nano for route, end in ends.items()},
-            {route: end.nano_price.output_nano * out[route] for route, end in ends.items()},
-            out,
-            ranker,
-        )
-
-    @classmethod
-    def evenly(cls, costs: Mapping[Route, AnswerCost], planned: Mapping[str, Totals]) -> Prices:
-        """Spread each route's plan evenly over its calls.
-
-        Lengths are known row by row while planning; on the way sums of calls and tokens must say what was expected.
-        """
-        inputs, answers, lengths = dict[Route, int](), dict[Route, int](), dict[Route, int]()
-        for route, cost in costs.items():
-            totals, middle = planned[route], cost.by_tokens.value[len(cost.by_tokens.value) // 2]
-            inputs[route] = round(cost.input_nano * cost.input_ratio)
-            answers[route], lengths[route] = round(middle * cost.output_nano), round(middle)
-            if totals.calls:
-                rest = totals.planned_nano * MILLION - totals.input_tokens * inputs[route]
-                answers[route], lengths[route] = (
-                    max(0, rest // totals.calls),
-                    totals.output_tokens // totals.calls,
-                )
-        return cls(inputs, answers, lengths)
-
-    def cost(self, route: Route, tokens: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the expected nano-dollars of calls with these input tokens, int64 [B]."""
-        total = tokens * self.input_nano[route] + self.answer_nano[route]
-        return np.asarray((2 * total + MILLION) // (2 * MILLION), dtype=np.int64)
-
-    def row_cost(self, route: Route, rows: NDArray[np.void]) -> NDArray[np.int64]:
-        """Return the expected nano-dollars of calls for rows [B] (``ROW``)."""
-        tokens = rows["tokens"].astype(np.int64)
-        if self.ranker.costs is None:
-            return self.cost(route, tokens)
-        return self.ranker.costs[route].nano(tokens, _scores(rows))
-
-    def row_answers(self, route: Route, rows: NDArray[np.void]) -> int:
-        """Return the output tokens that calls for rows [B] (``ROW``) should bring."""
-        if self.ranker.costs is None:
-            return self.output_tokens[route] * len(rows)
-        tokens = rows["tokens"].astype(np.int64)
-        return round(float(self.ranker.costs[route].output_tokens(tokens, _scores(rows)).sum()))
-
-    def keys(self, rows: NDArray[np.void]) -> NDArray[np.uint32]:
-        """Return what rows [B] (``ROW``) are ordered by."""
-        return self.ranker.keys(_scores(rows), rows["tokens"])
-
-
-def _scores(rows: NDArray[np.void]) -> NDArray[np.float32]:
-    """Return the scores that the records' keys are the bits of."""
-    return np.ascontiguousarray(rows["key"]).view(np.float32)
-
-
-@dataclass(frozen=True, slots=True)
-class Totals:
-    """Distinct requests to one endpoint, as planned."""
-
-    calls: int = 0
-    rows: int = 0
-    input_tokens: int = 0
-    output_tokens: int = 0
-    planned_nano: int = 0
-
-    def plus(self, calls: int, rows: int, input_tokens: int, output_tokens: int, nano: int) -> Totals:
-        """Add some requests."""
-        return Totals(
-            self.calls + calls,
-            self.rows + rows,
-            self.input_tokens + input_tokens,
-            self.output_tokens + output_tokens,
-            self.planned_nano + nano,
-        )
 
 
 class Copies:
@@ -162,7 +66,7 @@ def costs_of(rows: NDArray[np.void], prices: Prices) -> tuple[RankedRows, int, i
     from these deltas never costs more than they say.
     """
     key, tie = prices.keys(rows), np.ascontiguousarray(rows["tie"])
-    strong, weak = prices.row_cost("strong", rows), prices.row_cost("weak", rows)
+    strong, weak = prices.row_cost(STRONG, rows), prices.row_cost(WEAK, rows)
     delta, paid = strong - weak, np.ones(len(rows), dtype=bool)
     at = repeated(rows["first"])
     if len(at):
@@ -212,7 +116,7 @@ def _copies(bucket: Bucket, strong: NDArray[np.bool_]) -> tuple[NDArray[np.int64
     at = repeated(rows["first"])
     if not len(at):
         return at, at
-    request = {"first": rows["first"][at], "second": rows["second"][at], "strong": strong[at]}
+    request = {"first": rows["first"][at], "second": rows["second"][at], STRONG: strong[at]}
     table = pa.table({**request, "id": bucket.texts().take(pa.array(at)), "at": at})
     table = table.sort_by([(name, "ascending") for name in (*request, "id")])
     at = table.column("at").to_numpy()

@@ -16,23 +16,19 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from routellm_batch.budget.frontier import FrontierPoint, frontier
+from routellm_batch.budget.plan import Plan
+from routellm_batch.budget.prices import Prices
 from routellm_batch.budget.pricing import nano_to_usd, usd_to_nano
 from routellm_batch.budget.quality.forecast import Foresight
 from routellm_batch.budget.quality.pilot_facts import PilotFacts
 from routellm_batch.budget.quality.prediction import RecoverChoice
-from routellm_batch.budget.selection.cut import (
-    Cut,
-    FrontierPoint,
-    cut_by_count,
-    cut_by_spend,
-    frontier,
-    strong_rows,
-)
+from routellm_batch.budget.selection.cut import Cut, cut_by_count, cut_by_spend, strong_rows
 from routellm_batch.config.job import Config
 from routellm_batch.core.errors import BudgetError, DataError
 from routellm_batch.core.types import Shard
-from routellm_batch.stages.plan.costing import Copies, Prices, costs_of, settle_routes
-from routellm_batch.stages.plan.files import Plan, empty_plan, load_plan, newest_plan, plan_path
+from routellm_batch.stages.plan.costing import Copies, costs_of, settle_routes
+from routellm_batch.stages.plan.files import empty_plan, load_plan, newest_plan, plan_path
 from routellm_batch.stages.plan.gather import Gathered, gather_rows
 from routellm_batch.stages.plan.outlook import choose_recover, look_ahead, outlooks, pilot_words
 from routellm_batch.stages.plan.past_run import past_ranker, past_words, pinned_lengths
@@ -69,7 +65,9 @@ def make_plan(config: Config, run: Run, *, pilot: PilotFacts | None = None) -> P
         seen = look_ahead(config, gathered, pilot)
         counted = seen is not None and seen.lengths is not None
         past = {} if counted else pinned_lengths(run)
-        prices = Prices.of(config, seen.ranker if seen and counted else past_ranker(config, past))
+        prices = Prices.of(
+            config.endpoints.by_route(), seen.ranker if seen and counted else past_ranker(config, past)
+        )
         ranked = RankedSpill(Path(scratch) / "ranked")
         base, dearest, histogram = 0, 0, np.zeros(HISTOGRAM_BINS, dtype=np.int64)
         for bucket in gathered.content.buckets():

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routellm_batch.budget.costs.expected_costs import Ends
+from routellm_batch.budget.frontier import FrontierPoint, Outlook
 from routellm_batch.budget.quality.forecast import Foresight, foresee
 from routellm_batch.budget.quality.pilot_facts import PilotFacts
 from routellm_batch.budget.quality.prediction import RecoverChoice
-from routellm_batch.budget.selection.cut import FrontierPoint, Outlook
 from routellm_batch.budget.selection.ranking import Order
 from routellm_batch.config.job import BudgetConfig, Config
 from routellm_batch.core.errors import BudgetError
@@ -58,7 +58,7 @@ def look_ahead(config: Config, gathered: Gathered, pilot: PilotFacts | None) -> 
     ends = {
         route: Ends(end.nano_price, end.max_output_tokens)
         for route in ROUTES
-        for end in [getattr(config.endpoints, route)]
+        for end in [config.endpoints.of(route)]
     }
     order, scores = _order(budget, counted=pilot.lengths is not None), sample_scores(gathered)
     prove = budget.order == "auto"

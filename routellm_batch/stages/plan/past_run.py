@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from routellm_batch.budget.costs.expected_lengths import LEAST_ROWS
+from routellm_batch.budget.costs.expected_costs import answer_cost
+from routellm_batch.budget.costs.expected_lengths import LEAST_ROWS, PastLengths, fit_past
 from routellm_batch.budget.selection.ranking import BY_SCORE, Ranker
 from routellm_batch.config.job import Config, identity
+from routellm_batch.core.encoding import to_json
 from routellm_batch.core.errors import ConfigError, DataError
 from routellm_batch.core.types import ROUTES, Route
-from routellm_batch.past_lengths import PastLengths, answer_cost, fit_past
-from routellm_batch.stages.call.responses import read_shard_responses
-from routellm_batch.storage.run import SUCCESS, Run, open_existing, to_json
+from routellm_batch.storage.responses import read_shard_responses
+from routellm_batch.storage.run import SUCCESS, Run, open_existing
 from routellm_batch.storage.store import FsStore
 from routellm_batch.storage.tables import from_parquet
 
@@ -36,7 +37,7 @@ def pin_lengths(config: Config, run: Run) -> None:
         raise ConfigError(
             "endpoints.judge.estimate.lengths_from", "is of strong and weak alone; leave it out"
         )
-    asked = {route: getattr(config.endpoints, route).estimate.lengths_from for route in ROUTES}
+    asked = {route: config.endpoints.of(route).estimate.lengths_from for route in ROUTES}
     if not any(asked.values()) or run.read_json(PINNED) is not None:
         return
     found = {route: _find(config, run, route, name) if name else None for route, name in asked.items()}
@@ -54,7 +55,7 @@ def past_ranker(config: Config, past: Past) -> Ranker:
     """Return the order by score, with what is known of costs from earlier runs."""
     if not any(past.values()):
         return BY_SCORE
-    ends = {route: getattr(config.endpoints, route) for route in ROUTES}
+    ends = config.endpoints.by_route()
     return Ranker(
         costs={
             route: answer_cost(past[route], end.nano_price, end.expected_output_tokens, end.max_output_tokens)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from routellm_batch.budget.pricing import usd_to_nano
 from routellm_batch.config.job import Config
-from routellm_batch.core.errors import InterruptedRunError, StopError, StoreError
+from routellm_batch.core.errors import StopError
 from routellm_batch.core.events import RowsScored, Sink
 from routellm_batch.core.halt import Halt
 from routellm_batch.core.protocols import Runner
@@ -16,30 +16,12 @@ from routellm_batch.core.types import Done, Shard
 from routellm_batch.stages.score.allowance import EmbeddingBudget
 from routellm_batch.stages.score.task import STAGE as SCORE
 from routellm_batch.stages.score.task import ScoreTask, bound_shards, score_shards
+from routellm_batch.stages.tasks import POLL_S, WINDOW, raise_error
 from routellm_batch.storage.paid import paid_by_shard
 from routellm_batch.storage.run import Run
 
-POLL_S = 0.2
 MAX_GROUP = 16
 """Shards in one score task, at most."""
-WINDOW = 2
-"""Tasks submitted, per slot."""
-
-
-def error_of(done: Done) -> BaseException | None:
-    """Return what a task raised; a failure that may pass by itself is a stop that the same command resumes."""
-    error = done.error
-    if isinstance(error, (OSError, StoreError)):
-        problem = str(error) if isinstance(error, StoreError) else type(error).__name__
-        return InterruptedRunError(f"storage or the network failed ({problem})")
-    return error
-
-
-def raise_error(done: Done) -> None:
-    """Raise what a task raised."""
-    error = error_of(done)
-    if error is not None:
-        raise error from None
 
 
 def run_score_stage(config: Config, run: Run, runner: Runner, sink: Sink, halt: Halt) -> None:

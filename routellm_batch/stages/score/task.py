@@ -11,10 +11,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from routellm_batch.budget.pricing import estimate_tokens, usd_to_nano
-from routellm_batch.budget.spend.embeddings import MAX_TOKENS, metered, worst_nano, worst_tokens
+from routellm_batch.budget.spend.embeddings import MAX_TOKENS, worst_nano, worst_tokens
 from routellm_batch.config.job import Config
 from routellm_batch.core.protocols import Router
 from routellm_batch.core.types import InvalidKind, PromptBatch, Shard
+from routellm_batch.endpoints.meter import metered
 from routellm_batch.routers import get_router
 from routellm_batch.storage.inputs import read_rows
 from routellm_batch.storage.paid import PaidTry, paid_by_shard

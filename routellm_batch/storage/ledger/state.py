@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from routellm_batch.core.types import Route
+from routellm_batch.core.types import WEAK, Route
 from routellm_batch.storage.ledger.record import CallRecord
 
 Worst = tuple[Route, int]
@@ -28,7 +28,7 @@ class Entry:
     """Of claims: which of that start's tasks for this shard the runner is of; of seals: the first that may claim."""
     who: Mapping[str, Any] = field(default_factory=dict)
     """Of claims: the writing process."""
-    route: Route = "weak"
+    route: Route = WEAK
     rows: Sequence[tuple[int, int]] = ()
     """Of intents: (row, worst nano-dollars of one send)."""
 

@@ -11,13 +11,14 @@ from helpers.sim.provider import Call, Fate
 from helpers.sim.world import World
 
 from routellm_batch.budget.spend.summary import CallSummary
-from routellm_batch.stages.call.responses import FINAL, read_shard_responses
+from routellm_batch.stages.call.responses import FINAL
 from routellm_batch.stages.call.task import CallTask, _wanted
 from routellm_batch.storage.ledger.local import left_here
 from routellm_batch.storage.ledger.record import CallRecord
 from routellm_batch.storage.ledger.shard import ShardLedger
 from routellm_batch.storage.ledger.state import Entry, LedgerState
-from routellm_batch.storage.progress import STAGE, marker_name, newest_markers
+from routellm_batch.storage.responses import read_shard_responses
+from routellm_batch.storage.run import STAGE, marker_name, newest_markers
 
 
 @dataclass

@@ -25,27 +25,27 @@ from routellm_batch.stages.call.job import CallJob, EndpointPool
 from routellm_batch.storage.ledger import epoch, liveness, shard, succession, writer
 
 CLOCKED = (
-    "call_stage",
+    "stages.call.loop",
     "endpoints.caller",
-    "endpoints.gate",
-    "ledger.writer",
-    "stages.call",
-    "stages.fanout",
-    "stages.job",
-    "starting",
+    "endpoints.pacing.gate",
+    "storage.ledger.writer",
+    "stages.call.task",
+    "stages.call.fanout",
+    "stages.call.job",
+    "pipeline.start",
 )
 """Modules that read the clock."""
 SMALL = {
-    "call_stage.POLL_S": 0.5,
+    "stages.call.loop.POLL_S": 0.5,
     "endpoints.caller.POLL_S": 0.5,
     "endpoints.caller.MAX_WAIT_S": 2.0,
-    "endpoints.gate.LOOK_S": 0.5,
-    "ledger.succession.LOOK_S": 0.5,
-    "ledger.writer.MICRO_BATCH": 2,
-    "ledger.writer.PATIENCE_S": 20.0,
-    "stages.fanout.INTENT_ROWS": 2,
-    "stages.fanout.LOOK_S": 0.5,
-    "stages.fanout.PROGRESS_S": 60.0,
+    "endpoints.pacing.gate.LOOK_S": 0.5,
+    "storage.ledger.succession.LOOK_S": 0.5,
+    "storage.ledger.writer.MICRO_BATCH": 2,
+    "storage.ledger.writer.PATIENCE_S": 20.0,
+    "stages.call.fanout.INTENT_ROWS": 2,
+    "stages.call.fanout.LOOK_S": 0.5,
+    "stages.call.fanout.PROGRESS_S": 60.0,
 }
 """Fewer looks at the clock, and batches that a few rows fill."""
 

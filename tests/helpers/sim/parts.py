@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from helpers.sim.loop import SimLoop
 from helpers.sim.turns import KilledError, Turn
 
+from routellm_batch.budget.plan import Plan
 from routellm_batch.config.job import Config
 from routellm_batch.core import process as process_module
 from routellm_batch.core.halt import Halt
@@ -19,7 +20,6 @@ from routellm_batch.core.types import Done
 from routellm_batch.endpoints.wallet import Wallet
 from routellm_batch.stages.call.job import EndpointPool
 from routellm_batch.stages.call.loop import CallStage
-from routellm_batch.stages.plan.files import Plan
 from routellm_batch.storage.ledger.local import LocalLog
 from routellm_batch.storage.ledger.shard import ShardLedger
 from routellm_batch.storage.ledger.writer import LedgerWriter

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from routellm_batch.core.arrays import Floats
 from routellm_batch.core.metrics import BAND_90, Ranking, interval, resample
-from routellm_batch.routers.outcome.blend.router import MEMBERS, Blend, Floats
+from routellm_batch.routers.outcome.blend.router import MEMBERS, Blend
 
 SAMPLES = 200
 BASELINES = ("length", "prior")

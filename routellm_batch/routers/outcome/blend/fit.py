@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from routellm_batch.config.embedder import EmbedderConfig
+from routellm_batch.core.arrays import Floats
 from routellm_batch.core.errors import ConfigError, DataError
 from routellm_batch.core.protocols import Router
+from routellm_batch.core.types import STRONG, WEAK
 from routellm_batch.routers.embedders import get_embedder
 from routellm_batch.routers.outcome.blend.evidence import Evidence, best_of, levelled, standards, weigh
 from routellm_batch.routers.outcome.blend.members import Labels, fit_heads, learn
@@ -25,7 +27,6 @@ from routellm_batch.routers.outcome.blend.router import (
     MEMBERS,
     Blend,
     BlendRouter,
-    Floats,
     members,
     read,
 )
@@ -133,7 +134,7 @@ def save_pilot_router(out: str, fit: PilotFit, card: str) -> None:
 def _check(rows: PilotRows) -> None:
     if not rows.prompts:
         raise DataError("a pilot without rows")
-    columns = {"strong": rows.strong, "weak": rows.weak, "weight": rows.weight}
+    columns = {STRONG: rows.strong, WEAK: rows.weak, "weight": rows.weight}
     for name, values in columns.items():
         if len(values) != len(rows.prompts):
             raise DataError(f"has {len(values)} values for {len(rows.prompts)} prompts", column=name)

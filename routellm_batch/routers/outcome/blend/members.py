@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from routellm_batch.core.arrays import Floats
 from routellm_batch.routers.heads import Heads, standardise
 from routellm_batch.routers.knn.router import Index
 from routellm_batch.routers.outcome.blend.forest import Forest
-from routellm_batch.routers.outcome.blend.router import TABLE, Floats, Learned, Reading, View, tree_columns
+from routellm_batch.routers.outcome.blend.router import TABLE, Learned, Reading, View, tree_columns
 from routellm_batch.routers.training.fitting import INTERCEPT_PENALTY, Penalties
 from routellm_batch.routers.training.logistic import fit_logistic
 

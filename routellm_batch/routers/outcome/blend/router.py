@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from routellm_batch.core.arrays import Floats
 from routellm_batch.core.errors import CheckpointError
 from routellm_batch.core.protocols import Embedder
 from routellm_batch.core.types import PromptBatch
@@ -23,8 +24,6 @@ from routellm_batch.routers.knn.router import Index
 from routellm_batch.routers.outcome.blend.forest import Forest
 from routellm_batch.routers.outcome.blend.wording import WORDING, wording
 from routellm_batch.routers.outcome.router import OutcomeRouter
-
-Floats = NDArray[np.float64]
 
 PRIOR = ("prior_strong", "prior_weak", "prior_score")
 """Log-odds of the shipped router's two heads, and of its score."""
