@@ -40,7 +40,7 @@ class ClusterConfig(Model):
     """Where the work runs."""
 
     kind: Literal["serial", "local", "address", "cuda"] = "serial"
-    """``serial``: this process; ``local``: worker processes here; ``cuda``: one a GPU; ``address``: a Dask scheduler."""
+    """``serial``: this process; ``local``: worker processes here; ``cuda``: one per GPU; ``address``: a Dask scheduler."""
     workers: Annotated[int, Field(ge=1, le=1024)] = 2
     """Worker processes of kind ``local``."""
     address: Annotated[str, AfterValidator(_address)] | None = None

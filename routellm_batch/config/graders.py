@@ -63,7 +63,7 @@ class ExactConfig(_Reference):
     """The same text, apart from surrounding space, runs of space, and case unless ``case`` is set."""
 
     kind: Literal["exact"]
-    """The grader."""
+    """Names the grader."""
     case: bool = False
     """Whether upper and lower case differ."""
     punctuation: bool = True
@@ -74,7 +74,7 @@ class NumericConfig(_Reference):
     """The same number."""
 
     kind: Literal["numeric"]
-    """The grader."""
+    """Names the grader."""
     read: Literal["auto", "last", "first", "boxed", "marker"] = "auto"
     """Where the number stands; ``auto``: after the marker, else boxed, else after "answer is", else the last."""
     marker: Annotated[str, Field(min_length=1)] = "####"
@@ -87,7 +87,7 @@ class ChoiceConfig(_Reference):
     """The same letter of a multiple-choice question."""
 
     kind: Literal["choice"]
-    """The grader."""
+    """Names the grader."""
     letters: Annotated[str, AfterValidator(_letters)] = "ABCDEFGHIJ"
     """The letters that may be chosen."""
 
@@ -96,7 +96,7 @@ class RegexConfig(_Reference):
     """The same text as the one group of a pattern finds, compared as by ``exact``."""
 
     kind: Literal["regex"]
-    """The grader."""
+    """Names the grader."""
     pattern: Annotated[str, AfterValidator(_pattern)]
     """RE2 pattern with one group, whose match is compared."""
     match: Literal["first", "last"] = "last"
@@ -109,7 +109,7 @@ class JsonConfig(_Reference):
     """The same JSON value, whatever the order of keys."""
 
     kind: Literal["json"]
-    """The grader."""
+    """Names the grader."""
     keys: tuple[str, ...] = ()
     """Keys of the outermost object to compare; all if none is named."""
     tolerance: Tolerance = 1e-9
@@ -120,7 +120,7 @@ class JudgeConfig(Model):
     """A model that compares two answers, or rates one."""
 
     kind: Literal["judge"]
-    """The grader."""
+    """Names the grader."""
     mode: Literal["pairwise", "single"] = "pairwise"
     """``pairwise`` asks in both orders; a preference that turns with the order is a tie. ``single`` rates from 1 to 10."""
     template: str | None = None
@@ -149,10 +149,10 @@ class JudgeConfig(Model):
 
 
 class LabelsConfig(Model):
-    """Scores that people gave, in Parquet: one row an id; a null score leaves that answer unlabelled."""
+    """Scores that people gave, in Parquet: one row per id; a null score leaves that answer unlabelled."""
 
     kind: Literal["labels"]
-    """The grader."""
+    """Names the grader."""
     uri: Uri
     """Parquet file of scores."""
     id: str = "id"
@@ -167,11 +167,11 @@ class JudgePairsConfig(JudgeConfig):
     """How ``jobs/judge_pairs.py`` gets the answers that are judged: asked of both endpoints, or recorded."""
 
     kind: Literal["judge"] = "judge"
-    """The judge."""
+    """Names the judge."""
     strong_answer: str | None = None
-    """Input column with the strong model's answer; None has it asked."""
+    """Input column with the strong model's answer; none asks for it."""
     weak_answer: str | None = None
-    """Input column with the weak model's answer; None has it asked."""
+    """Input column with the weak model's answer; none asks for it."""
 
 
 AnswerGrader = Annotated[
@@ -203,4 +203,4 @@ class PilotConfig(Model):
     seed: int = 0
     """Seed of the sample and the fit."""
     max_age_days: Annotated[float, Field(gt=0)] = 30
-    """Days after which a pilot is made anew."""
+    """Age in days beyond which a finished pilot is not taken again, and a new one is made."""

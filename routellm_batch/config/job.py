@@ -64,7 +64,7 @@ class RunConfig(Model):
     root: Uri
     """Folder that holds all runs: a local path or any fsspec URI."""
     seed: int = 0
-    """Seed of every draw: tie-breaking between equal scores, samples, the random router."""
+    """Seed of the order of rows with equal scores, and of the ``random`` router."""
     deadline_s: Annotated[float, Field(gt=0)] | None = None
     """Seconds after which the run stops by itself with exit code 75; None sets no deadline."""
     date: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")] | None = None
@@ -103,7 +103,7 @@ class InputConfig(Model):
     keep: tuple[str, ...] = ()
     """Further input columns to copy into ``responses/``."""
     shard_rows: Annotated[int, Field(ge=1, le=65536)] = 1024
-    """Rows of a shard at most; a shard is the unit of retry and resume."""
+    """Maximum number of rows in a shard, the unit of retry and resume."""
     max_prompt_bytes: Annotated[int, Field(ge=1)] = 1024 * 1024
     """A prompt of more UTF-8 bytes is an invalid row and is not sent."""
 
