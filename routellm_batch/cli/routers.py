@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from routellm_batch.config.embedder import parse_embedder
-from routellm_batch.config.endpoints import plain_json
+from routellm_batch.config.model import plain_json
 from routellm_batch.config.reading import parse_yaml
 from routellm_batch.core.errors import ConfigError
 

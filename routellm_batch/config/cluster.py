@@ -7,7 +7,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
-from routellm_batch.config.endpoints import Model, is_loopback
+from routellm_batch.config.endpoints import is_loopback
+from routellm_batch.config.model import Model
 
 
 class TlsConfig(Model):

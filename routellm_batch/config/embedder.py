@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from routellm_batch.config.endpoints import BaseUrl, KeyReference, Model, Usd
+from routellm_batch.config.endpoints import BaseUrl, KeyReference, Usd
+from routellm_batch.config.model import Model
 from routellm_batch.config.reading import explain, parse_yaml
 from routellm_batch.core.errors import ConfigError
 

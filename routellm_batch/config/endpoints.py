@@ -8,9 +8,10 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from jsonschema import Draft202012Validator, SchemaError
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from routellm_batch.budget.pricing import Price, usd_to_nano
+from routellm_batch.config.model import Model, PlainJson, Probability, plain_json
 
 RESERVED_PARAMS = frozenset({"model", "messages", "stream", "n", "best_of"})
 """Body keys that the job sets itself, or that would change what a reply is or how many answers are paid for."""
@@ -33,23 +34,6 @@ METADATA_HOSTS = frozenset(
 
 DEAREST_USD = 10_000
 """The highest price of a million tokens that is taken for one."""
-
-
-class Model(BaseModel):
-    """Frozen, and unknown keys are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-def plain_json(value: Any) -> Any:
-    """Return the value with Decimals as floats, as JSON has them."""
-    if isinstance(value, Decimal):
-        return float(value)
-    if isinstance(value, dict):
-        return {key: plain_json(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [plain_json(inner) for inner in value]
-    return value
 
 
 def _price(value: Decimal) -> Decimal:
@@ -134,9 +118,7 @@ Uri = Annotated[str, AfterValidator(_uri)]
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
 KeyReference = Annotated[str, AfterValidator(_key_reference)]
 Sum = Annotated[Decimal, Field(gt=0), AfterValidator(_sum)]
-PlainJson = Annotated[dict[str, Any], BeforeValidator(plain_json)]
 JsonSchema = Annotated[PlainJson, AfterValidator(_json_schema)]
-Probability = Annotated[float, Field(ge=0, le=1)]
 
 
 class PriceConfig(Model):

@@ -9,11 +9,10 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-import pyarrow as pa
-import pyarrow.compute as pc
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_validator
 
-from routellm_batch.config.endpoints import Model, Sum, Uri, plain_json
+from routellm_batch.config.endpoints import Sum, Uri
+from routellm_batch.config.model import Model, plain_json
 
 PLACEHOLDER = re.compile(r"\{(question|answer|answer_a|answer_b|reference)\}")
 """What a judge's template may ask for; any other brace is text."""
@@ -35,19 +34,24 @@ def _letters(value: str) -> str:
 
 
 def _pattern(value: str) -> str:
-    probe = pa.array([""])
+    import re2  # late: few configs hold a pattern
+
+    options = re2.Options()
+    options.log_errors = False
     try:
-        pc.match_substring_regex(probe, pattern=value)
-        pc.replace_substring_regex(probe, pattern=f"(?:{value})", replacement=r"\1")
-    except pa.ArrowInvalid as error:
-        message = f"can't be used: {str(error)[:200]} (RE2 syntax: no look-around, no back-references)"
+        groups = re2.compile(value, options).groups
+    except re2.error as error:
+        reason = error.args[0]
+        text = reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
+        message = f"can't be used: {text[:200]} (RE2 syntax: no look-around, no back-references)"
         raise ValueError(message) from None
-    try:
-        pc.replace_substring_regex(probe, pattern=f"(?:{value})", replacement=r"\2")
-    except pa.ArrowInvalid:
-        return value
-    message = "must have one group, which is what is compared; write (?:…) for the others"
-    raise ValueError(message)
+    if groups == 0:
+        message = "can't be used: it has no group; put (…) around what is to be compared"
+        raise ValueError(message)
+    if groups > 1:
+        message = "must have one group, which is what is compared; write (?:…) for the others"
+        raise ValueError(message)
+    return value
 
 
 class _Reference(Model):

@@ -12,12 +12,13 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from routellm_batch.config.cluster import ClusterConfig
 from routellm_batch.config.embedder import EmbedderConfig
-from routellm_batch.config.endpoints import EndpointConfig, JsonSchema, PlainJson, Sum, Uri
+from routellm_batch.config.endpoints import EndpointConfig, JsonSchema, Sum, Uri
 from routellm_batch.config.graders import AnswerGrader, JudgePairsConfig, PilotConfig, reference_of
+from routellm_batch.config.model import Model, PlainJson
 from routellm_batch.config.reading import explain, parse_yaml
 from routellm_batch.core.errors import ConfigError
 from routellm_batch.core.types import ENDPOINTS, ROUTES, EndpointName, Route
@@ -41,12 +42,6 @@ OPERATIONAL = (
 LATER: dict[str, Any] = {"budget.order": "auto", "pilot": None, "grade": None, "judge": None}
 LATER |= {f"endpoints.{name}.estimate.lengths_from": None for name in ("strong", "weak", "judge")}
 """Keys that older runs don't have, left out of what a run is where they say what those do."""
-
-
-class Model(BaseModel):
-    """Frozen, and unknown keys are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 def _run_id(value: str) -> str:

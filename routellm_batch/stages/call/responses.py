@@ -11,7 +11,14 @@ import pyarrow.compute as pc
 from routellm_batch.budget.pricing import estimated_chars, nano_to_usd
 from routellm_batch.budget.spend.observed_lengths import Heard, heard
 from routellm_batch.budget.spend.projection import Ended
-from routellm_batch.budget.spend.summary import CallSummary, FailedRow, RouteTotals, SlowRow, latency_bin
+from routellm_batch.budget.spend.summary import (
+    KEPT,
+    CallSummary,
+    FailedRow,
+    RouteTotals,
+    SlowRow,
+    latency_bin,
+)
 from routellm_batch.config.job import Config
 from routellm_batch.core.types import ROUTES, STRONG, Route, Shard, Usage
 from routellm_batch.storage.ledger.record import CallRecord
@@ -20,7 +27,6 @@ from routellm_batch.storage.run import Run
 from routellm_batch.storage.tables import failed_schema, response_schema, to_parquet
 
 FINAL = frozenset({"ok", "failed"})
-KEPT = 10
 
 
 def copy_of(record: CallRecord, row: int) -> CallRecord:
