@@ -1,4 +1,4 @@
-"""Typed configuration: one YAML file is one runnable job (design §6).
+"""Typed configuration: one YAML file is one runnable job (docs/contract.md).
 
 Everything is frozen and unknown keys are refused. ``load_config`` reads a file, applies ``key.path=value``
 overrides from the command line and checks the whole; its errors name the key and what to do.
@@ -38,7 +38,7 @@ OPERATIONAL = (
     "budget.on_overrun",
     *(f"endpoints.{name}.{key}" for name in ("strong", "weak", "judge") for key in ("limits", "timeout_s")),
 )
-"""Keys that may change between a run and its resume (design §6); where a run lies is not part of what it is."""
+"""Keys that may change between a run and its resume (docs/contract.md); where a run lies is not part of what it is."""
 LATER: dict[str, Any] = {"budget.order": "auto", "pilot": None, "grade": None, "judge": None}
 LATER |= {f"endpoints.{name}.estimate.lengths_from": None for name in ("strong", "weak", "judge")}
 """Keys that older runs don't have, left out of what a run is where they say what those do."""

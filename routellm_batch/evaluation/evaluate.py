@@ -112,7 +112,7 @@ def evaluate(  # noqa: PLR0913 - each is an option of the command line
 def _evaluate(
     sets: Sequence[Outcomes], routers: Sequence[str], settings: _Settings
 ) -> tuple[dict[str, Any], list[Drawing]]:
-    """Return the result as design §7 has it, and the curves where they are asked for."""
+    """Return the result with the keys of docs/evaluate.md, and the curves where they are asked for."""
     results: list[dict[str, Any]] = []
     pairs: list[dict[str, Any]] = []
     drawings: list[Drawing] = []
