@@ -1,4 +1,4 @@
-"""The figures of docs/quality.md: routers without labels, with a pilot, and on other pairs of models.
+"""The figures of docs/quality.md and docs/notes/results.md: routers without labels, with a pilot, on other pairs.
 
 python -m benchmarks.quality without
 python -m benchmarks.quality pilot --set mmlu --rows 100 200 500 1500

@@ -1,4 +1,4 @@
-"""Measure routers on labelled outcomes: CPT, PGR and APGR with intervals, beside baselines (docs/quality.md).
+"""Measure routers on labelled outcomes: CPT, PGR and APGR with intervals, beside baselines (docs/evaluate.md).
 
 python jobs/evaluate_router.py outcomes.parquet --router outcome --router length [--pilot 500 --seeds 5] [--json]
 """

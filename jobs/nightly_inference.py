@@ -2,7 +2,7 @@
 
     python jobs/nightly_inference.py configs/quickstart.yaml run.root=out cluster.workers=2 [--retry-failed]
 
-Score → plan → call → report. Ends with where the report is; exit codes as `routellm-batch run` (design §7).
+Score → plan → call → report. Ends with where the report is; exit codes as `routellm-batch run` (docs/contract.md).
 """
 
 from __future__ import annotations

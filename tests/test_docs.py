@@ -1,4 +1,4 @@
-"""What the documents say is run: commands, configs and the tree of files.
+"""What the documents say is run: commands, configs, the tree of files and the links.
 
 A line ``<!-- tested -->`` above a fence marks it: ``bash`` is run in a copy of the checkout, the blocks of a
 page in their order in one folder; ``yaml`` must load as a config. ``<!-- tree -->`` above a fence marks a
@@ -22,7 +22,13 @@ from routellm_batch.config.job import load_config
 from routellm_batch.core.errors import ConfigError
 
 REPO = Path(__file__).resolve().parents[1]
-PAGES = [page for page in (REPO / "README.md", *sorted((REPO / "docs").glob("*.md"))) if page.exists()]
+PAGES = [page for page in (REPO / "README.md", *sorted((REPO / "docs").rglob("*.md"))) if page.exists()]
+LINKED = [
+    *PAGES,
+    REPO / "CONTRIBUTING.md",
+    *sorted((REPO / "routellm_batch").rglob("*.md")),
+    *sorted((REPO / "infra").glob("*.md")),
+]
 LEFT_OUT = (".git", ".venv", "out", "build", "dist", "tests", ".*_cache", "__pycache__", ".hypothesis")
 BLOCK = re.compile(r"^<!-- (tested|tree) -->\n+```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 BLOCK_TIMEOUT_S = 240
@@ -124,6 +130,42 @@ def test_no_mark_is_misread(page: Path) -> None:
     """A mark that no fence follows would test nothing, so there is none."""
     text = page.read_text(encoding="utf-8")
     assert len(re.findall(r"^<!-- *(?:tested|tree) *-->", text, re.MULTILINE)) == len(list(blocks(text)))
+
+
+LINK = re.compile(r"\]\((?!\w+:)([^)#\s]*)(?:#([^)\s]+))?\)")
+HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+
+
+def anchors(page: str) -> set[str]:
+    """Anchors of a page's headings, as GitHub makes them."""
+    return {
+        re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
+        for title in HEADING.findall(FENCE.sub("", page))
+    }
+
+
+def dead_links(page: Path) -> list[str]:
+    """Links of a page to a file or a heading that there is not."""
+    dead = []
+    for match in LINK.finditer(FENCE.sub("", page.read_text(encoding="utf-8"))):
+        target = (page.parent / match[1]) if match[1] else page
+        if not target.exists() or (match[2] and match[2] not in anchors(target.read_text(encoding="utf-8"))):
+            dead.append(match[0])
+    return dead
+
+
+@pytest.mark.parametrize("page", LINKED, ids=lambda page: str(page.relative_to(REPO)))
+def test_links_lead_somewhere(page: Path) -> None:
+    """Each link within the repository names a file that exists, and a heading that is in it."""
+    assert [] == dead_links(page)
+
+
+def test_dead_link_is_reported(tmp_path: Path) -> None:
+    """A link to an absent file, or to an absent heading of a page, is dead; one to a heading is not."""
+    page = tmp_path / "page.md"
+    page.write_text("# One: `two`\n[a](#one-two) [b](#three) [c](absent.md) [d](https://example.com)\n")
+    assert ["](#three)", "](absent.md)"] == dead_links(page)
 
 
 PAGE = """

@@ -1,4 +1,4 @@
-"""The command line (design §7): arguments in, exit code out; the work is done elsewhere."""
+"""The command line (docs/contract.md): arguments in, exit code out; the work is done elsewhere."""
 
 from __future__ import annotations
 

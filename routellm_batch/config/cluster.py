@@ -15,8 +15,11 @@ class TlsConfig(Model):
     """PEM files for mutual TLS with a scheduler."""
 
     ca: str
+    """PEM file of the certificate authority."""
     cert: str
+    """PEM file of the certificate of this party."""
     key: str
+    """PEM file of its private key."""
 
 
 def _address(value: str) -> str:
@@ -38,9 +41,13 @@ class ClusterConfig(Model):
     """Where the work runs."""
 
     kind: Literal["serial", "local", "address", "cuda"] = "serial"
+    """``serial``: this process; ``local``: worker processes here; ``cuda``: one per GPU; ``address``: a Dask scheduler."""
     workers: Annotated[int, Field(ge=1, le=1024)] = 2
+    """Worker processes of kind ``local``."""
     address: Annotated[str, AfterValidator(_address)] | None = None
+    """The scheduler's address, ``tls://host:port``, or ``tcp://`` on this machine; with kind ``address`` only."""
     tls: TlsConfig | None = None
+    """Certificates for a ``tls://`` address."""
 
     @model_validator(mode="after")
     def _reach(self) -> ClusterConfig:

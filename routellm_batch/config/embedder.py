@@ -32,32 +32,40 @@ class EmbeddingPriceConfig(Model):
     """USD per million tokens."""
 
     input: Usd
+    """Price of a million input tokens."""
 
 
 class EmbedderConfig(Model):
     """Which embedder a router reads texts with, and its settings; a key of another embedder is refused."""
 
     name: str = "static"
+    """``static``, ``transformer`` or ``remote``."""
     model: str | None = None
-    """transformer: a folder, ``package:NAME`` or ``hub:ORG/NAME@REVISION``; remote: the model's name there."""
+    """transformer: a folder, ``package:NAME`` or ``hub:ORG/NAME@REVISION``; remote: the model's name at the endpoint."""
     pooling: Literal["auto", "mean", "cls"] = "auto"
-    """``auto`` is what the model's own config says, and the mean where it says nothing."""
+    """transformer: how token vectors become one; ``auto`` is what the model's own config says, else the mean."""
     max_tokens: Annotated[int, Field(ge=8)] | None = None
-    """Only so many tokens of the start of a text are read; None is the model's own bound."""
+    """Only this many tokens from the start of a text are read; None is the model's own bound."""
     batch_tokens: Annotated[int, Field(ge=8)] | None = None
-    """Tokens in a micro-batch, padding included; None suits the device."""
+    """transformer: tokens in a micro-batch, padding included; None suits the device."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    """transformer: where it runs; ``auto`` is the GPU where there is one."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """``auto`` is float32 on a CPU and bfloat16 on a GPU."""
+    """transformer: ``auto`` is float32 on a CPU and bfloat16 on a GPU."""
     base_url: BaseUrl | None = None
+    """remote: the endpoint's URL."""
     api_key: KeyReference | None = None
+    """remote: reference to its key."""
     price: EmbeddingPriceConfig | None = None
+    """remote: what it costs."""
     dimensions: Annotated[int, Field(ge=1)] | None = None
-    """Width to ask the endpoint for; None is its own."""
+    """remote: width to ask for; None is the model's own."""
     batch_texts: Annotated[int, Field(ge=1, le=2048)] = 256
-    """Texts in a request."""
+    """remote: texts in a request."""
     timeout_s: Annotated[float, Field(gt=0)] = 60
+    """remote: seconds that one attempt may take."""
     attempts: Annotated[int, Field(ge=1, le=20)] = 5
+    """remote: failed attempts after which scoring stops."""
 
     @model_validator(mode="after")
     def _own_keys(self) -> EmbedderConfig:

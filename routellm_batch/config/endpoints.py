@@ -125,53 +125,73 @@ class PriceConfig(Model):
     """USD per million tokens."""
 
     input: Usd
+    """Price of a million input tokens."""
     output: Usd
+    """Price of a million output tokens."""
     cached_input: Usd | None = None
+    """Price of a million input tokens read from the provider's cache; None is that of ``input``."""
 
 
 class LimitsConfig(Model):
     """What the endpoint allows, for the whole run."""
 
     rpm: Annotated[int, Field(ge=1)] | None = None
+    """Requests a minute; None sets no limit."""
     tpm: Annotated[int, Field(ge=1)] | None = None
+    """Tokens a minute, input and output; None sets no limit."""
     concurrency: Annotated[int, Field(ge=1, le=10_000)] = 64
+    """Requests in progress at once."""
 
 
 class FaultsConfig(Model):
     """Chance of each fault, per request."""
 
     rate_limit: Probability = 0
+    """429 with Retry-After."""
     server_error: Probability = 0
+    """500, 502 or 503."""
     hang: Probability = 0
+    """No reply until the client leaves."""
     truncated: Probability = 0
+    """200, with a body that breaks off."""
     html: Probability = 0
+    """200, with an HTML page."""
 
 
 class ReferenceConfig(Model):
     """Known answers, which a simulated model gives right more often the more skilled it is."""
 
     uri: str
+    """Parquet file of prompts with right answers."""
     prompt: str = "prompt"
+    """Its column of prompts."""
     answer: str = "reference"
+    """Its column of right answers."""
     difficulty: str | None = "difficulty"
+    """Its column of difficulties in [0, 1]; None makes every prompt 0.5."""
 
 
 class SimulateConfig(Model):
     """A made-up model on loopback."""
 
     latency_ms: Annotated[float, Field(ge=0)] = 50
+    """Milliseconds to an answer."""
     faults: FaultsConfig = FaultsConfig()
+    """Chance of each fault."""
     seed: int = 0
+    """Seed of answers and faults."""
     skill: Probability = 0.5
+    """How often the reference prompts are answered right, 0 to 1."""
     output_tokens: Annotated[int, Field(ge=1)] = 120
-    """Mean length of an answer."""
+    """Mean length of an answer, in tokens."""
     reference: ReferenceConfig | None = None
+    """Right answers, for answers that can be graded."""
     replies: dict[str, Annotated[float, BeforeValidator(plain_json), Field(ge=0)]] = Field(
         default_factory=dict
     )
     """Last line of an answer → how often, in proportion: makes a judge for trying things out."""
     rpm: Annotated[int, Field(ge=1)] | None = None
-    """A limit that the server enforces with 429."""
+    """Requests a minute that the server allows; beyond it, it answers 429."""
     log: str | None = None
     """Local file for the server's own billing log."""
 
@@ -187,36 +207,53 @@ class ReplayConfig(Model):
     """Recorded answers on loopback."""
 
     uri: str
+    """Parquet file of recorded answers."""
     prompt: str = "prompt"
+    """Its column of prompts."""
     answer: str
+    """Its column of answers."""
     latency_ms: Annotated[float, Field(ge=0)] = 0
+    """Milliseconds to an answer."""
     log: str | None = None
+    """Local file for the server's own billing log."""
 
 
 class EstimateConfig(Model):
     """What planning expects of a call, before the endpoint has been heard."""
 
     output_tokens: Annotated[int, Field(ge=1)] | None = None
+    """Expected tokens of an answer; None is half of the maximum, or 256 without one (simulated: its mean)."""
     lengths_from: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] | None = None
-    """A finished run below ``run.root`` by its id, or ``latest``; a pilot that counted tokens comes first."""
+    """Finished run below ``run.root``, by id or ``latest``, whose answer lengths are expected; a pilot comes first."""
 
 
 class EndpointConfig(Model):
     """One model behind an OpenAI-compatible chat API."""
 
     kind: Literal["openai", "simulated", "replay"]
+    """``openai``: any compatible server; ``simulated`` and ``replay``: a server that the run starts on this machine."""
     model: str
+    """Name of the model, as the endpoint knows it."""
     price: PriceConfig
+    """What tokens cost."""
     base_url: BaseUrl | None = None
+    """URL of the API, up to ``/v1``; kind ``openai`` needs it, the others refuse it."""
     api_key: KeyReference | None = None
+    """Reference to the key, ``env:NAME`` or ``file:/path``; a literal key is refused."""
     params: PlainJson = Field(default_factory=dict)
+    """Further keys of each request, sent as they are; with a cap ``max_completion_tokens`` is needed."""
     limits: LimitsConfig = LimitsConfig()
+    """What the endpoint allows."""
     timeout_s: Annotated[float, Field(gt=0)] = 120
+    """Seconds that one attempt may take, from connect to last byte."""
     estimate: EstimateConfig = EstimateConfig()
+    """What planning expects of an answer."""
     presume_5xx: bool = True
-    """Book a 5xx reply at its worst case, as some providers bill work that they failed to deliver."""
+    """Book a 5xx reply at its worst cost, as some providers bill work that they failed to deliver."""
     simulate: SimulateConfig | None = None
+    """Settings of kind ``simulated``."""
     replay: ReplayConfig | None = None
+    """Settings of kind ``replay``."""
 
     @model_validator(mode="after")
     def _keys_fit_kind(self) -> EndpointConfig:

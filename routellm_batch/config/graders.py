@@ -60,14 +60,16 @@ class _Reference(Model):
     reference: Annotated[str, Field(min_length=1)]
     """Input column that holds the right answer."""
     unread: Unread = "wrong"
-    """What an answer counts as in which nothing to compare is found: it is told in the counts either way."""
+    """How to score an answer that contains nothing to compare; such answers are counted either way."""
 
 
 class ExactConfig(_Reference):
     """The same text, apart from surrounding space, runs of space, and case unless ``case`` is set."""
 
     kind: Literal["exact"]
+    """Names the grader."""
     case: bool = False
+    """Whether upper and lower case differ."""
     punctuation: bool = True
     """False leaves punctuation out of the comparison."""
 
@@ -76,48 +78,57 @@ class NumericConfig(_Reference):
     """The same number."""
 
     kind: Literal["numeric"]
+    """Names the grader."""
     read: Literal["auto", "last", "first", "boxed", "marker"] = "auto"
-    """Where the number stands. ``auto``: after the marker, else boxed, else after "answer is", else the last."""
+    """Where the number stands; ``auto``: after the marker, else boxed, else after "answer is", else the last."""
     marker: Annotated[str, Field(min_length=1)] = "####"
+    """Text that stands before the number."""
     tolerance: Tolerance = 1e-6
-    """Allowed difference, as a share of the reference (of 1 where that is smaller)."""
+    """Allowed difference, as a share of the reference (of 1 where the reference is smaller)."""
 
 
 class ChoiceConfig(_Reference):
     """The same letter of a multiple-choice question."""
 
     kind: Literal["choice"]
+    """Names the grader."""
     letters: Annotated[str, AfterValidator(_letters)] = "ABCDEFGHIJ"
+    """The letters that may be chosen."""
 
 
 class RegexConfig(_Reference):
     """The same text as the one group of a pattern finds, compared as by ``exact``."""
 
     kind: Literal["regex"]
+    """Names the grader."""
     pattern: Annotated[str, AfterValidator(_pattern)]
-    """RE2 syntax, whose time is linear in the answer's length."""
+    """RE2 pattern with one group, whose match is compared."""
     match: Literal["first", "last"] = "last"
     """Which match counts where there are several."""
     case: bool = False
+    """Whether upper and lower case differ."""
 
 
 class JsonConfig(_Reference):
     """The same JSON value, whatever the order of keys."""
 
     kind: Literal["json"]
+    """Names the grader."""
     keys: tuple[str, ...] = ()
-    """Only these keys of the outermost object are compared; all, if none is named."""
+    """Keys of the outermost object to compare; all if none is named."""
     tolerance: Tolerance = 1e-9
+    """Allowed difference of numbers, as a share of the reference."""
 
 
 class JudgeConfig(Model):
     """A model that compares two answers, or rates one."""
 
     kind: Literal["judge"]
+    """Names the grader."""
     mode: Literal["pairwise", "single"] = "pairwise"
-    """``pairwise``: both orders are asked, and a preference that turns with the order is a tie; ``single``: 1 to 10."""
+    """``pairwise`` asks in both orders; a preference that turns with the order is a tie. ``single`` rates from 1 to 10."""
     template: str | None = None
-    """The prompt, in place of the built-in one, with {question}, {answer_a} and {answer_b} (single: {answer})."""
+    """Prompt in place of the built-in one, with {question}, {answer_a} and {answer_b} (single: {answer})."""
     reference: str | None = None
     """Input column with a right answer to show the judge."""
 
@@ -142,23 +153,29 @@ class JudgeConfig(Model):
 
 
 class LabelsConfig(Model):
-    """Scores that people gave, in Parquet: one row an id; a null score leaves that answer unlabelled."""
+    """Scores that people gave, in Parquet: one row per id; a null score leaves that answer unlabelled."""
 
     kind: Literal["labels"]
+    """Names the grader."""
     uri: Uri
+    """Parquet file of scores."""
     id: str = "id"
+    """Its column of row ids."""
     strong_score: str = "strong_score"
+    """Its column of scores of the strong model's answers."""
     weak_score: str = "weak_score"
+    """Its column of scores of the weak model's answers."""
 
 
 class JudgePairsConfig(JudgeConfig):
     """How ``jobs/judge_pairs.py`` gets the answers that are judged: asked of both endpoints, or recorded."""
 
     kind: Literal["judge"] = "judge"
+    """Names the judge."""
     strong_answer: str | None = None
-    """Input column with the strong model's answer; without one it is asked."""
+    """Input column with the strong model's answer; none asks for it."""
     weak_answer: str | None = None
-    """The same for the weak model."""
+    """Input column with the weak model's answer; none asks for it."""
 
 
 AnswerGrader = Annotated[
@@ -184,8 +201,10 @@ class PilotConfig(Model):
     rows: Annotated[int, Field(ge=2)] = 500
     """Rows to sample, with distinct prompts."""
     usd: Sum
-    """What all its calls may cost, the judge's too."""
+    """Dollars that all of the pilot's calls may cost, the judge's too."""
     grader: GraderConfig
+    """Who says how good an answer is."""
     seed: int = 0
+    """Seed of the sample and the fit."""
     max_age_days: Annotated[float, Field(gt=0)] = 30
-    """An older pilot is made anew."""
+    """Age in days beyond which a finished pilot is not taken again, and a new one is made."""

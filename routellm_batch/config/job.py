@@ -1,4 +1,4 @@
-"""Typed configuration: one YAML file is one runnable job (design §6).
+"""Typed configuration: one YAML file is one runnable job (docs/contract.md).
 
 Everything is frozen and unknown keys are refused. ``load_config`` reads a file, applies ``key.path=value``
 overrides from the command line and checks the whole; its errors name the key and what to do.
@@ -38,7 +38,7 @@ OPERATIONAL = (
     "budget.on_overrun",
     *(f"endpoints.{name}.{key}" for name in ("strong", "weak", "judge") for key in ("limits", "timeout_s")),
 )
-"""Keys that may change between a run and its resume (design §6); where a run lies is not part of what it is."""
+"""Keys that may change between a run and its resume (docs/contract.md); where a run lies is not part of what it is."""
 LATER: dict[str, Any] = {"budget.order": "auto", "pilot": None, "grade": None, "judge": None}
 LATER |= {f"endpoints.{name}.estimate.lengths_from": None for name in ("strong", "weak", "judge")}
 """Keys that older runs don't have, left out of what a run is where they say what those do."""
@@ -55,21 +55,30 @@ class RunConfig(Model):
     """What the run is called and where it lies."""
 
     id: Annotated[str, AfterValidator(_run_id)]
+    """Name of the run: its folder below ``root``. ``{date}`` stands for the UTC date."""
     root: Uri
+    """Folder that holds all runs: a local path or any fsspec URI."""
     seed: int = 0
+    """Seed of the order of rows with equal scores, and of the ``random`` router."""
     deadline_s: Annotated[float, Field(gt=0)] | None = None
+    """Seconds after which the run stops by itself with exit code 75; None sets no deadline."""
     date: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")] | None = None
+    """Date to put in place of ``{date}``, as YYYY-MM-DD; None is today, in UTC."""
     single_writer: bool = False
-    """Accept a store without exclusive creates, on the word that nobody else writes this run."""
+    """Accept a store without exclusive creates; you promise that nothing else writes this run."""
 
 
 class ColumnsConfig(Model):
     """Names of the input columns; exactly one of ``prompt`` and ``messages``."""
 
     id: str = "id"
+    """Column of row ids: text or integers, each one once."""
     prompt: str | None = None
+    """Column of texts to answer."""
     messages: str | None = None
+    """Column of chats to answer, each a list of ``{role, content}``."""
     system: str | None = None
+    """Column of system texts that go before the prompt."""
 
     @model_validator(mode="after")
     def _one_text(self) -> ColumnsConfig:
@@ -83,33 +92,47 @@ class InputConfig(Model):
     """Prompts in Parquet on any fsspec store."""
 
     uri: Uri
+    """A Parquet file, a glob, a folder, or ``builtin:prompts`` and ``builtin:reviews``, which come with the package."""
     columns: ColumnsConfig
+    """Which columns hold what."""
     keep: tuple[str, ...] = ()
+    """Further input columns to copy into ``responses/``."""
     shard_rows: Annotated[int, Field(ge=1, le=65536)] = 1024
+    """Maximum number of rows in a shard, the unit of retry and resume."""
     max_prompt_bytes: Annotated[int, Field(ge=1)] = 1024 * 1024
+    """A prompt of more UTF-8 bytes is an invalid row and is not sent."""
 
 
 class RouterConfig(Model):
     """Which router scores, with which weights."""
 
     name: str = "outcome"
+    """Name of the router, as listed in docs/routers.md."""
     checkpoint: str | None = None
+    """Weights: ``builtin:NAME``, a folder, ``package:NAME`` or ``hub:ORG/NAME@REVISION``; None is the router's own."""
     embedder: EmbedderConfig = EmbedderConfig()
+    """What the router reads texts with."""
     options: PlainJson = Field(default_factory=dict)
+    """Settings of the router's own."""
 
 
 class BudgetConfig(Model):
     """What may be spent: exactly one of the three modes, and optionally a hard cap."""
 
     strong_share: Annotated[Decimal, Field(ge=0, le=1)] | None = None
+    """Share of the valid rows that go to the strong model."""
     usd: Sum | None = None
+    """Dollars that the calls to both models are expected to cost."""
     recover: Annotated[Decimal, Field(gt=0, le=1)] | None = None
+    """Part of the quality gap between weak and strong (PGR) to recover; needs ``pilot``."""
     confidence: Annotated[Decimal, Field(gt=0, lt=1)] | None = None
-    """With which ``recover`` is to be held; 0.9 where left out."""
+    """Confidence with which ``recover`` is to be held; 0.9 if left out."""
     order: Literal["auto", "score", "gain_per_dollar"] = "auto"
-    """What rows are ranked by; auto is gain_per_dollar for ``usd`` where a pilot shows that it pays."""
+    """What rows are ranked by; ``auto`` is gain_per_dollar for ``usd`` where a pilot shows that it pays."""
     hard_cap_usd: Sum | None = None
+    """Dollars that are never exceeded, at any moment."""
     on_overrun: Literal["degrade", "stop"] = "degrade"
+    """What happens when a run would exceed the cap: strong rows go weak (degrade), or the run stops."""
 
     @model_validator(mode="after")
     def _one_mode(self) -> BudgetConfig:
@@ -131,18 +154,26 @@ class RetryConfig(Model):
     """When a failed attempt is tried again, and when the run gives up."""
 
     attempts: Annotated[int, Field(ge=1, le=20)] = 3
+    """Failed attempts after which a row is failed; 429s do not count."""
     deadline_s: Annotated[float, Field(gt=0)] = 600
+    """Seconds from a row's first attempt after which it is not tried again."""
     budget: Annotated[float, Field(ge=0, le=1)] = 0.2
+    """Retries as a share of traffic; beyond it rows wait and come back later."""
     max_error_rate: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """The run stops (exit code 5) when more than this share of the last rows failed."""
 
 
 class LabelConfig(Model):
     """What a label must look like: one of ``values``, or JSON that holds to ``schema``."""
 
     column: str = "label"
+    """Column of ``responses/`` that holds the label."""
     values: tuple[str, ...] = ()
+    """The labels that are allowed."""
     schema_: JsonSchema | None = Field(default=None, alias="schema")
+    """JSON schema that an answer must hold to."""
     reask: Annotated[int, Field(ge=0, le=3)] = 1
+    """How often an answer without a valid label is asked for again."""
     instruction: str | None = None
     """System text that asks for the label; made from the values or the schema if absent, none if empty."""
 
@@ -158,8 +189,11 @@ class EndpointsConfig(Model):
     """The two endpoints that answer, and one that judges where a judge is used."""
 
     strong: EndpointConfig
+    """The strong, expensive model."""
     weak: EndpointConfig
+    """The weak, cheap model."""
     judge: EndpointConfig | None = None
+    """The model that compares answers, where a judge is used."""
 
     def of(self, name: EndpointName) -> EndpointConfig:
         """Return the endpoint of a route, or the judge.
@@ -186,18 +220,27 @@ class Config(Model):
     """One job."""
 
     run: RunConfig
+    """What the run is called and where it lies."""
     input: InputConfig
+    """The prompts."""
     router: RouterConfig = RouterConfig()
+    """What scores them."""
     budget: BudgetConfig
+    """What may be spent."""
     endpoints: EndpointsConfig
+    """The models that answer."""
     retry: RetryConfig = RetryConfig()
+    """When a failed attempt is tried again."""
     label: LabelConfig | None = None
+    """What a label must look like; for ``jobs/label_dataset.py`` only."""
     pilot: PilotConfig | None = None
+    """A labelled sample of the job, from which a router is fitted and quality predicted."""
     grade: AnswerGrader | None = None
-    """Grades the run's own answers afterwards."""
+    """A grader for the run's own answers."""
     judge: JudgePairsConfig | None = None
-    """``judge_pairs`` only."""
+    """How pairs are judged; for ``jobs/judge_pairs.py`` only."""
     cluster: ClusterConfig = ClusterConfig()
+    """Where the work runs."""
 
     @model_validator(mode="after")
     def _bounded_if_capped(self) -> Config:

@@ -84,7 +84,7 @@ def evaluate(  # noqa: PLR0913 - each is an option of the command line
 
     Returns:
         For one router and one file: ``router, n, weak, strong, apgr, apgr_full, apgr_ci, cpt50, cpt80, baselines`` and more
-        (docs/quality.md; with a pilot also ``pilot, per_seed, sd``); else ``{"results": […], "pairs": […]}``, each with
+        (docs/evaluate.md; with a pilot also ``pilot, per_seed, sd``); else ``{"results": […], "pairs": […]}``, each with
         its ``outcomes``. Where the strong model is not better than the weak one the figures are NaN and ``note`` says so.
 
     Raises:
@@ -112,7 +112,7 @@ def evaluate(  # noqa: PLR0913 - each is an option of the command line
 def _evaluate(
     sets: Sequence[Outcomes], routers: Sequence[str], settings: _Settings
 ) -> tuple[dict[str, Any], list[Drawing]]:
-    """Return the result as design §7 has it, and the curves where they are asked for."""
+    """Return the result with the keys of docs/evaluate.md, and the curves where they are asked for."""
     results: list[dict[str, Any]] = []
     pairs: list[dict[str, Any]] = []
     drawings: list[Drawing] = []

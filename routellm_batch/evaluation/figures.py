@@ -67,7 +67,7 @@ class Measured:
     """One contender's figures."""
 
     figures: dict[str, Any]
-    """Plain data, as design §7 has it."""
+    """Plain data, with the keys of docs/evaluate.md."""
     resampled: Mapping[str, Floats]
     """Figure → [R]."""
     curve: CurvePoints | None

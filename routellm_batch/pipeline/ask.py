@@ -60,7 +60,7 @@ class AskResult:
     summary: CallSummary
     """What its calls did and cost."""
     exit_code: int
-    """That of a run (design §7)."""
+    """That of a run (docs/contract.md)."""
     run_uri: str
     lines: Sequence[str]
     """How the run ended, in words."""

@@ -1,4 +1,4 @@
-"""A run on storage: its folder, its manifest ``run.json``, its markers (design §4)."""
+"""A run on storage: its folder, its manifest ``run.json``, its markers (docs/contract.md)."""
 
 from __future__ import annotations
 

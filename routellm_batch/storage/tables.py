@@ -32,7 +32,7 @@ def failed_schema(id_type: pa.DataType) -> pa.Schema:
 
 
 def response_schema(id_type: pa.DataType, kept: list[pa.Field], label: str | None) -> pa.Schema:
-    """``responses/<shard>.parquet``: every valid row once (design §4)."""
+    """``responses/<shard>.parquet``: every valid row once (docs/contract.md)."""
     fields = [
         ("id", id_type),
         ("route", pa.string()),

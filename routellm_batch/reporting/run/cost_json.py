@@ -1,4 +1,4 @@
-"""``report/cost.json`` (design §4). Pure."""
+"""``report/cost.json`` (docs/contract.md). Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from routellm_batch.reporting.text import public_uri
 
 
 def cost_json(facts: RunFacts) -> dict[str, Any]:
-    """Return ``report/cost.json`` (design §4) and a few keys more.
+    """Return ``report/cost.json``, whose keys docs/contract.md lists.
 
     Dollars are decimal strings with nine decimals, shares and seconds JSON numbers; ``share.asked`` is null where
     dollars were asked for, ``share.achieved`` where no row is done, ``cap_usd`` where there is no cap. ``embedding``

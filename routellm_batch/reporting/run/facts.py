@@ -112,7 +112,7 @@ class RunFacts:
 
     @property
     def exit_code(self) -> int:
-        """The exit code of the run (design §7)."""
+        """The exit code of the run (docs/contract.md)."""
         return EXIT_CODES.get(self.state, FAILED_EXIT if self.calls.failed else 0)
 
 
