@@ -260,7 +260,8 @@ def _spelt(param: Any) -> str:
 
 def _usage(param: Any) -> str:
     if param.param_type_name == "argument":
-        return str(param.metavar)
+        text = param.metavar if param.required else f"[{param.metavar}]"
+        return f"{text}…" if param.nargs == -1 else text
     text = _spelt(param) if param.required else f"[{_spelt(param)}]"
     return f"{text}…" if param.multiple else text
 

@@ -1,4 +1,8 @@
-"""The command line (docs/contract.md): arguments in, exit code out; the work is done elsewhere."""
+"""The command line: arguments in, exit code out; the work is done elsewhere.
+
+Only typer is imported here. Each command imports what it needs when it runs, so that ``--help`` and ``--version``
+answer at once.
+"""
 
 from __future__ import annotations
 
@@ -6,22 +10,13 @@ import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from routellm_batch import __version__
 from routellm_batch.cli.endpoints import endpoint_app
 from routellm_batch.cli.routers import evaluate, train
-from routellm_batch.config.job import Config, load_config
-from routellm_batch.core.errors import RoutellmBatchError
-from routellm_batch.core.events import Sink
-from routellm_batch.core.logs import set_up_logging
-from routellm_batch.pipeline.jobs import pilot_job, plan_job, run_job
-from routellm_batch.pipeline.run import RunResult, report_job
-from routellm_batch.reporting.plan.table import plan_table
-from routellm_batch.reporting.progress import open_progress
 
 app = typer.Typer(
     name="routellm-batch",
@@ -29,51 +24,76 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # Rich's help takes longer to import than everything else here together.
 )
 app.add_typer(endpoint_app, name="endpoint")
-app.command("evaluate")(evaluate)
-app.command("train")(train)
 
 ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file of the job.")]
 Overrides = Annotated[
-    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Overrides, e.g. budget.usd=5.")
+    list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Overrides, e.g. budget.usd=5.")
 ]
+RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Call a finished run's failed rows again.")]
 
 
 @app.command()
-def run(
-    config: ConfigPath,
-    overrides: Overrides = None,
-    *,
-    retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Call a finished run's failed rows again.")
-    ] = False,
-) -> None:
+def run(config: ConfigPath, overrides: Overrides = None, *, retry_failed: RetryFailed = False) -> None:
     """Run the whole job: score, plan, call, report. The same command resumes it."""
-    result = execute(
-        load_config(config, overrides or ()), lambda c, sink: run_job(c, sink, retry_failed=retry_failed)
-    )
-    raise typer.Exit(result.exit_code)
+    from routellm_batch.cli.execute import run_config
+
+    raise typer.Exit(run_config(config, overrides, retry_failed=retry_failed))
+
+
+@app.command()
+def label(config: ConfigPath, overrides: Overrides = None, *, retry_failed: RetryFailed = False) -> None:
+    """Label a data set: answers are labels, or JSON by a schema.
+
+    An answer that is no label is shown to the model again, with what is wrong, as often as label.reask says.
+    """
+    from routellm_batch.cli.execute import label_config
+
+    raise typer.Exit(label_config(config, overrides, retry_failed=retry_failed))
+
+
+@app.command()
+def judge(config: ConfigPath, overrides: Overrides = None) -> None:
+    """Have a judge compare both models' answers.
+
+    Writes outcomes and battles, which every trainer reads. The same command resumes it.
+    """
+    from routellm_batch.cli.execute import judge_config
+
+    raise typer.Exit(judge_config(config, overrides))
 
 
 @app.command()
 def plan(config: ConfigPath, overrides: Overrides = None) -> None:
     """Score and plan, and show what each budget buys. Calls no endpoint, needs no key."""
-    result = execute(load_config(config, overrides or ()), plan_job)
-    raise typer.Exit(result.exit_code)
+    from routellm_batch.cli.execute import plan_config
+
+    raise typer.Exit(plan_config(config, overrides))
 
 
 @app.command()
 def pilot(config: ConfigPath, overrides: Overrides = None) -> None:
-    """Have both models answer a sample, grade it, and fit the router to this very job; a run of the config takes it."""
-    result = execute(load_config(config, overrides or ()), pilot_job)
-    raise typer.Exit(result.exit_code)
+    """Fit the router to this job from a graded sample.
+
+    Both models answer the sample. A run of the same config takes the pilot, and asks no row of it again.
+    """
+    from routellm_batch.cli.execute import pilot_config
+
+    raise typer.Exit(pilot_config(config, overrides))
+
+
+app.command("evaluate")(evaluate)
+app.command("train")(train)
 
 
 @app.command()
 def report(run_uri: Annotated[str, typer.Argument(metavar="RUN_URI", help="A run's folder.")]) -> None:
     """Write the report of a run anew from what its storage holds."""
-    _say(report_job(run_uri))
+    from routellm_batch.cli.execute import report_run
+
+    report_run(run_uri)
 
 
 def _version(value: bool) -> None:
@@ -91,23 +111,9 @@ def options(
 ) -> None:
     """Take the options before the command."""
     del version
+    from routellm_batch.core.logs import set_up_logging
+
     set_up_logging()
-
-
-def execute(config: Config, job: Callable[[Config, Sink], RunResult]) -> RunResult:
-    """Run a job with progress on stderr and its closing lines on stdout; for the CLI and ``jobs/``."""
-    with open_progress(sys.stderr) as progress:
-        result = job(config, progress.sink)
-    _say(result)
-    return result
-
-
-def _say(result: RunResult) -> None:
-    console = Console(soft_wrap=True, highlight=False, markup=False)
-    if result.outputs.plan is not None:
-        console.print(plan_table(result.outputs.plan))
-    for line in result.outputs.lines:
-        console.print(line)
 
 
 def main() -> None:
@@ -115,8 +121,18 @@ def main() -> None:
     guard(app)
 
 
-def guard(command: Callable[[], object]) -> None:
-    """Turn this package's errors into a message on stderr and their exit code; for the CLI and ``jobs/``."""
+def job(command: Callable[..., None]) -> None:
+    """Run one command as a program of its own, for the scripts in ``jobs/``: the same options, the same exit codes."""
+    single = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+    single.command(no_args_is_help=True, help=sys.modules["__main__"].__doc__)(command)
+    single.callback(invoke_without_command=False)
+    guard(single)
+
+
+def guard(command: Callable[[], Any]) -> None:
+    """Turn this package's errors into a message on stderr and their exit code."""
+    from routellm_batch.core.errors import RoutellmBatchError
+
     try:
         command()
     except RoutellmBatchError as error:

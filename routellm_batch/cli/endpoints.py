@@ -6,12 +6,12 @@ from typing import Annotated
 
 import typer
 
-from routellm_batch.endpoints.simulator.serve import serve
-from routellm_batch.endpoints.simulator.settings import simulate_spec
-from routellm_batch.endpoints.simulator.spec import LOOPBACK, ReplaySpec
+from routellm_batch.core.types import LOOPBACK
 
 endpoint_app = typer.Typer(
-    help="Serve a simulated or a recorded model on this machine.", no_args_is_help=True
+    help="Serve a simulated or a recorded model on this machine.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
 
 Port = Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")]
@@ -39,6 +39,9 @@ def simulate(
     price_output: PriceOutput = None,
 ) -> None:
     """Serve a made-up model until stopped; prints its base URL."""
+    from routellm_batch.endpoints.simulator.serve import serve
+    from routellm_batch.endpoints.simulator.settings import simulate_spec
+
     settings = {"price_input": price_input, "price_output": price_output}
     serve(simulate_spec(faults, port=port, host=host, latency_ms=latency_ms, log=log, **settings))
 
@@ -56,6 +59,9 @@ def replay(
     price_output: PriceOutput = None,
 ) -> None:
     """Serve recorded answers until stopped; prints its base URL."""
+    from routellm_batch.endpoints.simulator.serve import serve
+    from routellm_batch.endpoints.simulator.spec import ReplaySpec
+
     serve(
         ReplaySpec(
             host=host,

@@ -7,9 +7,6 @@ from typing import Annotated, Any
 
 import typer
 
-from routellm_batch.config.embedder import parse_embedder
-from routellm_batch.config.model import plain_json
-from routellm_batch.config.reading import parse_yaml
 from routellm_batch.core.errors import ConfigError
 
 Embedder = Annotated[
@@ -40,6 +37,9 @@ def parse_options(pairs: Sequence[str] | None) -> dict[str, Any]:
         ConfigError: a pair without "=".
 
     """
+    from routellm_batch.config.model import plain_json
+    from routellm_batch.config.reading import parse_yaml
+
     options: dict[str, Any] = {}
     for pair in pairs or ():
         key, equals, value = pair.partition("=")
@@ -51,7 +51,7 @@ def parse_options(pairs: Sequence[str] | None) -> dict[str, Any]:
 
 def evaluate(
     outcomes: Annotated[
-        list[str], typer.Argument(metavar="OUTCOMES...", help="Parquet with prompt and both models' scores.")
+        list[str], typer.Argument(metavar="OUTCOMES", help="Parquet with prompt and both models' scores.")
     ],
     *,
     router: Annotated[
@@ -74,7 +74,11 @@ def evaluate(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
-    """Measure routers on labelled outcomes: CPT, PGR and APGR with intervals, beside baselines."""
+    """Measure routers on labelled outcomes.
+
+    Prints CPT, PGR and APGR with intervals, beside baselines.
+    """
+    from routellm_batch.config.embedder import parse_embedder
     from routellm_batch.evaluation import Tariff, parse_prices, show, to_json
     from routellm_batch.evaluation import evaluate as measure
 
@@ -105,21 +109,36 @@ def evaluate(
 
 def train(
     data: Annotated[
-        list[str], typer.Argument(metavar="DATA...", help="Outcomes, score matrices or battles in Parquet.")
-    ],
+        list[str] | None,
+        typer.Argument(metavar="DATA", help="Outcomes, score matrices or battles in Parquet."),
+    ] = None,
     *,
-    router: Annotated[str, typer.Option("--router", metavar="NAME", help="Router to train.")],
+    router: Annotated[str, typer.Option("--router", metavar="NAME", help="Router to train.")] = "outcome",
     out: Annotated[str, typer.Option("--out", metavar="DIR", help="A new folder for the weights.")],
     embedder: Embedder = "static",
     option: Option = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of every random choice.")] = 0,
+    recipe: Annotated[
+        str | None,
+        typer.Option("--recipe", metavar="NAME", help="Make shipped weights again, as outcome-v1."),
+    ] = None,
+    recipe_data: Annotated[
+        str | None, typer.Option("--data", metavar="DIR", help="Folder with the recipe's files.")
+    ] = None,
 ) -> None:
-    """Train a router; ends with where its weights are, to be given as router.checkpoint."""
+    """Train a router on labelled prompts.
+
+    Ends with where its weights are, to be given as router.checkpoint.
+    """
+    if recipe is not None or recipe_data is not None:
+        typer.echo(_follow(recipe, recipe_data, out=out, seed=seed, data=data))
+        return
+    from routellm_batch.config.embedder import parse_embedder
     from routellm_batch.routers.training import TrainRequest
     from routellm_batch.routers.training import train as fit
 
     request = TrainRequest(
-        paths=data,
+        paths=data or [],
         out=out,
         embedder=parse_embedder(embedder),
         seed=seed,
@@ -127,3 +146,21 @@ def train(
         progress=lambda line: typer.echo(line, err=True),
     )
     typer.echo(fit(request, router=router).out)
+
+
+def _follow(
+    recipe: str | None, folder: str | None, *, out: str, seed: int, data: Sequence[str] | None
+) -> str:
+    """Make shipped weights again, and return where they are.
+
+    Raises:
+        ConfigError: an unknown recipe, or options that don't go together.
+
+    """
+    from routellm_batch.pipeline.recipes import RECIPES
+
+    if recipe is None or folder is None or data:
+        raise ConfigError("--recipe", "goes with --data DIR, and without DATA files")
+    if recipe not in RECIPES:
+        raise ConfigError("--recipe", f"{recipe!r} is unknown; there are: {', '.join(sorted(RECIPES))}")
+    return RECIPES[recipe](folder, out=out, seed=seed).out

@@ -17,6 +17,8 @@ JUDGE: Literal["judge"] = "judge"
 ENDPOINTS: tuple[EndpointName, ...] = (*ROUTES, JUDGE)
 
 RowId = str | int
+LOOPBACK = "127.0.0.1"
+"""This machine, as simulated and replayed endpoints listen on it."""
 
 
 class InvalidKind(StrEnum):

@@ -10,8 +10,8 @@ from typing import Any
 
 from routellm_batch.budget.pricing import Price
 from routellm_batch.core.errors import ConfigError
+from routellm_batch.core.types import LOOPBACK
 
-LOOPBACK = "127.0.0.1"
 BUILTIN = "builtin:"
 BUNDLED_PROMPTS = f"{BUILTIN}prompts"
 """URI of the prompts that come with the package."""

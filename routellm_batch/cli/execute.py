@@ -1,0 +1,82 @@
+"""What the commands do with a config: run the job with its progress on stderr, print its closing lines on stdout."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from routellm_batch.config.job import Config, load_config
+from routellm_batch.core.errors import ConfigError
+from routellm_batch.core.events import Sink
+from routellm_batch.pipeline.jobs import pilot_job, plan_job, run_job
+from routellm_batch.pipeline.run import RunResult, report_job
+from routellm_batch.reporting.progress import open_progress
+
+Overrides = Sequence[str] | None
+"""``KEY=VALUE`` pairs of the command line."""
+
+
+def run_config(path: Path, overrides: Overrides, *, retry_failed: bool = False) -> int:
+    """Run the whole job, or resume it, and return its exit code."""
+    return _run(load_config(path, overrides or ()), retry_failed=retry_failed)
+
+
+def label_config(path: Path, overrides: Overrides, *, retry_failed: bool = False) -> int:
+    """Run a label job, or resume it, and return its exit code.
+
+    Raises:
+        ConfigError: the config has no ``label``.
+
+    """
+    config = load_config(path, overrides or ())
+    if config.label is None:
+        problem = "is missing: a label job needs label.values or label.schema"
+        raise ConfigError("label", problem, source=str(path))
+    return _run(config, retry_failed=retry_failed)
+
+
+def judge_config(path: Path, overrides: Overrides) -> int:
+    """Have a judge compare both models' answers, or resume that, and return the exit code."""
+    from routellm_batch.pipeline.judge.job import judge_pairs
+
+    return execute(load_config(path, overrides or ()), judge_pairs)
+
+
+def plan_config(path: Path, overrides: Overrides) -> int:
+    """Score and plan, and return the exit code."""
+    return execute(load_config(path, overrides or ()), plan_job)
+
+
+def pilot_config(path: Path, overrides: Overrides) -> int:
+    """Make the job's pilot, or resume it, and return the exit code."""
+    return execute(load_config(path, overrides or ()), pilot_job)
+
+
+def report_run(run_uri: str) -> None:
+    """Write a run's report anew, and print what it says."""
+    _show(report_job(run_uri))
+
+
+def execute(config: Config, job: Callable[[Config, Sink], RunResult]) -> int:
+    """Run a job with progress on stderr and its closing lines on stdout; return its exit code."""
+    with open_progress(sys.stderr) as progress:
+        result = job(config, progress.sink)
+    _show(result)
+    return result.exit_code
+
+
+def _run(config: Config, *, retry_failed: bool) -> int:
+    return execute(config, lambda c, sink: run_job(c, sink, retry_failed=retry_failed))
+
+
+def _show(result: RunResult) -> None:
+    from rich.console import Console
+
+    console = Console(soft_wrap=True, highlight=False, markup=False)
+    if result.outputs.plan is not None:
+        from routellm_batch.reporting.plan.table import plan_table
+
+        console.print(plan_table(result.outputs.plan))
+    for line in result.outputs.lines:
+        console.print(line)
