@@ -21,8 +21,8 @@ import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
 
-from routellm_batch.config import load_config
-from routellm_batch.pilot.job import run_job
+from routellm_batch.config.job import load_config
+from routellm_batch.pipeline.jobs import run_job
 
 OLD = Path(__file__).resolve().parents[1] / "fixtures" / "run_9ae35ec"
 SOME_FAILED = 3
