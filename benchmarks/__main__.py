@@ -11,6 +11,7 @@ from importlib import import_module
 from benchmarks.table import machine
 
 NAMES = (
+    "start",
     "static_scoring",
     "transformer_embedder",
     "sw_ranking",
