@@ -14,7 +14,7 @@ import psutil
 from benchmarks.plan_child import peak_bytes
 from routellm_batch.config.job import load_config
 from routellm_batch.core.events import Event, StageFinished
-from routellm_batch.pipeline.run import run_job
+from routellm_batch.pipeline.jobs import run_job
 
 
 def worker_peak() -> int:

@@ -12,7 +12,7 @@ import sys
 
 from routellm_batch.cli.app import execute, guard
 from routellm_batch.config.job import load_config
-from routellm_batch.pipeline.judge.job import judge_pairs
+from routellm_batch.pipeline.jobs import judge_pairs
 
 
 def main() -> None:

@@ -18,8 +18,7 @@ from routellm_batch.config.job import Config, load_config
 from routellm_batch.core.errors import RoutellmBatchError
 from routellm_batch.core.events import Sink
 from routellm_batch.core.logs import set_up_logging
-from routellm_batch.pipeline.jobs import pilot_job, plan_job, run_job
-from routellm_batch.pipeline.run import RunResult, report_job
+from routellm_batch.pipeline.jobs import RunResult, pilot_job, plan_job, report_job, run_job
 from routellm_batch.reporting.plan.table import plan_table
 from routellm_batch.reporting.progress import open_progress
 

@@ -23,7 +23,7 @@ from routellm_batch.core.errors import BudgetError, BudgetStopError, ConfigError
 from routellm_batch.core.events import Sink
 from routellm_batch.core.types import JUDGE, WEAK, EndpointName
 from routellm_batch.pipeline.outputs import FINISHED_CODES, run_summary
-from routellm_batch.pipeline.run import plan_job, run_job
+from routellm_batch.pipeline.run import NoPilot, complete_run, plan_run
 from routellm_batch.storage.responses import read_shard_responses
 from routellm_batch.storage.run import Run, open_existing
 from routellm_batch.storage.store import FsStore
@@ -89,7 +89,7 @@ def ask(asked: Ask, sink: Sink) -> AskResult:
         EndpointStopError: the endpoint can't be reached.
 
     """
-    result = run_job(ask_config(asked), sink)
+    result = complete_run(ask_config(asked), sink, NoPilot())
     run, _ = open_existing(result.run_uri)
     return AskResult(
         read_rows(run),
@@ -107,7 +107,7 @@ def plan_ask(asked: Ask, sink: Sink) -> int:
         InputError: bad config or table, or a cap below the planned cost.
 
     """
-    plan = plan_job(ask_config(asked), sink).outputs.plan
+    plan = plan_run(ask_config(asked), sink, NoPilot()).outputs.plan
     return 0 if plan is None else plan.planned_nano
 
 

@@ -49,6 +49,16 @@ class Outputs:
     """A plan to show as a table."""
 
 
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """How a job ended."""
+
+    exit_code: int
+    run_uri: str
+    """Its folder."""
+    outputs: Outputs
+
+
 def finished_exit(run: Run) -> int | None:
     """Return the exit code of a finished run, or None if it is not finished."""
     newest = _newest_success(run)

@@ -20,8 +20,7 @@ from routellm_batch.config.embedder import EmbedderConfig
 from routellm_batch.config.job import Config, load_config
 from routellm_batch.core.errors import BudgetError, ConfigError, DataError, RunMismatchError
 from routellm_batch.evaluation import evaluate
-from routellm_batch.pipeline.judge.job import judge_pairs
-from routellm_batch.pipeline.run import RunResult
+from routellm_batch.pipeline.jobs import RunResult, judge_pairs
 from routellm_batch.routers.training import TrainRequest, train
 from routellm_batch.routers.training.battles import read_battles
 

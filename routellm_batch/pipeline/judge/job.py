@@ -25,8 +25,7 @@ from routellm_batch.evaluation.graders.judge import Pair, Verdicts
 from routellm_batch.pipeline.ask import Ask, AskResult, Purse, plan_ask
 from routellm_batch.pipeline.judge.tables import Judged, cost_facts, judged_lines, write_tables
 from routellm_batch.pipeline.judge.verdicts import ask_judge, judge_estimate_nano
-from routellm_batch.pipeline.outputs import Outputs
-from routellm_batch.pipeline.run import RunResult
+from routellm_batch.pipeline.outputs import Outputs, RunResult
 from routellm_batch.storage.inputs import find_files, pin_files
 from routellm_batch.storage.labelled import read_table, require
 from routellm_batch.storage.prompts import Prompt, decode_prompts
