@@ -21,7 +21,7 @@ def worker_peak() -> int:
     """Return the highest peak of this process's workers, 0 if there are none."""
     children = psutil.Process().children(recursive=True)
     return max(
-        (peak_bytes(one.pid) for one in children if "spawn_main" in " ".join(one.cmdline())), default=0
+        (peak_bytes(one.pid) for one in children if "forkserver" in " ".join(one.cmdline())), default=0
     )
 
 
