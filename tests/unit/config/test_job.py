@@ -86,11 +86,11 @@ def _write(folder: Path, tree: Any) -> Path:
         ({"judge": {"template": "{question} {answer_a}"}}, "judge: template lacks {answer_b}"),
         (
             {"judge": {"mode": "single", "template": "{question} {answer} {answer_a}"}},
-            "judge: template has {answer_a}, which belongs to another mode",
+            "judge: template has {answer_a}, which mode single does not fill in",
         ),
         (
             {"judge": {"mode": "single", "template": "{question} {answer} {reference}"}},
-            "judge: a template with {reference} and reference: COLUMN go together",
+            "judge: a template that holds {reference} needs reference: COLUMN, and the other way round",
         ),
         ({"budget__confidence": Decimal("0.9")}, "budget: confidence is that of recover, which is not given"),
         ({"budget__order": "gain_per_dollar"}, "budget: strong_share sends the rows with the highest scores"),
@@ -158,7 +158,7 @@ def _write(folder: Path, tree: Any) -> Path:
         ({"retry__max_error_rate": 2}, "retry.max_error_rate"),
         ({"label": {"column": "label"}}, "label: give exactly one of values and schema"),
         ({"label": {"values": ["a"], "schema": {}}}, "label: give exactly one of values and schema"),
-        ({"label": {"schema": {"type": 5}}}, "label.schema: is no JSON schema: at $.type"),
+        ({"label": {"schema": {"type": 5}}}, "label.schema: is not a valid JSON schema: at $.type"),
         ({"cluster": {"kind": "address"}}, "cluster: address is needed with kind address"),
         (
             {"cluster": {"kind": "local", "address": "tcp://127.0.0.1:1"}},
