@@ -1,4 +1,4 @@
-"""Which pilot a run takes, and what the runs below a pilot's folder paid."""
+"""Which pilot a run takes, and what the runs in a pilot's folder spent."""
 
 from __future__ import annotations
 
@@ -15,26 +15,28 @@ from routellm_batch.storage.store import FsStore
 from routellm_batch.storage.tables import from_parquet
 
 PINNED = "pilot.json"
-"""Of a run: which pilot it takes, and whether it made that itself."""
+"""Object of a run: which pilot it takes, and whether it made that pilot itself."""
 OUTCOMES = "outcomes.parquet"
-"""Of a pilot: its sampled prompts with the grades of both answers."""
+"""Object of a pilot: its sampled prompts with the grades of both answers."""
 
 
 @dataclass(frozen=True, slots=True)
 class PilotUse:
-    """What a pilot's runs took so far."""
+    """What a pilot's runs spent so far."""
 
     spent_nano: int = 0
+    """Settled cost."""
     presumed_nano: int = 0
+    """Cost of what may have been billed."""
 
     @property
     def paid_nano(self) -> int:
-        """What counts against a cap."""
+        """What counts against a cap: settled and presumed cost."""
         return self.spent_nano + self.presumed_nano
 
 
 def read_success(uri: str) -> dict[str, Any] | None:
-    """Return what a finished pilot says of itself, or None if it is not finished."""
+    """Return the ``_SUCCESS`` of a pilot, or None where it is not finished."""
     try:
         return dict(json.loads(FsStore(uri).read(SUCCESS)))
     except FileNotFoundError:
@@ -42,7 +44,7 @@ def read_success(uri: str) -> dict[str, Any] | None:
 
 
 def pilot_use(uri: str) -> PilotUse:
-    """Return what the runs of a pilot took, by their own reports."""
+    """Return what the runs of a pilot spent, by their own reports."""
     store = FsStore(uri)
     spent = presumed = 0
     for name in store.folders("runs"):
@@ -56,7 +58,7 @@ def pilot_use(uri: str) -> PilotUse:
 
 
 def labelled_prompts(run: Run) -> frozenset[str]:
-    """Return the prompts of which the pilot that a run took knows both grades: its router was fitted on them."""
+    """Return the prompts with both grades in the pilot that a run took: the pilot's router was fitted on them."""
     pinned = run.read_json(PINNED)
     try:
         table = from_parquet(FsStore(str(pinned["uri"])).read(OUTCOMES)) if pinned else None
@@ -69,6 +71,6 @@ def labelled_prompts(run: Run) -> frozenset[str]:
 
 
 def own_pilot_use(run: Run) -> PilotUse | None:
-    """Return what the pilot took that a run made by itself; None where it took one that was there, or none."""
+    """Return what a run's own pilot spent; None where the run took an earlier pilot, or none."""
     pinned = run.read_json(PINNED)
     return pilot_use(str(pinned["uri"])) if pinned and pinned["here"] else None

@@ -10,7 +10,7 @@ ID_INTEGER = pa.int64()
 
 
 def score_schema(id_type: pa.DataType) -> pa.Schema:
-    """``score/<shard>.parquet``: one row for each input row, in input order."""
+    """Return the schema of ``score/<shard>.parquet``: one row for each input row, in input order."""
     return pa.schema(
         [
             ("row", pa.int32()),  # in the shard
@@ -27,12 +27,19 @@ def score_schema(id_type: pa.DataType) -> pa.Schema:
 
 
 def failed_schema(id_type: pa.DataType) -> pa.Schema:
-    """``failed/<shard>.parquet``: the rows that are not valid rows."""
+    """Return the schema of ``failed/<shard>.parquet``: the rows that are invalid."""
     return pa.schema([("id", id_type), ("file", pa.string()), ("row", pa.int64()), ("kind", pa.string())])
 
 
 def response_schema(id_type: pa.DataType, kept: list[pa.Field], label: str | None) -> pa.Schema:
-    """``responses/<shard>.parquet``: every valid row once (design §4)."""
+    """Return the schema of ``responses/<shard>.parquet``: every valid row once.
+
+    Args:
+        id_type: text or integers.
+        kept: input columns that are kept.
+        label: name of the label column, where there is one.
+
+    """
     fields = [
         ("id", id_type),
         ("route", pa.string()),
@@ -67,6 +74,6 @@ def to_parquet(table: pa.Table) -> bytes:
 
 
 def from_parquet(data: bytes, columns: list[str] | None = None) -> pa.Table:
-    """Read a table back."""
+    """Return the table of a Parquet file's bytes, or some of its columns."""
     # Not pq.read_table: it opens a data set first, which takes as long again as reading a small shard.
     return pq.ParquetFile(pa.BufferReader(data)).read(columns=columns)

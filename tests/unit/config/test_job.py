@@ -141,7 +141,7 @@ def _write(folder: Path, tree: Any) -> Path:
         ({"endpoints__weak": {**SIMULATED, "kind": "replay"}}, "replay is missing"),
         (
             {"endpoints__weak": {**SIMULATED, "replay": {"uri": "a", "answer": "b"}}},
-            "replay belongs to another",
+            "replay is not allowed with kind",
         ),
         ({"endpoints__weak": {**SIMULATED, "simulate": {"faults": {"hang": 2}}}}, "simulate.faults.hang"),
         ({"input__columns": {"id": "id"}}, "input.columns: name exactly one of prompt and messages"),
