@@ -110,7 +110,7 @@ def _run(
     run = _open(config, sink, retry_failed=retry_failed)
     ended, plan = finished_exit(run), load_plan(run)
     if plan is not None and ended is not None and not (retry_failed and ended == SOME_FAILED):
-        sink(Notice(f"{run.uri} is finished already; nothing is called"))
+        sink(Notice(f"{run.uri} is finished already, so no model is called"))
         return RunResult(ended, run.uri, rewrite_run_outputs(config, run, plan))
     sharing = Sharing()
     shared_sink = sharing.listening(sink, time.monotonic)
@@ -290,7 +290,7 @@ def _driven(config: Config, sink: Sink, halt: Halt, begun_s: float) -> Iterator[
 
 @contextmanager
 def _reporting_early_stop(config: Config, run: Run, begun_s: float) -> Iterator[None]:
-    """Write cost.json where scoring stops the run: embeddings may have been paid for."""
+    """Write cost.json where an error stops the run before its calls: embeddings may have been paid for."""
     try:
         yield
     except StopError as error:
@@ -301,7 +301,7 @@ def _reporting_early_stop(config: Config, run: Run, begun_s: float) -> Iterator[
 
 @contextmanager
 def _reporting_stop(config: Config, run: Run, plan: Plan, begun_s: float) -> Iterator[None]:
-    """Write the report where the calls end in an error: some may have been paid for."""
+    """Write the report where an error ends the calls: some may have been paid for."""
     try:
         yield
     except (EndpointStopError, TaskError) as error:

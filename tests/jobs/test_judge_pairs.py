@@ -167,7 +167,7 @@ def test_a_preference_for_a_side_is_a_tie(tmp_path: Path) -> None:
     with job(tmp_path, endpoint(lambda _: "[[A]]"), 4) as stub:
         result = go(config(tmp_path, stub.base_url))
     assert [(0.5, True)] * 4 == [(row["strong_score"], row["turned"]) for row in table(result, "outcomes")]
-    assert "ties 4, 4 of them turned with the order." in result.outputs.lines[0]
+    assert "ties 4, 4 of them turned with the order of the answers." in result.outputs.lines[0]
 
 
 @pytest.mark.parametrize(("mends", "expected"), [(True, (0, 4, 0)), (False, (3, 3, 1))])
