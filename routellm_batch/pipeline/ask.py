@@ -45,6 +45,7 @@ class Ask:
     root: str
     """The ask's run is ``<root>/runs/<run_id>``."""
     run_id: str
+    """Id of the ask's run."""
     cap_usd: Decimal
     """What the ask may cost in all, earlier starts included."""
     columns: ColumnsConfig | None = None
@@ -200,7 +201,7 @@ class AskBudget:
         """
         left = self.cap_nano - self.used_nano
         if left <= 0:
-            message = f"nothing is left of the cap of {nano_to_usd(self.cap_nano):.4f} USD for {run_id}"
+            message = f"the cap of {nano_to_usd(self.cap_nano):.4f} USD is spent, so {run_id} can't be asked; raise it"
             raise BudgetStopError(message)
         asked = Ask(
             self.config, table_uri, route, self.store.root, run_id, nano_to_usd(left), columns=columns

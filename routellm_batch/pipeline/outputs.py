@@ -44,6 +44,7 @@ class Outputs:
     """What a job shows at its end."""
 
     exit_code: int = 0
+    """Of the command."""
     lines: Sequence[str] = field(default_factory=list)
     """Closing lines, for a user."""
     plan: Plan | None = None
@@ -55,9 +56,11 @@ class RunResult:
     """How a job ended."""
 
     exit_code: int
+    """Of the command."""
     run_uri: str
-    """Its folder."""
+    """Folder of its run."""
     outputs: Outputs
+    """What it shows a user."""
 
 
 def finished_exit(run: Run) -> int | None:

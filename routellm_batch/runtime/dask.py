@@ -75,7 +75,9 @@ class _Sent:
     """A task that was submitted."""
 
     function: Callable[..., Any]
+    """Runs the task."""
     task: object
+    """Its argument."""
     resources: Mapping[str, int] | None
     """What its worker must have free."""
     future: Future[Any] | None = None

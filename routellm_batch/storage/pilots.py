@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from routellm_batch.budget.pricing import usd_to_nano
 from routellm_batch.storage.run import SUCCESS, Run
-from routellm_batch.storage.store import FsStore
+from routellm_batch.storage.store import FsStore, read_json
 from routellm_batch.storage.tables import from_parquet
 
 PINNED = "pilot.json"
@@ -37,10 +37,7 @@ class PilotUse:
 
 def read_success(uri: str) -> dict[str, Any] | None:
     """Return the ``_SUCCESS`` of a pilot, or None where it is not finished."""
-    try:
-        return dict(json.loads(FsStore(uri).read(SUCCESS)))
-    except FileNotFoundError:
-        return None
+    return read_json(FsStore(uri), SUCCESS)
 
 
 def pilot_use(uri: str) -> PilotUse:
@@ -48,13 +45,17 @@ def pilot_use(uri: str) -> PilotUse:
     store = FsStore(uri)
     spent = presumed = 0
     for name in store.folders("runs"):
-        try:
-            cost: dict[str, Any] = json.loads(store.read(f"runs/{name}/report/cost.json"))
-        except FileNotFoundError:  # the run that only scored, or one that has not ended yet
+        cost = read_json(store, f"runs/{name}/report/cost.json")
+        if cost is None:  # the run that only scored, or one that has not ended yet
             continue
         spent += usd_to_nano(Decimal(cost["spent_usd"]))
         presumed += usd_to_nano(Decimal(cost["presumed_usd"]))
     return PilotUse(spent, presumed)
+
+
+def labelled(outcomes: pa.Table) -> pa.Table:
+    """Return the rows of outcomes with both grades, in their order."""
+    return outcomes.filter(pc.and_(outcomes["strong_score"].is_valid(), outcomes["weak_score"].is_valid()))
 
 
 def labelled_prompts(run: Run) -> frozenset[str]:
@@ -64,10 +65,7 @@ def labelled_prompts(run: Run) -> frozenset[str]:
         table = from_parquet(FsStore(str(pinned["uri"])).read(OUTCOMES)) if pinned else None
     except FileNotFoundError:  # not finished, or moved away since
         table = None
-    if table is None:
-        return frozenset()
-    known = pc.and_(table["strong_score"].is_valid(), table["weak_score"].is_valid())
-    return frozenset(table.filter(known)["prompt"].to_pylist())
+    return frozenset() if table is None else frozenset(labelled(table)["prompt"].to_pylist())
 
 
 def own_pilot_use(run: Run) -> PilotUse | None:

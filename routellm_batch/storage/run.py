@@ -15,7 +15,7 @@ from routellm_batch.core.encoding import to_json
 from routellm_batch.core.errors import DataError, RunMismatchError, StoreError
 from routellm_batch.core.types import InputFile, Shard
 from routellm_batch.storage.inputs import find_files, pin_files, shards_of
-from routellm_batch.storage.store import FsStore, absolute
+from routellm_batch.storage.store import FsStore, absolute, read_json
 
 MANIFEST = "run.json"
 SUCCESS = "_SUCCESS"
@@ -33,9 +33,13 @@ class Run:
     store: FsStore
     """Rooted at the run folder."""
     id: str
+    """Name of the folder."""
     files: tuple[InputFile, ...]
+    """The input, as it was pinned when the run began."""
     shard_rows: int
+    """Rows in a shard, at most."""
     seed: int
+    """Of the tie hash."""
 
     def __reduce__(self) -> tuple[object, ...]:
         """Pickle the address alone; the other process reads the manifest itself, once."""
@@ -76,10 +80,7 @@ class Run:
 
     def read_json(self, path: str) -> dict[str, Any] | None:
         """Return a JSON object of the run, or None where there is none."""
-        try:
-            return dict(json.loads(self.store.read(path)))
-        except FileNotFoundError:
-            return None
+        return read_json(self.store, path)
 
 
 def open_run(config: Config, *, today: str, retry_failed: bool = False) -> Run:
@@ -154,9 +155,7 @@ def _reopen(root: str, single_writer: bool, pins: str) -> Run:  # noqa: ARG001, 
 
 def _read_manifest(store: FsStore) -> dict[str, Any] | None:
     try:
-        return dict(json.loads(store.read(MANIFEST)))
-    except FileNotFoundError:
-        return None
+        return read_json(store, MANIFEST)
     except OSError as error:
         reason = type(error).__name__
         raise StoreError(

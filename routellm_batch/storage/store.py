@@ -11,6 +11,7 @@ stores showed three facts that shape this file:
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 from collections.abc import Sequence
@@ -24,6 +25,7 @@ from fsspec.implementations.local import LocalFileSystem
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from routellm_batch.core.errors import StoreError
+from routellm_batch.core.protocols import Store
 from routellm_batch.core.registry import missing_extra
 from routellm_batch.core.types import StoredObject
 
@@ -64,6 +66,14 @@ def open_filesystem(uri: str) -> tuple[Any, str]:
             f"{uri}: unknown storage protocol; use a path, file://, s3://, gs://, az://, …"
         ) from None
     return fs, str(path)
+
+
+def read_json(store: Store, path: str) -> dict[str, Any] | None:
+    """Return a JSON object, or None where the store has none at this path."""
+    try:
+        return dict(json.loads(store.read(path)))
+    except FileNotFoundError:
+        return None
 
 
 def _transient(error: BaseException) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from routellm_batch.core.types import ROUTES
+
 ID_TEXT = pa.string()
 ID_INTEGER = pa.int64()
 
@@ -60,6 +62,28 @@ def response_schema(id_type: pa.DataType, kept: list[pa.Field], label: str | Non
     ]
     extra = [(label, pa.string())] if label is not None else []
     return pa.schema([*(pa.field(*f) for f in [*fields, *extra]), *kept])
+
+
+OUTCOME_COST = {
+    "input_tokens": pa.int64(),
+    "output_tokens": pa.int64(),
+    "cost_usd": pa.decimal128(18, 9),
+}
+"""Columns of ``outcomes.parquet`` that each route has, ``<route>_<name>``: what its answer took."""
+
+
+def outcome_schema(*more: tuple[str, pa.DataType]) -> pa.Schema:
+    """Return the schema of ``outcomes.parquet``: prompts with both models' scores, tokens and cost, and ``more``."""
+    return pa.schema(
+        [
+            ("prompt_id", pa.string()),
+            ("prompt", pa.string()),
+            ("strong_score", pa.float64()),
+            ("weak_score", pa.float64()),
+            *((f"{route}_{name}", kind) for route in ROUTES for name, kind in OUTCOME_COST.items()),
+            *more,
+        ]
+    )
 
 
 RESPONSE_COLUMNS = frozenset(response_schema(ID_TEXT, [], None).names)

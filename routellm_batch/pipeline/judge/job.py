@@ -41,9 +41,11 @@ class _Input:
     """The rows to be judged."""
 
     ids: Sequence[RowId]
+    """One for each row, distinct."""
     questions: Sequence[str | None]
     """Routing text; None for an invalid prompt."""
     references: Sequence[str | None]
+    """What the judge is shown as a right answer; None where there is none."""
     recorded: Mapping[Route, Sequence[str | None]]
     """Route → recorded answers, for the routes that have a column."""
 

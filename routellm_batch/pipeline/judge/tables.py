@@ -19,24 +19,10 @@ from routellm_batch.pipeline.ask import AskResult
 from routellm_batch.reporting.text import count, usd
 from routellm_batch.storage.prompts import tie_hash
 from routellm_batch.storage.store import FsStore
-from routellm_batch.storage.tables import to_parquet
+from routellm_batch.storage.tables import OUTCOME_COST, outcome_schema, to_parquet
 
 OUTCOMES, BATTLES, UNLABELLED = "outcomes.parquet", "battles.parquet", "unlabelled.parquet"
-_COST = {
-    "input_tokens": pa.int64(),
-    "output_tokens": pa.int64(),
-    "cost_usd": pa.decimal128(18, 9),
-}
-_OUTCOME = pa.schema(
-    [
-        ("prompt_id", pa.string()),
-        ("prompt", pa.string()),
-        ("strong_score", pa.float64()),
-        ("weak_score", pa.float64()),
-        *((f"{route}_{name}", kind) for route in ROUTES for name, kind in _COST.items()),
-        ("turned", pa.bool_()),
-    ]
-)
+_OUTCOME = outcome_schema(("turned", pa.bool_()))
 _BATTLE = pa.schema(
     [
         *((name, pa.string()) for name in ("prompt_id", "prompt", "model_a", "model_b", "winner")),
@@ -53,8 +39,11 @@ class Judged:
     """Pairs with their verdicts."""
 
     config: Config
+    """The job."""
     pairs: Sequence[Pair]
+    """All pairs, in input order."""
     verdicts: Verdicts
+    """Of these pairs."""
     asks: Mapping[str, AskResult]
     """Run id → the ask's result."""
 
@@ -119,7 +108,7 @@ def outcomes(judged: Judged) -> pa.Table:
             "prompt": pair.question,
             "strong_score": strong,
             "weak_score": weak,
-            **{f"{r}_{name}": costs[r].get(pair.id, {}).get(name) for r in ROUTES for name in _COST},
+            **{f"{r}_{name}": costs[r].get(pair.id, {}).get(name) for r in ROUTES for name in OUTCOME_COST},
             "turned": judged.verdicts.grades[str(pair.id)].turned,
         }
         for pair, strong, weak in judged.labelled
@@ -148,7 +137,7 @@ def battles(judged: Judged) -> pa.Table:
 def _costs(result: AskResult | None) -> dict[object, dict[str, Any]]:
     if result is None or result.rows is None:
         return {}
-    return {row["id"]: row for row in result.rows.select(["id", *_COST]).to_pylist()}
+    return {row["id"]: row for row in result.rows.select(["id", *OUTCOME_COST]).to_pylist()}
 
 
 def cost_facts(judged: Judged, cap_nano: int, exit_code: int) -> dict[str, Any]:

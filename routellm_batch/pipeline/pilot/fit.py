@@ -15,9 +15,9 @@ from routellm_batch.budget.quality.calibration import LEAST_ROWS, fit_calibratio
 from routellm_batch.budget.quality.pilot_facts import PilotFacts
 from routellm_batch.config.embedder import EmbedderConfig
 from routellm_batch.core.types import ROUTES
-from routellm_batch.pipeline.pilot.grade import labelled
 from routellm_batch.routers import get_router
 from routellm_batch.routers.outcome.blend.fit import PilotFit, PilotRows, fit_pilot, save_pilot_router
+from routellm_batch.storage.pilots import labelled
 
 PRIOR = "outcome"
 """The router whose shipped weights are the prior of a pilot's fit."""

@@ -18,26 +18,10 @@ from routellm_batch.evaluation.graders.questions import questions
 from routellm_batch.pipeline.ask import AskBudget, AskResult
 from routellm_batch.pipeline.judge.verdicts import ask_judge
 from routellm_batch.pipeline.pilot.draw import STRATUM, TOKENS, WEIGHT
+from routellm_batch.storage.tables import OUTCOME_COST, outcome_schema
 
-OUTCOME_SCHEMA = pa.schema(
-    [
-        ("prompt_id", pa.string()),
-        ("prompt", pa.string()),
-        ("strong_score", pa.float64()),
-        ("weak_score", pa.float64()),
-        *(
-            (f"{route}_{name}", kind)
-            for route in ROUTES
-            for name, kind in (
-                ("input_tokens", pa.int64()),
-                ("output_tokens", pa.int64()),
-                ("cost_usd", pa.decimal128(18, 9)),
-            )
-        ),
-        ("estimated_tokens", pa.int64()),
-        ("stratum", pa.int32()),
-        ("weight", pa.float64()),
-    ]
+OUTCOME_SCHEMA = outcome_schema(
+    ("estimated_tokens", pa.int64()), ("stratum", pa.int32()), ("weight", pa.float64())
 )
 
 
@@ -51,12 +35,6 @@ class Graded:
     """Why answers have no grade, or the grade 0 → number of answers."""
     stopped: AskResult | None = None
     """The ask of the judge that has to be resumed first, where one stopped."""
-
-
-def labelled(outcomes: pa.Table) -> pa.Table:
-    """Return the rows with both grades, in their order."""
-    known = outcomes.filter(outcomes.column("strong_score").is_valid())
-    return known.filter(known.column("weak_score").is_valid())
 
 
 def grade_sample(
@@ -146,7 +124,7 @@ def _outcomes(
     for route in ROUTES:
         rows = [rows_of[route].get(str(one.id)) for one in asked]
         columns[f"{route}_score"] = [grades.get((str(one.id), route), nothing).score for one in asked]
-        for name in ("input_tokens", "output_tokens", "cost_usd"):
+        for name in OUTCOME_COST:
             columns[f"{route}_{name}"] = [
                 row[name] if _answer(row) is not None and row else None for row in rows
             ]

@@ -21,7 +21,6 @@ from routellm_batch.core.metrics import BAND_90, Ranking, interval, resample
 from routellm_batch.core.types import ENDPOINTS, ROUTES, PromptBatch
 from routellm_batch.pipeline.outputs import pilot_view
 from routellm_batch.pipeline.pilot.fit import Fitted
-from routellm_batch.pipeline.pilot.grade import labelled
 from routellm_batch.reporting.pilot.html import (
     PilotPageFacts,
     PilotSpending,
@@ -31,7 +30,8 @@ from routellm_batch.reporting.pilot.html import (
     sample_frontier,
 )
 from routellm_batch.routers import make_router
-from routellm_batch.storage.store import FsStore
+from routellm_batch.storage.pilots import labelled
+from routellm_batch.storage.store import FsStore, read_json
 
 PAGE, FACTS = "report/pilot.html", "report/pilot.json"
 RESAMPLES = 500
@@ -85,10 +85,9 @@ def _spending(endpoints: EndpointsConfig, store: FsStore) -> list[PilotSpending]
     by_name: dict[str, EndpointConfig] = dict(endpoints.named().items())
     for run in store.folders("runs"):
         name = run.partition("-")[0]
-        endpoint = by_name.get(name)
-        if endpoint is None or not store.exists(f"runs/{run}/report/cost.json"):
+        endpoint, cost = by_name.get(name), read_json(store, f"runs/{run}/report/cost.json")
+        if endpoint is None or cost is None:
             continue
-        cost = json.loads(store.read(f"runs/{run}/report/cost.json"))
         known = spending.get(name, PilotSpending(name, endpoint.model, 0, 0))
         spending[name] = PilotSpending(
             name,

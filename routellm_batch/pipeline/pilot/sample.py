@@ -62,7 +62,9 @@ class Sampler:
     seed: int
     """Of the draw."""
     _counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(BINS, dtype=np.int64))
+    """Valid rows in each bin of the score, [BINS]."""
     _kept: dict[int, NDArray[np.void]] = field(default_factory=dict)
+    """Stratum → its candidates so far, lowest hash first."""
 
     def count(self, scores: NDArray[np.float32]) -> None:
         """Take the scores of some rows; those of all rows come before the first ``add``."""

@@ -306,7 +306,7 @@ OPERATIONAL: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("changes", OPERATIONAL)
 def test_operational_keys_are_no_part_of_a_run(changes: dict[str, Any]) -> None:
-    """The keys of design §6 may change between a run and its resume."""
+    """The operational keys may change between a run and its resume."""
     assert identity(job_config(HERE)) == identity(job_config(HERE, **changes))
 
 
