@@ -21,7 +21,7 @@ from openai import AsyncOpenAI, DefaultAioHttpClient
 
 from routellm_batch.config.job import Config, load_config
 from routellm_batch.core.events import Event, StageFinished, StageStarted
-from routellm_batch.pipeline.run import run_job
+from routellm_batch.pipeline.jobs import run_job
 from routellm_batch.storage.ledger.shard import ShardLedger
 from routellm_batch.storage.ledger.state import LedgerState
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from routellm_batch.config.job import load_config
 from routellm_batch.core.events import Event, StageFinished, StageStarted
-from routellm_batch.pipeline.run import run_job
+from routellm_batch.pipeline.jobs import run_job
 
 
 def main() -> None:

@@ -14,14 +14,14 @@ import psutil
 from benchmarks.plan_child import peak_bytes
 from routellm_batch.config.job import load_config
 from routellm_batch.core.events import Event, StageFinished
-from routellm_batch.pipeline.run import run_job
+from routellm_batch.pipeline.jobs import run_job
 
 
 def worker_peak() -> int:
     """Return the highest peak of this process's workers, 0 if there are none."""
     children = psutil.Process().children(recursive=True)
     return max(
-        (peak_bytes(one.pid) for one in children if "spawn_main" in " ".join(one.cmdline())), default=0
+        (peak_bytes(one.pid) for one in children if "forkserver" in " ".join(one.cmdline())), default=0
     )
 
 

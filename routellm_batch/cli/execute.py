@@ -9,8 +9,7 @@ from pathlib import Path
 from routellm_batch.config.job import Config, load_config
 from routellm_batch.core.errors import ConfigError
 from routellm_batch.core.events import Sink
-from routellm_batch.pipeline.jobs import pilot_job, plan_job, run_job
-from routellm_batch.pipeline.run import RunResult, report_job
+from routellm_batch.pipeline.jobs import RunResult, judge_pairs, pilot_job, plan_job, report_job, run_job
 from routellm_batch.reporting.progress import open_progress
 
 Overrides = Sequence[str] | None
@@ -38,8 +37,6 @@ def label_config(path: Path, overrides: Overrides, *, retry_failed: bool = False
 
 def judge_config(path: Path, overrides: Overrides) -> int:
     """Have a judge compare both models' answers, or resume that, and return the exit code."""
-    from routellm_batch.pipeline.judge.job import judge_pairs
-
     return execute(load_config(path, overrides or ()), judge_pairs)
 
 

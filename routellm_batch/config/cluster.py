@@ -23,7 +23,7 @@ class TlsConfig(Model):
 
 
 def _address(value: str) -> str:
-    """Refuse an address that is open to others: whoever reaches a Dask scheduler can run code on it."""
+    """Refuse an address that others can reach: whoever reaches a Dask scheduler can run code on it."""
     parts = urlsplit(value)
     if parts.scheme not in {"tcp", "tls"} or not parts.hostname:
         message = "must be tls://host:port, or tcp://host:port on this machine"
@@ -52,10 +52,12 @@ class ClusterConfig(Model):
     @model_validator(mode="after")
     def _reach(self) -> ClusterConfig:
         if (self.kind == "address") != (self.address is not None):
-            message = "address is needed with kind address, and only there"
+            message = "address is required with kind address, and not allowed with another kind"
             raise ValueError(message)
         encrypted = self.address is not None and self.address.startswith("tls://")
         if encrypted != (self.tls is not None):
-            message = "tls: {ca, cert, key} is needed with an address of tls://, and only there"
+            message = (
+                "tls: {ca, cert, key} is required with an address of tls://, and not allowed without one"
+            )
             raise ValueError(message)
         return self

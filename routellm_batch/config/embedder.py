@@ -74,7 +74,7 @@ class EmbedderConfig(Model):
             # A default may be spelt out: a run on storage names every setting.
             if getattr(self, key) == type(self).model_fields[key].default:
                 continue
-            message = f"{key} is no setting of embedder {self.name!r}"
+            message = f"{key} is not a setting of embedder {self.name!r}"
             raise ValueError(message)
         if self.name in ONLY and self.model is None:
             message = f"embedder {self.name!r} needs a model"
@@ -86,10 +86,10 @@ class EmbedderConfig(Model):
 
 
 def parse_embedder(text: str) -> EmbedderConfig:
-    """Return what ``NAME``, ``NAME:MODEL`` or a YAML mapping on a command line means.
+    """Return the embedder that a command line names: ``NAME``, ``NAME:MODEL`` or a YAML mapping of its settings.
 
     Raises:
-        ConfigError: the settings don't make an embedder.
+        ConfigError: the settings are not those of an embedder; the text names the key.
 
     """
     name, _, model = text.partition(":")
@@ -99,5 +99,5 @@ def parse_embedder(text: str) -> EmbedderConfig:
     try:
         return EmbedderConfig.model_validate(tree)
     except ValidationError as error:
-        key, problem = explain(error.errors(include_url=False, include_input=False)[0], EmbedderConfig)
+        key, problem = explain(error, EmbedderConfig)[0]
         raise ConfigError(f"--embedder {key}".strip(), problem) from None

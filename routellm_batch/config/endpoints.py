@@ -14,7 +14,7 @@ from routellm_batch.budget.pricing import Price, usd_to_nano
 from routellm_batch.config.model import Model, PlainJson, Probability, plain_json
 
 RESERVED_PARAMS = frozenset({"model", "messages", "stream", "n", "best_of"})
-"""Body keys that the job sets itself, or that would change what a reply is or how many answers are paid for."""
+"""Keys of a request that the job sets itself, or that would change what a reply is or how many answers are paid for."""
 MAXIMA = ("max_completion_tokens", "max_tokens")
 """Params that limit an answer's tokens; older servers know only the second."""
 
@@ -32,16 +32,16 @@ METADATA_HOSTS = frozenset(
 )
 """Where clouds serve a machine's credentials, apart from link-local addresses."""
 
-DEAREST_USD = 10_000
-"""The highest price of a million tokens that is taken for one."""
+MAX_PRICE_USD = 10_000
+"""The highest price of a million tokens that a config may have."""
 
 
 def _price(value: Decimal) -> Decimal:
     if not value.is_finite() or value < 0 or value.as_tuple().exponent < -9:  # type: ignore[operator]
         message = "must be USD per million tokens, 0 or more, with at most nine decimals"
         raise ValueError(message)
-    if value > DEAREST_USD:  # planning adds up in 64 bits
-        message = f"must be USD per million tokens, {DEAREST_USD:,} at most"
+    if value > MAX_PRICE_USD:  # planning adds costs up in 64 bits
+        message = f"must be USD per million tokens, {MAX_PRICE_USD:,} at most"
         raise ValueError(message)
     return value
 
@@ -55,7 +55,7 @@ def _json_schema(value: dict[str, Any]) -> dict[str, Any]:
     try:
         Draft202012Validator.check_schema(value)
     except SchemaError as error:
-        message = f"is no JSON schema: at {error.json_path}: {error.message}"
+        message = f"is not a valid JSON schema: at {error.json_path}: {error.message}"
         raise ValueError(message) from None
     return value
 
@@ -68,7 +68,7 @@ def _key_reference(value: str) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Say whether a host name or address is this machine."""
+    """Whether a host name or address is this machine."""
     if host == "localhost":
         return True
     try:
@@ -78,7 +78,7 @@ def is_loopback(host: str) -> bool:
 
 
 def _is_link_local(host: str) -> bool:
-    """Say whether a host is a cloud's metadata service, or an address that is no server of models."""
+    """Whether a host is a cloud's metadata service, or an address that no model server has."""
     if host.rstrip(".").lower() in METADATA_HOSTS:
         return True
     try:
@@ -271,7 +271,7 @@ class EndpointConfig(Model):
             raise ValueError(message)
         for name in ("simulate", "replay"):
             if getattr(self, name) is not None and self.kind != {"simulate": "simulated"}.get(name, name):
-                message = f"{name} belongs to another kind than {self.kind}"
+                message = f"{name} is not allowed with kind {self.kind}"
                 raise ValueError(message)
         for name in MAXIMA:
             value = self.params.get(name)
@@ -286,13 +286,16 @@ class EndpointConfig(Model):
 
     @property
     def max_output_tokens(self) -> int | None:
-        """The most tokens that an answer may have, if the params say; of two that differ an endpoint may heed either."""
+        """The most tokens that an answer may have; None where the params set no limit.
+
+        Of two limits it is the higher one, as an endpoint may use either.
+        """
         given = [self.params.get(name) for name in MAXIMA]
         return max((value for value in given if value is not None), default=None)
 
     @property
     def expected_output_tokens(self) -> int:
-        """Tokens that planning expects of an answer: as configured, else the simulation's mean, else a guess."""
+        """Tokens that planning expects of an answer: as configured, or the simulation's mean, or half of the limit."""
         limit = self.max_output_tokens
         guess = 256 if limit is None else max(1, limit // 2)
         if self.kind == "simulated":

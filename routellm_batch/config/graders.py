@@ -1,7 +1,7 @@
-"""The grading part of the configuration: who says how good an answer is, and the pilot that asks.
+"""The grading part of the configuration: how answers are graded, and the pilot that needs grades.
 
 A grader is one mapping with a ``kind``. The reference graders compare an answer with a column of the input;
-``judge`` asks ``endpoints.judge``; ``labels`` takes scores that people gave.
+``judge`` asks ``endpoints.judge``; ``labels`` reads scores that people gave.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from routellm_batch.config.endpoints import Sum, Uri
 from routellm_batch.config.model import Model, plain_json
 
 PLACEHOLDER = re.compile(r"\{(question|answer|answer_a|answer_b|reference)\}")
-"""What a judge's template may ask for; any other brace is text."""
+"""What a judge's template may have filled in; any other brace is text."""
 JUDGED: dict[str, tuple[str, ...]] = {
     "pairwise": ("question", "answer_a", "answer_b"),
     "single": ("question", "answer"),
@@ -136,18 +136,18 @@ class JudgeConfig(Model):
     def _whole_template(self) -> JudgeConfig:
         if self.template is None:
             return self
-        found = set(PLACEHOLDER.findall(self.template))
+        placeholders = set(PLACEHOLDER.findall(self.template))
         needed = JUDGED[self.mode]
         for name in needed:
-            if name not in found:
+            if name not in placeholders:
                 message = f"template lacks {{{name}}}, which mode {self.mode} needs"
                 raise ValueError(message)
-        if ("reference" in found) != (self.reference is not None):
-            message = "a template with {reference} and reference: COLUMN go together"
+        if ("reference" in placeholders) != (self.reference is not None):
+            message = "a template that holds {reference} needs reference: COLUMN, and the other way round"
             raise ValueError(message)
-        other = sorted(found - {*needed, "reference"})
+        other = sorted(placeholders - {*needed, "reference"})
         if other:
-            message = f"template has {{{other[0]}}}, which belongs to another mode than {self.mode}"
+            message = f"template has {{{other[0]}}}, which mode {self.mode} does not fill in"
             raise ValueError(message)
         return self
 
@@ -182,7 +182,7 @@ AnswerGrader = Annotated[
     ExactConfig | NumericConfig | ChoiceConfig | RegexConfig | JsonConfig | LabelsConfig,
     Field(discriminator="kind"),
 ]
-"""A grader that asks nobody."""
+"""A grader that calls no model."""
 GraderConfig = Annotated[
     ExactConfig | NumericConfig | ChoiceConfig | RegexConfig | JsonConfig | LabelsConfig | JudgeConfig,
     Field(discriminator="kind"),
@@ -190,9 +190,9 @@ GraderConfig = Annotated[
 
 
 def reference_of(grader: BaseModel | None) -> str | None:
-    """Return the input column that a grader compares with; None for people's labels, or a judge that needs none."""
-    found: str | None = getattr(grader, "reference", None)
-    return found
+    """Return the input column that a grader compares answers with; None for people's labels, or a judge without one."""
+    column: str | None = getattr(grader, "reference", None)
+    return column
 
 
 class PilotConfig(Model):

@@ -1,7 +1,7 @@
-"""Typed configuration: one YAML file is one runnable job (docs/contract.md).
+"""The configuration of a job, typed: one YAML file is one job.
 
-Everything is frozen and unknown keys are refused. ``load_config`` reads a file, applies ``key.path=value``
-overrides from the command line and checks the whole; its errors name the key and what to do.
+Everything is frozen, and unknown keys are refused. ``load_config`` reads a file, applies ``key.path=value`` overrides
+from the command line and checks the whole; its errors name the key and what to do.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from routellm_batch.config.embedder import EmbedderConfig
 from routellm_batch.config.endpoints import EndpointConfig, JsonSchema, Sum, Uri
 from routellm_batch.config.graders import AnswerGrader, JudgePairsConfig, PilotConfig, reference_of
 from routellm_batch.config.model import Model, PlainJson
-from routellm_batch.config.reading import explain, parse_yaml
+from routellm_batch.config.reading import apply_override, explain, parse_yaml
 from routellm_batch.core.errors import ConfigError
 from routellm_batch.core.types import ENDPOINTS, ROUTES, EndpointName, Route
 
@@ -38,10 +38,10 @@ OPERATIONAL = (
     "budget.on_overrun",
     *(f"endpoints.{name}.{key}" for name in ("strong", "weak", "judge") for key in ("limits", "timeout_s")),
 )
-"""Keys that may change between a run and its resume (docs/contract.md); where a run lies is not part of what it is."""
+"""Keys that may change between a run and its resume; where a run lies is not part of its identity."""
 LATER: dict[str, Any] = {"budget.order": "auto", "pilot": None, "grade": None, "judge": None}
 LATER |= {f"endpoints.{name}.estimate.lengths_from": None for name in ("strong", "weak", "judge")}
-"""Keys that older runs don't have, left out of what a run is where they say what those do."""
+"""Keys that older runs don't have, each with the value that means what those runs do: it is left out of the identity."""
 
 
 def _run_id(value: str) -> str:
@@ -138,8 +138,8 @@ class BudgetConfig(Model):
     def _one_mode(self) -> BudgetConfig:
         given = [name for name in ("strong_share", "usd", "recover") if getattr(self, name) is not None]
         if len(given) != 1:
-            found = "none is given" if not given else f"{' and '.join(given)} are given"
-            message = f"exactly one of strong_share, usd and recover is needed; {found}"
+            count = "none is given" if not given else f"{' and '.join(given)} are given"
+            message = f"exactly one of strong_share, usd and recover is needed; {count}"
             raise ValueError(message)
         if self.recover is None and self.confidence is not None:
             message = "confidence is that of recover, which is not given"
@@ -244,7 +244,7 @@ class Config(Model):
 
     @model_validator(mode="after")
     def _bounded_if_capped(self) -> Config:
-        """What has a cap reserves the worst case of each call, so answers must have a longest length."""
+        """Refuse a cap without a limit on the length of answers: each call's worst case is reserved under the cap."""
         capped = {
             "budget.hard_cap_usd": self.budget.hard_cap_usd is not None and ("strong", "weak"),
             "pilot.usd": self.pilot is not None and ("strong", "weak"),
@@ -252,11 +252,11 @@ class Config(Model):
             "judge": self.judge is not None and ("judge",),
         }
         for key, name in [(key, name) for key, names in capped.items() if names for name in names]:
-            end: EndpointConfig | None = getattr(self.endpoints, name)
-            if end is None:
+            endpoint: EndpointConfig | None = getattr(self.endpoints, name)
+            if endpoint is None:
                 message = f"endpoints.{name} is missing: {key} needs its model and price"
                 raise ValueError(message)
-            if end.max_output_tokens is None:
+            if endpoint.max_output_tokens is None:
                 message = (
                     f"endpoints.{name}.params.max_completion_tokens is needed: "
                     f"{key} reserves the worst case of each call"
@@ -266,7 +266,7 @@ class Config(Model):
 
     @model_validator(mode="after")
     def _pilot_where_needed(self) -> Config:
-        """What only a pilot can tell is refused here, before anything is scored or begun."""
+        """Refuse a budget that needs a pilot where there is none, before anything is scored."""
         by_dollar = self.budget.order == "gain_per_dollar"
         if self.pilot is None and (self.budget.recover is not None or by_dollar):
             key, other = (
@@ -281,10 +281,15 @@ class Config(Model):
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
-    """Read a YAML file, apply ``key.path=value`` overrides and check the whole.
+    """Return the config of a YAML file with ``key.path=value`` overrides, checked.
+
+    Args:
+        path: of the file.
+        overrides: of single values, in order; a later one wins.
 
     Raises:
-        ConfigError: naming the key, the problem and, for a misspelt key, the likely one.
+        ConfigError: the file can't be read or the config is invalid; the text names the key, the problem and, for an
+            unknown key, the likely one.
 
     """
     source = str(path)
@@ -298,47 +303,37 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     if not isinstance(tree, dict):
         raise ConfigError("", "must be a mapping of run, input, budget, endpoints, …", source=source)
     for override in overrides:
-        _apply(tree, override)
+        apply_override(tree, override)
     return check_config(tree, source=source)
 
 
 def check_config(tree: Any, *, source: str) -> Config:
-    """Check a parsed tree.
+    """Return the config that a parsed tree makes.
+
+    Args:
+        tree: as ``parse_yaml`` or a run's manifest has it.
+        source: where it comes from, for the error.
 
     Raises:
-        ConfigError: as ``load_config``.
+        ConfigError: it is invalid; the text has every problem, with its key.
 
     """
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        problems = [explain(one, Config) for one in error.errors(include_url=False, include_input=False)]
-        key, problem = problems[0]
-        rest = "".join(f"\n{source}: {k}: {p}" if k else f"\n{source}: {p}" for k, p in problems[1:])
+        (key, problem), *others = explain(error, Config)
+        rest = "".join(f"\n{source}: {k}: {p}" if k else f"\n{source}: {p}" for k, p in others)
         raise ConfigError(key, problem + rest, source=source) from None
 
 
-def _apply(tree: dict[str, Any], override: str) -> None:
-    path, equals, text = override.partition("=")
-    if not equals or not path:
-        raise ConfigError(override, "an override is written key.path=value")
-    at: Any = tree
-    *parents, last = path.split(".")
-    for part in parents:
-        at = at.setdefault(part, {})
-        if not isinstance(at, dict):
-            raise ConfigError(path, f"{part} is not a mapping, so nothing can be set below it")
-    at[last] = parse_yaml(text, source=path)
-
-
 def input_reads(config: Config) -> list[str]:
-    """Return the input columns that a job reads besides those that it names as its input: what its graders compare with."""
+    """Return the input columns that a job's graders compare answers with; they are read besides those of ``input``."""
     graders = (config.pilot.grader if config.pilot else None, config.grade)
     return [name for name in map(reference_of, graders) if name is not None]
 
 
 def identity(config: Config) -> dict[str, Any]:
-    """Return what a run is, flat (``a.b.c`` → JSON value), without the keys that may change on a resume."""
+    """Return a run's identity: its config, flat (``a.b.c`` → JSON value), without the keys that may change on a resume."""
     flat: dict[str, Any] = {}
     _flatten("", config.model_dump(mode="json", by_alias=True), flat)
     return {k: value for k, value in flat.items() if not _operational(k) and LATER.get(k, flat) != value}

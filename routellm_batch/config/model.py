@@ -1,4 +1,4 @@
-"""What all parts of the config are made of: frozen models that refuse unknown keys, and JSON values."""
+"""The base of all parts of the config: frozen models that refuse unknown keys, and JSON values."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Model(BaseModel):
 
 
 def plain_json(value: Any) -> Any:
-    """Return the value with Decimals as floats, as JSON has them."""
+    """Return a value of YAML with its Decimals as floats, as JSON has them; lists and mappings are copied."""
     if isinstance(value, Decimal):
         return float(value)
     if isinstance(value, dict):

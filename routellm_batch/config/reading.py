@@ -1,4 +1,7 @@
-"""YAML in, with numbers kept as they are written (a share of 0.26 is the Decimal 0.26) and no key twice."""
+"""From what a user wrote to a tree of values, and from pydantic's errors to sentences that name the user's key.
+
+YAML keeps numbers as they are written (a share of 0.26 is the Decimal 0.26) and may have no key twice.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from decimal import Decimal
 from typing import Any, get_args
 
 import yaml
+from pydantic import BaseModel, ValidationError
 
 from routellm_batch.core.errors import ConfigError
 
@@ -72,8 +76,37 @@ def parse_yaml(text: str, *, source: str) -> Any:
         raise ConfigError("", "not valid YAML: a number or a key can't be read", source=source) from None
 
 
-def explain(error: Any, model: Any) -> tuple[str, str]:
-    """Return the key and the problem of one pydantic error; for a misspelt key with the likely one."""
+def apply_override(tree: dict[str, Any], override: str) -> None:
+    """Set one value of a tree as ``key.path=value`` says; the value is YAML.
+
+    Raises:
+        ConfigError: the override has another form, its value is not YAML, or a part of the path is not a mapping.
+
+    """
+    path, equals, text = override.partition("=")
+    if not equals or not path:
+        raise ConfigError(override, "an override is written key.path=value")
+    at: Any = tree
+    *parents, last = path.split(".")
+    for part in parents:
+        at = at.setdefault(part, {})
+        if not isinstance(at, dict):
+            raise ConfigError(path, f"{part} is not a mapping, so nothing can be set below it")
+    at[last] = parse_yaml(text, source=path)
+
+
+def explain(error: ValidationError, model: type[BaseModel]) -> list[tuple[str, str]]:
+    """Return the key and the problem of each error of a validation, in pydantic's order.
+
+    Args:
+        error: what the validation raised.
+        model: what was validated; an unknown key is explained by the likely one of its keys.
+
+    """
+    return [_explain(one, model) for one in error.errors(include_url=False, include_input=False)]
+
+
+def _explain(error: Any, model: Any) -> tuple[str, str]:
     parts, inner = _follow([str(part) for part in error["loc"]], model)
     kind, key = error["type"], ".".join(parts)
     if kind == "extra_forbidden":

@@ -1,1 +1,1 @@
-"""Pipeline: whole jobs, composed of stages and adapters."""
+"""Whole jobs, composed of stages and adapters; callers import them from ``pipeline.jobs``."""

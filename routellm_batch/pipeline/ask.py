@@ -1,4 +1,4 @@
-"""One endpoint answers a table of prompts: an ordinary run of the pipeline, with its ledger, caps, retries and resume."""
+"""An ask: one endpoint answers a table of prompts, in an ordinary run with its ledger, caps, retries and resume."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from routellm_batch.core.errors import BudgetError, BudgetStopError, ConfigError
 from routellm_batch.core.events import Sink
 from routellm_batch.core.types import JUDGE, WEAK, EndpointName
 from routellm_batch.pipeline.outputs import FINISHED_CODES, run_summary
-from routellm_batch.pipeline.run import plan_job, run_job
+from routellm_batch.pipeline.run import NoPilot, complete_run, plan_run
 from routellm_batch.storage.responses import read_shard_responses
 from routellm_batch.storage.run import Run, open_existing
 from routellm_batch.storage.store import FsStore
@@ -37,59 +37,63 @@ class Ask:
     """One table of prompts for one endpoint."""
 
     config: Config
-    """The job; its input says which columns are what, unless ``columns`` does."""
+    """The job that asks."""
     table_uri: str
     """Parquet of the prompts."""
     route: EndpointName
+    """The endpoint that answers."""
     root: str
-    """The run is ``<root>/runs/<run_id>``."""
+    """The ask's run is ``<root>/runs/<run_id>``."""
     run_id: str
+    """Id of the ask's run."""
     cap_usd: Decimal
-    """What it may cost in all, earlier starts included."""
+    """What the ask may cost in all, earlier starts included."""
     columns: ColumnsConfig | None = None
+    """Names of the table's columns, where they differ from those of the job's input."""
     keep: Sequence[str] = ()
     """Columns of the table that the answers keep."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AskResult:
-    """What became of it."""
+    """How an ask ended, with its answers."""
 
     rows: pa.Table | None
-    """As ``responses/`` holds them, the newest of each id; None before the first answer."""
+    """Rows of ``responses/``, the newest of each id; None before the first answer."""
     summary: CallSummary
     """What its calls did and cost."""
     exit_code: int
-    """That of a run (docs/contract.md)."""
+    """That of the ask's run."""
     run_uri: str
+    """Folder of the ask's run."""
     lines: Sequence[str]
-    """How the run ended, in words."""
+    """How the run ended, in sentences."""
 
     @property
     def spent_nano(self) -> int:
-        """Settled cost."""
+        """Settled cost, in nano-dollars."""
         return self.summary.spent_nano
 
     @property
     def presumed_nano(self) -> int:
-        """Cost of what may have been billed."""
+        """Cost of what may have been billed, in nano-dollars."""
         return self.summary.presumed_nano
 
     @property
     def finished(self) -> bool:
-        """Say whether every prompt was answered or failed; otherwise the same call goes on."""
+        """Whether every prompt was answered or failed; if not, the same ask resumes."""
         return self.exit_code in FINISHED_CODES
 
 
 def ask(asked: Ask, sink: Sink) -> AskResult:
-    """Answer all prompts, or go on with it: nothing that was paid for is paid for again.
+    """Have all prompts answered, or resume that: no answer is paid for twice.
 
     Raises:
-        InputError: bad config or table, or a cap below the planned cost; nothing was sent.
+        InputError: the config or the table is invalid, or the cap is below the planned cost; nothing was sent.
         EndpointStopError: the endpoint can't be reached.
 
     """
-    result = run_job(ask_config(asked), sink)
+    result = complete_run(ask_config(asked), sink, NoPilot())
     run, _ = open_existing(result.run_uri)
     return AskResult(
         read_rows(run),
@@ -101,27 +105,27 @@ def ask(asked: Ask, sink: Sink) -> AskResult:
 
 
 def plan_ask(asked: Ask, sink: Sink) -> int:
-    """Return what asking is expected to cost, in nano-dollars; nothing is sent.
+    """Return the expected cost of an ask, in nano-dollars; nothing is sent.
 
     Raises:
-        InputError: bad config or table, or a cap below the planned cost.
+        InputError: the config or the table is invalid, or the cap is below the planned cost.
 
     """
-    plan = plan_job(ask_config(asked), sink).outputs.plan
+    plan = plan_run(ask_config(asked), sink, NoPilot()).outputs.plan
     return 0 if plan is None else plan.planned_nano
 
 
 def ask_config(asked: Ask) -> Config:
-    """Return the config of the run that asks: the endpoint answers on both routes, and all rows go one way.
+    """Return the config of an ask's run: the endpoint stands on both routes, and all rows take the same one.
 
     Raises:
-        ConfigError: the job has no such endpoint.
+        ConfigError: the job has no such endpoint, or the endpoint no limit on the length of its answers.
 
     """
     config = asked.config
-    end = config.endpoints.of(asked.route)
-    if end.max_output_tokens is None:
-        problem = "is needed, as a cap reserves the worst case of each call"
+    endpoint = config.endpoints.of(asked.route)
+    if endpoint.max_output_tokens is None:
+        problem = "is missing: set it, as the worst case of each call is reserved under the cap"
         raise ConfigError(f"endpoints.{asked.route}.params.max_completion_tokens", problem)
     judge = asked.route == JUDGE
     return Config(
@@ -143,7 +147,7 @@ def ask_config(asked: Ask) -> Config:
         budget=BudgetConfig(
             strong_share=Decimal(asked.route != WEAK), hard_cap_usd=asked.cap_usd, on_overrun="stop"
         ),
-        endpoints=EndpointsConfig(strong=end, weak=end),
+        endpoints=EndpointsConfig(strong=endpoint, weak=endpoint),
         retry=config.retry,
         label=None if judge else config.label,
         cluster=config.cluster,
@@ -151,42 +155,53 @@ def ask_config(asked: Ask) -> Config:
 
 
 def read_rows(run: Run) -> pa.Table | None:
-    """Return all responses of a run so far, in input order; None if there are none."""
-    tables = [read_shard_responses(run, shard.name) for shard in run.shards]
-    there = [table for table in tables if table is not None]
-    return pa.concat_tables(there) if there else None
+    """Return all responses of a run so far, in input order; None where there is none."""
+    shards = (read_shard_responses(run, shard.name) for shard in run.shards)
+    tables = [table for table in shards if table is not None]
+    return pa.concat_tables(tables) if tables else None
 
 
 @dataclass
-class Purse:
+class AskBudget:
     """One cap over several asks, which are made one after another."""
 
     config: Config
+    """The job that asks."""
     store: FsStore
-    """Their folder: each is ``runs/<run id>`` below it."""
+    """Folder of the asks: each has its run in ``runs/<run id>`` below it."""
     cap_nano: int
+    """What all asks may cost together, in nano-dollars."""
     sink: Sink
+    """Receives the events of all asks."""
     done: dict[str, AskResult] = field(default_factory=dict)
     """Run id → how it ended."""
 
     @property
     def used_nano(self) -> int:
-        """What all asks spent, presumed sums included."""
+        """What all asks cost so far, settled and presumed, in nano-dollars."""
         return sum(result.spent_nano + result.presumed_nano for result in self.done.values())
 
     def ask(
         self, run_id: str, route: EndpointName, table_uri: str, columns: ColumnsConfig | None = None
     ) -> AskResult:
-        """Ask, with what the asks before it left of the cap.
+        """Make an ask, or resume it, with what the asks before it left of the cap.
+
+        Args:
+            run_id: of the ask.
+            route: the endpoint that answers.
+            table_uri: Parquet of the prompts.
+            columns: names of the table's columns, where they differ from those of the job's input.
 
         Raises:
-            BudgetError: the first ask is expected to cost more; nothing was spent.
-            BudgetStopError: a later one is.
+            BudgetError: it is the first ask and expected to cost more than the cap; nothing was spent.
+            BudgetStopError: it is a later ask and expected to cost more than is left.
+            InputError: as ``ask``.
+            EndpointStopError: as ``ask``.
 
         """
         left = self.cap_nano - self.used_nano
         if left <= 0:
-            message = f"nothing is left of the cap of {nano_to_usd(self.cap_nano):.4f} USD for {run_id}"
+            message = f"the cap of {nano_to_usd(self.cap_nano):.4f} USD is spent, so {run_id} can't be asked; raise it"
             raise BudgetStopError(message)
         asked = Ask(
             self.config, table_uri, route, self.store.root, run_id, nano_to_usd(left), columns=columns

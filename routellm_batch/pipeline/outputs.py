@@ -1,4 +1,4 @@
-"""What a command leaves behind: the report folder, ``_SUCCESS``, and the last lines on the terminal."""
+"""The outputs of a job: the report folder, ``_SUCCESS``, and the closing lines on the terminal."""
 
 from __future__ import annotations
 
@@ -41,30 +41,54 @@ FINISHED_CODES = frozenset({0, 3})
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """What a command tells at its end."""
+    """What a job shows at its end."""
 
     exit_code: int = 0
+    """Of the command."""
     lines: Sequence[str] = field(default_factory=list)
+    """Closing lines, for a user."""
     plan: Plan | None = None
     """A plan to show as a table."""
 
 
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """How a job ended."""
+
+    exit_code: int
+    """Of the command."""
+    run_uri: str
+    """Folder of its run."""
+    outputs: Outputs
+    """What it shows a user."""
+
+
 def finished_exit(run: Run) -> int | None:
-    """Return the exit code of a finished run, or None if it is not finished."""
+    """Return the exit code of a finished run, or None where it is not finished."""
     newest = _newest_success(run)
     return None if newest is None else int((run.read_json(newest) or {})["exit_code"])
 
 
 def _newest_success(run: Run) -> str | None:
     names = (SUCCESS, *(f"{SUCCESS}.r{n}" for n in range(1, 1000)))
-    there = list(takewhile(run.store.exists, names))  # they are written one after another
-    return there[-1] if there else None
+    written = list(takewhile(run.store.exists, names))  # they are written one after another
+    return written[-1] if written else None
 
 
 def write_run_outputs(
     config: Config, run: Run, plan: Plan, state: State, reason: str | None, wall_s: float
 ) -> Outputs:
-    """Write cost.json and report.html, and ``_SUCCESS`` where the run is finished."""
+    """Write cost.json and report.html, and ``_SUCCESS`` where the run is finished.
+
+    Args:
+        config: the job.
+        run: its run.
+        plan: the run's plan.
+        state: how the run ended.
+        reason: why it stopped, where it did.
+        wall_s: seconds that this start took.
+
+    """
     facts = _facts(config, run, plan, state, reason, wall_s)
     run.store.replace(COST, to_json(cost_json(facts)))
     run.store.replace(HTML, render_report(facts).encode("utf-8"))
@@ -76,20 +100,36 @@ def write_run_outputs(
 def write_early_stop(
     config: Config, run: Run, reason: str | None, wall_s: float, state: State = "interrupted"
 ) -> Outputs:
-    """Write cost.json of a start that stopped before there was a plan."""
+    """Write cost.json of a start that stopped before there was a plan.
+
+    Args:
+        config: the job.
+        run: its run.
+        reason: why it stopped.
+        wall_s: seconds that this start took.
+        state: how it ended.
+
+    """
     facts = _facts(config, run, empty_plan(config), state, reason, wall_s)
     run.store.replace(COST, to_json(cost_json(facts)))
     spent = f"{usd(facts.spent_nano)} was spent on embeddings" if facts.spent_nano else "Nothing was spent"
-    lines = [f"Stopped while scoring: {reason}. {spent}.", "Run the same command again to go on."]
+    lines = [f"Stopped while scoring: {reason}. {spent}.", "Run the same command again: it resumes."]
     return Outputs(facts.exit_code, lines)
 
 
 def rewrite_run_outputs(config: Config, run: Run, plan: Plan) -> Outputs:
-    """Write the report of an earlier start anew, from what storage holds."""
+    """Write the report of an earlier start again, from what storage holds.
+
+    Args:
+        config: the job, as the run's manifest or the command line has it.
+        run: its run.
+        plan: the run's plan.
+
+    """
     earlier: dict[str, Any] = run.read_json(COST) or {}
     state: State = earlier.get("state", "interrupted")
     reason = earlier.get("stop_reason", "the run has not ended")
-    if finished_exit(run) is not None:  # whatever became of a later try at its failed rows
+    if finished_exit(run) is not None:  # however a later pass over its failed rows ended
         state, reason = "finished", None
     if "cap_usd" in earlier:  # it may have changed since the plan was made
         cap = earlier["cap_usd"]
@@ -101,7 +141,15 @@ def rewrite_run_outputs(config: Config, run: Run, plan: Plan) -> Outputs:
 
 
 def write_plan_outputs(config: Config, run: Run, plan: Plan, pilot: PilotFacts | None = None) -> Outputs:
-    """Write the frontier as a page and as Parquet, with what the pilot foretells."""
+    """Write the frontier as a page and as Parquet, with what the pilot predicts.
+
+    Args:
+        config: the job.
+        run: its run.
+        plan: the run's plan.
+        pilot: what the plan took from the pilot, where there is one.
+
+    """
     facts = plan_facts(config, run_id=run.id, run_uri=run.uri, plan=plan, pilot=pilot)
     run.store.replace(PLAN_HTML, render_plan(facts).encode("utf-8"))
     run.store.replace(FRONTIER, to_parquet(frontier_table(plan)))
@@ -138,7 +186,7 @@ def _facts(config: Config, run: Run, plan: Plan, state: State, reason: str | Non
 
 
 def _pilot_view(run: Run) -> PilotView | None:
-    """Return the pilot that a run took, or is still making; None without one."""
+    """Return the pilot that a run took, or is still making; None where it has none."""
     pinned = run.read_json(PINNED)
     if pinned is None:
         return None
@@ -146,25 +194,25 @@ def _pilot_view(run: Run) -> PilotView | None:
     return pilot_view(uri, read_success(uri) or {}, here=bool(pinned["here"]))
 
 
-def pilot_view(uri: str, said: Mapping[str, Any], *, here: bool) -> PilotView:
-    """Return what a pilot says of itself, as reports show it.
+def pilot_view(uri: str, stated: Mapping[str, Any], *, here: bool) -> PilotView:
+    """Return a pilot as reports show it.
 
     Args:
         uri: of the pilot.
-        said: its ``_SUCCESS``; empty where it is not finished.
+        stated: its ``_SUCCESS``; empty where it is not finished.
         here: whether the run that shows it made it.
 
     """
     used = pilot_use(uri)
     return PilotView(
         uri=public_uri(uri),
-        made=said.get("made", ""),
-        rows=said.get("rows", 0),
-        labelled=said.get("labelled", 0),
-        grader=said.get("grader", ""),
-        chosen=said.get("chosen") or "none",
-        reason=said.get("reason") or "it is not finished",
-        note=said.get("note"),
+        made=stated.get("made", ""),
+        rows=stated.get("rows", 0),
+        labelled=stated.get("labelled", 0),
+        grader=stated.get("grader", ""),
+        chosen=stated.get("chosen") or "none",
+        reason=stated.get("reason") or "it is not finished",
+        note=stated.get("note"),
         spent_nano=used.spent_nano,
         presumed_nano=used.presumed_nano,
         here=here,
@@ -172,7 +220,7 @@ def pilot_view(uri: str, said: Mapping[str, Any], *, here: bool) -> PilotView:
 
 
 def run_summary(run: Run) -> CallSummary:
-    """Return what all calls of a run did."""
+    """Return the sums of all calls of a run."""
     return add_all(tally.summary for tally in tallies(run))
 
 

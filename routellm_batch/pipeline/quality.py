@@ -1,8 +1,8 @@
-"""Grading a run's own answers, shard by shard: what was achieved, beside what the pilot foretold.
+"""Grading a run's own answers, shard by shard: the quality that was achieved, beside the pilot's prediction.
 
 Where both endpoints replay recorded answers, both models' answers to every graded row are known, and so is the part of
-the gap between them that the run recovered: a backtest. The pilot's router knew the grades of its own rows, so rows that it
-did not know are told apart.
+the gap between them that the run recovered: a backtest. The pilot's router was fitted on the grades of the pilot's rows,
+so the other rows are reported separately too.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from routellm_batch.budget.quality.prediction import Quality
 from routellm_batch.config.graders import reference_of
-from routellm_batch.config.job import Config
+from routellm_batch.config.job import Config, EndpointsConfig, InputConfig
 from routellm_batch.core.types import ROUTES, Route, Shard
 from routellm_batch.endpoints.servers import server_spec
 from routellm_batch.endpoints.simulator.replay import ReplayModel, load_replay
@@ -42,30 +42,33 @@ class _Row:
     """One answered row."""
 
     question: Question
+    """What was asked."""
     route: Route
+    """The model that answered."""
     answer: str | None
+    """None where the call failed."""
 
 
 def quality_of(config: Config, run: Run, predicted: Quality | None) -> QualityView | None:
-    """Grade all answers of a run; None where nothing is to be graded and nothing was foretold.
+    """Return the quality of a run's answers; None where the job has no grader and the pilot predicted nothing.
 
     Args:
         config: the job.
-        run: its folder.
-        predicted: what the pilot foretold of the plan.
+        run: its run.
+        predicted: the pilot's prediction for the plan.
 
     Raises:
-        DataError: the input changed since, or lacks the reference column; labels that can't be used.
+        DataError: the input changed since the run began, lacks the reference column, or people's labels can't be read.
 
     """
     if config.grade is None:
         return None if predicted is None else QualityView(predicted)
-    graders, recorded, seen = make_graders(config.grade), _recorded(config), labelled_prompts(run)
+    graders, recorded, seen = make_graders(config.grade), _recorded(config.endpoints), labelled_prompts(run)
     own: list[float] = []
     both: dict[Route, list[float]] = {route: [] for route in ROUTES}
     fresh: list[bool] = []
     problems: Counter[str] = Counter()
-    for row in _rows(config, run):
+    for row in _rows(config.input, reference_of(config.grade), run):
         grade = graders[row.route].grade(row.question, row.answer)
         if grade.problem is not None:
             problems[str(grade.problem)] += 1
@@ -74,19 +77,19 @@ def quality_of(config: Config, run: Run, predicted: Quality | None) -> QualityVi
         own.append(grade.score)
         fresh.append(row.question.text not in seen)
         for route, known in recorded.items():
-            found = graders[route].grade(row.question, known.recorded(row.question.text))
-            both[route].append(math.nan if found.score is None else found.score)
+            recorded_grade = graders[route].grade(row.question, known.recorded(row.question.text))
+            both[route].append(math.nan if recorded_grade.score is None else recorded_grade.score)
     strong, weak = (_mean(both[route]) for route in ROUTES)
     view = QualityView(predicted, _achieved(own), strong, weak, _pgr(own, both))
     if not all(fresh):
         rest = [list(compress(grades, fresh)) for grades in (own, *both.values())]
-        apart = dict(zip(both, rest[1:], strict=True))
-        view = replace(view, unseen=_achieved(rest[0]), unseen_pgr=_pgr(rest[0], apart))
+        unseen_both = dict(zip(both, rest[1:], strict=True))
+        view = replace(view, unseen=_achieved(rest[0]), unseen_pgr=_pgr(rest[0], unseen_both))
     return replace(view, problems=dict(sorted(problems.items())))
 
 
 def _pgr(own: list[float], both: Mapping[Route, list[float]]) -> float | None:
-    """Return the part of the gap that was recovered; None where both models' grades aren't all known, or there is no gap."""
+    """Return the part of the gap that was recovered; None where there is no gap, or a grade of either model is unknown."""
     achieved, strong, weak = _mean(own), *(_mean(both[route]) for route in ROUTES)
     if achieved is None or strong is None or weak is None or strong <= weak:
         return None
@@ -102,33 +105,31 @@ def _achieved(grades: list[float]) -> Achieved | None:
 
 
 def _mean(grades: list[float]) -> float | None:
-    """Return the mean; None where there is none, or a row's answer is not known."""
+    """Return the mean; None where there are no grades, or one is unknown."""
     return None if not grades or any(map(math.isnan, grades)) else float(np.mean(grades))
 
 
-def _recorded(config: Config) -> dict[Route, ReplayModel]:
-    """Return what both endpoints replay; nothing where not both do."""
-    specs = {route: server_spec(config.endpoints.of(route)) for route in ROUTES}
+def _recorded(endpoints: EndpointsConfig) -> dict[Route, ReplayModel]:
+    """Return the recorded answers of both models; empty unless both endpoints replay."""
+    specs = {route: server_spec(endpoints.of(route)) for route in ROUTES}
     replays = {route: spec for route, spec in specs.items() if isinstance(spec, ReplaySpec)}
     return (
         {route: load_replay(spec) for route, spec in replays.items()} if len(replays) == len(ROUTES) else {}
     )
 
 
-def _rows(config: Config, run: Run) -> Iterator[_Row]:
-    reference = reference_of(config.grade)
+def _rows(inputs: InputConfig, reference: str | None, run: Run) -> Iterator[_Row]:
     for shard in run.shards:
         answers = read_shard_responses(run, shard.name, ["route", "status", "answer"])
         if answers is None:
             continue
-        asked = _questions(config, run, shard, reference)
+        asked = _questions(inputs, run, shard, reference)
         for row in answers.to_pylist():
             yield _Row(asked[row["id"]], row["route"], row["answer"] if row["status"] == "ok" else None)
 
 
-def _questions(config: Config, run: Run, shard: Shard, reference: str | None) -> dict[Any, Question]:
-    names = [*input_columns(config.input.columns), *([reference] if reference else [])]
-    file = run.files[shard.file]
-    table: pa.Table = read_rows(file, shard.start, shard.rows, list(dict.fromkeys(names)))
-    ids = decode_ids(table.column(config.input.columns.id), file, shard, config.input.columns.id)
-    return {asked.id: asked for asked in questions(config.input, table, ids, reference) if asked is not None}
+def _questions(inputs: InputConfig, run: Run, shard: Shard, reference: str | None) -> dict[Any, Question]:
+    names, file = input_columns(inputs.columns, [reference] if reference else []), run.files[shard.file]
+    table: pa.Table = read_rows(file, shard.start, shard.rows, names)
+    ids = decode_ids(table.column(inputs.columns.id), file, shard, inputs.columns.id)
+    return {asked.id: asked for asked in questions(inputs, table, ids, reference) if asked is not None}

@@ -1,17 +1,21 @@
-"""Composition: score → plan → call → report, each stage resumed from what storage holds."""
+"""One run, from its first stage to its report: score, plan, call, report; each resumes from what storage holds.
+
+``pipeline/jobs.py`` has the jobs that callers start, which bring a pilot; a run inside a job brings none.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Protocol
 
 from routellm_batch.budget.plan import Plan
 from routellm_batch.budget.pricing import usd_to_nano
 from routellm_batch.budget.quality.pilot_facts import PilotFacts
-from routellm_batch.config.job import Config, check_config
+from routellm_batch.config.job import BudgetConfig, Config, RunConfig, check_config
 from routellm_batch.core.errors import ConfigError, DataError, EndpointStopError, StopError, TaskError
 from routellm_batch.core.events import Notice, Sink, StageFinished, StageStarted
 from routellm_batch.core.halt import Halt, stopping_on_signals
@@ -20,6 +24,7 @@ from routellm_batch.core.registry import check_name
 from routellm_batch.endpoints.servers import base_urls, check_keys, check_reachable, check_scoring_key
 from routellm_batch.pipeline.outputs import (
     Outputs,
+    RunResult,
     finished_exit,
     rewrite_run_outputs,
     write_early_stop,
@@ -50,84 +55,83 @@ SINGLE_WRITER = (
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
-    """A job as its pilot changes it."""
+class PreparedJob:
+    """A job with what its pilot brings."""
 
     config: Config
-    """With the router that it scores with."""
+    """With the router that the run scores with."""
     facts: PilotFacts | None = None
     """What the plan takes from the pilot."""
     pilot: str | None = None
-    """URI of the pilot, whose answers are taken over."""
+    """URI of the pilot, whose answers are reused."""
 
 
-Prepare = Callable[[Config, Run, Runner, Sink, Halt], Prepared | None]
-"""Gives a run what its pilot knows; None where ``halt`` says why not."""
+class PilotSource(Protocol):
+    """Brings a run its pilot, before the run scores."""
+
+    def prepare(self, config: Config, run: Run, runner: Runner, sink: Sink, halt: Halt) -> PreparedJob | None:
+        """Return the job with what its pilot brings; None where ``halt`` stopped it, and says why."""
 
 
-def without_pilot(config: Config, run: Run, runner: Runner, sink: Sink, halt: Halt) -> Prepared:
-    """Take the job as it is."""
-    del run, runner, sink, halt
-    return Prepared(config)
+class NoPilot:
+    """The source of runs that take no pilot."""
+
+    def prepare(self, config: Config, run: Run, runner: Runner, sink: Sink, halt: Halt) -> PreparedJob:
+        """Return the job as it is."""
+        del run, runner, sink, halt
+        return PreparedJob(config)
 
 
-@dataclass(frozen=True, slots=True)
-class RunResult:
-    """How a command ended."""
+def complete_run(config: Config, sink: Sink, pilots: PilotSource, *, retry_failed: bool = False) -> RunResult:
+    """Take a run from its first stage to its report, or resume it.
 
-    exit_code: int
-    run_uri: str
-    outputs: Outputs
-
-
-def run_job(
-    config: Config, sink: Sink, *, retry_failed: bool = False, prepare: Prepare = without_pilot
-) -> RunResult:
-    """Run the whole job, or resume it; ``prepare`` gives it what a pilot knows.
+    Args:
+        config: the job.
+        sink: receives the events.
+        pilots: brings the pilot.
+        retry_failed: whether a finished run calls its failed rows again.
 
     Raises:
-        InputError: bad config or input; nothing was spent.
+        InputError: the config or the input is invalid; nothing was spent.
         EndpointStopError: an endpoint can't be reached and nothing was sent, or the embedder's failed for good.
         BudgetStopError: the cap pays for no further embeddings.
 
     """
-    begun = time.monotonic()
-    halt = Halt(None if config.run.deadline_s is None else begun + config.run.deadline_s)
+    begun_s = time.monotonic()
+    halt = _deadline_halt(config.run, begun_s)
     with stopping_on_signals(halt):  # to the end: a signal while the report is written must not cut it off
-        return _run(config, sink, halt, begun, prepare, retry_failed=retry_failed)
+        return _run(config, sink, halt, begun_s, pilots, retry_failed=retry_failed)
 
 
 def _run(
-    config: Config, sink: Sink, halt: Halt, begun: float, prepare: Prepare, *, retry_failed: bool
+    config: Config, sink: Sink, halt: Halt, begun_s: float, pilots: PilotSource, *, retry_failed: bool
 ) -> RunResult:
-    check_names(config)
-    check_keys(config)
-    check_scoring_key(config)
+    _check_before_calls(config)
     run = _open(config, sink, retry_failed=retry_failed)
     ended, plan = finished_exit(run), load_plan(run)
     if plan is not None and ended is not None and not (retry_failed and ended == SOME_FAILED):
-        sink(Notice(f"{run.uri} is finished already; nothing is called"))
+        sink(Notice(f"{run.uri} is finished already, so no model is called"))
         return RunResult(ended, run.uri, rewrite_run_outputs(config, run, plan))
     sharing = Sharing()
-    hearing = sharing.listening(sink, time.monotonic)
-    with driving(run, sink, halt) as start, runner_of(config, hearing, start.token) as runner:
-        with _early_stop_told(config, run, begun):
-            made = prepare(config, run, runner, sink, halt)
-            plan = None if made is None else _score_and_plan(made, run, runner, sink, halt)
-        if made is None or plan is None:
-            return _interrupted(config, run, halt, time.monotonic() - begun)
-        config = made.config
-        with _stop_told(config, run, plan, begun), base_urls(config) as urls:
+    shared_sink = sharing.listening(sink, time.monotonic)
+    with driving(run, sink, halt) as start, runner_of(config, shared_sink, start.token) as runner:
+        with _reporting_early_stop(config, run, begun_s):
+            job = pilots.prepare(config, run, runner, sink, halt)
+            plan = None if job is None else _score_and_plan(job, run, runner, sink, halt)
+        if job is None or plan is None:
+            return _interrupted(config, run, halt, time.monotonic() - begun_s)
+        config = job.config
+        with _reporting_stop(config, run, plan, begun_s), base_urls(config) as urls:
             if config.cluster.kind != "address":
                 check_reachable(urls)
             calls = sum(totals.calls for totals in plan.endpoints.values())
             names = (start.token, start.epoch, lease_s())
-            job = CallJob(config, run, plan.cut, urls, runner.workers, calls, *names)
-            job = replace(job, ranker=plan.ranker, prices=plan.run_prices, pilot=made.pilot)
-            stage = CallStage(job, plan, runner, halt, retry_failed, sink=sink, sharing=sharing)
+            calling = CallJob(config, run, plan.cut, urls, runner.workers, calls, *names)
+            calling = replace(calling, ranker=plan.ranker, prices=plan.run_prices, pilot=job.pilot)
+            stage = CallStage(calling, plan, runner, halt, retry_failed, sink=sink, sharing=sharing)
             _call(stage, sink)
-        state, reason = halt.state, stop_words(halt.reason, config)  # whatever is heard from here on
-    outputs = write_run_outputs(config, run, plan, state, reason, time.monotonic() - begun)
+        state, reason = halt.state, stop_words(halt.reason, config)  # a later signal changes neither
+    outputs = write_run_outputs(config, run, plan, state, reason, time.monotonic() - begun_s)
     return RunResult(outputs.exit_code, run.uri, outputs)
 
 
@@ -146,52 +150,63 @@ def _call(stage: CallStage, sink: Sink) -> None:
     sink(StageFinished("call"))
 
 
-def plan_job(config: Config, sink: Sink, *, prepare: Prepare = without_pilot) -> RunResult:
+def plan_run(config: Config, sink: Sink, pilots: PilotSource) -> RunResult:
     """Score and plan; call neither model. A ``remote`` embedder is the router's own: it is called, and paid.
 
+    Args:
+        config: the job.
+        sink: receives the events.
+        pilots: brings the pilot.
+
     Raises:
-        InputError: bad config or input.
+        InputError: the config or the input is invalid.
         StopError: the embedder's endpoint failed for good, or the cap pays for no further request.
 
     """
-    begun, halt = time.monotonic(), Halt()
+    begun_s, halt = time.monotonic(), Halt()
     with stopping_on_signals(halt):
         check_names(config)
         check_scoring_key(config)
-        with _begun(config, sink, halt, begun) as (run, runner):
-            made = prepare(config, run, runner, sink, halt)
-            plan = None if made is None else _score_and_plan(made, run, runner, sink, halt)
-        if made is None or plan is None:
-            return _interrupted(config, run, halt, time.monotonic() - begun)
-        return RunResult(0, run.uri, write_plan_outputs(made.config, run, plan, made.facts))
+        with _driven(config, sink, halt, begun_s) as (run, runner):
+            job = pilots.prepare(config, run, runner, sink, halt)
+            plan = None if job is None else _score_and_plan(job, run, runner, sink, halt)
+        if job is None or plan is None:
+            return _interrupted(config, run, halt, time.monotonic() - begun_s)
+        return RunResult(0, run.uri, write_plan_outputs(job.config, run, plan, job.facts))
 
 
-def prepare_job(config: Config, sink: Sink, *, prepare: Prepare) -> tuple[RunResult, Prepared | None]:
-    """Begin a run and do no more than ``prepare`` does; the run goes on from there.
+def prepare_run(config: Config, sink: Sink, pilots: PilotSource) -> tuple[RunResult, PreparedJob | None]:
+    """Begin a run and bring its pilot, no more; the run resumes from there.
+
+    Args:
+        config: the job.
+        sink: receives the events.
+        pilots: brings the pilot.
+
+    Returns:
+        How it ended, and the job with what its pilot brings; None where it was stopped.
 
     Raises:
-        InputError: bad config or input.
+        InputError: the config or the input is invalid.
         EndpointStopError: an endpoint can't be reached.
 
     """
-    begun = time.monotonic()
-    halt = Halt(None if config.run.deadline_s is None else begun + config.run.deadline_s)
+    begun_s = time.monotonic()
+    halt = _deadline_halt(config.run, begun_s)
     with stopping_on_signals(halt):
-        check_names(config)
-        check_keys(config)
-        check_scoring_key(config)
-        with _begun(config, sink, halt, begun) as (run, runner):
-            made = prepare(config, run, runner, sink, halt)
-        if made is None:
-            return _interrupted(config, run, halt, time.monotonic() - begun), None
-        return RunResult(0, run.uri, Outputs()), made
+        _check_before_calls(config)
+        with _driven(config, sink, halt, begun_s) as (run, runner):
+            job = pilots.prepare(config, run, runner, sink, halt)
+        if job is None:
+            return _interrupted(config, run, halt, time.monotonic() - begun_s), None
+        return RunResult(0, run.uri, Outputs()), job
 
 
-def report_job(run_uri: str) -> RunResult:
-    """Write the report of a run anew from what its storage holds.
+def rewrite_report(run_uri: str) -> RunResult:
+    """Write the report of a run again from what its storage holds.
 
     Raises:
-        DataError: no run is there, or it has no plan yet.
+        DataError: no run is at this URI, or it has no plan yet.
 
     """
     run, manifest = open_existing(run_uri)
@@ -202,11 +217,22 @@ def report_job(run_uri: str) -> RunResult:
     return RunResult(0, run.uri, rewrite_run_outputs(config, run, plan))
 
 
+def _deadline_halt(run: RunConfig, begun_s: float) -> Halt:
+    return Halt(None if run.deadline_s is None else begun_s + run.deadline_s)
+
+
+def _check_before_calls(config: Config) -> None:
+    """Refuse what can be refused before a run is opened: names, and keys that are not set."""
+    check_names(config)
+    check_keys(config)
+    check_scoring_key(config)
+
+
 def check_names(config: Config) -> None:
-    """Refuse output columns that would share a name, and a router that there is not.
+    """Refuse output columns that would share a name, and an unknown router.
 
     Raises:
-        ConfigError: naming the key and the column.
+        ConfigError: with the key and the column.
 
     """
     check_name(ROUTERS, config.router.name, key="router.name")
@@ -219,17 +245,17 @@ def check_names(config: Config) -> None:
             raise ConfigError("input.keep", problem)
 
 
-def _score_and_plan(made: Prepared, run: Run, runner: Runner, sink: Sink, halt: Halt) -> Plan | None:
-    """Return the run's plan, making what is missing; None if interrupted before it stands."""
-    config = made.config
+def _score_and_plan(job: PreparedJob, run: Run, runner: Runner, sink: Sink, halt: Halt) -> Plan | None:
+    """Return the run's plan, making what is missing; None if it was interrupted before there was one."""
+    config = job.config
     known = load_plan(run)
     if known is not None:
-        known = _under_todays_cap(known, config)
+        known = _with_current_cap(known, config.budget)
         cap = known.calls_cap_nano
         if cap is None or known.planned_nano <= cap or run.store.folders("call"):
             return known
         # Planned before there was this cap, and nothing is called yet.
-        return _under_todays_cap(make_plan(config, run, pilot=made.facts), config)
+        return _with_current_cap(make_plan(config, run, pilot=job.facts), config.budget)
     pin_lengths(config, run)
     rows = sum(shard.rows for shard in run.shards)
     done = sum(run.shards[int(name)].rows for name in run.committed(SCORE))
@@ -239,32 +265,32 @@ def _score_and_plan(made: Prepared, run: Run, runner: Runner, sink: Sink, halt: 
     if halt.stopped:
         return None
     sink(StageStarted("plan", rows, rows))
-    plan = make_plan(config, run, pilot=made.facts)
+    plan = make_plan(config, run, pilot=job.facts)
     sink(StageFinished("plan"))
     return plan
 
 
-def _under_todays_cap(plan: Plan, config: Config) -> Plan:
+def _with_current_cap(plan: Plan, budget: BudgetConfig) -> Plan:
     """Return the plan with the cap that the config has now: it may be raised between starts."""
-    cap = config.budget.hard_cap_usd
+    cap = budget.hard_cap_usd
     return replace(plan, cap_nano=None if cap is None else usd_to_nano(cap))
 
 
 @contextmanager
-def _begun(config: Config, sink: Sink, halt: Halt, begun_s: float) -> Iterator[tuple[Run, Runner]]:
-    """Begin a run, or go on with it, as its one driver; what stops it before its calls is reported."""
+def _driven(config: Config, sink: Sink, halt: Halt, begun_s: float) -> Iterator[tuple[Run, Runner]]:
+    """Begin a run or resume it, as its one driver; what stops it before its calls is reported."""
     run = _open(config, sink)
     with (
         driving(run, sink, halt) as start,
         runner_of(config, sink, start.token) as runner,
-        _early_stop_told(config, run, begun_s),
+        _reporting_early_stop(config, run, begun_s),
     ):
         yield run, runner
 
 
 @contextmanager
-def _early_stop_told(config: Config, run: Run, begun_s: float) -> Iterator[None]:
-    """Write cost.json where scoring stops the run: embeddings may have been paid for."""
+def _reporting_early_stop(config: Config, run: Run, begun_s: float) -> Iterator[None]:
+    """Write cost.json where an error stops the run before its calls: embeddings may have been paid for."""
     try:
         yield
     except StopError as error:
@@ -274,8 +300,8 @@ def _early_stop_told(config: Config, run: Run, begun_s: float) -> Iterator[None]
 
 
 @contextmanager
-def _stop_told(config: Config, run: Run, plan: Plan, begun_s: float) -> Iterator[None]:
-    """Write the report where the calls end in an error: some may have been paid for."""
+def _reporting_stop(config: Config, run: Run, plan: Plan, begun_s: float) -> Iterator[None]:
+    """Write the report where an error ends the calls: some may have been paid for."""
     try:
         yield
     except (EndpointStopError, TaskError) as error:

@@ -1,7 +1,7 @@
-"""The one door to Dask: the same tasks on worker processes, here or behind a scheduler's address.
+"""The runner on Dask: the same tasks on worker processes, whatever kind of cluster they belong to.
 
 Shard descriptors go out and small receipts come back, each under a fresh key; data and truth stay on storage. A
-task that dies with its worker is submitted again a few times, then its death is the task's error.
+task that dies with its worker is submitted again a few times; then its death is the task's error.
 """
 
 from __future__ import annotations
@@ -15,20 +15,26 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import dask
-from distributed import Future, Status, Worker, WorkerPlugin, get_worker
+import distributed.utils
+from distributed import Client, Future, LocalCluster, Status, Worker, WorkerPlugin, get_worker
 from distributed.scheduler import KilledWorker
 
-from routellm_batch.config.cluster import ClusterConfig
 from routellm_batch.core.errors import ConfigError, SchedulerLostError, WorkerLostError
 from routellm_batch.core.events import Sink, from_plain, to_plain
 from routellm_batch.core.logs import install_redaction, quiet
 from routellm_batch.core.process import drain, drain_all, subscribe
 from routellm_batch.core.types import Done
-from routellm_batch.runtime.clusters import CLUSTERS, CONNECT_S, GPU, connect
 from routellm_batch.runtime.tasks import run_task
 
+THREADS = 2
+"""Tasks at once in a worker process: one's calls fill the gap while the other's last reply is awaited."""
+GPU = "GPU"
+"""Resource that a worker with a GPU announces: ``dask worker --resources "GPU=1"``."""
+WORKER_PRELOAD = "routellm_batch.runtime.preload"
+"""Module that a worker process of our own imports first."""
+JOIN_S = 60
 RESUBMITS = 1
-"""A task whose worker died is started again this often, beside no other such task: one of them may be the killer."""
+"""A task whose worker died is started again this often, beside no other such task: one of them may kill workers."""
 ALLOWED_DEATHS = 1
 """Dask itself starts a task again after this many deaths."""
 TOPIC = "routellm-events"
@@ -44,23 +50,40 @@ PROFILERS = ("profile", "profile-cycle")
 CLOSE_S = 5
 DRAIN_EVERY_S = 2.0
 GONE_S = 10.0
-"""A scheduler that can't be reached for so long is given up; tasks on it end by themselves."""
+"""A scheduler that can't be reached for so long is given up; its tasks end by themselves."""
 
 log = logging.getLogger(__name__)
 
 
+def set_up_dask(settings: Mapping[str, Any] | None = None) -> None:
+    """Set Dask's configuration in this process, before a cluster or a client is opened.
+
+    Args:
+        settings: those of one kind of cluster, beside those of all.
+
+    """
+    dask.config.set({**SETTINGS, **(settings or {})})
+    # Otherwise Dask imports whatever a fork server of its own would, pandas among it: a second of this process.
+    distributed.utils._forkserver_preload_set = True  # noqa: SLF001 - there is no public name
+    quiet()  # as its import set Dask's own levels
+    # It prints a traceback of a scheduler that is gone; the run says so itself, and what to do.
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
+
+
 @dataclass(frozen=True, slots=True)
 class _Sent:
-    """A task on its way."""
+    """A task that was submitted."""
 
     function: Callable[..., Any]
+    """Runs the task."""
     task: object
+    """Its argument."""
     resources: Mapping[str, int] | None
     """What its worker must have free."""
     future: Future[Any] | None = None
-    """Held, or Dask would forget the task."""
+    """Kept, or Dask would forget the task."""
     trials: int = 0
-    """Times that it was started again because its worker died."""
+    """Number of times that it was started again because its worker died."""
 
 
 class WorkerCare(WorkerPlugin):
@@ -87,9 +110,20 @@ class WorkerCare(WorkerPlugin):
 
 
 class DaskRunner:
-    """A ``Runner`` on a Dask cluster."""
+    """A ``Runner`` on a Dask cluster.
 
-    def __init__(self, config: ClusterConfig, sink: Sink, token: str) -> None:
+    Args:
+        client: of the cluster; the runner closes it.
+        sink: receives the events of all tasks.
+        token: of this start of the run.
+        cluster: the cluster, where it ends with the runner.
+
+    Raises:
+        ConfigError: no worker joined.
+
+    """
+
+    def __init__(self, client: Client, sink: Sink, token: str, cluster: LocalCluster | None = None) -> None:
         self._token = token
         self._sink = sink
         self._finished: queue.Queue[Future[Any]] = queue.Queue()
@@ -99,19 +133,14 @@ class DaskRunner:
         self._number = 0
         self._draining, self._drain_again_s = False, dict[str, float]()
         self._away_since_s: float | None = None
-        dask.config.set(SETTINGS)
-        quiet()  # as its import set Dask's own levels
-        # Of a scheduler that is gone it prints a traceback; the run says so itself, and what to do.
-        logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
-        self._cluster = CLUSTERS[config.kind](config) if config.kind in CLUSTERS else None
-        self._client = connect(config, self._cluster)
+        self._client, self._cluster = client, cluster
         self._client.subscribe_topic(f"{TOPIC}-{token}", self._on_event)
         self._client.register_plugin(WorkerCare())
         try:
-            self._client.wait_for_workers(1, timeout=CONNECT_S)
+            self._client.wait_for_workers(1, timeout=JOIN_S)
         except TimeoutError:
             self.close()
-            raise ConfigError("cluster", f"no Dask worker joined within {CONNECT_S} s") from None
+            raise ConfigError("cluster", f"no Dask worker joined within {JOIN_S} s") from None
         info = self._client.scheduler_info(n_workers=-1)["workers"]
         self.workers = max(1, len(info))
         self.slots = max(1, sum(int(worker["nthreads"]) for worker in info.values()))
@@ -139,7 +168,7 @@ class DaskRunner:
         return [done for future in futures if (done := self._done(future)) is not None]
 
     def _scheduler_is_gone(self, now_s: float) -> bool:
-        """Say whether the scheduler was away so long that what it knew is lost."""
+        """Whether the scheduler was away so long that what it knew is lost."""
         if self._client.status == "running":
             self._away_since_s = None
         elif self._away_since_s is None:
@@ -149,10 +178,10 @@ class DaskRunner:
     def tell(self, function: Callable[..., Any], *args: object) -> None:
         """Call a quick function in every worker process, without waiting for it."""
         if self._client.status == "running":
-            self._client.run(_told, function, *args, wait=False, on_error="ignore")
+            self._client.run(_call, function, *args, wait=False, on_error="ignore")
 
     def drain(self, token: str | None = None) -> None:
-        """Tell running tasks on every worker to begin nothing new; said again, as a worker may have been replaced."""
+        """Tell running tasks on every worker to begin nothing new; repeated calls reach workers that were replaced."""
         token = token or self._token
         self._draining = self._draining or token == self._token
         if time.monotonic() >= self._drain_again_s.get(token, 0.0):
@@ -212,13 +241,13 @@ def _lost(sent: _Sent) -> WorkerLostError:
     return WorkerLostError((sent.trials + 1) * (ALLOWED_DEATHS + 1))
 
 
-async def _told(function: Callable[..., Any], *args: object) -> None:
-    """Dask would wait for a plain function, and for ever on a dying worker."""
+async def _call(function: Callable[..., Any], *args: object) -> None:
+    """Call a function as a coroutine: Dask would wait for a plain one, and for ever on a dying worker."""
     function(*args)
 
 
 def _on_worker(function: Callable[..., Any], task: object, token: str) -> Any:
-    """Run a task in a worker's thread, with its events sent home."""
+    """Run a task in a worker's thread, with its events sent to the driver."""
     worker = get_worker()
     topic = f"{TOPIC}-{token}"
     unsubscribe = subscribe(lambda event: worker.log_event(topic, to_plain(event)), key=topic)

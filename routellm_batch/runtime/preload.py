@@ -1,7 +1,7 @@
-"""What a local Dask worker process does first.
+"""What a worker process on this machine does first.
 
-Ctrl-C in a terminal reaches every process of the job. The driver drains; a worker that died of it would take
-paid answers with it.
+Ctrl-C in a terminal reaches every process of the job. The driver drains the workers; one that died of the signal would
+lose answers that were paid for.
 """
 
 from __future__ import annotations
@@ -16,5 +16,5 @@ def dask_setup(_worker: object) -> None:
     """Leave Ctrl-C to the driver, and keep keys and data out of the worker's log from its first line."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     install_redaction()
-    # What a task raises comes home and is told there, once and without a traceback.
+    # What a task raises comes back to the driver, which reports it once and without a traceback.
     logging.getLogger("distributed.worker").setLevel(logging.CRITICAL)

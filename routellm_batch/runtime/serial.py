@@ -1,4 +1,4 @@
-"""The same tasks in this process: for quickstarts, tests and small jobs."""
+"""``cluster.kind: serial``: the same tasks in this process, for quickstarts, tests and small jobs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any
 
+from routellm_batch.config.cluster import ClusterConfig
 from routellm_batch.core.events import Sink
 from routellm_batch.core.process import drain, subscribe
 from routellm_batch.core.types import Done
@@ -15,8 +16,19 @@ SLOTS = 2
 """Two shards at once: one's calls fill the gap while the other's last reply is awaited."""
 
 
+def open_serial(_config: ClusterConfig, sink: Sink, token: str) -> SerialRunner:
+    """Return a runner in this process."""
+    return SerialRunner(sink, token)
+
+
 class SerialRunner:
-    """A ``Runner`` of one process."""
+    """A ``Runner`` of one process.
+
+    Args:
+        sink: receives the events of all tasks.
+        token: of this start of the run.
+
+    """
 
     workers = 1
     slots = SLOTS
@@ -41,7 +53,7 @@ class SerialRunner:
         function(*args)
 
     def drain(self, token: str | None = None) -> None:
-        """Tell running tasks to begin nothing new; only those that heed ``token``, if one is given."""
+        """Tell running tasks to begin nothing new; only those of ``token``, if one is given."""
         drain(token or self._token)
 
     def close(self) -> None:

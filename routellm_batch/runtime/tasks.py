@@ -1,4 +1,4 @@
-"""How a runner runs a task: what fails comes home as an error that holds no data.
+"""How a runner runs a task: what fails comes back to the driver as an error that holds no data.
 
 An exception's text may quote what was being worked on, and travels far: to the driver's terminal, and through
 Dask's logs, its scheduler's memory and its dashboard. So only this package's errors keep theirs.
@@ -40,7 +40,7 @@ def run_task(function: Callable[..., Any], task: object) -> Any:
 
 
 def _system_error(error: OSError) -> OSError:
-    """Return an error that a driver classes the same; a store's client may have quoted the request in its text."""
+    """Return an error of the same built-in class; a store's client may have quoted the request in its text."""
     kind = next(one for one in type(error).__mro__ if one.__module__ == "builtins")
     if not issubclass(kind, OSError):
         kind = OSError
@@ -50,7 +50,7 @@ def _system_error(error: OSError) -> OSError:
 
 
 def _place(error: BaseException) -> str:
-    """Return where it was raised: the last place in this package, and the last of all where that is elsewhere."""
+    """Return where it was raised: the last place in this package, and the last of all if that is elsewhere."""
     frames = traceback.extract_tb(error.__traceback__)
     ours = [frame for frame in frames if PACKAGE in Path(frame.filename).parents]
     places = [f"{_short(f.filename)}:{f.lineno} in {f.name}" for f in (*ours[-1:], *frames[-1:])]

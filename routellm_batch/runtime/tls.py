@@ -1,4 +1,4 @@
-"""The PEM files of mutual TLS, looked at before Dask is given them: its own errors name neither file nor key."""
+"""The PEM files of mutual TLS, opened before Dask gets them: its own errors name neither the file nor the config key."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from routellm_batch.core.errors import ConfigError
 
 
 def readable_files(tls: TlsConfig) -> Mapping[str, str]:
-    """Return ``ca_file``, ``client_cert`` and ``client_key``.
+    """Return ``ca_file``, ``client_cert`` and ``client_key``, each with the path of its file.
 
     Raises:
-        ConfigError: a file is absent or can't be read; names the config key and the file.
+        ConfigError: a file is missing or can't be read; the text names the config key and the file.
 
     """
     for name, path in tls.model_dump().items():

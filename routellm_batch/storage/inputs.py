@@ -21,12 +21,13 @@ HASH_CHUNK_BYTES = 1 << 22
 
 
 def find_files(uri: str) -> list[str]:
-    """Return the full URIs that an input URI stands for (a file, a glob or a folder), sorted.
+    """Return the full URIs of the files that an input URI names (a file, a glob or a folder), sorted.
 
     In a folder, names that begin with ``_`` or ``.`` are skipped, and so is all below such a folder.
 
     Raises:
-        DataError: nothing is there.
+        DataError: there is no such file, or the folder has none, or it may not be read.
+        StoreError: the storage protocol is unknown.
 
     """
     fs, path = open_filesystem(uri)
@@ -57,10 +58,10 @@ def pin_files(uris: Sequence[str], config: InputConfig, also: Sequence[str] = ()
     Args:
         uris: of the files.
         config: names the columns.
-        also: further columns that must be there.
+        also: further columns that each file must have.
 
     Raises:
-        DataError: not Parquet, truncated, a column missing or of a wrong type, or no rows at all.
+        DataError: a file is not Parquet or truncated, a column is missing or of a wrong type, or there are no rows.
 
     """
     with ThreadPoolExecutor(min(FOOTER_THREADS, len(uris))) as pool:
@@ -135,7 +136,7 @@ def _check_columns(schema: pa.Schema, config: InputConfig, uri: str, also: Seque
     if columns.messages is not None:
         kind = _plain(schema.field(columns.messages).type)
         if not (_is_text(kind) or _is_chat(kind)):
-            problem = f"is {kind}; it must be a list of {{role, content}}, or the same as JSON text"
+            problem = f"is {kind}; it must be a list of {{role, content}}, or such a list as JSON text"
             raise DataError(problem, file=uri, column=columns.messages)
     return "integer" if pa.types.is_integer(id_type) else "text"
 
@@ -149,7 +150,7 @@ def _is_chat(kind: pa.DataType) -> bool:
 
 
 def shards_of(files: Sequence[InputFile], shard_rows: int) -> list[Shard]:
-    """Cut every file into shards of at most ``shard_rows`` consecutive rows; row groups are split or merged."""
+    """Return every file cut into shards of at most ``shard_rows`` consecutive rows; row groups are split or merged."""
     shards: list[Shard] = []
     for number, file in enumerate(files):
         total = sum(file.row_groups)
@@ -159,7 +160,13 @@ def shards_of(files: Sequence[InputFile], shard_rows: int) -> list[Shard]:
 
 
 def read_rows(file: InputFile, start: int, rows: int, columns: Sequence[str]) -> pa.Table:
-    """Read some columns of ``rows`` consecutive rows of one file, touching only the row groups they lie in.
+    """Return some columns of consecutive rows of one file, of which only the row groups that hold them are read.
+
+    Args:
+        file: as it was pinned.
+        start: first row.
+        rows: how many.
+        columns: their names.
 
     Raises:
         DataError: the file changed or was damaged since it was pinned.
@@ -178,15 +185,20 @@ def read_rows(file: InputFile, start: int, rows: int, columns: Sequence[str]) ->
 
 @lru_cache(maxsize=2)
 def _row_group(file: InputFile, group: int, columns: tuple[str, ...]) -> pa.Table:
-    """Decode one row group; kept, as consecutive shards often lie in the same one."""
+    """Return one row group, decoded; cached, as consecutive shards often lie in the same one."""
     fs, path = open_filesystem(file.uri)
     try:
         # Arrow's own threads must not call into Python: they and a garbage collection can wait for each other.
         with fs.open(path, "rb") as handle, pq.ParquetFile(handle, pre_buffer=False) as parquet:
             table = parquet.read_row_group(group, columns=list(columns), use_threads=False)
     except FileNotFoundError:
-        raise DataError("was there when the run began and is gone", file=file.uri) from None
-    except (pa.ArrowInvalid, pa.ArrowException, IndexError, OSError):  # pyarrow says damage in all these ways
+        raise DataError("is gone since the run began; put the file back", file=file.uri) from None
+    except (
+        pa.ArrowInvalid,
+        pa.ArrowException,
+        IndexError,
+        OSError,
+    ):  # pyarrow reports damage in all these ways
         raise _damaged(file, group) from None
     if table.num_rows != file.row_groups[group]:
         raise _damaged(file, group)

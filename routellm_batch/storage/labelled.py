@@ -16,10 +16,11 @@ from routellm_batch.storage.store import open_filesystem
 
 
 def read_table(uri: str) -> pa.Table:
-    """Read a Parquet file, a glob or a folder of them, as one table.
+    """Return the rows of a Parquet file, or of a glob or a folder of them, as one table.
 
     Raises:
-        DataError: nothing is there, or it is not Parquet, or the files have different columns, or no rows.
+        DataError: there is no file, one is not Parquet, a column has different types in two files, or there are no rows.
+        StoreError: the storage protocol is unknown.
 
     """
     parts = [_read_file(file) for file in find_files(uri)]
@@ -44,10 +45,10 @@ def _read_file(uri: str) -> pa.Table:
 
 
 def require(table: pa.Table, names: Sequence[str], uri: str) -> None:
-    """Check that columns are there.
+    """Check that a table has some columns.
 
     Raises:
-        DataError: one is not; the text lists those there are.
+        DataError: it lacks one; the text lists those that it has.
 
     """
     for name in names:
@@ -61,7 +62,7 @@ def texts(table: pa.Table, name: str, uri: str) -> list[str]:
     """Return a column of texts.
 
     Raises:
-        DataError: it is no text, or a row of it is null.
+        DataError: the column is not text, or a row of it is null.
 
     """
     column = _plain(table.column(name))
@@ -75,7 +76,7 @@ def numbers(table: pa.Table, name: str, uri: str) -> NDArray[np.float64]:
     """Return a column of finite numbers, float64 [N].
 
     Raises:
-        DataError: it holds something else, or a row of it is null, infinite or no number.
+        DataError: the column is not numeric, or a row of it is null, infinite or NaN.
 
     """
     column = _plain(table.column(name))
@@ -88,13 +89,13 @@ def numbers(table: pa.Table, name: str, uri: str) -> NDArray[np.float64]:
     values = (
         column.cast(pa.float64()) if not pa.types.is_boolean(column.type) else pc.cast(column, pa.uint8())
     )
-    found = np.array(values.to_pylist(), dtype=np.float64)
-    _refuse(pa.array(~np.isfinite(found)), "is null or not a finite number", uri, name)
-    return found
+    array = np.array(values.to_pylist(), dtype=np.float64)
+    _refuse(pa.array(~np.isfinite(array)), "is null or not a finite number", uri, name)
+    return array
 
 
 def labels(table: pa.Table, name: str) -> list[str]:
-    """Return a column as texts, null as "" and booleans in lower case; all "" where it is absent."""
+    """Return a column as texts, null as "" and booleans in lower case; all "" where the table lacks it."""
     if name not in table.column_names:
         return [""] * table.num_rows
     values = table.column(name).to_pylist()

@@ -1,7 +1,7 @@
 """What scoring pays for embeddings: objects of each try at a shard, so that no try is lost or counted twice.
 
-``embedding/<shard>/<try>.i<n>.json`` says before a request what may be spent, ``embedding/<shard>/<try>.json`` at the
-end what was. A try that never came to its end is presumed to have spent all it might have.
+``embedding/<shard>/<try>.i<n>.json`` declares before a request what it may spend, ``embedding/<shard>/<try>.json`` at
+the end what was spent. A try that did not reach its end is presumed to have spent all that it declared.
 """
 
 from __future__ import annotations
@@ -20,7 +20,14 @@ _DECLARED = re.compile(r"\.i\d+\.json$")
 
 
 class PaidTry:
-    """One try at a shard."""
+    """One try at embedding a shard.
+
+    Args:
+        run: whose storage keeps the objects.
+        shard: its name.
+        model: the embedder's model.
+
+    """
 
     def __init__(self, run: Run, shard: str, model: str) -> None:
         self._store = run.store
@@ -29,10 +36,10 @@ class PaidTry:
         self._declared = 0
 
     def declare(self, nano: int) -> None:
-        """Put down that so much more may be spent.
+        """Declare what the next request may spend, in nano-dollars.
 
         Raises:
-            StoreError: that failed, so nothing may be sent.
+            StoreError: that could not be stored, so nothing may be sent.
 
         """
         use = EmbeddingUse(self._model, presumed_nano=nano)
@@ -44,25 +51,31 @@ class PaidTry:
         self._declared += 1
 
     def close(self, use: EmbeddingUse) -> None:
-        """Write down what it took, whether it came to scores or not; nothing where nothing was sent."""
+        """Store what the try spent, whether or not it gave scores; nothing where it declared nothing."""
         if self._declared:
             self._store.create(f"{self._name}.json", to_json(use.to_dict()))
 
 
 def embedding_use(run: Run) -> EmbeddingUse | None:
-    """Return what all tries of a run took; None if none was ever paid for."""
+    """Return what all tries of a run spent; None where there was none."""
     uses = paid_by_shard(run)
     return sum(uses.values(), EmbeddingUse()) if uses else None
 
 
 def paid_by_shard(run: Run, shard: str | None = None) -> dict[str, EmbeddingUse]:
-    """Return what all tries at each shard took, or at one; shards that nothing was paid for are left out."""
+    """Return what the tries at each shard spent, by the shard's name.
+
+    Args:
+        run: the run.
+        shard: only this one, where it is given.
+
+    """
     folder = FOLDER if shard is None else f"{FOLDER}/{shard}"
-    paths = [found.path for found in run.store.list(folder)]
+    paths = [stored.path for stored in run.store.list(folder)]
     ended = {path.removesuffix(".json") for path in paths if not _DECLARED.search(path)}
-    told = [path for path in paths if not _DECLARED.search(path) or _DECLARED.sub("", path) not in ended]
+    counted = [path for path in paths if not _DECLARED.search(path) or _DECLARED.sub("", path) not in ended]
     uses: dict[str, EmbeddingUse] = {}
-    for path, data in zip(told, run.store.read_many(told), strict=True):
+    for path, data in zip(counted, run.store.read_many(counted), strict=True):
         name = path.split("/")[1]
         uses[name] = uses.get(name, EmbeddingUse()) + EmbeddingUse(**json.loads(data))
     return uses

@@ -1,74 +1,74 @@
-"""Which pilot a run takes, and what the runs below a pilot's folder paid."""
+"""Which pilot a run takes, and what the runs in a pilot's folder spent."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from routellm_batch.budget.pricing import usd_to_nano
 from routellm_batch.storage.run import SUCCESS, Run
-from routellm_batch.storage.store import FsStore
+from routellm_batch.storage.store import FsStore, read_json
 from routellm_batch.storage.tables import from_parquet
 
 PINNED = "pilot.json"
-"""Of a run: which pilot it takes, and whether it made that itself."""
+"""Object of a run: which pilot it takes, and whether it made that pilot itself."""
 OUTCOMES = "outcomes.parquet"
-"""Of a pilot: its sampled prompts with the grades of both answers."""
+"""Object of a pilot: its sampled prompts with the grades of both answers."""
 
 
 @dataclass(frozen=True, slots=True)
 class PilotUse:
-    """What a pilot's runs took so far."""
+    """What a pilot's runs spent so far."""
 
     spent_nano: int = 0
+    """Settled cost."""
     presumed_nano: int = 0
+    """Cost of what may have been billed."""
 
     @property
     def paid_nano(self) -> int:
-        """What counts against a cap."""
+        """What counts against a cap: settled and presumed cost."""
         return self.spent_nano + self.presumed_nano
 
 
 def read_success(uri: str) -> dict[str, Any] | None:
-    """Return what a finished pilot says of itself, or None if it is not finished."""
-    try:
-        return dict(json.loads(FsStore(uri).read(SUCCESS)))
-    except FileNotFoundError:
-        return None
+    """Return the ``_SUCCESS`` of a pilot, or None where it is not finished."""
+    return read_json(FsStore(uri), SUCCESS)
 
 
 def pilot_use(uri: str) -> PilotUse:
-    """Return what the runs of a pilot took, by their own reports."""
+    """Return what the runs of a pilot spent, by their own reports."""
     store = FsStore(uri)
     spent = presumed = 0
     for name in store.folders("runs"):
-        try:
-            cost: dict[str, Any] = json.loads(store.read(f"runs/{name}/report/cost.json"))
-        except FileNotFoundError:  # the run that only scored, or one that has not ended yet
+        cost = read_json(store, f"runs/{name}/report/cost.json")
+        if cost is None:  # the run that only scored, or one that has not ended yet
             continue
         spent += usd_to_nano(Decimal(cost["spent_usd"]))
         presumed += usd_to_nano(Decimal(cost["presumed_usd"]))
     return PilotUse(spent, presumed)
 
 
+def labelled(outcomes: pa.Table) -> pa.Table:
+    """Return the rows of outcomes with both grades, in their order."""
+    return outcomes.filter(pc.and_(outcomes["strong_score"].is_valid(), outcomes["weak_score"].is_valid()))
+
+
 def labelled_prompts(run: Run) -> frozenset[str]:
-    """Return the prompts of which the pilot that a run took knows both grades: its router was fitted on them."""
+    """Return the prompts with both grades in the pilot that a run took: the pilot's router was fitted on them."""
     pinned = run.read_json(PINNED)
     try:
         table = from_parquet(FsStore(str(pinned["uri"])).read(OUTCOMES)) if pinned else None
     except FileNotFoundError:  # not finished, or moved away since
         table = None
-    if table is None:
-        return frozenset()
-    known = pc.and_(table["strong_score"].is_valid(), table["weak_score"].is_valid())
-    return frozenset(table.filter(known)["prompt"].to_pylist())
+    return frozenset() if table is None else frozenset(labelled(table)["prompt"].to_pylist())
 
 
 def own_pilot_use(run: Run) -> PilotUse | None:
-    """Return what the pilot took that a run made by itself; None where it took one that was there, or none."""
+    """Return what a run's own pilot spent; None where the run took an earlier pilot, or none."""
     pinned = run.read_json(PINNED)
     return pilot_use(str(pinned["uri"])) if pinned and pinned["here"] else None

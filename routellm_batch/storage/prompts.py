@@ -1,4 +1,4 @@
-"""Input rows as the stages see them: ids, chats, and why a row is not a valid one."""
+"""Input rows as the stages see them: ids, chats, and why a row is invalid."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Prompt:
 
 
 def input_columns(columns: ColumnsConfig, keep: Sequence[str] = ()) -> list[str]:
-    """Names of the columns to read, each once: id, prompt or messages, system, and those to keep."""
+    """Return the names of the columns to read, each once: id, prompt or messages, system, and those to keep."""
     names = [
         columns.id,
         columns.prompt or columns.messages or "",
@@ -54,7 +54,7 @@ def input_columns(columns: ColumnsConfig, keep: Sequence[str] = ()) -> list[str]
 
 
 def tie_hash(row_id: RowId, seed: int) -> int:
-    """Keyed 64-bit hash of a row id, which orders rows of equal score."""
+    """Return the keyed 64-bit hash of a row id, which orders rows of equal score."""
     key = seed.to_bytes(16, "little", signed=True)
     return int.from_bytes(
         hashlib.blake2b(str(row_id).encode("utf-8"), digest_size=8, key=key).digest(), "little"
@@ -65,7 +65,7 @@ def decode_ids(column: pa.ChunkedArray, file: InputFile, shard: Shard, name: str
     """Return the ids of a shard as text or integers; None for a null.
 
     Raises:
-        DataError: an id that is not UTF-8, longer than 1 KiB, or above 2^63 - 1.
+        DataError: an id is not UTF-8, longer than 1 KiB, or above 2^63 - 1.
 
     """
     values = _plain(column).to_pylist()
@@ -90,7 +90,14 @@ def _id_problem(row_id: RowId | None) -> str | None:
 def decode_prompts(
     table: pa.Table, config: InputConfig, label: LabelConfig | None
 ) -> list[Prompt | InvalidKind]:
-    """Return each row's prompt, or why the row is invalid. A prompt is sent as it is."""
+    """Return each row's prompt, or why the row is invalid. A prompt is sent as it is.
+
+    Args:
+        table: rows of the input.
+        config: names the columns, and limits a prompt's size.
+        label: what a label must look like, where one is asked for.
+
+    """
     columns = config.columns
     system = _plain(table.column(columns.system)).to_pylist() if columns.system else [None] * table.num_rows
     source = _values(_plain(table.column(columns.prompt or columns.messages or "")))
@@ -103,7 +110,7 @@ def decode_prompts(
 
 
 def label_instruction(label: LabelConfig | None) -> str | None:
-    """Return the system text that asks for a label, or None where none is wanted."""
+    """Return the system text that asks for a label, or None where the config wants none."""
     if label is None or label.instruction == "":
         return None
     if label.instruction is not None:
@@ -194,7 +201,7 @@ def _from_messages(value: Any, opening: Any, max_bytes: int) -> Prompt | Invalid
 
 
 def _encodable(chat: list[dict[str, Any]]) -> bool:
-    """Say whether a chat can be sent at all: JSON may spell a lone surrogate."""
+    """Whether a chat can be sent at all: JSON may spell a lone surrogate."""
     try:
         json.dumps(chat, ensure_ascii=False).encode("utf-8")
     except (UnicodeEncodeError, RecursionError):

@@ -11,29 +11,43 @@ from routellm_batch.storage.tables import from_parquet
 
 
 def response_path(shard: str, revision: int) -> str:
-    """Path of a shard's responses; a revision holds only the rows that it changes."""
+    """Return the path of a shard's responses; a later revision holds only the rows that it changes."""
     return f"responses/{shard}.parquet" if revision == 0 else f"responses/{shard}.r{revision}.parquet"
 
 
 def read_shard_responses(run: Run, shard: str, columns: list[str] | None = None) -> pa.Table | None:
-    """Return a shard's responses, the newest row of each id; None if nothing was written yet."""
+    """Return a shard's responses, the newest row of each id; None where none was written yet.
+
+    Args:
+        run: the run.
+        shard: its name.
+        columns: to read, besides the id; None reads all.
+
+    """
     return read_responses(run, response_paths(run, shard), columns)
 
 
 def response_paths(run: Run, shard: str) -> list[str]:
-    """Return where a shard's responses are, the newest last."""
-    found = [o.path for o in run.store.list("responses") if o.path.startswith(f"responses/{shard}.")]
-    return sorted(found, key=revision_of)
+    """Return the paths of a shard's responses, the newest last."""
+    paths = [o.path for o in run.store.list("responses") if o.path.startswith(f"responses/{shard}.")]
+    return sorted(paths, key=revision_of)
 
 
 def revision_of(path: str) -> int:
-    """Return the revision of responses."""
+    """Return the revision of the responses at a path."""
     stem = path.removesuffix(".parquet").rpartition(".r")
     return int(stem[2]) if stem[1] else 0
 
 
 def read_responses(run: Run, paths: Sequence[str], columns: list[str] | None = None) -> pa.Table | None:
-    """Return what is in some responses, the newest of which is the last; the newest row of each id."""
+    """Return the newest row of each id in some responses, the newest of which is the last; None where there is none.
+
+    Args:
+        run: the run.
+        paths: of the responses.
+        columns: to read, besides the id; None reads all.
+
+    """
     if not paths:
         return None
     wanted = None if columns is None else list(dict.fromkeys(["id", *columns]))

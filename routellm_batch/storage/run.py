@@ -1,4 +1,4 @@
-"""A run on storage: its folder, its manifest ``run.json``, its markers (docs/contract.md)."""
+"""A run on storage: its folder, its manifest ``run.json``, and the markers of its committed shards."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from datetime import UTC, datetime
 from functools import cached_property, lru_cache
 from typing import Any
 
-from routellm_batch.config.job import Config, identity, input_reads
+from routellm_batch.config.job import Config, RunConfig, identity, input_reads
 from routellm_batch.core.encoding import to_json
 from routellm_batch.core.errors import DataError, RunMismatchError, StoreError
 from routellm_batch.core.types import InputFile, Shard
 from routellm_batch.storage.inputs import find_files, pin_files, shards_of
-from routellm_batch.storage.store import FsStore, absolute
+from routellm_batch.storage.store import FsStore, absolute, read_json
 
 MANIFEST = "run.json"
 SUCCESS = "_SUCCESS"
 
 
 def digest_of(fields: Mapping[str, Any]) -> str:
-    """Return the digest of a run's identity."""
+    """Return the SHA-256 of a run's identity, in hexadecimal."""
     return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
@@ -33,17 +33,21 @@ class Run:
     store: FsStore
     """Rooted at the run folder."""
     id: str
+    """Name of the folder."""
     files: tuple[InputFile, ...]
+    """The input, as it was pinned when the run began."""
     shard_rows: int
+    """Rows in a shard, at most."""
     seed: int
+    """Of the tie hash."""
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Travel by address; the other process reads the manifest itself, once."""
+        """Pickle the address alone; the other process reads the manifest itself, once."""
         return (_reopen, (self.store.root, self.store.single_writer, self._pins))
 
     @cached_property
     def _pins(self) -> str:
-        """Digest of the pinned input: a folder that was removed and begun anew is another run."""
+        """Digest of the pinned input: a run that was removed and begun again in the same folder is another run."""
         return hashlib.sha256(repr(self.files).encode()).hexdigest()
 
     @cached_property
@@ -57,41 +61,48 @@ class Run:
         return self.store.root
 
     def committed(self, stage: str) -> set[str]:
-        """Names of the shards whose marker is there."""
+        """Return the names of a stage's committed shards, each with its revision."""
         folder = f"commit/{stage}"
         return {o.path.removeprefix(f"{folder}/").removesuffix(".json") for o in self.store.list(folder)}
 
     def commit(self, stage: str, name: str, receipt: Mapping[str, Any]) -> bool:
-        """Write a shard's marker, after its output; False if another one is there."""
+        """Write a shard's marker, after its output; False where another start's marker came first."""
         return self.store.create(f"commit/{stage}/{name}.json", to_json(receipt))
 
     def marker(self, stage: str, name: str) -> dict[str, Any]:
-        """Read a shard's marker."""
+        """Return a shard's marker.
+
+        Raises:
+            FileNotFoundError: the shard is not committed.
+
+        """
         return dict(json.loads(self.store.read(f"commit/{stage}/{name}.json")))
 
     def read_json(self, path: str) -> dict[str, Any] | None:
-        """Read a JSON object of the run, or None if it is absent."""
-        try:
-            return dict(json.loads(self.store.read(path)))
-        except FileNotFoundError:
-            return None
+        """Return a JSON object of the run, or None where there is none."""
+        return read_json(self.store, path)
 
 
 def open_run(config: Config, *, today: str, retry_failed: bool = False) -> Run:
-    """Begin a run, or find the one that the same command began before.
+    """Begin a run, or open the one that the same command began before.
 
-    ``{date}`` in the id stands for ``run.date`` or else for ``today`` (UTC), unless the newest run of this id
-    template and config is unfinished, or its failed rows are to be tried again: then that one is opened.
+    ``{date}`` in the id is ``run.date`` or else ``today``, unless the newest run of this id template and config is
+    unfinished, or its failed rows are to be called again: then that run is opened.
+
+    Args:
+        config: the job.
+        today: UTC date, YYYY-MM-DD.
+        retry_failed: whether a finished run's failed rows are to be called again.
 
     Raises:
-        RunMismatchError: the run there was begun with another config; the text lists the differing fields.
+        RunMismatchError: the run was begun with another config; the text lists the fields that differ.
         DataError: the input is unusable, or changed since the run began.
-        StoreError: the store can't be written, or doesn't honour exclusive creates.
+        StoreError: the store can't be written, or does not keep exclusive creates apart.
 
     """
     fields = identity(config)
     root = FsStore(config.run.root, single_writer=config.run.single_writer)
-    run_id = _choose_id(root, config, digest_of(fields), today, retry_failed=retry_failed)
+    run_id = _choose_id(root, config.run, digest_of(fields), today, retry_failed=retry_failed)
     store = FsStore(f"{root.root.rstrip('/')}/runs/{run_id}", single_writer=config.run.single_writer)
     manifest = _read_manifest(store)
     files = tuple(pin_files(find_files(config.input.uri), config.input, input_reads(config)))
@@ -116,10 +127,11 @@ def open_run(config: Config, *, today: str, retry_failed: bool = False) -> Run:
 
 
 def open_existing(uri: str) -> tuple[Run, dict[str, Any]]:
-    """Open a run folder by its URI, with its manifest; its input is neither read nor checked.
+    """Return the run in a folder, and its manifest; the run's input is neither read nor checked.
 
     Raises:
-        DataError: no run is there.
+        DataError: there is no run in the folder.
+        StoreError: the store can't be read.
 
     """
     store = FsStore(absolute(uri).rstrip("/"))
@@ -143,9 +155,7 @@ def _reopen(root: str, single_writer: bool, pins: str) -> Run:  # noqa: ARG001, 
 
 def _read_manifest(store: FsStore) -> dict[str, Any] | None:
     try:
-        return dict(json.loads(store.read(MANIFEST)))
-    except FileNotFoundError:
-        return None
+        return read_json(store, MANIFEST)
     except OSError as error:
         reason = type(error).__name__
         raise StoreError(
@@ -153,10 +163,10 @@ def _read_manifest(store: FsStore) -> dict[str, Any] | None:
         ) from None
 
 
-def _choose_id(root: FsStore, config: Config, digest: str, today: str, *, retry_failed: bool) -> str:
-    template = config.run.id
-    fresh = template.replace("{date}", config.run.date or today)
-    if "{date}" not in template or config.run.date is not None:
+def _choose_id(root: FsStore, run: RunConfig, digest: str, today: str, *, retry_failed: bool) -> str:
+    template = run.id
+    fresh = template.replace("{date}", run.date or today)
+    if "{date}" not in template or run.date is not None:
         return fresh
     before, _, after = template.partition("{date}")
     same = [
@@ -169,7 +179,7 @@ def _choose_id(root: FsStore, config: Config, digest: str, today: str, *, retry_
     newest = max(same, key=lambda manifest: str(manifest["id"]), default=None)
     if newest is None:
         return fresh
-    # What is to be tried again is in a finished run; otherwise only an unfinished one is gone on with.
+    # Rows are called again in a finished run; otherwise only an unfinished one is resumed.
     finished = root.exists(f"runs/{newest['id']}/{SUCCESS}")
     return fresh if finished and not retry_failed else str(newest["id"])
 
@@ -194,7 +204,9 @@ def _check_config(manifest: Mapping[str, Any], fields: Mapping[str, Any], where:
     ]
     if lines:
         listed = "\n".join(lines)
-        message = f"{where} was begun with another config:\n{listed}\nPut it back, or choose another run.id"
+        message = (
+            f"{where} was begun with another config:\n{listed}\nPut the config back, or choose another run.id"
+        )
         raise RunMismatchError(message)
 
 
@@ -205,7 +217,7 @@ def _pin(file: Mapping[str, Any]) -> tuple[int, str]:
 def _check_files(manifest: Mapping[str, Any], files: Sequence[InputFile]) -> None:
     was = {f["uri"]: f for f in manifest["files"]}
     now = {f.uri: f for f in files}
-    advice = "the input changed since the run began; put it back, or choose another run.id"
+    advice = "the input changed since the run began; put the input back, or choose another run.id"
     for uri in sorted(was.keys() | now.keys()):
         if uri not in now:
             raise DataError(f"is gone: {advice}", file=uri)
@@ -219,15 +231,22 @@ def _check_files(manifest: Mapping[str, Any], files: Sequence[InputFile]) -> Non
 
 
 STAGE = "call"
+"""The stage whose markers have revisions."""
 
 
 def marker_name(shard: str, revision: int) -> str:
-    """Return the name of a shard's marker; a revision is a later pass over rows that were failed or unfunded."""
+    """Return the name of a shard's marker.
+
+    Args:
+        shard: its name.
+        revision: 0, or the number of a later pass over its failed or unfunded rows.
+
+    """
     return shard if revision == 0 else f"{shard}.r{revision}"
 
 
 def newest_markers(run: Run) -> dict[str, int]:
-    """Return each committed shard's newest revision."""
+    """Return the newest committed revision of each shard of the call stage, by the shard's name."""
     newest: dict[str, int] = {}
     for name in run.committed(STAGE):
         shard, _, revision = name.partition(".r")

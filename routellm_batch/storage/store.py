@@ -1,16 +1,17 @@
 """The one door to fsspec: whole objects under a root, created exclusively.
 
-Exclusive creation is what keeps two writers apart, so the store is probed before a run trusts it. Three facts
-found by trying real stores shape this file:
+Exclusive creation is what keeps two writers apart, so a run probes the store before it relies on it. Trials with real
+stores showed three facts that shape this file:
 
 * ``LocalFileSystem`` looks and then writes, so two writers can both win; a temp file and ``os.link`` can't.
 * s3fs turns a refused conditional PUT into FileExistsError only if the server's XML names the condition;
   others give a bare OSError whose cause carries HTTP 409 or 412.
-* a PUT whose reply was lost is tried again and then reports our own object as a stranger's: compare the bytes.
+* a PUT whose reply was lost is tried again, and then our own object is reported as another writer's: compare the bytes.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 from collections.abc import Sequence
@@ -24,12 +25,13 @@ from fsspec.implementations.local import LocalFileSystem
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from routellm_batch.core.errors import StoreError
+from routellm_batch.core.protocols import Store
 from routellm_batch.core.registry import missing_extra
 from routellm_batch.core.types import StoredObject
 
 STORE_ATTEMPTS = 6
 REFUSED = frozenset({409, 412})
-"""HTTP answers of a conditional PUT that met an object."""
+"""HTTP status codes of a conditional PUT where the object exists already."""
 FINAL = (FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError, NotADirectoryError)
 
 
@@ -46,10 +48,11 @@ def absolute(uri: str) -> str:
 
 
 def open_filesystem(uri: str) -> tuple[Any, str]:
-    """Return (filesystem, path within it) for a URI, with listings never cached.
+    """Return the filesystem of a URI, whose listings are never cached, and the path within it.
 
     Raises:
-        StoreError: no such protocol, or its package is not installed.
+        StoreError: the protocol is unknown, or its filesystem can't be opened.
+        MissingExtraError: the protocol's package is not installed.
 
     """
     try:
@@ -60,18 +63,26 @@ def open_filesystem(uri: str) -> tuple[Any, str]:
         raise StoreError(f"{uri}: {error}") from None
     except ValueError:
         raise StoreError(
-            f"{uri}: no such storage protocol; use a path, file://, s3://, gs://, az://, …"
+            f"{uri}: unknown storage protocol; use a path, file://, s3://, gs://, az://, …"
         ) from None
     return fs, str(path)
 
 
-def _passing(error: BaseException) -> bool:
-    """Say whether a storage error may pass by itself (a throttled or dropped request)."""
+def read_json(store: Store, path: str) -> dict[str, Any] | None:
+    """Return a JSON object, or None where the store has none at this path."""
+    try:
+        return dict(json.loads(store.read(path)))
+    except FileNotFoundError:
+        return None
+
+
+def _transient(error: BaseException) -> bool:
+    """Whether a storage error may pass by itself (a throttled or dropped request)."""
     return isinstance(error, (OSError, TimeoutError)) and not isinstance(error, FINAL) and not _refused(error)
 
 
 def _as_os_error(function: Any, *args: Any, **kwargs: Any) -> Any:
-    """Call a function; a network error of an S3 client, which is no OSError, becomes one."""
+    """Call a function; a network error of an S3 client is raised as an OSError, which it is not by itself."""
     try:
         return function(*args, **kwargs)
     except Exception as error:
@@ -88,7 +99,17 @@ def _refused(error: BaseException) -> bool:
 
 
 class FsStore:
-    """A ``Store`` on any fsspec filesystem."""
+    """A ``Store`` on any fsspec filesystem.
+
+    Args:
+        root: URI of the folder that all paths are relative to.
+        single_writer: whether the user vouches that nobody else writes, so that creates need not be exclusive.
+
+    Raises:
+        StoreError: the protocol is unknown, or its filesystem can't be opened.
+        MissingExtraError: the protocol's package is not installed.
+
+    """
 
     def __init__(self, root: str, *, single_writer: bool = False) -> None:
         self.root = absolute(root)
@@ -98,28 +119,37 @@ class FsStore:
         self._local = isinstance(self._fs, LocalFileSystem)
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Travel by address; the other process opens its own filesystem."""
+        """Pickle the address alone; the other process opens its own filesystem."""
         return (_reopen, (self.root, self.single_writer))
 
     def uri(self, path: str) -> str:
-        """Return the full URI of an object, for messages."""
+        """Return the full URI of an object."""
         return f"{self.root}/{path}"
 
     def create(self, path: str, data: bytes) -> bool:
-        """Put a new object; True also if the object there holds these very bytes (our own lost reply).
+        """Put a new object.
+
+        Returns:
+            False where there is an object with other bytes; one with these very bytes is ours, whose reply was lost.
 
         Raises:
-            StoreError: the store can't be written.
+            StoreError: ``data`` is empty.
+            OSError: the store can't be written.
 
         """
         if not data:
             message = f"{path}: an empty object is never written, as stores don't create it exclusively"
             raise StoreError(message)
-        made = self._attempt(self._create_local if self._local else self._create_remote, path, data)
-        return made or self.read(path) == data
+        created = self._attempt(self._create_local if self._local else self._create_remote, path, data)
+        return created or self.read(path) == data
 
     def replace(self, path: str, data: bytes) -> None:
-        """Put an object that may be overwritten, whole."""
+        """Put a whole object in place of the one that is there, if any.
+
+        Raises:
+            OSError: the store can't be written.
+
+        """
         if self._local:
             temporary = self._temporary(path, data)
             os.replace(temporary, f"{self._base}/{path}")  # noqa: PTH105 - paths here are strings
@@ -127,51 +157,59 @@ class FsStore:
             self._attempt(self._fs.pipe_file, f"{self._base}/{path}", data)
 
     def read(self, path: str) -> bytes:
-        """Return an object's bytes; FileNotFoundError if it is absent."""
+        """Return an object's bytes.
+
+        Raises:
+            FileNotFoundError: there is no such object.
+
+        """
         return bytes(self._attempt(self._fs.cat_file, f"{self._base}/{path}"))
 
     def read_many(self, paths: Sequence[str]) -> Sequence[bytes]:
-        """Return the bytes of some objects, read at once where the store can; FileNotFoundError if one is absent."""
+        """Return the bytes of some objects, read at once where the store can.
+
+        Raises:
+            FileNotFoundError: there is no such object as one of them.
+
+        """
         if not paths:
             return []
         full = [f"{self._base}/{path}" for path in paths]
         if any(sign in self._base for sign in "*?["):  # fsspec would take it for a pattern
             return [self.read(path) for path in paths]
-        found = self._attempt(self._fs.cat, full)
-        return (
-            [bytes(found[path]) for path in full]
-            if len(full) > 1 or isinstance(found, dict)
-            else [bytes(found)]
-        )
+        contents = self._attempt(self._fs.cat, full)
+        if isinstance(contents, dict):
+            return [bytes(contents[path]) for path in full]
+        return [bytes(contents)]  # of a single path
 
     def exists(self, path: str) -> bool:
-        """Say whether an object is there."""
+        """Whether there is such an object."""
         return bool(self._attempt(self._fs.exists, f"{self._base}/{path}"))
 
     def list(self, folder: str) -> Sequence[StoredObject]:
-        """Every object below a folder, uncached, sorted by path; names that begin with a dot are left out."""
+        """Return every object below a folder, uncached, sorted by path; names that begin with a dot are left out."""
         self._fs.invalidate_cache()
-        found = self._attempt(self._fs.find, f"{self._base}/{folder}".rstrip("/"), detail=True)
+        infos = self._attempt(self._fs.find, f"{self._base}/{folder}".rstrip("/"), detail=True)
         start = len(self._base) + 1
-        objects = (StoredObject(path[start:], int(info["size"] or 0)) for path, info in found.items())
+        objects = (StoredObject(path[start:], int(info["size"] or 0)) for path, info in infos.items())
         return sorted((o for o in objects if not Path(o.path).name.startswith(".")), key=lambda o: o.path)
 
     def folders(self, folder: str) -> Sequence[str]:
-        """Names of the folders directly below a folder, sorted."""
+        """Return the names of the folders directly below a folder, sorted."""
         self._fs.invalidate_cache()
         try:
-            found = self._attempt(self._fs.ls, f"{self._base}/{folder}", detail=True)
+            infos = self._attempt(self._fs.ls, f"{self._base}/{folder}", detail=True)
         except FileNotFoundError:
             return []
         return sorted(
-            info["name"].rstrip("/").rpartition("/")[2] for info in found if info["type"] == "directory"
+            info["name"].rstrip("/").rpartition("/")[2] for info in infos if info["type"] == "directory"
         )
 
     def probe(self) -> bool:
-        """Say whether the second of two creates of one key is refused, as it must be.
+        """Whether the second of two creates of one key is refused, as it must be.
 
         Raises:
-            StoreError: nothing can be written at all.
+            StoreError: the store can't be written at all.
 
         """
         path = f"_probe/{secrets.token_hex(8)}"
@@ -189,7 +227,7 @@ class FsStore:
 
     def _attempt(self, function: Any, *args: Any, **kwargs: Any) -> Any:
         attempts = Retrying(
-            retry=retry_if_exception(_passing),
+            retry=retry_if_exception(_transient),
             stop=stop_after_attempt(STORE_ATTEMPTS),
             wait=wait_random_exponential(multiplier=0.2, max=10),
             reraise=True,
@@ -225,14 +263,14 @@ class FsStore:
         temporary = f"{folder}/.{name}.{secrets.token_hex(6)}"
         try:
             _write_whole(temporary, data)
-        except FileNotFoundError:  # asked first for each object, it would cost as much as the rest
+        except FileNotFoundError:  # to look for the folder before each object would cost as much as the rest
             os.makedirs(folder, exist_ok=True)  # noqa: PTH103 - paths here are strings
             _write_whole(temporary, data)
         return temporary
 
 
 def _write_whole(path: str, data: bytes) -> None:
-    """Put a new file on the disk itself."""
+    """Write a new file, and have it on the disk when this returns."""
     with open(path, "xb") as file:  # noqa: PTH123 - paths here are strings
         file.write(data)
         file.flush()

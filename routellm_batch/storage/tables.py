@@ -5,12 +5,14 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from routellm_batch.core.types import ROUTES
+
 ID_TEXT = pa.string()
 ID_INTEGER = pa.int64()
 
 
 def score_schema(id_type: pa.DataType) -> pa.Schema:
-    """``score/<shard>.parquet``: one row for each input row, in input order."""
+    """Return the schema of ``score/<shard>.parquet``: one row for each input row, in input order."""
     return pa.schema(
         [
             ("row", pa.int32()),  # in the shard
@@ -27,12 +29,19 @@ def score_schema(id_type: pa.DataType) -> pa.Schema:
 
 
 def failed_schema(id_type: pa.DataType) -> pa.Schema:
-    """``failed/<shard>.parquet``: the rows that are not valid rows."""
+    """Return the schema of ``failed/<shard>.parquet``: the rows that are invalid."""
     return pa.schema([("id", id_type), ("file", pa.string()), ("row", pa.int64()), ("kind", pa.string())])
 
 
 def response_schema(id_type: pa.DataType, kept: list[pa.Field], label: str | None) -> pa.Schema:
-    """``responses/<shard>.parquet``: every valid row once (docs/contract.md)."""
+    """Return the schema of ``responses/<shard>.parquet``: every valid row once.
+
+    Args:
+        id_type: text or integers.
+        kept: input columns that are kept.
+        label: name of the label column, where there is one.
+
+    """
     fields = [
         ("id", id_type),
         ("route", pa.string()),
@@ -55,6 +64,28 @@ def response_schema(id_type: pa.DataType, kept: list[pa.Field], label: str | Non
     return pa.schema([*(pa.field(*f) for f in [*fields, *extra]), *kept])
 
 
+OUTCOME_COST = {
+    "input_tokens": pa.int64(),
+    "output_tokens": pa.int64(),
+    "cost_usd": pa.decimal128(18, 9),
+}
+"""Columns of ``outcomes.parquet`` that each route has, ``<route>_<name>``: what its answer took."""
+
+
+def outcome_schema(*more: tuple[str, pa.DataType]) -> pa.Schema:
+    """Return the schema of ``outcomes.parquet``: prompts with both models' scores, tokens and cost, and ``more``."""
+    return pa.schema(
+        [
+            ("prompt_id", pa.string()),
+            ("prompt", pa.string()),
+            ("strong_score", pa.float64()),
+            ("weak_score", pa.float64()),
+            *((f"{route}_{name}", kind) for route in ROUTES for name, kind in OUTCOME_COST.items()),
+            *more,
+        ]
+    )
+
+
 RESPONSE_COLUMNS = frozenset(response_schema(ID_TEXT, [], None).names)
 """Names that a kept input column or a label column can't have."""
 
@@ -67,6 +98,6 @@ def to_parquet(table: pa.Table) -> bytes:
 
 
 def from_parquet(data: bytes, columns: list[str] | None = None) -> pa.Table:
-    """Read a table back."""
+    """Return the table of a Parquet file's bytes, or some of its columns."""
     # Not pq.read_table: it opens a data set first, which takes as long again as reading a small shard.
     return pq.ParquetFile(pa.BufferReader(data)).read(columns=columns)

@@ -174,7 +174,7 @@ def test_workers_that_do_not_come_up_pause_the_run(monkeypatch: pytest.MonkeyPat
     def dies(*_: Any, **__: Any) -> None:
         raise RuntimeError("Nanny failed to start.")
 
-    monkeypatch.setattr("routellm_batch.runtime.clusters.LocalCluster", dies)
+    monkeypatch.setattr("distributed.LocalCluster", dies)
     with pytest.raises(
         InterruptedRunError, match=r"could not be started \(RuntimeError\); run the same command"
     ):
@@ -183,7 +183,7 @@ def test_workers_that_do_not_come_up_pause_the_run(monkeypatch: pytest.MonkeyPat
 
 def test_an_address_where_no_scheduler_is(monkeypatch: pytest.MonkeyPatch) -> None:
     """A cluster address that nobody answers at is a config error that names it."""
-    monkeypatch.setattr("routellm_batch.runtime.clusters.CONNECT_S", 0.5)
+    monkeypatch.setattr("routellm_batch.runtime.clusters.address.CONNECT_S", 0.5)
     config = ClusterConfig(kind="address", address="tcp://127.0.0.1:9")
     with pytest.raises(
         ConfigError, match=r"cluster\.address: no Dask scheduler answers at tcp://127\.0\.0\.1:9"

@@ -144,7 +144,7 @@ def test_pickles_are_refused(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("transformer", "needs a model"),
-        ("static:x", "model is no setting of embedder 'static'"),
+        ("static:x", "model is not a setting of embedder 'static'"),
         ("{name: remote, model: m}", "needs base_url and price"),
         ("{name: transformer, model: m, size: 3}", "--embedder size: unknown key"),
     ],

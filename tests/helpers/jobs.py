@@ -183,7 +183,7 @@ def no_page() -> AbstractContextManager[object]:
 
 def run_job(config: Config, *, retry_failed: bool = False, page: bool = False) -> Finished:
     """Run a job to its end in this process; with the HTML page only where it is asked for."""
-    from routellm_batch.pipeline.run import run_job as run_it
+    from routellm_batch.pipeline.jobs import run_job as run_it
 
     events: list[Event] = []
     with quick_waits(), nullcontext() if page else no_page():
@@ -195,7 +195,7 @@ def run_job(config: Config, *, retry_failed: bool = False, page: bool = False) -
 
 def plan_job(config: Config) -> Finished:
     """Score and plan in this process."""
-    from routellm_batch.pipeline.run import plan_job as plan_it
+    from routellm_batch.pipeline.jobs import plan_job as plan_it
 
     events: list[Event] = []
     result = plan_it(config, events.append)

@@ -63,8 +63,9 @@ class Program:
         self._process.wait(20)
 
     def workers(self) -> list[int]:
-        """Return the ids of its Dask worker processes, in order of their start."""
-        return [pid for pid in descendants(self.pid) if b"spawn_main" in _command(pid)]
+        """Return the ids of its Dask worker processes, in order of their start: those forked from its fork server."""
+        servers = [pid for pid in descendants(self.pid) if b"forkserver" in _command(pid)]
+        return [pid for pid in servers if pid != servers[0]]
 
 
 def kill(pid: int, number: int = signal.SIGKILL) -> None:

@@ -26,7 +26,7 @@ from helpers.jobs import no_page, quick_waits
 from routellm_batch.config.job import load_config
 from routellm_batch.core.errors import RoutellmBatchError
 from routellm_batch.endpoints import client
-from routellm_batch.pipeline.run import run_job
+from routellm_batch.pipeline.jobs import run_job
 
 HANGS_S = 60
 """A start that takes longer is ended by SIGALRM."""

@@ -20,7 +20,7 @@ from routellm_batch.core.errors import (
     FencedError,
     SchedulerLostError,
 )
-from routellm_batch.pipeline.run import report_job
+from routellm_batch.pipeline.jobs import report_job
 from routellm_batch.stages.call import task as call
 from routellm_batch.storage.ledger.shard import ShardLedger
 

@@ -13,7 +13,7 @@ from helpers.jobs import PRICES, Finished, billing, job_config, nano, prompts, r
 from helpers.stub import Answer, Script, Stub, answering, interrupting, simulated, stub_server
 
 from routellm_batch.endpoints.simulator.spec import Faults, SimulateSpec
-from routellm_batch.pipeline.run import report_job
+from routellm_batch.pipeline.jobs import report_job
 
 SHAPE: dict[str, Any] = {
     "rows": {"valid": int, "invalid": int, "ok": int, "failed": int, "unfunded": int},

@@ -20,8 +20,7 @@ from routellm_batch.config.embedder import EmbedderConfig
 from routellm_batch.config.job import Config, load_config
 from routellm_batch.core.errors import BudgetError, ConfigError, DataError, RunMismatchError
 from routellm_batch.evaluation import evaluate
-from routellm_batch.pipeline.judge.job import judge_pairs
-from routellm_batch.pipeline.run import RunResult
+from routellm_batch.pipeline.jobs import RunResult, judge_pairs
 from routellm_batch.routers.training import TrainRequest, train
 from routellm_batch.routers.training.battles import read_battles
 
@@ -168,7 +167,7 @@ def test_a_preference_for_a_side_is_a_tie(tmp_path: Path) -> None:
     with job(tmp_path, endpoint(lambda _: "[[A]]"), 4) as stub:
         result = go(config(tmp_path, stub.base_url))
     assert [(0.5, True)] * 4 == [(row["strong_score"], row["turned"]) for row in table(result, "outcomes")]
-    assert "ties 4, 4 of them turned with the order." in result.outputs.lines[0]
+    assert "ties 4, 4 of them turned with the order of the answers." in result.outputs.lines[0]
 
 
 @pytest.mark.parametrize(("mends", "expected"), [(True, (0, 4, 0)), (False, (3, 3, 1))])

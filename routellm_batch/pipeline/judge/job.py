@@ -1,8 +1,8 @@
-"""LLM-judge augmentation: prompts, both models' answers and a judge → outcomes and battles that every trainer reads.
+"""LLM-judge augmentation: from prompts, both models' answers and a judge to outcomes and battles for the trainers.
 
 Everything lies in ``<run.root>/judged/<run id>/``: ``job.json`` (what it is, with its input pinned), ``runs/strong``,
 ``runs/weak``, ``runs/judge``, ``runs/judge-again`` (ordinary runs), ``outcomes.parquet``, ``battles.parquet``,
-``unlabelled.parquet``, ``cost.json`` and ``_SUCCESS``. The same command goes on with it.
+``unlabelled.parquet``, ``cost.json`` and ``_SUCCESS``. The same command resumes it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from routellm_batch.budget.pricing import nano_to_usd, usd_to_nano
 from routellm_batch.config.graders import JudgePairsConfig
-from routellm_batch.config.job import Config, identity
+from routellm_batch.config.job import Config, InputConfig, RunConfig, identity
 from routellm_batch.core.encoding import to_json
 from routellm_batch.core.errors import BudgetError, BudgetStopError, ConfigError, DataError, RunMismatchError
 from routellm_batch.core.events import Sink
@@ -22,11 +22,10 @@ from routellm_batch.core.types import ENDPOINTS, JUDGE, ROUTES, STRONG, WEAK, En
 from routellm_batch.endpoints.keys import resolve_key
 from routellm_batch.evaluation.graders import check_reference
 from routellm_batch.evaluation.graders.judge import Pair, Verdicts
-from routellm_batch.pipeline.ask import Ask, AskResult, Purse, plan_ask
+from routellm_batch.pipeline.ask import Ask, AskBudget, AskResult, plan_ask
 from routellm_batch.pipeline.judge.tables import Judged, cost_facts, judged_lines, write_tables
 from routellm_batch.pipeline.judge.verdicts import ask_judge, judge_estimate_nano
-from routellm_batch.pipeline.outputs import Outputs
-from routellm_batch.pipeline.run import RunResult
+from routellm_batch.pipeline.outputs import Outputs, RunResult
 from routellm_batch.storage.inputs import find_files, pin_files
 from routellm_batch.storage.labelled import read_table, require
 from routellm_batch.storage.prompts import Prompt, decode_prompts
@@ -42,42 +41,49 @@ class _Input:
     """The rows to be judged."""
 
     ids: Sequence[RowId]
+    """One for each row, distinct."""
     questions: Sequence[str | None]
     """Routing text; None for an invalid prompt."""
     references: Sequence[str | None]
+    """What the judge is shown as a right answer; None where there is none."""
     recorded: Mapping[Route, Sequence[str | None]]
     """Route → recorded answers, for the routes that have a column."""
 
 
 def judge_pairs(config: Config, sink: Sink) -> RunResult:
-    """Answer where answers are missing, judge, and write outcomes and battles; or go on with it.
+    """Have missing answers made and all pairs judged, and write outcomes and battles; or resume that.
+
+    A job that the cap stops returns with the exit code of ``BudgetStopError``.
+
+    Args:
+        config: the job, with ``judge``.
+        sink: receives the events.
 
     Raises:
-        InputError: bad config or input; nothing was spent.
-        BudgetStopError: the cap pays for no more.
+        InputError: the config or the input is invalid; nothing was spent.
         EndpointStopError: an endpoint can't be reached.
 
     """
     judge, cap_nano = _checked(config)
-    store = FsStore(_folder(config), single_writer=config.run.single_writer)
-    rows = _read(config, judge)
+    store = FsStore(_folder(config.run), single_writer=config.run.single_writer)
+    rows = _read(config.input, judge)
     _pin(store, config)
-    purse = Purse(config, store, cap_nano, sink)
+    budget = AskBudget(config, store, cap_nano, sink)
     if not any(store.folders(f"runs/{route}/call") for route in ENDPOINTS):
-        _refuse_above_cap(purse, rows, judge)
+        _refuse_above_cap(budget, rows, judge)
     try:
         for route in ROUTES:
             if route not in rows.recorded:
-                result = purse.ask(route, route, config.input.uri)
+                result = budget.ask(route, route, config.input.uri)
                 if not result.finished:
-                    return _stopped(purse, result.exit_code, result.lines)
-        pairs = _pairs(rows, purse.done)
-        found = ask_judge(purse, pairs, judge)
+                    return _stopped(budget, result.exit_code, result.lines)
+        pairs = _pairs(rows, budget.done)
+        verdicts = ask_judge(budget, pairs, judge)
     except BudgetStopError as error:
-        return _stopped(purse, error.exit_code, [f"Stopped by the budget: {error}."])
-    if isinstance(found, AskResult):
-        return _stopped(purse, found.exit_code, found.lines)
-    return _written(purse, pairs, found)
+        return _stopped(budget, error.exit_code, [f"Stopped by the budget: {error}."])
+    if isinstance(verdicts, AskResult):
+        return _stopped(budget, verdicts.exit_code, verdicts.lines)
+    return _written(budget, pairs, verdicts)
 
 
 def _checked(config: Config) -> tuple[JudgePairsConfig, int]:
@@ -86,33 +92,38 @@ def _checked(config: Config) -> tuple[JudgePairsConfig, int]:
     if config.budget.hard_cap_usd is None:
         raise ConfigError("budget.hard_cap_usd", "is missing: it caps what all three endpoints cost together")
     if config.endpoints.strong.model == config.endpoints.weak.model:
-        raise ConfigError("endpoints.weak.model", "is the strong one's too, so no battle could name a winner")
+        raise ConfigError(
+            "endpoints.weak.model",
+            "is the strong endpoint's model too, so no battle could name a winner; give another model",
+        )
     if "{date}" in config.run.id and config.run.date is None:
-        raise ConfigError("run.id", "has {date}: give run.date=YYYY-MM-DD, so that the same command goes on")
+        raise ConfigError(
+            "run.id", "has {date}: give run.date=YYYY-MM-DD, so that the same command resumes the job"
+        )
     recorded: dict[EndpointName, str | None] = {
         STRONG: config.judge.strong_answer,
         WEAK: config.judge.weak_answer,
         JUDGE: None,
     }
     for name in (name for name, column in recorded.items() if column is None):
-        # Now, and not when its turn comes: by then the others have been paid for.
+        # Before the first ask: once one key proves missing, others would have been paid for.
         resolve_key(config.endpoints.of(name).api_key, f"endpoints.{name}.api_key")
     return config.judge, usd_to_nano(config.budget.hard_cap_usd)
 
 
-def _folder(config: Config) -> str:
-    run_id = config.run.id.replace("{date}", config.run.date or "")
-    return f"{config.run.root.rstrip('/')}/judged/{run_id}"
+def _folder(run: RunConfig) -> str:
+    run_id = run.id.replace("{date}", run.date or "")
+    return f"{run.root.rstrip('/')}/judged/{run_id}"
 
 
-def _read(config: Config, judge: JudgePairsConfig) -> _Input:
-    """Read the rows.
+def _read(inputs: InputConfig, judge: JudgePairsConfig) -> _Input:
+    """Return the rows.
 
     Raises:
-        DataError: a column is missing, or an id is null or there twice.
+        DataError: a column is missing, or an id is null or occurs twice.
 
     """
-    uri, columns = config.input.uri, config.input.columns
+    uri, columns = inputs.uri, inputs.columns
     table = read_table(uri)
     names = {STRONG: judge.strong_answer, WEAK: judge.weak_answer}
     wanted = [columns.id, columns.prompt or columns.messages, columns.system, *names.values()]
@@ -127,7 +138,7 @@ def _read(config: Config, judge: JudgePairsConfig) -> _Input:
         if seen.setdefault(row_id, row) != row:
             problem = f"is the id of row {seen[row_id]} too; ids must differ"
             raise DataError(problem, file=uri, column=columns.id, row=row)
-    prompts = decode_prompts(table, config.input, None)
+    prompts = decode_prompts(table, inputs, None)
     nothing = [None] * table.num_rows
     return _Input(
         ids,
@@ -142,10 +153,10 @@ def _texts(table: pa.Table, name: str) -> list[str | None]:
 
 
 def _pin(store: FsStore, config: Config) -> None:
-    """Say what this job is, or check that it is what was begun.
+    """Store what this job is, or check that the job that was begun is the same.
 
     Raises:
-        RunMismatchError: another config or input.
+        RunMismatchError: it has another config or input.
 
     """
     files = [
@@ -154,26 +165,24 @@ def _pin(store: FsStore, config: Config) -> None:
     ]
     facts = {"config": identity(config), "files": files}
     if not store.create(JOB, to_json(facts)):
-        message = (
-            f"{store.uri(JOB)} was begun with another config or input; put it back, or choose another run.id"
-        )
+        message = f"{store.uri(JOB)} was begun with another config or input; put them back, or choose another run.id"
         raise RunMismatchError(message)
 
 
-def _refuse_above_cap(purse: Purse, rows: _Input, judge: JudgePairsConfig) -> None:
-    """Refuse what is expected to cost more than the cap, before anything is spent.
+def _refuse_above_cap(budget: AskBudget, rows: _Input, judge: JudgePairsConfig) -> None:
+    """Refuse a job that is expected to cost more than the cap, before anything is spent.
 
     Raises:
-        BudgetError: with the sums.
+        BudgetError: it is; the text has the expected cost of each endpoint.
 
     """
-    config = purse.config
+    config = budget.config
     planned: dict[str, int] = {}
     for route in ROUTES:
         if route not in rows.recorded:
-            cap = nano_to_usd(purse.cap_nano)
-            asked = Ask(config, config.input.uri, route, purse.store.root, route, cap)
-            planned[route] = plan_ask(asked, purse.sink)
+            cap = nano_to_usd(budget.cap_nano)
+            asked = Ask(config, config.input.uri, route, budget.store.root, route, cap)
+            planned[route] = plan_ask(asked, budget.sink)
     filler = {
         route: "?" * (CHARS_PER_ANSWER_TOKEN * config.endpoints.of(route).expected_output_tokens - at)
         for at, route in enumerate(ROUTES)  # of different lengths, as equal answers are not judged
@@ -189,16 +198,19 @@ def _refuse_above_cap(purse: Purse, rows: _Input, judge: JudgePairsConfig) -> No
         for pair in _pairs(rows, {})
         if pair.question
     ]
-    planned["judge"] = judge_estimate_nano(config, guessed, judge)
-    if sum(planned.values()) > purse.cap_nano:
+    planned[JUDGE] = judge_estimate_nano(config.endpoints.of(JUDGE), guessed, judge)
+    if sum(planned.values()) > budget.cap_nano:
         parts = ", ".join(f"{name} {nano_to_usd(nano):.4f}" for name, nano in planned.items())
-        total, cap = nano_to_usd(sum(planned.values())), nano_to_usd(purse.cap_nano)
-        message = f"expected to cost {total:.4f} USD ({parts}), above budget.hard_cap_usd of {cap:.4f} USD; raise it"
+        total, cap = nano_to_usd(sum(planned.values())), nano_to_usd(budget.cap_nano)
+        message = (
+            f"the job is expected to cost {total:.4f} USD ({parts}), above budget.hard_cap_usd of {cap:.4f} USD; "
+            "raise it, or judge fewer rows"
+        )
         raise BudgetError(message)
 
 
 def _pairs(rows: _Input, done: Mapping[str, AskResult]) -> list[Pair]:
-    """Return every row with both answers, as far as they are known."""
+    """Return each row with its answers so far."""
     strong, weak = (_answers(route, rows, done.get(route)) for route in ROUTES)
     return [
         Pair(row_id, question, strong.get(row_id), weak.get(row_id), reference)
@@ -213,20 +225,22 @@ def _answers(route: Route, rows: _Input, result: AskResult | None) -> dict[RowId
         return dict(zip(rows.ids, rows.recorded[route], strict=True))
     if result is None or result.rows is None:
         return {}
-    told = result.rows.select(["id", "answer", "status"]).to_pylist()
-    return {row["id"]: row["answer"] for row in told if row["status"] == "ok"}
+    rows_asked = result.rows.select(["id", "answer", "status"]).to_pylist()
+    return {row["id"]: row["answer"] for row in rows_asked if row["status"] == "ok"}
 
 
-def _written(purse: Purse, pairs: Sequence[Pair], verdicts: Verdicts) -> RunResult:
-    judged = Judged(purse.config, pairs, verdicts, purse.done)
-    write_tables(purse.store, judged)
+def _written(budget: AskBudget, pairs: Sequence[Pair], verdicts: Verdicts) -> RunResult:
+    judged = Judged(budget.config, pairs, verdicts, budget.done)
+    write_tables(budget.store, judged)
     code = 3 if judged.unlabelled else 0
-    purse.store.replace(COST, to_json(cost_facts(judged, purse.cap_nano, code)))
-    purse.store.create(SUCCESS, to_json({"exit_code": code}))
-    return RunResult(code, purse.store.root, Outputs(code, judged_lines(judged, purse.store)))
+    budget.store.replace(COST, to_json(cost_facts(judged, budget.cap_nano, code)))
+    budget.store.create(SUCCESS, to_json({"exit_code": code}))
+    return RunResult(code, budget.store.root, Outputs(code, judged_lines(judged, budget.store)))
 
 
-def _stopped(purse: Purse, code: int, lines: Sequence[str]) -> RunResult:
-    judged = Judged(purse.config, [], Verdicts({}, []), purse.done)
-    purse.store.replace(COST, to_json(cost_facts(judged, purse.cap_nano, code)))
-    return RunResult(code, purse.store.root, Outputs(code, [*lines, "Run the same command again to go on."]))
+def _stopped(budget: AskBudget, code: int, lines: Sequence[str]) -> RunResult:
+    judged = Judged(budget.config, [], Verdicts({}, []), budget.done)
+    budget.store.replace(COST, to_json(cost_facts(judged, budget.cap_nano, code)))
+    return RunResult(
+        code, budget.store.root, Outputs(code, [*lines, "Run the same command again: it resumes."])
+    )

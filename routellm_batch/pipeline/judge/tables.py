@@ -1,4 +1,4 @@
-"""What judging leaves behind: outcomes, battles, what stayed unlabelled, and what it cost."""
+"""The results of judging: outcomes, battles, unlabelled pairs, and the cost."""
 
 from __future__ import annotations
 
@@ -19,24 +19,10 @@ from routellm_batch.pipeline.ask import AskResult
 from routellm_batch.reporting.text import count, usd
 from routellm_batch.storage.prompts import tie_hash
 from routellm_batch.storage.store import FsStore
-from routellm_batch.storage.tables import to_parquet
+from routellm_batch.storage.tables import OUTCOME_COST, outcome_schema, to_parquet
 
 OUTCOMES, BATTLES, UNLABELLED = "outcomes.parquet", "battles.parquet", "unlabelled.parquet"
-_COST = {
-    "input_tokens": pa.int64(),
-    "output_tokens": pa.int64(),
-    "cost_usd": pa.decimal128(18, 9),
-}
-_OUTCOME = pa.schema(
-    [
-        ("prompt_id", pa.string()),
-        ("prompt", pa.string()),
-        ("strong_score", pa.float64()),
-        ("weak_score", pa.float64()),
-        *((f"{route}_{name}", kind) for route in ROUTES for name, kind in _COST.items()),
-        ("turned", pa.bool_()),
-    ]
-)
+_OUTCOME = outcome_schema(("turned", pa.bool_()))
 _BATTLE = pa.schema(
     [
         *((name, pa.string()) for name in ("prompt_id", "prompt", "model_a", "model_b", "winner")),
@@ -53,14 +39,17 @@ class Judged:
     """Pairs with their verdicts."""
 
     config: Config
+    """The job."""
     pairs: Sequence[Pair]
+    """All pairs, in input order."""
     verdicts: Verdicts
+    """Of these pairs."""
     asks: Mapping[str, AskResult]
-    """Run id → what was asked."""
+    """Run id → the ask's result."""
 
     @cached_property
     def labelled(self) -> list[tuple[Pair, float, float]]:
-        """Pairs with the scores of both models."""
+        """Pairs that have a verdict, with the scores of the strong and the weak model."""
         graded = ((pair, self.verdicts.grades[str(pair.id)]) for pair in self.pairs)
         return [
             (pair, grade.strong.score, grade.weak.score)
@@ -70,13 +59,13 @@ class Judged:
 
     @cached_property
     def unlabelled(self) -> list[tuple[Pair, Problem]]:
-        """The other pairs, and why."""
+        """Pairs without a verdict, and why."""
         graded = ((pair, self.verdicts.grades[str(pair.id)].strong) for pair in self.pairs)
         return [(pair, grade.problem or Problem.NO_VERDICT) for pair, grade in graded if grade.score is None]
 
     @property
     def counts(self) -> dict[str, int]:
-        """Rows by what the judge held of them."""
+        """Numbers of pairs by their verdict."""
         better = sum(strong > weak for _, strong, weak in self.labelled)
         worse = sum(strong < weak for _, strong, weak in self.labelled)
         return {
@@ -90,10 +79,10 @@ class Judged:
 
 
 def write_tables(store: FsStore, judged: Judged) -> None:
-    """Put outcomes, battles and what stayed unlabelled.
+    """Write outcomes, battles and unlabelled pairs.
 
     Raises:
-        RunMismatchError: others are there.
+        RunMismatchError: the folder holds other labels already.
 
     """
     tables = {OUTCOMES: outcomes(judged), BATTLES: battles(judged)}
@@ -106,12 +95,12 @@ def write_tables(store: FsStore, judged: Judged) -> None:
         )
     for path, table in tables.items():
         if not store.create(path, to_parquet(table)):
-            message = f"{store.uri(path)} is there with other labels; choose another run.id"
+            message = f"{store.uri(path)} exists already with other labels; choose another run.id"
             raise RunMismatchError(message)
 
 
 def outcomes(judged: Judged) -> pa.Table:
-    """Return a row for each labelled prompt: both scores, and what both answers cost where they were asked."""
+    """Return a row for each labelled prompt: both scores, and the tokens and cost of answers that were asked for."""
     costs = {route: _costs(judged.asks.get(route)) for route in ROUTES}
     rows = [
         {
@@ -119,7 +108,7 @@ def outcomes(judged: Judged) -> pa.Table:
             "prompt": pair.question,
             "strong_score": strong,
             "weak_score": weak,
-            **{f"{r}_{name}": costs[r].get(pair.id, {}).get(name) for r in ROUTES for name in _COST},
+            **{f"{r}_{name}": costs[r].get(pair.id, {}).get(name) for r in ROUTES for name in OUTCOME_COST},
             "turned": judged.verdicts.grades[str(pair.id)].turned,
         }
         for pair, strong, weak in judged.labelled
@@ -128,12 +117,12 @@ def outcomes(judged: Judged) -> pa.Table:
 
 
 def battles(judged: Judged) -> pa.Table:
-    """Return the same as battles; which model is a is drawn from the id, by the run's seed."""
-    ends = judged.config.endpoints
-    name = ends.judge.model if ends.judge else ""
+    """Return a battle for each labelled prompt; which model is ``model_a`` is drawn from the id, by the run's seed."""
+    endpoints = judged.config.endpoints
+    name = endpoints.judge.model if endpoints.judge else ""
     rows = []
     for pair, strong, weak in judged.labelled:
-        sides = [(ends.strong.model, strong), (ends.weak.model, weak)]
+        sides = [(endpoints.strong.model, strong), (endpoints.weak.model, weak)]
         if tie_hash(pair.id, judged.config.run.seed) & 1:
             sides.reverse()
         (model_a, score_a), (model_b, score_b) = sides
@@ -148,11 +137,18 @@ def battles(judged: Judged) -> pa.Table:
 def _costs(result: AskResult | None) -> dict[object, dict[str, Any]]:
     if result is None or result.rows is None:
         return {}
-    return {row["id"]: row for row in result.rows.select(["id", *_COST]).to_pylist()}
+    return {row["id"]: row for row in result.rows.select(["id", *OUTCOME_COST]).to_pylist()}
 
 
 def cost_facts(judged: Judged, cap_nano: int, exit_code: int) -> dict[str, Any]:
-    """Return cost.json."""
+    """Return ``cost.json``: verdicts and what each ask cost, in USD as text.
+
+    Args:
+        judged: pairs with their verdicts.
+        cap_nano: the cap of the job, in nano-dollars.
+        exit_code: of the job.
+
+    """
     asks = {
         name: {
             "calls": sum(totals.calls for totals in result.summary.routes.values()),
@@ -182,13 +178,13 @@ def _spent(judged: Judged) -> int:
 
 
 def judged_lines(judged: Judged, store: FsStore) -> list[str]:
-    """Return the closing lines."""
+    """Return the closing lines of the job, for a user."""
     n = judged.counts
     parts = ", ".join(f"{name} {usd(result.spent_nano)}" for name, result in judged.asks.items())
-    turned = f", {count(n['turned'])} of them turned with the order" if n["turned"] else ""
-    told = f"strong better in {count(n['strong_better'])}, weak in {count(n['weak_better'])}, ties {count(n['ties'])}"
+    turned = f", {count(n['turned'])} of them turned with the order of the answers" if n["turned"] else ""
+    split = f"strong better in {count(n['strong_better'])}, weak in {count(n['weak_better'])}, ties {count(n['ties'])}"
     lines = [
-        f"Judged {count(n['labelled'])} of {count(n['pairs'])} pairs: {told}{turned}.",
+        f"Judged {count(n['labelled'])} of {count(n['pairs'])} pairs: {split}{turned}.",
         f"Spent {usd(_spent(judged))}{f' ({parts})' if parts else ''}.",
     ]
     if judged.unlabelled:

@@ -1,4 +1,7 @@
-"""Asking the judge: its prompts as a table, its verdicts from ``responses/``, what was out of format once more."""
+"""Asking the judge: its prompts go out as a table, its verdicts are read from ``responses/``.
+
+A reply that is not in the format is asked for once more.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,11 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from routellm_batch.budget.pricing import cost_nano, estimate_tokens
+from routellm_batch.config.endpoints import EndpointConfig
 from routellm_batch.config.graders import JudgeConfig
-from routellm_batch.config.job import ColumnsConfig, Config
+from routellm_batch.config.job import ColumnsConfig
 from routellm_batch.core.errors import RunMismatchError
-from routellm_batch.core.types import Usage
+from routellm_batch.core.types import JUDGE, Usage
 from routellm_batch.evaluation.graders.judge import (
     JudgePrompt,
     JudgeReply,
@@ -20,7 +24,7 @@ from routellm_batch.evaluation.graders.judge import (
     judge_prompts,
     read_verdicts,
 )
-from routellm_batch.pipeline.ask import AskResult, Purse
+from routellm_batch.pipeline.ask import AskBudget, AskResult
 from routellm_batch.storage.tables import to_parquet
 
 FIRST, AGAIN = "judge", "judge-again"
@@ -28,41 +32,50 @@ FIRST, AGAIN = "judge", "judge-again"
 COLUMNS = ColumnsConfig(id="id", prompt="prompt")
 
 
-def ask_judge(purse: Purse, pairs: Sequence[Pair], judge: JudgeConfig) -> Verdicts | AskResult:
-    """Have all pairs judged; a reply out of format is asked for once more. A stopped ask is returned as it is.
+def ask_judge(budget: AskBudget, pairs: Sequence[Pair], judge: JudgeConfig) -> Verdicts | AskResult:
+    """Have all pairs judged, or resume that.
+
+    Returns:
+        The verdicts; or the result of an ask that stopped before it had finished.
 
     Raises:
-        BudgetStopError: the cap does not pay for it.
-        RunMismatchError: other answers were to be judged when it began.
+        BudgetStopError: what is left of the cap does not pay for it.
+        RunMismatchError: the ask was begun with other answers.
+        EndpointStopError: the judge can't be reached.
 
     """
     prompts = judge_prompts(pairs, judge)
-    first = _ask(purse, FIRST, prompts)
+    first = _ask(budget, FIRST, prompts)
     if first is not None and not first.finished:
         return first
     replies = _replies(first)
     verdicts = read_verdicts(pairs, replies, judge)
     wanted = set(verdicts.again)
-    again = _ask(purse, AGAIN, [ask_again(one, judge) for one in prompts if one.id in wanted])
+    again = _ask(budget, AGAIN, [ask_again(one, judge) for one in prompts if one.id in wanted])
     if again is not None and not again.finished:
         return again
     return read_verdicts(pairs, [*replies, *_replies(again)], judge)
 
 
-def judge_estimate_nano(config: Config, pairs: Sequence[Pair], judge: JudgeConfig) -> int:
-    """Return what judging is expected to cost; an answer that is not known yet may be given as filler."""
-    end = config.endpoints.judge
-    if end is None:
-        return 0
+def judge_estimate_nano(endpoint: EndpointConfig, pairs: Sequence[Pair], judge: JudgeConfig) -> int:
+    """Return the expected cost of judging, in nano-dollars, without the replies that are asked for once more.
+
+    Args:
+        endpoint: the judge's.
+        pairs: to be judged; an answer that does not exist yet may be given as filler of its expected length.
+        judge: how the judge is asked.
+
+    """
     return sum(
         cost_nano(
-            end.nano_price, Usage(estimate_tokens(len(one.prompt), 1), 0, end.expected_output_tokens, 0)
+            endpoint.nano_price,
+            Usage(estimate_tokens(len(one.prompt), 1), 0, endpoint.expected_output_tokens, 0),
         )
         for one in judge_prompts(pairs, judge)
     )
 
 
-def _ask(purse: Purse, run_id: str, prompts: Sequence[JudgePrompt]) -> AskResult | None:
+def _ask(budget: AskBudget, run_id: str, prompts: Sequence[JudgePrompt]) -> AskResult | None:
     """Ask the judge; None where there is nothing to ask."""
     if not prompts:
         return None
@@ -75,10 +88,12 @@ def _ask(purse: Purse, run_id: str, prompts: Sequence[JudgePrompt]) -> AskResult
             "asked": [one.asked for one in prompts],
         }
     )
-    if not purse.store.create(path, to_parquet(table)):
-        message = f"{purse.store.uri(path)} was begun with other answers; choose another run.id"
+    if not budget.store.create(path, to_parquet(table)):
+        message = (
+            f"{budget.store.uri(path)} was begun with other answers; put them back, or choose another run.id"
+        )
         raise RunMismatchError(message)
-    return purse.ask(run_id, "judge", purse.store.uri(path), COLUMNS)
+    return budget.ask(run_id, JUDGE, budget.store.uri(path), COLUMNS)
 
 
 def _replies(result: AskResult | None) -> list[JudgeReply]:

@@ -16,7 +16,7 @@ from routellm_batch.config.job import Config
 from routellm_batch.core.errors import BudgetError
 from routellm_batch.core.events import Notice, Sink
 from routellm_batch.core.types import ROUTES, STRONG, WEAK, Route
-from routellm_batch.pipeline.ask import AskResult, Purse
+from routellm_batch.pipeline.ask import AskBudget, AskResult
 from routellm_batch.reporting.text import count, usd
 from routellm_batch.stages.call.reuse import ANSWER_SCHEMA
 
@@ -73,7 +73,7 @@ def _nano(end: EndpointConfig, tokens: float) -> float:
     return (tokens * price.input_nano + end.expected_output_tokens * price.output_nano) / MILLION
 
 
-def ask_both(purse: Purse, sample: str, kept_nano: int, sink: Sink) -> dict[Route, AskResult] | AskResult:
+def ask_both(purse: AskBudget, sample: str, kept_nano: int, sink: Sink) -> dict[Route, AskResult] | AskResult:
     """Have both models answer the sample, or go on with it; a stopped ask is returned as it is.
 
     Args:

@@ -8,7 +8,7 @@ from itertools import groupby
 import numpy as np
 import pyarrow as pa
 
-from routellm_batch.config.job import Config
+from routellm_batch.config.job import ColumnsConfig
 from routellm_batch.core.errors import ConfigError
 from routellm_batch.core.types import Shard
 from routellm_batch.pipeline.pilot.sample import Drawn, Part, Sampler
@@ -18,15 +18,20 @@ from routellm_batch.storage.run import Run
 from routellm_batch.storage.tables import from_parquet
 
 STRATUM, WEIGHT, SCORE, TOKENS = "pilot_stratum", "pilot_weight", "pilot_score", "pilot_tokens"
-"""Columns that a sample has beside those of the input."""
+"""Columns that a sample has besides those of the input."""
 _COLUMNS = ["row", "kind", "score", "tie", "content"]
 
 
 def draw_rows(run: Run, rows: int, seed: int) -> list[Drawn]:
-    """Draw from all valid rows of a run whose shards are scored.
+    """Return a sample of all valid rows of a run whose shards are scored, in the order of the input.
+
+    Args:
+        run: the run.
+        rows: how many to draw; their prompts are distinct.
+        seed: of the draw.
 
     Raises:
-        ConfigError: there are fewer distinct prompts than rows asked for.
+        ConfigError: the input has fewer distinct prompts than that.
 
     """
     sampler = Sampler(rows, seed)
@@ -41,14 +46,22 @@ def draw_rows(run: Run, rows: int, seed: int) -> list[Drawn]:
     return drawn
 
 
-def sample_table(config: Config, run: Run, drawn: Sequence[Drawn], columns: Sequence[str]) -> pa.Table:
-    """Return the drawn rows with their input columns, those named besides, and what the pilot knows of each.
+def sample_table(
+    run: Run, drawn: Sequence[Drawn], columns: ColumnsConfig, also: Sequence[str] = ()
+) -> pa.Table:
+    """Return the drawn rows with their input columns, and their stratum, weight, score and estimated tokens.
+
+    Args:
+        run: the scored run.
+        drawn: its rows, in the order of the input.
+        columns: names of the input columns.
+        also: further input columns.
 
     Raises:
         DataError: the input changed or was damaged since it was scored.
 
     """
-    names = list(dict.fromkeys([*input_columns(config.input.columns), *columns]))
+    names = input_columns(columns, also)
     parts: list[pa.Table] = []
     for index, of_shard in groupby(drawn, key=lambda one: one.shard):
         mine = list(of_shard)

@@ -1,4 +1,4 @@
-"""From graded rows to a router and a calibration."""
+"""Fitting a router and a calibration on a pilot's graded rows."""
 
 from __future__ import annotations
 
@@ -13,37 +13,37 @@ from numpy.typing import NDArray
 from routellm_batch.budget.costs.expected_lengths import Lengths
 from routellm_batch.budget.quality.calibration import LEAST_ROWS, fit_calibration
 from routellm_batch.budget.quality.pilot_facts import PilotFacts
-from routellm_batch.config.job import Config
+from routellm_batch.config.embedder import EmbedderConfig
 from routellm_batch.core.types import ROUTES
-from routellm_batch.pipeline.pilot.grade import labelled
 from routellm_batch.routers import get_router
 from routellm_batch.routers.outcome.blend.fit import PilotFit, PilotRows, fit_pilot, save_pilot_router
+from routellm_batch.storage.pilots import labelled
 
 PRIOR = "outcome"
-"""The router whose shipped weights a pilot begins with."""
+"""The router whose shipped weights are the prior of a pilot's fit."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fitted:
-    """What a pilot's labels gave."""
+    """What was fitted on a pilot's labels."""
 
     fit: PilotFit | None
-    """None with too few labels."""
+    """The router; None where there are too few labels."""
     facts: PilotFacts | None
-    """None with too few labels."""
+    """What a plan takes from the pilot; None where there are too few labels."""
     labelled: int
-    """Rows with both grades."""
+    """Number of rows with both grades."""
     note: str | None
-    """What there is to be said against it."""
+    """A caveat for the user, where there is one."""
 
 
-def fit(config: Config, uri: str, outcomes: pa.Table, seed: int) -> Fitted:
-    """Fit router and calibration on the rows that both models' grades are known of.
+def fit(embedder: EmbedderConfig, uri: str, outcomes: pa.Table, seed: int) -> Fitted:
+    """Return router and calibration, fitted on the rows with both models' grades.
 
     Args:
-        config: the job.
+        embedder: of the job's router.
         uri: of the pilot.
-        outcomes: as ``outcomes.parquet`` holds them.
+        outcomes: the rows of ``outcomes.parquet``.
         seed: of folds and resamples.
 
     """
@@ -53,22 +53,29 @@ def fit(config: Config, uri: str, outcomes: pa.Table, seed: int) -> Fitted:
         return Fitted(None, None, known.num_rows, note)
     strong, weak, weight = (_numbers(known, name) for name in ("strong_score", "weak_score", "weight"))
     weight = weight / weight.mean()
-    made = fit_pilot(
+    fitted = fit_pilot(
         PilotRows(known.column("prompt").to_pylist(), strong, weak, weight),
         prior=get_router(PRIOR, embedder="static"),
-        embedder=config.router.embedder,
+        embedder=embedder,
         seed=seed,
     )
-    calibration = fit_calibration(made.out_of_fold, strong, weak, weight, seed=seed)
-    return Fitted(made, PilotFacts(calibration, _lengths(known), uri), known.num_rows, calibration.note)
+    calibration = fit_calibration(fitted.out_of_fold, strong, weak, weight, seed=seed)
+    return Fitted(fitted, PilotFacts(calibration, _lengths(known), uri), known.num_rows, calibration.note)
 
 
 def save_router(uri: str, fitted: PilotFit, stated: Mapping[str, Any]) -> None:
-    """Write the router's checkpoint with its card."""
+    """Write the router's checkpoint with its card.
+
+    Args:
+        uri: folder of the checkpoint.
+        fitted: the router.
+        stated: the ``_SUCCESS`` of the pilot.
+
+    """
     sampled = (
         f"{stated['labelled']:,} labelled rows of {stated['rows']:,} sampled, graded by `{stated['grader']}`"
     )
-    # Without a date: whoever writes it again after a crash writes the same.
+    # Without a date: another start after a crash writes the same bytes.
     card = f"# A router fitted on a pilot\n\n{fitted.reason}\n\n{sampled}. Pilot `{stated['id']}`.\n"
     save_pilot_router(uri, fitted, card)
 
@@ -87,5 +94,5 @@ def _counts(table: pa.Table, name: str) -> tuple[int, ...]:
 
 
 def _numbers(table: pa.Table, name: str) -> NDArray[np.float64]:
-    found: NDArray[np.float64] = table.column(name).to_numpy().astype(np.float64)
-    return found
+    values: NDArray[np.float64] = table.column(name).to_numpy().astype(np.float64)
+    return values

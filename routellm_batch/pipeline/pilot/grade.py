@@ -1,4 +1,4 @@
-"""Labels for a pilot's sample: each answer graded, and what was paid and counted beside it. ``outcomes.parquet``."""
+"""Labels for a pilot's sample, ``outcomes.parquet``: the grade of each answer, with its tokens and its cost."""
 
 from __future__ import annotations
 
@@ -10,34 +10,18 @@ from typing import Any
 import pyarrow as pa
 
 from routellm_batch.config.graders import GraderConfig, JudgeConfig, reference_of
-from routellm_batch.config.job import Config
+from routellm_batch.config.job import InputConfig
 from routellm_batch.core.types import ROUTES, Route
 from routellm_batch.evaluation.graders import Grade, Problem, Question, make_graders, unlabelled
 from routellm_batch.evaluation.graders.judge import Pair
 from routellm_batch.evaluation.graders.questions import questions
-from routellm_batch.pipeline.ask import AskResult, Purse
+from routellm_batch.pipeline.ask import AskBudget, AskResult
 from routellm_batch.pipeline.judge.verdicts import ask_judge
 from routellm_batch.pipeline.pilot.draw import STRATUM, TOKENS, WEIGHT
+from routellm_batch.storage.tables import OUTCOME_COST, outcome_schema
 
-OUTCOME_SCHEMA = pa.schema(
-    [
-        ("prompt_id", pa.string()),
-        ("prompt", pa.string()),
-        ("strong_score", pa.float64()),
-        ("weak_score", pa.float64()),
-        *(
-            (f"{route}_{name}", kind)
-            for route in ROUTES
-            for name, kind in (
-                ("input_tokens", pa.int64()),
-                ("output_tokens", pa.int64()),
-                ("cost_usd", pa.decimal128(18, 9)),
-            )
-        ),
-        ("estimated_tokens", pa.int64()),
-        ("stratum", pa.int32()),
-        ("weight", pa.float64()),
-    ]
+OUTCOME_SCHEMA = outcome_schema(
+    ("estimated_tokens", pa.int64()), ("stratum", pa.int32()), ("weight", pa.float64())
 )
 
 
@@ -46,43 +30,42 @@ class Graded:
     """A pilot's labels."""
 
     outcomes: pa.Table
-    """By ``OUTCOME_SCHEMA``: a row for each sampled prompt; a score is null where there is none."""
+    """A row of ``OUTCOME_SCHEMA`` for each sampled prompt; a score is null where the answer has no grade."""
     problems: Mapping[str, int]
-    """Why answers have no score, or none but 0 → answers."""
+    """Why answers have no grade, or the grade 0 → number of answers."""
     stopped: AskResult | None = None
-    """The judge's run that has to be gone on with first."""
-
-
-def labelled(outcomes: pa.Table) -> pa.Table:
-    """Return the rows of which both grades are known, in their order."""
-    known = outcomes.filter(outcomes.column("strong_score").is_valid())
-    return known.filter(known.column("weak_score").is_valid())
+    """The ask of the judge that has to be resumed first, where one stopped."""
 
 
 def grade_sample(
-    config: Config, grader: GraderConfig, sample: pa.Table, answers: Mapping[Route, AskResult], purse: Purse
+    inputs: InputConfig,
+    grader: GraderConfig,
+    sample: pa.Table,
+    answers: Mapping[Route, AskResult],
+    budget: AskBudget,
 ) -> Graded:
-    """Grade both answers to each sampled prompt.
+    """Return the grades of both answers to each sampled prompt.
 
     Args:
-        config: the job.
-        grader: who grades.
-        sample: as ``sample.parquet`` holds it.
-        answers: of both endpoints.
-        purse: pays a judge.
+        inputs: names of the input columns.
+        grader: of the pilot.
+        sample: the rows of ``sample.parquet``.
+        answers: route → its answers.
+        budget: what a judge may spend.
 
     Raises:
-        DataError: labels of people that can't be used.
-        BudgetStopError: nothing is left for the judge.
+        DataError: people's labels can't be read.
+        BudgetStopError: what is left does not pay for the judge.
+        EndpointStopError: the judge can't be reached.
 
     """
-    asked = _questions(config, sample, grader)
-    said = {route: _by_id(answers[route]) for route in ROUTES}
+    asked = _questions(inputs, sample, grader)
+    rows_of = {route: _by_id(answers[route]) for route in ROUTES}
     if isinstance(grader, JudgeConfig):
-        pairs = [_pair(one, said) for one in asked]
-        verdicts = ask_judge(purse, pairs, grader)
+        pairs = [_pair(one, rows_of) for one in asked]
+        verdicts = ask_judge(budget, pairs, grader)
         if isinstance(verdicts, AskResult):
-            return Graded(_outcomes(sample, asked, said, {}), {}, verdicts)
+            return Graded(_outcomes(sample, asked, rows_of, {}), {}, verdicts)
         grades = {
             (str(one.id), route): getattr(verdicts.grades[str(one.id)], route)
             for one in asked
@@ -91,18 +74,18 @@ def grade_sample(
     else:
         graders = make_graders(grader)
         grades = {
-            (str(one.id), route): graders[route].grade(one, _answer(said[route].get(str(one.id))))
+            (str(one.id), route): graders[route].grade(one, _answer(rows_of[route].get(str(one.id))))
             for one in asked
             for route in ROUTES
         }
     problems = Counter(str(grade.problem) for grade in grades.values() if grade.problem is not None)
-    return Graded(_outcomes(sample, asked, said, grades), dict(sorted(problems.items())))
+    return Graded(_outcomes(sample, asked, rows_of, grades), dict(sorted(problems.items())))
 
 
-def _questions(config: Config, sample: pa.Table, grader: GraderConfig) -> list[Question]:
-    """Return the sampled rows as questions; all of them are valid, or they had not been drawn."""
-    ids = [_plain(row_id) for row_id in sample.column(config.input.columns.id).to_pylist()]
-    asked = questions(config.input, sample, ids, reference_of(grader))
+def _questions(inputs: InputConfig, sample: pa.Table, grader: GraderConfig) -> list[Question]:
+    """Return the sampled rows as questions; all of them are valid, as only such rows are drawn."""
+    ids = [_plain(row_id) for row_id in sample.column(inputs.columns.id).to_pylist()]
+    asked = questions(inputs, sample, ids, reference_of(grader))
     return [one for one in asked if one is not None]
 
 
@@ -118,8 +101,8 @@ def _answer(row: Mapping[str, Any] | None) -> str | None:
     return row["answer"] if row is not None and row["status"] == "ok" else None
 
 
-def _pair(one: Question, said: Mapping[Route, Mapping[str, Mapping[str, Any]]]) -> Pair:
-    strong, weak = (_answer(said[route].get(str(one.id))) for route in ROUTES)
+def _pair(one: Question, rows_of: Mapping[Route, Mapping[str, Mapping[str, Any]]]) -> Pair:
+    strong, weak = (_answer(rows_of[route].get(str(one.id))) for route in ROUTES)
     reference = None if one.reference is None else str(one.reference)
     return Pair(one.id, one.text, strong, weak, reference)
 
@@ -127,7 +110,7 @@ def _pair(one: Question, said: Mapping[Route, Mapping[str, Mapping[str, Any]]]) 
 def _outcomes(
     sample: pa.Table,
     asked: Sequence[Question],
-    said: Mapping[Route, Mapping[str, Mapping[str, Any]]],
+    rows_of: Mapping[Route, Mapping[str, Mapping[str, Any]]],
     grades: Mapping[tuple[str, Route], Grade],
 ) -> pa.Table:
     columns: dict[str, Any] = {
@@ -139,9 +122,9 @@ def _outcomes(
     }
     nothing = unlabelled(Problem.NO_VERDICT)
     for route in ROUTES:
-        rows = [said[route].get(str(one.id)) for one in asked]
+        rows = [rows_of[route].get(str(one.id)) for one in asked]
         columns[f"{route}_score"] = [grades.get((str(one.id), route), nothing).score for one in asked]
-        for name in ("input_tokens", "output_tokens", "cost_usd"):
+        for name in OUTCOME_COST:
             columns[f"{route}_{name}"] = [
                 row[name] if _answer(row) is not None and row else None for row in rows
             ]

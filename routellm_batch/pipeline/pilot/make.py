@@ -1,7 +1,7 @@
-"""Making a pilot, step by step on storage: score, sample, ask, grade, fit. What is there already is not done again.
+"""Making a pilot, step by step on storage: score, sample, ask, grade, fit. A step whose result exists is not repeated.
 
 Both models answer the sample through ordinary runs of the pipeline below the pilot's folder (``runs/strong``,
-``runs/weak``), and so does a judge; so the ledger, the caps and the resuming are those of every run.
+``runs/weak``), and a judge grades through such runs too; so ledger, caps and resume are those of every run.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from routellm_batch.core.errors import InterruptedRunError
 from routellm_batch.core.events import Notice, Sink
 from routellm_batch.core.halt import Halt
 from routellm_batch.core.protocols import Runner
-from routellm_batch.pipeline.ask import AskResult, Purse
+from routellm_batch.pipeline.ask import AskBudget, AskResult
 from routellm_batch.pipeline.pilot.answers import (
     affordable,
     answers_table,
@@ -47,64 +47,78 @@ SAMPLE, CALIBRATION, ROUTER = "sample.parquet", "calibration.json", "router"
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A pilot's folder, and what it is made with."""
+    """A pilot's folder, and the job that the pilot is made for."""
 
     config: Config
+    """The job."""
     pilot: PilotConfig
+    """The job's ``pilot``."""
     uri: str
+    """Of the folder."""
     id: str
+    """Of the run that makes the pilot."""
     today: str
-    """UTC date."""
+    """UTC date, YYYY-MM-DD."""
 
     @property
     def store(self) -> FsStore:
-        """Rooted at the folder."""
+        """The store whose root is the folder."""
         return FsStore(self.uri, single_writer=self.config.run.single_writer)
 
 
 def make_pilot(place: Place, runner: Runner, sink: Sink, halt: Halt) -> dict[str, Any] | None:
-    """Make a pilot, or go on with it; returns its ``_SUCCESS``, or None where ``halt`` says why it stopped.
+    """Make a pilot, or resume that.
+
+    Args:
+        place: the pilot's folder.
+        runner: scores the rows to draw from.
+        sink: receives the events.
+        halt: stops it; says why where it is stopped from within.
+
+    Returns:
+        The pilot's ``_SUCCESS``; None where it was stopped.
 
     Raises:
-        InputError: bad config or input, a reference column that is not there, a budget that pays for no pilot.
+        InputError: the config or the input is invalid, a reference column is missing, or ``pilot.usd`` is too low.
+        BudgetStopError: what is left of ``pilot.usd`` does not pay for a step.
         EndpointStopError: an endpoint can't be reached.
 
     """
     sample = _sample(place, runner, sink, halt)
     if sample is None:
         return None
-    config = _in_this_process(place.config)
+    config = place.config.model_copy(update={"cluster": _ask_cluster(place.config.cluster)})
     kept = round(judge_nano(config, place.pilot, _mean_tokens(sample)) * sample.num_rows)
-    purse = Purse(config, place.store, usd_to_nano(place.pilot.usd), only_notices(sink))
-    answers = ask_both(purse, place.store.uri(SAMPLE), kept, sink)
+    budget = AskBudget(config, place.store, usd_to_nano(place.pilot.usd), only_notices(sink))
+    answers = ask_both(budget, place.store.uri(SAMPLE), kept, sink)
     if isinstance(answers, AskResult):
         _stop(answers, halt)
         return None
     label = config.label.column if config.label else None
     place.store.create(ANSWERS, to_parquet(answers_table(answers, label)))
-    graded = grade_sample(config, place.pilot.grader, sample, answers, purse)
+    graded = grade_sample(config.input, place.pilot.grader, sample, answers, budget)
     if graded.stopped is not None:
         _stop(graded.stopped, halt)
         return None
     place.store.create(OUTCOMES, to_parquet(graded.outcomes))
-    fitted = fit(config, place.uri, graded.outcomes, place.pilot.seed)
+    fitted = fit(config.router.embedder, place.uri, graded.outcomes, place.pilot.seed)
     return _finish(place, sample, fitted, dict(graded.problems), sink)
 
 
 def _stop(asked: AskResult, halt: Halt) -> None:
-    """Stop as a run within the pilot did."""
+    """Stop the pilot as its ask stopped."""
     halt.stop("interrupted" if asked.exit_code == InterruptedRunError.exit_code else "errors", asked.lines[0])
 
 
 def _sample(place: Place, runner: Runner, sink: Sink, halt: Halt) -> pa.Table | None:
-    """Return the sample, drawing it where there is none."""
+    """Return the sample, which is drawn where there is none yet; None where scoring was stopped."""
     store = place.store
     if store.exists(SAMPLE):
         return from_parquet(store.read(SAMPLE))
     config = place.config
     run_config = config.run.model_copy(update={"root": place.uri, "id": "score", "date": None})
     changes: dict[str, Any] = {"run": run_config, "pilot": None}
-    if config.router.embedder.name == "remote":  # nobody pays twice for the embeddings of all rows
+    if config.router.embedder.name == "remote":  # else all rows would be embedded, and paid for, twice
         changes["router"] = config.router.model_copy(
             update={
                 "name": "length",
@@ -121,21 +135,20 @@ def _sample(place: Place, runner: Runner, sink: Sink, halt: Halt) -> pa.Table | 
     drawn = draw_rows(run, place.pilot.rows, place.pilot.seed)
     reference = reference_of(place.pilot.grader)
     columns = [] if reference is None else [reference]
-    sample = sample_table(config, run, drawn, columns)
+    sample = sample_table(run, drawn, config.input.columns, columns)
     rows = affordable(config, place.pilot, _mean_tokens(sample))
     if rows < place.pilot.rows:
         text = f"pilot.usd={place.pilot.usd} pays for {count(rows)} of {count(place.pilot.rows)} rows"
         sink(Notice(f"pilot: {text}; so many are sampled", warning=True))
-        sample = sample_table(config, run, draw_rows(run, rows, place.pilot.seed), columns)
+        drawn = draw_rows(run, rows, place.pilot.seed)
+        sample = sample_table(run, drawn, config.input.columns, columns)
     store.create(SAMPLE, to_parquet(sample))
     return from_parquet(store.read(SAMPLE))
 
 
-def _in_this_process(config: Config) -> Config:
-    """Return the job with a cluster of its own where it is too small for one: a few hundred calls."""
-    if config.cluster.kind == "address":
-        return config
-    return config.model_copy(update={"cluster": ClusterConfig(kind="serial")})
+def _ask_cluster(cluster: ClusterConfig) -> ClusterConfig:
+    """Return where a pilot's asks run: in this process, as a few hundred calls are too few to start workers for."""
+    return cluster if cluster.kind == "address" else ClusterConfig(kind="serial")
 
 
 def _mean_tokens(sample: pa.Table) -> float:
@@ -169,6 +182,7 @@ def _finish(
         store.create(CALIBRATION, fitted.facts.to_json())
     if fitted.note:
         sink(Notice(f"pilot: {fitted.note}", warning=True))
-    write_report(place.config, store, stated, from_parquet(store.read(OUTCOMES)), fitted)
+    outcomes = from_parquet(store.read(OUTCOMES))
+    write_report(place.config.endpoints, place.pilot, store, stated, outcomes, fitted)
     store.create(SUCCESS, to_json(stated))
     return stated

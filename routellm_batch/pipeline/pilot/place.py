@@ -1,4 +1,4 @@
-"""Where pilots lie, and which of them a job can take: ``<run.root>/pilots/<run id>/``."""
+"""The folders of pilots, ``<run.root>/pilots/<run id>/``, and which of them a job can take."""
 
 from __future__ import annotations
 
@@ -11,32 +11,36 @@ from routellm_batch.storage.store import FsStore
 
 FOLDER = "pilots"
 DECIDES = ("router.", "endpoints.", "input.columns.", "label.", "pilot.grader.", "pilot.rows", "pilot.seed")
-"""Keys of the config that a pilot's answers, labels or router depend on; where one differs, so does the pilot."""
+"""Keys of the config that a pilot's answers, labels or router depend on; jobs that differ in one need different pilots."""
 
 
 def pilot_digest(config: Config) -> str:
-    """Return the digest of what a pilot of this job depends on: not the night's input, nor the budget."""
+    """Return the digest of what a pilot of this job depends on, which is neither its rows nor its budget."""
     fields = identity(config)
     return digest_of({key: value for key, value in fields.items() if key.startswith(DECIDES)})
 
 
-def pilot_uri(config: Config, run_id: str) -> str:
-    """Return where the pilot that a run makes by itself lies."""
-    root = FsStore(config.run.root).root.rstrip("/")
-    return f"{root}/{FOLDER}/{run_id}"
+def pilot_uri(root: str, run_id: str) -> str:
+    """Return the folder of the pilot that a run makes, below ``run.root``."""
+    return f"{FsStore(root).root.rstrip('/')}/{FOLDER}/{run_id}"
 
 
-def newest_fresh(config: Config, today: date) -> str | None:
-    """Return the newest finished pilot that this job can take, not older than ``pilot.max_age_days``; None without."""
-    if config.pilot is None:
-        return None
-    root, digest = FsStore(config.run.root), pilot_digest(config)
-    found: list[tuple[str, str]] = []
-    for name in root.folders(FOLDER):
-        uri = f"{root.root.rstrip('/')}/{FOLDER}/{name}"
+def newest_fresh(root: str, digest: str, max_age_days: float, today: date) -> str | None:
+    """Return the URI of the newest finished pilot that a job can take; None where there is none.
+
+    Args:
+        root: ``run.root``.
+        digest: what the job's pilots depend on, as ``pilot_digest``.
+        max_age_days: the age of an older pilot is too high.
+        today: UTC date.
+
+    """
+    fresh: list[tuple[str, str]] = []
+    for name in FsStore(root).folders(FOLDER):
+        uri = pilot_uri(root, name)
         success = read_success(uri)
         if success is None or success["digest"] != digest:
             continue
-        if (today - date.fromisoformat(success["made"])).days <= config.pilot.max_age_days:
-            found.append((success["made"], uri))
-    return max(found, default=("", None))[1]
+        if (today - date.fromisoformat(success["made"])).days <= max_age_days:
+            fresh.append((success["made"], uri))
+    return max(fresh, default=("", None))[1]

@@ -1,4 +1,4 @@
-"""What a pilot leaves for people to read: ``report/pilot.html``, ``report/pilot.json``, and its last lines."""
+"""A pilot's report for people: ``report/pilot.html``, ``report/pilot.json``, and the closing lines."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import pyarrow as pa
 from routellm_batch.budget.frontier import FrontierPoint
 from routellm_batch.budget.pricing import usd_to_nano
 from routellm_batch.config.endpoints import EndpointConfig
-from routellm_batch.config.job import Config
+from routellm_batch.config.graders import PilotConfig
+from routellm_batch.config.job import EndpointsConfig
 from routellm_batch.core.arrays import Floats
 from routellm_batch.core.encoding import to_json
 from routellm_batch.core.metrics import BAND_90, Ranking, interval, resample
-from routellm_batch.core.types import ROUTES, PromptBatch
+from routellm_batch.core.types import ENDPOINTS, ROUTES, PromptBatch
 from routellm_batch.pipeline.outputs import pilot_view
 from routellm_batch.pipeline.pilot.fit import Fitted
-from routellm_batch.pipeline.pilot.grade import labelled
 from routellm_batch.reporting.pilot.html import (
     PilotPageFacts,
     PilotSpending,
@@ -30,63 +30,77 @@ from routellm_batch.reporting.pilot.html import (
     sample_frontier,
 )
 from routellm_batch.routers import make_router
-from routellm_batch.storage.store import FsStore
+from routellm_batch.storage.pilots import labelled
+from routellm_batch.storage.store import FsStore, read_json
 
 PAGE, FACTS = "report/pilot.html", "report/pilot.json"
 RESAMPLES = 500
 
 
 def write_report(
-    config: Config, store: FsStore, stated: Mapping[str, Any], outcomes: pa.Table, fitted: Fitted
+    endpoints: EndpointsConfig,
+    pilot: PilotConfig,
+    store: FsStore,
+    stated: Mapping[str, Any],
+    outcomes: pa.Table,
+    fitted: Fitted,
 ) -> None:
-    """Write the page, and its last lines for whoever takes the pilot later."""
-    facts = _facts(config, store, stated, outcomes, fitted)
+    """Write the page and the facts with the closing lines, which a later run that takes the pilot shows.
+
+    Args:
+        endpoints: of the job.
+        pilot: of the job.
+        store: whose root is the pilot's folder.
+        stated: the ``_SUCCESS`` of the pilot.
+        outcomes: the rows of ``outcomes.parquet``.
+        fitted: router and calibration.
+
+    """
+    facts = PilotPageFacts(
+        pilot_id=stated["id"],
+        view=pilot_view(store.root, stated, here=True),
+        problems=stated["problems"],
+        spending=_spending(endpoints, store),
+        cap_nano=usd_to_nano(pilot.usd),
+        routers=_routers(outcomes, fitted),
+        frontier=_frontier(outcomes, fitted),
+    )
     store.replace(PAGE, render_pilot(facts).encode("utf-8"))
     store.replace(FACTS, to_json({**stated, "lines": pilot_lines(facts, store.uri(PAGE))}))
 
 
 def closing_lines(uri: str) -> Sequence[str]:
-    """Return how a pilot ended, in words."""
+    """Return the closing lines of a finished pilot, for a user.
+
+    Raises:
+        FileNotFoundError: there is no finished pilot at this URI.
+
+    """
     return list(json.loads(FsStore(uri).read(FACTS))["lines"])
 
 
-def _facts(
-    config: Config, store: FsStore, stated: Mapping[str, Any], outcomes: pa.Table, fitted: Fitted
-) -> PilotPageFacts:
-    return PilotPageFacts(
-        pilot_id=stated["id"],
-        view=pilot_view(store.root, stated, here=True),
-        problems=stated["problems"],
-        spending=_spending(config, store),
-        cap_nano=usd_to_nano(config.pilot.usd) if config.pilot else 0,
-        routers=_routers(outcomes, fitted),
-        frontier=_frontier(outcomes, fitted),
-    )
-
-
-def _spending(config: Config, store: FsStore) -> list[PilotSpending]:
-    """Return what the calls of each endpoint took, a judge's two tries together."""
-    found: dict[str, PilotSpending] = {}
-    endpoints: dict[str, EndpointConfig] = dict(config.endpoints.named().items())
+def _spending(endpoints: EndpointsConfig, store: FsStore) -> list[PilotSpending]:
+    """Return what the calls of each endpoint cost, a judge's two asks together."""
+    spending: dict[str, PilotSpending] = {}
+    by_name: dict[str, EndpointConfig] = dict(endpoints.named().items())
     for run in store.folders("runs"):
         name = run.partition("-")[0]
-        end = endpoints.get(name)
-        if end is None or not store.exists(f"runs/{run}/report/cost.json"):
+        endpoint, cost = by_name.get(name), read_json(store, f"runs/{run}/report/cost.json")
+        if endpoint is None or cost is None:
             continue
-        cost = json.loads(store.read(f"runs/{run}/report/cost.json"))
-        known = found.get(name, PilotSpending(name, end.model, 0, 0))
-        found[name] = PilotSpending(
+        known = spending.get(name, PilotSpending(name, endpoint.model, 0, 0))
+        spending[name] = PilotSpending(
             name,
-            end.model,
+            endpoint.model,
             known.calls + sum(cost["endpoints"][route]["calls"] for route in ROUTES),
             known.spent_nano + usd_to_nano(Decimal(cost["spent_usd"])),
             known.presumed_nano + usd_to_nano(Decimal(cost["presumed_usd"])),
         )
-    return [found[name] for name in (*ROUTES, "judge") if name in found]
+    return [spending[name] for name in ENDPOINTS if name in spending]
 
 
 def _routers(outcomes: pa.Table, fitted: Fitted) -> list[RouterFigure]:
-    """Return the part of the gain that the chosen router recovers on labels it did not see, beside length and chance."""
+    """Return the part of the gain that the router recovers on held-out labels, beside routing by length and at random."""
     if fitted.fit is None or fitted.facts is None:
         return []
     calibration = fitted.facts.calibration
@@ -95,15 +109,15 @@ def _routers(outcomes: pa.Table, fitted: Fitted) -> list[RouterFigure]:
     prompts = known.column("prompt").to_pylist()
     length = make_router("length").score(PromptBatch(range(len(prompts)), prompts))
     ranked = {fitted.fit.chosen: np.array(calibration.scores), "length": length.astype(np.float64)}
-    found = [_figure(name, scores, gain, weight, calibration.seed) for name, scores in ranked.items()]
-    return [*found, RouterFigure("random", 0.5)]
+    figures = [_figure(name, scores, gain, weight, calibration.seed) for name, scores in ranked.items()]
+    return [*figures, RouterFigure("random", 0.5)]
 
 
 def _figure(name: str, scores: Floats, gain: Floats, weight: Floats, seed: int) -> RouterFigure:
     ranking = Ranking(scores)
     drawn = resample(len(gain), seed=seed, replicates=RESAMPLES)
-    found = np.array([ranking.apgr_full(gain, weight * count) for count in drawn])
-    return RouterFigure(name, ranking.apgr_full(gain, weight), *interval(found, BAND_90))
+    values = np.array([ranking.apgr_full(gain, weight * count) for count in drawn])
+    return RouterFigure(name, ranking.apgr_full(gain, weight), *interval(values, BAND_90))
 
 
 def _frontier(outcomes: pa.Table, fitted: Fitted) -> list[FrontierPoint]:

@@ -86,11 +86,11 @@ def _write(folder: Path, tree: Any) -> Path:
         ({"judge": {"template": "{question} {answer_a}"}}, "judge: template lacks {answer_b}"),
         (
             {"judge": {"mode": "single", "template": "{question} {answer} {answer_a}"}},
-            "judge: template has {answer_a}, which belongs to another mode",
+            "judge: template has {answer_a}, which mode single does not fill in",
         ),
         (
             {"judge": {"mode": "single", "template": "{question} {answer} {reference}"}},
-            "judge: a template with {reference} and reference: COLUMN go together",
+            "judge: a template that holds {reference} needs reference: COLUMN, and the other way round",
         ),
         ({"budget__confidence": Decimal("0.9")}, "budget: confidence is that of recover, which is not given"),
         ({"budget__order": "gain_per_dollar"}, "budget: strong_share sends the rows with the highest scores"),
@@ -141,7 +141,7 @@ def _write(folder: Path, tree: Any) -> Path:
         ({"endpoints__weak": {**SIMULATED, "kind": "replay"}}, "replay is missing"),
         (
             {"endpoints__weak": {**SIMULATED, "replay": {"uri": "a", "answer": "b"}}},
-            "replay belongs to another",
+            "replay is not allowed with kind",
         ),
         ({"endpoints__weak": {**SIMULATED, "simulate": {"faults": {"hang": 2}}}}, "simulate.faults.hang"),
         ({"input__columns": {"id": "id"}}, "input.columns: name exactly one of prompt and messages"),
@@ -158,11 +158,11 @@ def _write(folder: Path, tree: Any) -> Path:
         ({"retry__max_error_rate": 2}, "retry.max_error_rate"),
         ({"label": {"column": "label"}}, "label: give exactly one of values and schema"),
         ({"label": {"values": ["a"], "schema": {}}}, "label: give exactly one of values and schema"),
-        ({"label": {"schema": {"type": 5}}}, "label.schema: is no JSON schema: at $.type"),
-        ({"cluster": {"kind": "address"}}, "cluster: address is needed with kind address"),
+        ({"label": {"schema": {"type": 5}}}, "label.schema: is not a valid JSON schema: at $.type"),
+        ({"cluster": {"kind": "address"}}, "cluster: address is required with kind address"),
         (
             {"cluster": {"kind": "local", "address": "tcp://127.0.0.1:1"}},
-            "cluster: address is needed with kind address",
+            "cluster: address is required with kind address",
         ),
         ({"cluster": {"kind": "yarn"}}, "cluster.kind"),
         ({"cluster": {"kind": "address", "address": "tcp://10.0.0.5:8786"}}, "use tls://… with cluster.tls"),
@@ -171,7 +171,10 @@ def _write(folder: Path, tree: Any) -> Path:
             "cluster.address: tcp://scheduler",
         ),
         ({"cluster": {"kind": "address", "address": "ws://127.0.0.1:1"}}, "cluster.address: must be tls://"),
-        ({"cluster": {"kind": "address", "address": "tls://h:1"}}, "cluster: tls: {ca, cert, key} is needed"),
+        (
+            {"cluster": {"kind": "address", "address": "tls://h:1"}},
+            "cluster: tls: {ca, cert, key} is required",
+        ),
         ({"run__id": "a/{date}"}, "run.id: may hold letters"),
         ({"run__id": "{date}" + "x" * 55}, "run.id: may hold letters"),
         ({"run__root": "sftp://user:secret@host/x"}, "run.root: must hold no password"),
@@ -306,7 +309,7 @@ OPERATIONAL: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("changes", OPERATIONAL)
 def test_operational_keys_are_no_part_of_a_run(changes: dict[str, Any]) -> None:
-    """The keys that docs/contract.md lists may change between a run and its resume."""
+    """The operational keys may change between a run and its resume."""
     assert identity(job_config(HERE)) == identity(job_config(HERE, **changes))
 
 

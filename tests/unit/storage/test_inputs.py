@@ -77,7 +77,7 @@ def test_a_file_that_is_gone_is_told(tmp_path: Path) -> None:
     path = write_prompts(tmp_path / "gone.parquet", prompts(6))
     file = pin_files([str(path)], CONFIG)[0]
     path.unlink()
-    with pytest.raises(DataError, match=r"gone\.parquet: was there when the run began and is gone"):
+    with pytest.raises(DataError, match=r"gone\.parquet: is gone since the run began; put the file back"):
         read_rows(file, 0, 6, ["prompt"])
 
 

@@ -1,0 +1,1 @@
+"""Kinds of Dask cluster, a module each; the table is ``runtime.KINDS``."""
