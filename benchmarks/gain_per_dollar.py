@@ -11,10 +11,22 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.pilots import ENDS, FITS, Fit, Floats, Pilot, Recorded, chosen_fit, costs, counted, draw, load
+from benchmarks.pilots import (
+    FITS,
+    PRICES,
+    Fit,
+    Floats,
+    Pilot,
+    Recorded,
+    chosen_fit,
+    costs,
+    counted,
+    draw,
+    load,
+)
 from benchmarks.table import Table
 from routellm_batch.budget.quality.calibration import fit_calibration
-from routellm_batch.budget.quality.forecast import foresee
+from routellm_batch.budget.quality.forecast import build_predictor
 from routellm_batch.core.metrics import BAND_90, Ranking, resample
 
 SETS = {"GSM8K": 500, "GSM8K, GPT-4o": 500, "MMLU-Pro": 500, "AlpacaEval": 300, "MT-Bench": 30}
@@ -64,8 +76,8 @@ def trial(data: Recorded, pilot: Pilot, seed: int) -> Trial:
     outcomes, rows = data.outcomes, pilot.drawn
     calibration = fit_calibration(pilot.out_of_fold, outcomes.strong[rows], outcomes.weak[rows], seed=seed)
     lengths, sizes = counted(data, rows), data.tokens["prompt"]
-    seen = foresee(calibration, lengths, ENDS, "gain_per_dollar", pilot.scores)
-    proven = foresee(calibration, lengths, ENDS, "gain_per_dollar", pilot.scores, prove=True)
+    seen = build_predictor(calibration, lengths, PRICES, "gain_per_dollar", pilot.scores)
+    proven = build_predictor(calibration, lengths, PRICES, "gain_per_dollar", pilot.scores, prove=True)
     pays = proven.ranker.order == "gain_per_dollar"
     values = seen.ranker.values(pilot.scores, sizes[pilot.rest]).astype(np.float64)
     cost = costs(data, pilot.rest)

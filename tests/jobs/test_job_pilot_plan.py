@@ -300,8 +300,8 @@ def test_what_is_followed_on_the_way_sums_to_the_plan(tmp_path: Path, use: Use) 
     prices = plan.run_prices
     assert prices is not None
     for route, totals in plan.endpoints.items():
-        told = totals.input_tokens * prices.input_nano[route] + totals.calls * prices.answer_nano[route]  # type: ignore[index]
-        assert told // 1_000_000 == pytest.approx(totals.planned_nano, abs=totals.calls)
+        expected = prices.lines[route].nano(totals.input_tokens, totals.calls)  # type: ignore[index]
+        assert expected == pytest.approx(totals.planned_nano, abs=totals.calls)
 
 
 def test_plans_of_older_versions_rank_by_score(tmp_path: Path) -> None:

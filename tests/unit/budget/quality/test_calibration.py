@@ -154,7 +154,7 @@ def test_the_same_labels_give_the_same_file() -> None:
 )
 def test_a_damaged_file_says_so(data: bytes) -> None:
     """What is no calibration is refused with what to do."""
-    with pytest.raises(DataError, match="is damaged .*make the pilot anew"):
+    with pytest.raises(DataError, match="is damaged .*make a new pilot"):
         load_pilot_facts(data)
 
 

@@ -7,14 +7,19 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routellm_batch.budget.spend.observed_lengths import LEAST_SEEN, Heard, OutputModel, heard
+from routellm_batch.budget.spend.observed_lengths import (
+    LEAST_SEEN,
+    ObservedLengths,
+    OutputModel,
+    observe_lengths,
+)
 
 LENGTHS = st.lists(st.integers(1, 100_000), max_size=80)
 
 
-def told(lengths: list[int]) -> Heard:
+def told(lengths: list[int]) -> ObservedLengths:
     """Return what answers of these lengths taught, to prompts of 40 characters in 10 tokens."""
-    return heard((40, 10, length) for length in lengths)
+    return observe_lengths((40, 10, length) for length in lengths)
 
 
 @given(LENGTHS, LENGTHS)
@@ -22,7 +27,7 @@ def test_what_was_heard_adds_up(one: list[int], other: list[int]) -> None:
     """The histogram of two shards is the histogram of their answers; sums add."""
     both, whole = told(one) + told(other), told([*one, *other])
     assert (whole.bins, whole.chars, whole.input_tokens) == (both.bins, both.chars, both.input_tokens)
-    assert told(one) + Heard() == told(one)
+    assert told(one) + ObservedLengths() == told(one)
 
 
 @given(st.lists(st.integers(1, 100_000), min_size=1, max_size=80), st.sampled_from([0.1, 0.5, 0.9]))
@@ -45,7 +50,11 @@ def test_coverage_is_that_of_later_answers() -> None:
 
 def test_nothing_heard_says_nothing() -> None:
     """Without answers there is neither a ratio, nor a quantile, nor a coverage."""
-    assert (None, None, None) == (Heard().tokens_per_char, Heard().output_tokens(0.5), Heard().coverage)
+    assert (None, None, None) == (
+        ObservedLengths().tokens_per_char,
+        ObservedLengths().output_tokens(0.5),
+        ObservedLengths().coverage,
+    )
     model = OutputModel()
     for _ in range(LEAST_SEEN):
         model.observe(5)

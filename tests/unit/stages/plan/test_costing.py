@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from routellm_batch.budget.costs.expected_costs import LinearCost
 from routellm_batch.budget.prices import Prices, Totals
 from routellm_batch.budget.selection.cut import Cut
 from routellm_batch.core.errors import DataError
@@ -22,9 +23,7 @@ from routellm_batch.storage.run import Run
 from routellm_batch.storage.store import FsStore
 from routellm_batch.storage.tables import ID_INTEGER, ID_TEXT, score_schema, to_parquet
 
-PRICES = Prices(
-    {"strong": 2_000_000_000, "weak": 100_000_000}, {"strong": 5_000_000, "weak": 0}, {"strong": 7, "weak": 3}
-)
+PRICES = Prices({"strong": LinearCost(2_000_000_000, 5_000_000, 7), "weak": LinearCost(100_000_000, 0, 3)})
 HALF = Cut(int(np.float32(0.5).view(np.uint32)), 0)
 """Strong from a score of 0.5 up."""
 
