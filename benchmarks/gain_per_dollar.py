@@ -27,7 +27,7 @@ from benchmarks.pilots import (
 from benchmarks.table import Table
 from routellm_batch.budget.quality.calibration import fit_calibration
 from routellm_batch.budget.quality.forecast import build_predictor
-from routellm_batch.core.metrics import BAND_90, Ranking, resample
+from routellm_batch.core.metrics import INTERVAL_90, Ranking, resample
 
 SETS = {"GSM8K": 500, "GSM8K, GPT-4o": 500, "MMLU-Pro": 500, "AlpacaEval": 300, "MT-Bench": 30}
 LEVELS = (0.5, 0.8, 0.9)
@@ -118,5 +118,5 @@ def _cells(trials: Sequence[Trial], rows: int, *, always: bool, quick: bool) -> 
         np.mean([one.ratios(count[one.rows], always=always) for one in trials], axis=0)
         for count in resample(rows, seed=0, replicates=20 if quick else REPLICATES)
     ]
-    lo, hi = np.percentile(drawn, BAND_90, axis=0)
+    lo, hi = np.percentile(drawn, INTERVAL_90, axis=0)
     return [f"{a:.3f} ({b:.3f}–{c:.3f})" for a, b, c in zip(at, lo, hi, strict=True)]

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from routellm_batch.budget.quality.calibration_maps import Kind, choose_kind, fit_map, positions
 from routellm_batch.core.arrays import Floats
 from routellm_batch.core.errors import DataError
+from routellm_batch.core.metrics import INTERVAL_90
 
 GRID = np.linspace(0, 1, 101)
 """Positions at which the map is kept."""
@@ -28,8 +29,6 @@ LEAST_ROWS = 20
 """Fewer labels predict nothing."""
 FEW_ROWS = 100
 """Fewer labels predict little, and the note says so."""
-BAND = (5.0, 95.0)
-"""Percentiles of a 90 % interval."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +177,7 @@ def _interval(kind: Kind, where: Floats, gain: Floats, weight: Floats, seed: int
     for _ in range(MAP_REPLICATES):
         drawn = np.sort(random.integers(0, rows, rows))
         fits.append(fit_map(kind, where[drawn], gain[drawn], weight[drawn], GRID))
-    lo, hi = np.percentile(fits, BAND, axis=0)
+    lo, hi = np.percentile(fits, INTERVAL_90, axis=0)
     return lo, hi
 
 

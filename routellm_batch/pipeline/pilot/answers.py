@@ -82,11 +82,11 @@ def judge_nano(endpoints: EndpointsConfig, grader: GraderConfig, tokens: float) 
     return 2 * endpoints.judge.call_price.expected_nano(tokens + answers + JUDGE_WORDS)
 
 
-def ask_both(purse: Purse, sample: str, kept_nano: int, sink: Sink) -> dict[Route, AskResult] | AskResult:
+def ask_both(budget: Purse, sample: str, kept_nano: int, sink: Sink) -> dict[Route, AskResult] | AskResult:
     """Have both models answer the sample, or resume that; an ask that stopped is returned instead.
 
     Args:
-        purse: holds ``pilot.usd``; what is spent here is booked in it.
+        budget: holds ``pilot.usd``; what is spent here is booked in it.
         sample: URI of the sample.
         kept_nano: what has to be left for the judge, in nano-dollars.
         sink: takes a notice of each model's answers.
@@ -96,8 +96,8 @@ def ask_both(purse: Purse, sample: str, kept_nano: int, sink: Sink) -> dict[Rout
         BudgetStopError: what is left does not pay for an endpoint.
 
     """
-    # Both purses book in one record of asks, so what the smaller one spends is missing in the whole one too.
-    for_answers = replace(purse, cap_nano=max(0, purse.cap_nano - kept_nano), done=purse.done)
+    # Both budgets book in one record of asks, so what the smaller one spends is gone from the whole one too.
+    for_answers = replace(budget, cap_nano=max(0, budget.cap_nano - kept_nano), done=budget.done)
     results: dict[Route, AskResult] = {}
     for route in ORDER:
         result = for_answers.ask(route, route, sample)

@@ -16,7 +16,7 @@ from routellm_batch.config.endpoints import EndpointConfig
 from routellm_batch.config.job import Config
 from routellm_batch.core.arrays import Floats
 from routellm_batch.core.encoding import to_json
-from routellm_batch.core.metrics import BAND_90, Ranking, interval, resample
+from routellm_batch.core.metrics import INTERVAL_90, Ranking, interval, resample
 from routellm_batch.core.types import ROUTES, PromptBatch
 from routellm_batch.pipeline.outputs import pilot_view
 from routellm_batch.pipeline.pilot.fit import Fitted
@@ -103,7 +103,7 @@ def _figure(name: str, scores: Floats, gain: Floats, weight: Floats, seed: int) 
     ranking = Ranking(scores)
     drawn = resample(len(gain), seed=seed, replicates=RESAMPLES)
     found = np.array([ranking.apgr_full(gain, weight * count) for count in drawn])
-    return RouterFigure(name, ranking.apgr_full(gain, weight), *interval(found, BAND_90))
+    return RouterFigure(name, ranking.apgr_full(gain, weight), *interval(found, INTERVAL_90))
 
 
 def _frontier(outcomes: pa.Table, fitted: Fitted) -> list[FrontierPoint]:

@@ -193,7 +193,9 @@ def _fit_cap(plan: Plan, budget: BudgetConfig, rows: _Rows) -> Plan:
     if left is None or plan.planned_nano <= left:
         return plan
     cap, planned = nano_to_usd(left), nano_to_usd(plan.planned_nano)
-    key = "what embeddings left of budget.hard_cap_usd" if plan.embedding_nano else "budget.hard_cap_usd"
+    paid = {"embeddings": plan.embedding_nano, "the pilot": plan.pilot_nano}
+    before = " and ".join(name for name, nano in paid.items() if nano)
+    key = f"what {before} left of budget.hard_cap_usd" if before else "budget.hard_cap_usd"
     if budget.on_overrun == "stop":
         message = (
             f"the plan is expected to cost {planned:.4f} USD, above {key} of {cap:.4f} USD; "

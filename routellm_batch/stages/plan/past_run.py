@@ -39,7 +39,7 @@ def pin_lengths(config: Config, run: Run) -> None:
     judge = config.endpoints.judge
     if judge is not None and judge.estimate.lengths_from is not None:
         raise ConfigError(
-            "endpoints.judge.estimate.lengths_from", "is of strong and weak alone; leave it out"
+            "endpoints.judge.estimate.lengths_from", "is for strong and weak alone; leave it out"
         )
     asked = {route: config.endpoints.of(route).estimate.lengths_from for route in ROUTES}
     if not any(asked.values()) or run.read_json(PINNED) is not None:
@@ -115,11 +115,11 @@ class _EarlierRuns:
         try:
             earlier, manifest = open_existing(self.root.uri(f"runs/{name}"))
         except DataError:
-            return "isn't there"
+            return "does not exist"
         if not earlier.store.exists(SUCCESS):
             return "isn't finished"
         if _asked(manifest["config"], route) != _asked(self.identity, route):
-            return f"asked another {route} model, or with other params or labels"
+            return f"asked another {route} model, or asked with other params or labels"
         rows = _answers(earlier, route)
         if len(rows) < LEAST_ROWS:
             return (
