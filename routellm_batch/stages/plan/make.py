@@ -66,7 +66,7 @@ def make_plan(config: Config, run: Run, *, pilot: PilotFacts | None = None) -> P
     Args:
         config: the job.
         run: its folder; scored.
-        pilot: what rows are ranked and the plan is predicted by, beside their scores.
+        pilot: predicts the plan and, by lengths and gains, helps to rank the rows; None without one.
 
     Raises:
         DataError: null or duplicate ids, or no valid row.

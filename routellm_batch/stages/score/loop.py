@@ -87,9 +87,8 @@ def _each(
             running -= 1
             try:
                 take(done)
-            except (
-                StopError
-            ) as error:  # The other tasks are paid for already, so their scores are waited for.
+            except StopError as error:
+                # The other tasks are paid for already, so their scores are waited for.
                 stop = stop or error
     if stop is not None:
         raise stop

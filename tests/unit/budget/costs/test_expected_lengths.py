@@ -1,4 +1,4 @@
-"""What an earlier run's answers teach of one endpoint."""
+"""Lengths learned from an earlier run's answers of one endpoint."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def test_predictions_sum_to_what_was_counted() -> None:
     sizes, inputs, outputs = answers()
     past = fit_past("one", sizes, inputs, outputs)
     cost = past_cost(past, CallPrice(PRICE, 7))
-    told = cost.output_tokens(np.array(sizes), np.zeros(len(sizes), np.float32))
-    assert sum(outputs) == pytest.approx(told.sum(), rel=0.01)
+    predicted = cost.output_tokens(np.array(sizes), np.zeros(len(sizes), np.float32))
+    assert sum(outputs) == pytest.approx(predicted.sum(), rel=0.01)
     assert sum(inputs) == pytest.approx(past.input_ratio * sum(sizes))
     few, many = cost.output_tokens(np.array([20, 400]), np.zeros(2, np.float32)).tolist()
     assert [few, many] == pytest.approx([10 * 20**0.5 * np.exp(0.08), 10 * 400**0.5 * np.exp(0.08)], rel=0.15)
@@ -55,6 +55,6 @@ def test_without_an_earlier_run_the_expected_length_holds() -> None:
 
 
 def test_too_few_answers_are_refused() -> None:
-    """Nineteen answers teach nothing."""
+    """Nineteen answers are not fitted."""
     with pytest.raises(DataError, match="at least 20"):
         fit_past("one", *(column[:19] for column in answers()))

@@ -1,4 +1,4 @@
-"""The map from score to gain: against scikit-learn, and on labels that teach little."""
+"""The map from score to gain: against scikit-learn, and on labels that say little."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_rows_that_cannot_be_used_are_named(change: dict[str, float], expected: 
 
 
 def test_too_few_labels_are_refused() -> None:
-    """Nineteen rows foretell nothing."""
+    """Nineteen rows predict nothing."""
     with pytest.raises(DataError, match="19 labelled rows can't be calibrated on; at least 20 are needed"):
         fit_calibration(*labels(19), seed=0)
 

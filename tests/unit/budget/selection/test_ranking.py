@@ -139,8 +139,8 @@ def test_length_models_sum_to_what_was_counted() -> None:
     where = np.random.default_rng(0).random(400)
     for route, one in made.fit(where, weight).items():
         design = made.design(np.array(made.estimated), where)
-        told = np.exp(design @ np.array([one.level, one.by_size, one.by_position]))
-        assert weight @ np.array(made.outputs[route]) == pytest.approx(weight @ told)
+        predicted = np.exp(design @ np.array([one.level, one.by_size, one.by_position]))
+        assert weight @ np.array(made.outputs[route]) == pytest.approx(weight @ predicted)
         spread = made.size[1]
         assert 0.5 == pytest.approx(one.by_size / spread, abs=0.15)  # as the square root
 
@@ -191,7 +191,7 @@ def test_pilot_rows_are_ranked_as_the_jobs() -> None:
     assert np.corrcoef(np.argsort(np.argsort(values)), np.argsort(np.argsort(there.order)))[0, 1] > 0.97
 
 
-def test_a_small_job_is_foretold_less_surely() -> None:
+def test_a_small_job_is_predicted_less_surely() -> None:
     """With as many rows to come as were labelled intervals are wider by √2, and a target asks for more; below, no more."""
     pilot, scores = facts(300), np.linspace(0, 1, 500)
 
@@ -213,28 +213,28 @@ def test_a_small_job_is_foretold_less_surely() -> None:
 
 
 def test_cost_intervals_hold_what_the_pilot_paid() -> None:
-    """Where the rows of the highest scores have answers that no slope explains, the band reaches to their price."""
+    """Where the rows of the highest scores have answers that no slope explains, the interval reaches to their price."""
     rows = 200
     written = np.where(np.arange(rows) >= 180, 1000, 100).tolist()
     sizes = dict.fromkeys(ROUTES, [10] * rows)
     made = measure_lengths(sizes["weak"], sizes, {"strong": written, "weak": [10] * rows})
     scores, strong, weak = np.arange(rows) / rows, np.ones(rows), np.zeros(rows)
     there = build_predictor(fit_calibration(scores, strong, weak, seed=0), made, PRICES, "score", scores)
-    told = there.ranker.costs["strong"].nano(np.full(20, 10), scores[180:]).sum()
+    predicted = there.ranker.costs["strong"].nano(np.full(20, 10), scores[180:]).sum()
     ((_, hi),) = there.cost_interval([0.1]) or []
-    assert hi * told > 20 * (1000 * 30_000 + 10 * 10_000)
+    assert hi * predicted > 20 * (1000 * 30_000 + 10 * 10_000)
 
 
 def test_cost_intervals_lie_about_the_plan_and_narrow_with_labels() -> None:
     """P10 and P90 are below and above what is expected, and closer for a larger pilot."""
     few, many = (seen(rows=rows).cost_interval([0.0, 0.3, 1.0]) for rows in (60, 1000))
-    for band in (few, many):
-        assert all(0 < lo <= 1 <= hi for lo, hi in band)
+    for intervals in (few, many):
+        assert all(0 < lo <= 1 <= hi for lo, hi in intervals)
     assert few[1][1] - few[1][0] > many[1][1] - many[1][0]
 
 
 def test_without_token_counts_rows_rank_by_score() -> None:
-    """A pilot of labels alone foretells quality; cost it does not."""
+    """A pilot of labels alone predicts quality, but no cost."""
     there = build_predictor(calibration(50), None, PRICES, "gain_per_dollar", np.linspace(0, 1, 99))
     assert (BY_SCORE, None, 3) == (there.ranker, there.cost_interval([0.5]), len(there.quality([0, 0.5, 1])))
 

@@ -137,7 +137,7 @@ def test_invalid_rows_may_not_share_an_id(scored: Callable[[Sequence[Row]], Run]
         gather_rows(scored([Row("a"), Row("b"), Row("a", None)]), tmp_path / "rows", "id")
 
 
-def test_two_ids_of_one_hash_are_told(scored: Callable[[Sequence[Row]], Run], tmp_path: Path) -> None:
+def test_two_ids_of_one_hash_are_named(scored: Callable[[Sequence[Row]], Run], tmp_path: Path) -> None:
     """Two different ids with one hash are no duplicates; the message asks for another seed."""
     with pytest.raises(DataError, match="'a' and 'b' have the same hash"):
         gather_rows(scored([Row("a", tie=7), Row("b", tie=7)]), tmp_path / "rows", "id")
