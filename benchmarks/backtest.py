@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from benchmarks.pilots import ENDS, PAIRS
+from benchmarks.pilots import PAIRS, PRICES
 from benchmarks.prompts import REPO, shared_data
 from benchmarks.table import Table
 from routellm_batch.budget.pricing import nano_to_usd, usd_to_nano
@@ -130,8 +130,8 @@ def _config(case: Case, folder: Path, rows: int) -> dict[str, Any]:
             "kind": "replay",
             "model": route,
             "price": {
-                "input": float(nano_to_usd(ENDS[route].price.input_nano)),
-                "output": float(nano_to_usd(ENDS[route].price.output_nano)),
+                "input": float(nano_to_usd(PRICES[route].price.input_nano)),
+                "output": float(nano_to_usd(PRICES[route].price.output_nano)),
             },
             "params": {"max_completion_tokens": LONGEST},
             "estimate": {"output_tokens": 150},

@@ -10,10 +10,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.pilots import ENDS, FITS, Fit, Floats, Pilot, Recorded, chosen_fit, costs, counted, draw, load
+from benchmarks.pilots import (
+    FITS,
+    PRICES,
+    Fit,
+    Floats,
+    Pilot,
+    Recorded,
+    chosen_fit,
+    costs,
+    counted,
+    draw,
+    load,
+)
 from benchmarks.table import Table
 from routellm_batch.budget.quality.calibration import Calibration, fit_calibration
-from routellm_batch.budget.quality.forecast import foresee
+from routellm_batch.budget.quality.forecast import build_predictor
 from routellm_batch.budget.quality.prediction import Quality
 from routellm_batch.core.metrics import Ranking
 from routellm_batch.core.types import ROUTES
@@ -58,7 +70,7 @@ def look(data: Recorded, pilot: Pilot, seed: int) -> Seen:
     calibration = fit_calibration(pilot.out_of_fold, outcomes.strong[rows], outcomes.weak[rows], seed=seed)
     rest = len(pilot.rest)
     lengths = counted(data, rows) if data.tokens else None
-    seen = foresee(calibration, lengths, ENDS, "score", pilot.scores, rows=len(rows) + rest)
+    seen = build_predictor(calibration, lengths, PRICES, "score", pilot.scores, rows=len(rows) + rest)
     foretold = seen.quality(SHARES)
     above, gained = Ranking(pilot.scores).curve(outcomes.gain[pilot.rest])
     weak = float(outcomes.weak[pilot.rest].mean())
@@ -85,7 +97,7 @@ def _by_dollar(data: Recorded, pilot: Pilot, calibration: Calibration) -> tuple[
     rest, rows = pilot.rest, len(pilot.rest)
     lengths = counted(data, pilot.drawn)
     of_job = len(pilot.drawn) + rows
-    seen = foresee(calibration, lengths, ENDS, "gain_per_dollar", pilot.scores, rows=of_job)
+    seen = build_predictor(calibration, lengths, PRICES, "gain_per_dollar", pilot.scores, rows=of_job)
     sizes = data.tokens["prompt"][rest]
     ranking = Ranking(seen.ranker.values(pilot.scores, sizes).astype(np.float64))
     above, gained = ranking.curve(data.outcomes.gain[rest])
@@ -97,7 +109,7 @@ def _by_dollar(data: Recorded, pilot: Pilot, calibration: Calibration) -> tuple[
         np.sum(cost["weak"]) + np.interp(at, *ranking.curve(cost["strong"] - cost["weak"]))
         for cost in (told, costs(data, rest))
     )
-    lo, hi = np.transpose(seen.cost_band(SHARES) or [])
+    lo, hi = np.transpose(seen.cost_interval(SHARES) or [])
     inside = (lo <= true / planned) & (true / planned <= hi)
     foretold = seen.quality(SHARES)
     return [_holds(q, float(t)) for q, t in zip(foretold, truth, strict=True)], inside.tolist()

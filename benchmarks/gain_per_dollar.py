@@ -11,11 +11,23 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.pilots import ENDS, FITS, Fit, Floats, Pilot, Recorded, chosen_fit, costs, counted, draw, load
+from benchmarks.pilots import (
+    FITS,
+    PRICES,
+    Fit,
+    Floats,
+    Pilot,
+    Recorded,
+    chosen_fit,
+    costs,
+    counted,
+    draw,
+    load,
+)
 from benchmarks.table import Table
 from routellm_batch.budget.quality.calibration import fit_calibration
-from routellm_batch.budget.quality.forecast import foresee
-from routellm_batch.core.metrics import BAND_90, Ranking, resample
+from routellm_batch.budget.quality.forecast import build_predictor
+from routellm_batch.core.metrics import INTERVAL_90, Ranking, resample
 
 SETS = {"GSM8K": 500, "GSM8K, GPT-4o": 500, "MMLU-Pro": 500, "AlpacaEval": 300, "MT-Bench": 30}
 LEVELS = (0.5, 0.8, 0.9)
@@ -64,8 +76,8 @@ def trial(data: Recorded, pilot: Pilot, seed: int) -> Trial:
     outcomes, rows = data.outcomes, pilot.drawn
     calibration = fit_calibration(pilot.out_of_fold, outcomes.strong[rows], outcomes.weak[rows], seed=seed)
     lengths, sizes = counted(data, rows), data.tokens["prompt"]
-    seen = foresee(calibration, lengths, ENDS, "gain_per_dollar", pilot.scores)
-    proven = foresee(calibration, lengths, ENDS, "gain_per_dollar", pilot.scores, prove=True)
+    seen = build_predictor(calibration, lengths, PRICES, "gain_per_dollar", pilot.scores)
+    proven = build_predictor(calibration, lengths, PRICES, "gain_per_dollar", pilot.scores, prove=True)
     pays = proven.ranker.order == "gain_per_dollar"
     values = seen.ranker.values(pilot.scores, sizes[pilot.rest]).astype(np.float64)
     cost = costs(data, pilot.rest)
@@ -106,5 +118,5 @@ def _cells(trials: Sequence[Trial], rows: int, *, always: bool, quick: bool) -> 
         np.mean([one.ratios(count[one.rows], always=always) for one in trials], axis=0)
         for count in resample(rows, seed=0, replicates=20 if quick else REPLICATES)
     ]
-    lo, hi = np.percentile(drawn, BAND_90, axis=0)
+    lo, hi = np.percentile(drawn, INTERVAL_90, axis=0)
     return [f"{a:.3f} ({b:.3f}–{c:.3f})" for a, b, c in zip(at, lo, hi, strict=True)]

@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from benchmarks.prompts import shared_data
-from routellm_batch.budget.costs.expected_costs import Ends
 from routellm_batch.budget.costs.expected_lengths import Lengths, measure_lengths
-from routellm_batch.budget.pricing import Price
+from routellm_batch.budget.pricing import CallPrice, Price
 from routellm_batch.budget.quality.calibration_maps import positions
 from routellm_batch.core.arrays import Floats
 from routellm_batch.core.types import ROUTES, Route
@@ -42,9 +41,9 @@ PAIRS = {
 """Name in a table → part of the files' names."""
 TRAINED_ON = ("MMLU-Pro",)
 """Sets of which the shipped weights have seen rows: pilots of these begin with nothing."""
-ENDS: dict[Route, Ends] = {
-    "strong": Ends(Price.from_usd(Decimal(10), Decimal(30)), None),
-    "weak": Ends(Price.from_usd(Decimal("0.24"), Decimal("0.24")), None),
+PRICES: dict[Route, CallPrice] = {
+    "strong": CallPrice(Price.from_usd(Decimal(10), Decimal(30)), 0),
+    "weak": CallPrice(Price.from_usd(Decimal("0.24"), Decimal("0.24")), 0),
 }
 """What RouteLLM's paper takes GPT-4 and Mixtral to cost; the same for the other pairs, so that sets compare."""
 PENALTIES = Penalties(3.0, 300.0)
@@ -116,7 +115,7 @@ def costs(data: Recorded, rows: NDArray[np.int64]) -> dict[Route, Floats]:
     size = data.tokens["prompt"][rows]
     return {
         route: (size * end.price.input_nano + data.tokens[route][rows] * end.price.output_nano) / 1e6
-        for route, end in ENDS.items()
+        for route, end in PRICES.items()
     }
 
 

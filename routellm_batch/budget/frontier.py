@@ -13,23 +13,23 @@ from routellm_batch.budget.selection.cut import GRID, Source
 
 
 @dataclass(frozen=True, slots=True)
-class Outlook:
-    """What a pilot says of a strong share of the job."""
+class Prediction:
+    """What a pilot predicts of a strong share of the job; kept in ``plan.json`` under ``outlook``."""
 
     quality: Quality
-    """Predicted, with a 90 % interval."""
+    """Quality, with a 90 % interval."""
     random: Quality
-    """The same, if as many rows went strong at random."""
+    """Quality if as many rows went strong at random, with a 90 % interval."""
     low_nano: int | None
     """P10 of the run's cost; None where the pilot has no token counts."""
     high_nano: int | None
-    """P90."""
+    """P90 of the run's cost; None as for P10."""
     random_nano: int
     """Expected cost, if as many rows went strong at random."""
 
     @classmethod
-    def from_fields(cls, fields: Mapping[str, Any]) -> Outlook:
-        """Read it back."""
+    def from_fields(cls, fields: Mapping[str, Any]) -> Prediction:
+        """Read a prediction back from plain data."""
         both = {name: Quality(**fields[name]) for name in ("quality", "random")}
         return cls(**{**fields, **both})
 
@@ -44,20 +44,26 @@ class FrontierPoint:
     """Score at the cut; None where nothing goes strong."""
     planned_nano: int
     """Expected cost of the run."""
-    outlook: Outlook | None = None
-    """What a pilot says of it."""
+    outlook: Prediction | None = None
+    """What a pilot predicts of it; None without one."""
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, Any]) -> FrontierPoint:
-        """Read it back; points of older plans have no outlook."""
+        """Read a point back from plain data; points of older plans have no prediction."""
         outlook = fields.get("outlook")
-        return cls(**{**fields, "outlook": None if outlook is None else Outlook.from_fields(outlook)})
+        return cls(**{**fields, "outlook": None if outlook is None else Prediction.from_fields(outlook)})
 
 
 def frontier(rows: Source, base_nano: int, points: int = 50) -> list[FrontierPoint]:
-    """Return the cost of ``points`` strong shares from 0 to 1, from one pass.
+    """Return the expected cost of ``points`` strong shares from 0 to 1, evenly spaced, from one pass.
 
     Scores are binned in 65,536 equal steps, so a threshold is right to 1.5e-5 and a cost to within one bin's rows.
+
+    Args:
+        rows: starts one pass over all valid rows.
+        base_nano: expected cost of the run, all weak.
+        points: how many shares; 2 at least.
+
     """
     counts = np.zeros(GRID, dtype=np.int64)
     costs = np.zeros(GRID, dtype=np.int64)

@@ -1,15 +1,27 @@
-"""Money: integer nano-dollars inside, Decimal at the edges, never float.
+"""Money: integer nano-dollars inside, Decimal at the edges; and the one place where tokens become money.
 
-A price is USD per million tokens. One call costs the sum of tokens × price, rounded half up to a whole
-nano-dollar once, so that a call's cost is the same wherever it is computed.
+A price is USD per million tokens, so tokens × price is a sum in *millionths* of a nano-dollar (``Price.millionths``).
+What a call costs, what it is expected to cost and what it can cost at most are all read from such a sum, which is rounded
+once: half up, or up for a worst case. So a call's cost is the same wherever it is computed.
+
+An endpoint's ``CallPrice`` holds all that pricing its calls needs: planning, projections, the pilot's estimate and the
+reservation before a send take it. ``costs`` adds what answers' lengths are expected to be, row by row.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import TYPE_CHECKING, TypeVar
 
 from routellm_batch.core.types import Usage
+
+if TYPE_CHECKING:  # Every command reads prices, and few need NumPy.
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Tokens = TypeVar("Tokens", int, float, NDArray[np.int64], NDArray[np.float64])
+    Whole = TypeVar("Whole", int, NDArray[np.int64])
 
 NANO = 1_000_000_000
 """Nano-dollars in a dollar."""
@@ -29,8 +41,21 @@ class Price:
     """Nano-dollars per million tokens."""
 
     input_nano: int
+    """Of input tokens that no cache held."""
     cached_input_nano: int
+    """Of input tokens that the provider read from its cache."""
     output_nano: int
+    """Of output tokens, reasoning ones included."""
+
+    def millionths(self, input_tokens: Tokens, output_tokens: Tokens) -> Tokens:
+        """Return what tokens cost, in millionths of a nano-dollar: not yet rounded, so that sums are exact.
+
+        Args:
+            input_tokens: one count, or [B]; none of them cached.
+            output_tokens: one count, or [B].
+
+        """
+        return input_tokens * self.input_nano + output_tokens * self.output_nano
 
     @classmethod
     def from_usd(
@@ -50,7 +75,7 @@ def usd_to_nano(usd: Decimal) -> int:
     """Return whole nano-dollars.
 
     Raises:
-        ValueError: the sum is negative, not finite, or finer than a nano-dollar.
+        ValueError: ``usd`` is negative, not finite, or finer than a nano-dollar.
 
     """
     if not usd.is_finite() or usd < 0:
@@ -73,29 +98,60 @@ def usd_text(nano: int) -> str:
     return f"{nano_to_usd(nano):.9f}"
 
 
+def round_nano(millionths: Whole) -> Whole:
+    """Return whole nano-dollars, half up, of an exact sum in millionths or of each of [B] sums."""
+    return (2 * millionths + MILLION) // (2 * MILLION)
+
+
+def ceil_nano(millionths: int) -> int:
+    """Return whole nano-dollars, rounded up, of an exact sum in millionths: for what a call can cost at most."""
+    return -(-millionths // MILLION)
+
+
 def cost_nano(price: Price, usage: Usage) -> int:
-    """Return what a call cost: uncached input, cached input and output tokens at their prices."""
+    """Return what a call cost, in nano-dollars: uncached input, cached input and output tokens at their prices."""
     cached = min(usage.cached_input_tokens, usage.input_tokens)
     fresh = usage.input_tokens - cached
-    total = (
-        fresh * price.input_nano + cached * price.cached_input_nano + usage.output_tokens * price.output_nano
-    )
-    return (2 * total + MILLION) // (2 * MILLION)
+    return round_nano(price.millionths(fresh, usage.output_tokens) + cached * price.cached_input_nano)
 
 
 def worst_nano(price: Price, input_bytes: int, messages: int, max_output_tokens: int) -> int:
-    """Return the most that one send can cost, rounded up.
+    """Return the most that one send can cost, in nano-dollars, rounded up.
 
-    A byte-level tokenizer never makes more tokens than the text has UTF-8 bytes, so bytes plus a constant for
+    A byte-level tokenizer never makes more tokens than the text has UTF-8 bytes, so the bytes and a constant for
     each message bound the input; the endpoint is asked for at most ``max_output_tokens``.
     """
     tokens = input_bytes + TEMPLATE_BOUND_TOKENS * (messages + 1)
     dearest = max(price.input_nano, price.cached_input_nano)
-    return -(-(tokens * dearest + max_output_tokens * price.output_nano) // MILLION)
+    return ceil_nano(Price(dearest, dearest, price.output_nano).millionths(tokens, max_output_tokens))
+
+
+@dataclass(frozen=True, slots=True)
+class CallPrice:
+    """What one endpoint charges, and how long its answers are expected to be and may be: what prices a call of it."""
+
+    price: Price
+    """Nano-dollars per million tokens."""
+    expected_output_tokens: int
+    """Tokens that planning expects of an answer where nothing more is known."""
+    max_output_tokens: int | None = None
+    """Tokens that the endpoint is asked for at most; None without a limit."""
+
+    def expected_nano(self, input_tokens: float) -> float:
+        """Return the expected cost of one call, in nano-dollars, not rounded: for a row that stands for many."""
+        return self.price.millionths(float(input_tokens), float(self.expected_output_tokens)) / MILLION
+
+    def worst_nano(self, input_bytes: int, messages: int) -> int:
+        """Return the most that one send can cost, in nano-dollars.
+
+        Without a limit on the answer the expected length stands in for it, and the sum is no bound.
+        """
+        longest = self.max_output_tokens or self.expected_output_tokens
+        return worst_nano(self.price, input_bytes, messages, longest)
 
 
 def estimated_chars(tokens: int, messages: int) -> int:
-    """Return the characters of a chat whose ``estimate_tokens`` are known, at most three too many."""
+    """Return the characters of a chat of ``messages`` turns whose ``estimate_tokens`` are known, at most three too many."""
     return CHARS_PER_TOKEN * (tokens - MESSAGE_OVERHEAD_TOKENS * messages - REPLY_OVERHEAD_TOKENS)
 
 

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from jsonschema import Draft202012Validator, SchemaError
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from routellm_batch.budget.pricing import Price, usd_to_nano
+from routellm_batch.budget.pricing import CallPrice, Price, usd_to_nano
 from routellm_batch.config.model import Model, PlainJson, Probability, plain_json
 
 RESERVED_PARAMS = frozenset({"model", "messages", "stream", "n", "best_of"})
@@ -307,3 +307,8 @@ class EndpointConfig(Model):
     def nano_price(self) -> Price:
         """The price in nano-dollars per million tokens."""
         return Price.from_usd(self.price.input, self.price.output, self.price.cached_input)
+
+    @property
+    def call_price(self) -> CallPrice:
+        """What prices a call of this endpoint: its price, and how long its answers are expected to be and may be."""
+        return CallPrice(self.nano_price, self.expected_output_tokens, self.max_output_tokens)

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
+from routellm_batch.budget.pricing import CallPrice
 from routellm_batch.config.cluster import ClusterConfig
 from routellm_batch.config.embedder import EmbedderConfig
 from routellm_batch.config.endpoints import EndpointConfig, JsonSchema, Sum, Uri
@@ -214,6 +215,10 @@ class EndpointsConfig(Model):
     def by_route(self) -> dict[Route, EndpointConfig]:
         """Return the endpoint of each route."""
         return {route: self.of(route) for route in ROUTES}
+
+    def call_prices(self) -> dict[Route, CallPrice]:
+        """Return what prices a call of each route."""
+        return {route: endpoint.call_price for route, endpoint in self.by_route().items()}
 
 
 class Config(Model):

@@ -110,7 +110,7 @@ def write_early_stop(
         state: how it ended.
 
     """
-    facts = _facts(config, run, empty_plan(config), state, reason, wall_s)
+    facts = _facts(config, run, empty_plan(config.budget), state, reason, wall_s)
     run.store.replace(COST, to_json(cost_json(facts)))
     spent = f"{usd(facts.spent_nano)} was spent on embeddings" if facts.spent_nano else "Nothing was spent"
     lines = [f"Stopped while scoring: {reason}. {spent}.", "Run the same command again: it resumes."]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from routellm_batch.budget.frontier import Outlook
+from routellm_batch.budget.frontier import Prediction
 from routellm_batch.budget.marginal import Step
 from routellm_batch.budget.quality.prediction import Quality, RecoverChoice
 from routellm_batch.reporting.quality_view import Achieved, PilotView, QualityView
@@ -61,7 +61,7 @@ def recovered(quality: Quality) -> str:
     return part(quality.pgr, quality.pgr_lo, quality.pgr_hi) or "–"
 
 
-def band(outlook: Outlook) -> str:
+def band(outlook: Prediction) -> str:
     """Return P10 and P90 of the cost; a dash where the pilot has no token counts."""
     if outlook.low_nano is None or outlook.high_nano is None:
         return "–"

@@ -7,7 +7,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
-from routellm_batch.budget.frontier import FrontierPoint, Outlook
+from routellm_batch.budget.frontier import FrontierPoint, Prediction
 from routellm_batch.budget.plan import Plan
 from routellm_batch.budget.prices import Totals
 from routellm_batch.budget.pricing import NANO, Price, cost_nano
@@ -58,13 +58,13 @@ def plan(**changes: Any) -> Plan:
     return replace(made, **changes)
 
 
-def outlook(share: float) -> Outlook:
+def outlook(share: float) -> Prediction:
     """Return what a pilot says of a share: grades from 0.6 to 0.9, rising fast at first."""
     pgr = 1 - (1 - share) ** 2
     quality = Quality(share, 0.6 + 0.3 * pgr, 0.55 + 0.3 * pgr, 0.65 + 0.3 * pgr, pgr, 0.9 * pgr, 1.1 * pgr)
     random = Quality(share, 0.6 + 0.3 * share, 0.55 + 0.3 * share, 0.65 + 0.3 * share, share, share, share)
     nano = 42_000_000 + round(share * 1_208_000_000)
-    return Outlook(quality, random, round(0.9 * nano), round(1.1 * nano), nano)
+    return Prediction(quality, random, round(0.9 * nano), round(1.1 * nano), nano)
 
 
 def foretold(**changes: Any) -> Plan:

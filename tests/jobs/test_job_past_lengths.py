@@ -93,7 +93,7 @@ def test_the_latest_that_fits_is_taken(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("nowhere", "the run 'nowhere' isn't there"),
+        ("nowhere", "the run 'nowhere' does not exist"),
         ("unfinished", "the run 'unfinished' isn't finished"),
         ("other", "the run 'other' asked another strong model"),
         ("few", "the run 'few' has 5 strong answers of a single request, and at least 20 are needed"),
@@ -118,6 +118,6 @@ def test_a_judge_takes_no_lengths(folder: Path) -> None:
     """No plan expects anything of a judge's answers, so the key is refused there instead of being passed over."""
     judge = {"kind": "simulated", "model": "judge", "price": {"input": 1, "output": 1}}
     with pytest.raises(
-        ConfigError, match=r"endpoints.judge.estimate.lengths_from: is of strong and weak alone"
+        ConfigError, match=r"endpoints.judge.estimate.lengths_from: is for strong and weak alone"
     ):
         planned(folder, "next", endpoints__judge={**judge, "estimate": {"lengths_from": "latest"}})

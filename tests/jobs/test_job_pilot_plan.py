@@ -1,4 +1,4 @@
-"""Plans made with a pilot: who goes strong, what is foretold, and that resumes and degrades follow the same order."""
+"""Plans made with a pilot: who goes strong, what is predicted, and that resumes and degrades follow the same order."""
 
 from __future__ import annotations
 
@@ -22,10 +22,12 @@ from routellm_batch.budget.plan import Plan
 from routellm_batch.budget.pricing import nano_to_usd
 from routellm_batch.budget.quality.pilot_facts import PilotFacts
 from routellm_batch.budget.selection.ranking import BY_SCORE
+from routellm_batch.budget.spend.embeddings import EmbeddingUse
 from routellm_batch.config.job import Config
 from routellm_batch.core.errors import BudgetError, ConfigError
 from routellm_batch.pipeline import run as pipeline
 from routellm_batch.stages.call.degrade import load_degrades
+from routellm_batch.stages.plan import make as planning
 from routellm_batch.stages.plan.files import load_plan
 from routellm_batch.stages.plan.make import make_plan
 from routellm_batch.storage.tables import from_parquet
@@ -280,8 +282,23 @@ def test_a_hard_cap_lowers_the_plan_by_the_same_order(tmp_path: Path, use: Use) 
     assert (expected, True) == (plan.strong, plan.outlook is not None)
 
 
+def test_a_lowered_plan_keeps_what_the_pilot_cost(
+    tmp_path: Path, use: Use, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the run's own pilot cost comes off the cap of calls, also where the cap lowers the plan."""
+    use(PILOT)
+    paid = EmbeddingUse(spent_nano=400_000, presumed_nano=100_000)
+    monkeypatch.setattr(planning, "own_pilot_use", lambda _run: paid)
+    write_prompts(tmp_path / "in.parquet", prompts(ROWS))
+    budget = {**USD, "usd": Decimal("0.005"), "hard_cap_usd": Decimal("0.003")}
+    plan = plan_of(plan_job(job_config(tmp_path, budget=budget)))
+    assert (500_000, 2_500_000) == (plan.pilot_nano, plan.calls_cap_nano)
+    assert plan.degraded is not None
+    assert plan.planned_nano <= 2_500_000
+
+
 def test_identical_prompts_are_paid_once(tmp_path: Path, use: Use) -> None:
-    """Copies share one call in a plan by gain and dollar as in any other."""
+    """Copies share one call in a plan by gain per dollar as in any other."""
     use(PILOT)
     write_prompts(tmp_path / "in.parquet", [prompts(ROWS)[n // 3] for n in range(ROWS)])
     with stub_server() as stub:
@@ -300,8 +317,8 @@ def test_what_is_followed_on_the_way_sums_to_the_plan(tmp_path: Path, use: Use) 
     prices = plan.run_prices
     assert prices is not None
     for route, totals in plan.endpoints.items():
-        told = totals.input_tokens * prices.input_nano[route] + totals.calls * prices.answer_nano[route]  # type: ignore[index]
-        assert told // 1_000_000 == pytest.approx(totals.planned_nano, abs=totals.calls)
+        expected = prices.lines[route].nano(totals.input_tokens, totals.calls)  # type: ignore[index]
+        assert expected == pytest.approx(totals.planned_nano, abs=totals.calls)
 
 
 def test_plans_of_older_versions_rank_by_score(tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
-"""How long each endpoint's answers will be, by a row's size and score, learned from a pilot. Pure.
+"""How long each endpoint's answers will be: by a row's size and score from a pilot, by its size from an earlier run. Pure.
 
 One log-linear model an endpoint, fitted by quasi-Poisson: output tokens ∝ exp(a·log size + b·position). Its predictions
-sum to what was counted, so a plan's cost has no bias by construction; the slopes are held back by as much as a few
-rows say, so that a hundred answers suffice. Beyond the sizes that the pilot saw nothing is extrapolated.
+sum to the counts that it was fitted to, so a plan's cost has no bias by construction. Priors hold the slopes back by as
+much as a few rows say, so that a hundred answers suffice. Beyond the sizes that were seen nothing is extrapolated.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from routellm_batch.core.arrays import Floats
+from routellm_batch.budget.costs.tables import Table
+from routellm_batch.core.arrays import Floats, Ints
 from routellm_batch.core.errors import DataError
 from routellm_batch.core.types import ROUTES, Route
 
@@ -26,6 +27,13 @@ SHIFT = 8.0
 STEEPEST = 3.0
 """Slopes beyond this are an accident of few rows."""
 LEAST_ROWS = 20
+"""Fewer answers are not fitted."""
+SIZES = 48
+"""Sizes of a prompt at which expected lengths are tabled."""
+MIDDLE = 0.5
+"""The position of a row in the middle of the scores."""
+QUANTILES = (0.1, 0.9)
+"""Of an earlier run's lengths: those that a plan states."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +48,11 @@ class Slopes:
     """On the standardised log size."""
     by_position: float
     """On the standardised position."""
+
+    def output_tokens(self, size: Floats) -> Floats:
+        """Return the expected output tokens [B] at the middle position, by standardised log size [B]."""
+        tokens: Floats = np.exp(self.level + self.by_size * size)
+        return tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,16 +71,22 @@ class Lengths:
 
     @property
     def size(self) -> tuple[float, float]:
-        """Mean and deviation of the log sizes."""
+        """Mean and standard deviation of the log sizes."""
         logs = np.log(np.array(self.estimated) + SHIFT)
         return float(logs.mean()), max(float(logs.std()), 1e-3)
+
+    @property
+    def table_sizes(self) -> Ints:
+        """Sizes [at most 48], evenly by their logarithms, from the least that was seen to the greatest."""
+        least, most = min(self.estimated), max(self.estimated)
+        return np.unique(np.geomspace(least + 1, most + 1, SIZES).round().astype(np.int64) - 1)
 
     def fit(self, where: Floats, weight: Floats) -> dict[Route, Slopes]:
         """Return both endpoints' models.
 
         Args:
             where: [N], positions of the rows.
-            weight: [N].
+            weight: [N], sampling weights.
 
         """
         design = self.design(np.array(self.estimated), where)
@@ -79,19 +98,29 @@ class Lengths:
         return Slopes(ratio, *_poisson(design, written, weight))
 
     def design(self, estimated: NDArray[np.int64], where: Floats) -> Floats:
-        """Return what the model reads, [B, 3]: one, standardised log size within the pilot's, standardised position."""
+        """Return the design matrix [B, 3]: one, standardised log size, standardised position.
+
+        Args:
+            estimated: [B], input tokens; those beyond the sizes seen are read as the nearest that was.
+            where: [B], positions.
+
+        """
         mean, spread = self.size
         known = np.clip(estimated, min(self.estimated), max(self.estimated))
         size = (np.log(known + SHIFT) - mean) / spread
-        return np.column_stack([np.ones(len(size)), size, (where - 0.5) * math.sqrt(12)])
+        return np.column_stack([np.ones(len(size)), size, (where - MIDDLE) * math.sqrt(12)])
+
+    def sizes_design(self, estimated: NDArray[np.int64]) -> Floats:
+        """Return the standardised log sizes [B] alone."""
+        return self.design(estimated, np.full(len(estimated), MIDDLE))[:, 1]
 
     def to_fields(self) -> dict[str, Any]:
-        """Return it as plain data."""
+        """Return the counts as plain data."""
         return asdict(self)
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, Any]) -> Lengths:
-        """Read it back."""
+        """Read the counts back from plain data."""
         counts = [{route: tuple(fields[name][route]) for route in ROUTES} for name in ("inputs", "outputs")]
         return cls(tuple(fields["estimated"]), *counts)
 
@@ -99,7 +128,12 @@ class Lengths:
 def measure_lengths(
     estimated: Sequence[int], inputs: Mapping[Route, Sequence[int]], outputs: Mapping[Route, Sequence[int]]
 ) -> Lengths:
-    """Take a pilot's token counts, checked.
+    """Return a pilot's token counts, checked.
+
+    Args:
+        estimated: N input tokens as estimated before any call.
+        inputs: route → N input tokens as counted.
+        outputs: route → N output tokens as counted.
 
     Raises:
         DataError: fewer than 20 rows, columns of different lengths, or a count below zero.
@@ -127,9 +161,9 @@ def _poisson(design: Floats, counts: Floats, weight: Floats) -> tuple[float, flo
         return -math.inf, 0.0, 0.0
     target, beta, prior = counts / mean, np.zeros(3), np.array([0.0, PRIOR_ROWS, PRIOR_ROWS])
     for _ in range(50):
-        told = np.exp(np.clip(design @ beta, -20, 20))
-        curvature = (design * (weight * told)[:, None]).T @ design + np.diag(prior + 1e-9)
-        step = np.linalg.solve(curvature, design.T @ (weight * (target - told)) - prior * beta)
+        predicted = np.exp(np.clip(design @ beta, -20, 20))
+        curvature = (design * (weight * predicted)[:, None]).T @ design + np.diag(prior + 1e-9)
+        step = np.linalg.solve(curvature, design.T @ (weight * (target - predicted)) - prior * beta)
         beta = np.clip(beta + np.clip(step, -1, 1), -20, 20)
         if float(np.abs(step).max()) < 1e-10:
             break
@@ -140,62 +174,31 @@ def _poisson(design: Floats, counts: Floats, weight: Floats) -> tuple[float, flo
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
-    """A function in straight lines between points; level before the first and after the last."""
-
-    at: tuple[float, ...]
-    """Rising."""
-    value: tuple[float, ...]
-
-    def read(self, x: NDArray[Any]) -> Floats:
-        """Return the values [B] at ``x`` [B]; NaN reads as the first."""
-        at, value = np.array(self.at), np.array(self.value)
-        if len(at) == 1:
-            return np.full(len(x), value[0])
-        inside = np.clip(np.nan_to_num(np.asarray(x, dtype=np.float64), nan=at[0]), at[0], at[-1])
-        low = np.clip(np.searchsorted(at, inside, side="right") - 1, 0, len(at) - 2)
-        part = (inside - at[low]) / (at[low + 1] - at[low])
-        rise = (value[low + 1] - value[low]) * part
-        found: Floats = value[low] + rise
-        return found
-
-    @classmethod
-    def from_fields(cls, fields: Mapping[str, Any]) -> Table:
-        """Read it back."""
-        return cls(tuple(fields["at"]), tuple(fields["value"]))
-
-
-SIZES = 48
-"""Sizes of a prompt at which the lengths are tabled."""
-
-
-QUANTILES = (0.1, 0.9)
-
-
-@dataclass(frozen=True, slots=True)
 class PastLengths:
-    """What one endpoint's answers in an earlier run taught."""
+    """Lengths learned from one endpoint's answers in an earlier run."""
 
     run: str
-    """Its id."""
+    """Id of that run."""
     answers: int
-    """As many were read."""
+    """Answers that were read."""
     mean: float
-    """Output tokens."""
+    """Output tokens of an answer."""
     p10: int
+    """Output tokens that a tenth of the answers stay below."""
     p90: int
+    """Output tokens that a tenth of the answers exceed."""
     input_ratio: float
     """Input tokens as the endpoint counted them, over those estimated."""
     by_tokens: Table
     """Estimated input tokens → output tokens."""
 
     def to_fields(self) -> dict[str, Any]:
-        """Return it as plain data."""
+        """Return the lengths as plain data."""
         return asdict(self)
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, Any]) -> PastLengths:
-        """Read it back."""
+        """Read the lengths back from plain data."""
         return cls(**{**fields, "by_tokens": Table.from_fields(fields["by_tokens"])})
 
 
@@ -211,15 +214,12 @@ def fit_past(
         outputs: N output tokens.
 
     Raises:
-        DataError: fewer than ``lengths_model.LEAST_ROWS`` answers.
+        DataError: fewer than 20 answers.
 
     """
     both = measure_lengths(estimated, dict.fromkeys(ROUTES, inputs), dict.fromkeys(ROUTES, outputs))
-    middle = np.full(len(both), 0.5)
-    slopes = both.fit(middle, np.ones(len(both)))[ROUTES[0]]
-    steps = np.geomspace(min(estimated) + 1, max(estimated) + 1, SIZES).round().astype(np.int64) - 1
-    sizes = np.unique(steps)
-    tokens = np.exp(slopes.level + slopes.by_size * both.design(sizes, np.full(len(sizes), 0.5))[:, 1])
+    slopes = both.fit(np.full(len(both), MIDDLE), np.ones(len(both)))[ROUTES[0]]
+    sizes = both.table_sizes
     low, high = (int(q) for q in np.quantile(outputs, QUANTILES, method="nearest"))
-    table = Table(tuple(map(float, sizes)), tuple(map(float, tokens)))
+    table = Table.of(sizes, slopes.output_tokens(both.sizes_design(sizes)))
     return PastLengths(run, len(both), float(np.mean(outputs)), low, high, slopes.input_ratio, table)

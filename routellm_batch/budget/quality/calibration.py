@@ -1,4 +1,4 @@
-"""What a pilot's labels say of the whole job: expected gain by score, quality by strong share, and with what certainty.
+"""What a pilot's labels say of the whole job: the expected gain by score, and how certain it is.
 
 A *position* is a row's place among all rows by score, 0 (lowest) to 1. A pilot's scores come from models that did not
 see the row, the job's from the one that saw all of them: the two scales differ, so what is learned is learned by
@@ -19,16 +19,16 @@ from numpy.typing import NDArray
 from routellm_batch.budget.quality.calibration_maps import Kind, choose_kind, fit_map, positions
 from routellm_batch.core.arrays import Floats
 from routellm_batch.core.errors import DataError
+from routellm_batch.core.metrics import INTERVAL_90
 
 GRID = np.linspace(0, 1, 101)
 """Positions at which the map is kept."""
 MAP_REPLICATES = 200
+"""Resamples that the map's interval is read from."""
 LEAST_ROWS = 20
-"""Fewer labels foretell nothing."""
+"""Fewer labels predict nothing."""
 FEW_ROWS = 100
-"""Fewer labels foretell little; the note says so."""
-BAND = (5.0, 95.0)
-"""Percentiles of a 90 % interval."""
+"""Fewer labels predict little, and the note says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,45 +40,45 @@ class Calibration:
     strong: tuple[float, ...]
     """N grades of the strong model, in the grader's unit."""
     weak: tuple[float, ...]
-    """N grades of the weak one."""
+    """N grades of the weak model, in the same unit."""
     weight: tuple[float, ...]
     """N sampling weights of mean 1."""
     kind: Kind
-    """Of the map."""
+    """Kind of the map."""
     gains: tuple[float, ...]
     """Expected strong − weak at 101 equal steps of the position; never falls."""
     gains_lo: tuple[float, ...]
-    """Lower end of its 90 % interval."""
+    """Lower bounds of its 90 % interval."""
     gains_hi: tuple[float, ...]
-    """Upper end."""
+    """Upper bounds of its 90 % interval."""
     seed: int
-    """Of folds and resamples."""
+    """Of the folds and resamples."""
     note: str | None = None
-    """What there is to be said against it, in one sentence."""
+    """Why not to rely on it, in one sentence; None where nothing speaks against it."""
 
     def __len__(self) -> int:
         return len(self.scores)
 
     @property
     def gap(self) -> float:
-        """Mean gain, of all rows: what there is to recover."""
+        """Weighted mean gain of all rows: what there is to recover."""
         return float(np.average(np.subtract(self.strong, self.weak), weights=self.weight))
 
     @property
     def gain_rows(self) -> Floats:
-        """[N], strong − weak."""
-        found: Floats = np.array(self.strong) - np.array(self.weak)
-        return found
+        """Gain of each row, strong − weak, [N]."""
+        gains: Floats = np.array(self.strong) - np.array(self.weak)
+        return gains
 
     @property
-    def rows_heard(self) -> float:
-        """As many rows of equal weight say as much."""
+    def effective_rows(self) -> float:
+        """Kish's effective sample size: the number of rows of equal weight that would say as much."""
         return float(np.sum(self.weight) ** 2 / np.sum(np.square(self.weight)))
 
     def gain_at(self, where: NDArray[np.floating]) -> Floats:
         """Return the expected gain [B] at positions [B]."""
-        found: Floats = np.interp(where, GRID, self.gains)
-        return found
+        gains: Floats = np.interp(where, GRID, self.gains)
+        return gains
 
     def gain(self, scores: NDArray[np.floating]) -> Floats:
         """Return the expected gain [B] of scores [B] on the scale of the pilot's own."""
@@ -87,12 +87,12 @@ class Calibration:
         return self.gain_at(np.interp(np.asarray(scores, dtype=np.float64), known, where))
 
     def to_fields(self) -> dict[str, Any]:
-        """Return it as plain data."""
+        """Return the calibration as plain data."""
         return asdict(self)
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, Any]) -> Calibration:
-        """Read it back."""
+        """Read a calibration back from plain data."""
         plain: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in fields.items()}
         return cls(**plain)
 
@@ -120,16 +120,16 @@ def fit_calibration(
     """
     columns = {"score": scores, "strong_score": strong, "weak_score": weak}
     columns["weight"] = np.ones(len(scores)) if weight is None else weight
-    found = _checked(columns)
-    where, gain = positions(found["score"], found["weight"]), found["strong_score"] - found["weak_score"]
-    mass = found["weight"] * (len(gain) / found["weight"].sum())
+    sound = _checked(columns)
+    where, gain = positions(sound["score"], sound["weight"]), sound["strong_score"] - sound["weak_score"]
+    mass = sound["weight"] * (len(gain) / sound["weight"].sum())
     kind = choose_kind(where, gain, mass, seed=seed)
     gains = fit_map(kind, where, gain, mass, GRID)
-    lo, hi = _band(kind, where, gain, mass, seed)
+    lo, hi = _interval(kind, where, gain, mass, seed)
     return Calibration(
-        scores=_plain(found["score"]),
-        strong=_plain(found["strong_score"]),
-        weak=_plain(found["weak_score"]),
+        scores=_plain(sound["score"]),
+        strong=_plain(sound["strong_score"]),
+        weak=_plain(sound["weak_score"]),
         weight=_plain(mass),
         kind=kind,
         gains=_plain(gains),
@@ -145,19 +145,19 @@ def _plain(values: Floats) -> tuple[float, ...]:
 
 
 def _checked(columns: Mapping[str, NDArray[np.floating]]) -> dict[str, Floats]:
-    found = {name: np.asarray(values, dtype=np.float64) for name, values in columns.items()}
-    rows = {name: len(values) for name, values in found.items()}
+    sound = {name: np.asarray(values, dtype=np.float64) for name, values in columns.items()}
+    rows = {name: len(values) for name, values in sound.items()}
     if len(set(rows.values())) != 1:
         raise DataError(f"columns of a pilot differ in length: {rows}")
     if rows["score"] < LEAST_ROWS:
         problem = f"{rows['score']} labelled rows can't be calibrated on; at least {LEAST_ROWS} are needed"
         raise DataError(problem)
-    for name, values in found.items():
+    for name, values in sound.items():
         bad = np.flatnonzero(~np.isfinite(values) | ((name == "weight") & ~(values > 0)))
         if len(bad):
             wanted = "a positive number" if name == "weight" else "a number; leave rows without a label out"
             raise DataError(f"is not {wanted}", column=name, row=int(bad[0]))
-    return found
+    return sound
 
 
 def _note(rows: int, kind: Kind, gap: float) -> str | None:
@@ -166,29 +166,29 @@ def _note(rows: int, kind: Kind, gap: float) -> str | None:
             f"the strong model is not better on the labelled rows (mean gain {gap:.4f}): nothing to recover"
         )
     if kind == "constant":
-        return "all scores are equal, so they say nothing of where the strong model is better"
+        return "all scores are equal, so they don't say where the strong model is better"
     return f"only {rows} rows are labelled, so intervals are wide" if rows < FEW_ROWS else None
 
 
-def _band(kind: Kind, where: Floats, gain: Floats, weight: Floats, seed: int) -> tuple[Floats, Floats]:
+def _interval(kind: Kind, where: Floats, gain: Floats, weight: Floats, seed: int) -> tuple[Floats, Floats]:
     """Return the 90 % interval of the map at ``GRID``, by fitting it to resampled rows."""
     random, rows = np.random.default_rng(seed), len(gain)
     fits: list[Floats] = []
     for _ in range(MAP_REPLICATES):
         drawn = np.sort(random.integers(0, rows, rows))
         fits.append(fit_map(kind, where[drawn], gain[drawn], weight[drawn], GRID))
-    lo, hi = np.percentile(fits, BAND, axis=0)
+    lo, hi = np.percentile(fits, INTERVAL_90, axis=0)
     return lo, hi
 
 
 def shares_checked(shares: Sequence[float]) -> Floats:
-    """Return shares as an array.
+    """Return shares [S] as an array, checked.
 
     Raises:
         ValueError: one is not in [0, 1].
 
     """
-    found = np.asarray(shares, dtype=np.float64)
-    if not ((found >= 0) & (found <= 1)).all():
+    checked = np.asarray(shares, dtype=np.float64)
+    if not ((checked >= 0) & (checked <= 1)).all():
         raise ValueError("a share lies in [0, 1]")
-    return found
+    return checked

@@ -1,7 +1,7 @@
 """Monotone maps from a row's position among the scores to its expected gain. Pure.
 
-Two kinds: *isotonic* (pool adjacent violators: any rising shape, in steps) and *platt* (one sigmoid, which a few
-dozen labels suffice for). Which of them foretells held-out gains better is measured by folds within the labels.
+Two kinds: *isotonic* (any rising shape, in steps) and *platt* (one sigmoid, for which a few dozen labels suffice).
+Which of them predicts held-out gains better is measured by folds within the labels.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from routellm_batch.core.arrays import Floats
 Kind = Literal["isotonic", "platt", "constant"]
 
 FOLDS = 5
+"""Parts that labels are split into, each held out once."""
 ROUNDS = 4
-"""As many ways of splitting into folds."""
+"""Times that labels are split into folds, each time in another way."""
 ISOTONIC_ROWS = 100
 """Fewer labels are too few for a free shape."""
 PLATT_PRIOR = (0.01, 0.1)
@@ -25,7 +26,12 @@ NEWTON_STEPS = 50
 
 
 def isotonic(values: Floats, weight: Floats) -> Floats:
-    """Return the rising sequence [N] with the least weighted squared distance to ``values`` [N], in their order."""
+    """Return the rising sequence [N] with the least weighted squared distance to ``values`` [N], in their order.
+
+    Pools adjacent violators (Barlow et al., Statistical Inference under Order Restrictions, 1972). Kept here beside
+    scikit-learn's ``IsotonicRegression``, which a test compares it with: a plan's table of gains is made of these bits,
+    and another version of a library must not move a row from one route to the other when a run is resumed.
+    """
     sums, weights, sizes = list[float](), list[float](), list[int]()
     for value, mass in zip(values.tolist(), weight.tolist(), strict=True):
         total, heavy, size = value * mass, mass, 1
@@ -39,7 +45,10 @@ def isotonic(values: Floats, weight: Floats) -> Floats:
 
 
 def positions(scores: Floats, weight: Floats) -> Floats:
-    """Return where each of N scores lies among all, 0 (lowest) to 1: the weight below it, and half of that beside it."""
+    """Return the position [N] of each score [N] among all, 0 (lowest) to 1.
+
+    It is the part of the weight [N] that lies below the score, and half of the weight that has the same score.
+    """
     _, at = np.unique(scores, return_inverse=True)
     mass = np.bincount(at, weights=weight)
     middle = np.cumsum(mass) - mass / 2
@@ -51,7 +60,7 @@ def fit_map(kind: Kind, where: Floats, gain: Floats, weight: Floats, grid: Float
     """Return the expected gain at positions ``grid`` [G], as fitted to labelled rows.
 
     Args:
-        kind: of map.
+        kind: of the map.
         where: [N], positions of the labelled rows.
         gain: [N], strong − weak.
         weight: [N], each positive.
@@ -75,14 +84,17 @@ def _platt(where: Floats, gain: Floats, weight: Floats, grid: Floats) -> Floats:
         return np.zeros(len(grid))
     target = (gain / top + 1) / 2  # [N] in [0, 1]
     level, slope = _newton(where - 0.5, target, weight)
-    if slope < 0:  # No map falls: a ranking that runs backwards says nothing.
+    if slope < 0:  # No map falls: a ranking that runs backwards is no ranking.
         return np.full(len(grid), np.average(gain, weights=weight))
-    found: Floats = top * np.tanh((level + slope * (grid - 0.5)) / 2)
-    return found
+    gains: Floats = top * np.tanh((level + slope * (grid - 0.5)) / 2)
+    return gains
 
 
 def _newton(x: Floats, target: Floats, weight: Floats) -> tuple[float, float]:
-    """Logistic regression on one column and an intercept, targets in [0, 1]."""
+    """Return level and slope of a logistic regression on one column, with targets in [0, 1].
+
+    By hand for the same reason as ``isotonic``, and as scikit-learn's takes no fractional targets.
+    """
     X = np.column_stack([np.ones(len(x)), x])
     prior, beta = np.array(PLATT_PRIOR), np.zeros(2)
     for _ in range(NEWTON_STEPS):
@@ -96,12 +108,12 @@ def _newton(x: Floats, target: Floats, weight: Floats) -> tuple[float, float]:
 
 
 def choose_kind(where: Floats, gain: Floats, weight: Floats, *, seed: int) -> Kind:
-    """Return the kind with the lesser squared error on held-out labels; platt where they are few or agree.
+    """Return the kind with the lesser squared error on held-out labels; platt where labels are few or the kinds tie.
 
     Args:
-        where: [N], positions.
+        where: [N], positions of the labelled rows.
         gain: [N], strong − weak.
-        weight: [N].
+        weight: [N], each positive.
         seed: of the folds.
 
     """
@@ -117,6 +129,6 @@ def choose_kind(where: Floats, gain: Floats, weight: Floats, *, seed: int) -> Ki
             kept, out = fold != number, fold == number
             order = np.argsort(where[out])
             for kind in error:
-                told = fit_map(kind, where[kept], gain[kept], weight[kept], where[out][order])
-                error[kind] += float(weight[out][order] @ (told - gain[out][order]) ** 2)
+                predicted = fit_map(kind, where[kept], gain[kept], weight[kept], where[out][order])
+                error[kind] += float(weight[out][order] @ (predicted - gain[out][order]) ** 2)
     return "isotonic" if error["isotonic"] < error["platt"] else "platt"

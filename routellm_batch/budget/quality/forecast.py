@@ -1,8 +1,8 @@
-"""What a pilot tells of one job's plan: how to rank its rows, what shares of them bring, and how sure their cost is. Pure.
+"""What a pilot predicts of one job: how to rank its rows, what shares of them bring, and how sure their cost is. Pure.
 
 The pilot's rows stand for the job's: each has a position among them, and is ranked by the same function as the job's
 rows, read at positions instead of scores, and learned without the row's own label. Intervals are for the rows that the job
-has beside the pilot's: those are what is not known yet, and the fewer they are the more they scatter.
+has beside the pilot's: these are not known yet, and the fewer they are the more their mean scatters.
 """
 
 from __future__ import annotations
@@ -13,16 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from routellm_batch.budget.costs.expected_costs import (
-    AnswerCost,
-    Ends,
-    billed_costs,
-    expected_costs,
-    mean_costs,
-    plain,
-    table_sizes,
-)
-from routellm_batch.budget.costs.expected_lengths import Lengths, Table
+from routellm_batch.budget.costs.expected_costs import AnswerCost, billed_costs, expected_costs, mean_costs
+from routellm_batch.budget.costs.expected_lengths import Lengths
+from routellm_batch.budget.costs.tables import Table
+from routellm_batch.budget.pricing import CallPrice
 from routellm_batch.budget.quality.calibration import GRID, Calibration
 from routellm_batch.budget.quality.calibration_maps import FOLDS, fit_map, positions
 from routellm_batch.budget.quality.prediction import (
@@ -41,6 +35,7 @@ from routellm_batch.core.types import ROUTES, STRONG, WEAK, Route
 KNOTS = 256
 """Scores of the job at which its tables are read."""
 REPLICATES = 200
+"""Resamples in which the two orders are compared."""
 Z80 = 1.2816
 """From the middle to P10 or P90, in standard errors."""
 PROOF = 0.75
@@ -48,120 +43,127 @@ PROOF = 0.75
 TELLING = 0.95
 """Part of the resamples in which the scores have to be better than chance before dollars are ranked by."""
 SIZE_PRIOR_ROWS = 20.0
-"""By as many rows a slope of the gain on the size is held back."""
+"""Strength of the prior on the slope of the gain by size, in rows."""
 FALLBACK_RATE = 1e6
+"""Nano-dollars for a unit of gain, where no row of the pilot both gains and costs more."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Foresight:
-    """A pilot, seen from one job."""
+class PilotPredictor:
+    """What a pilot predicts of one job."""
 
     calibration: Calibration
+    """The pilot's N labelled rows, and its map from position to gain."""
     lengths: Lengths | None
-    ends: Mapping[Route, Ends]
+    """Token counts of the same rows; None where labels came without answers."""
+    prices: Mapping[Route, CallPrice]
+    """Route → what a call is priced by."""
     ranker: Ranker
-    """Of the job's rows, by their scores."""
+    """How the job's rows are ordered, by their scores."""
     order: Floats
-    """[N], what the pilot's rows are ranked by: the same, learned without the row itself."""
+    """[N], values that the pilot's rows are ranked by: those of ``ranker``, learned without the row itself."""
     rest: int | None = None
-    """Rows to come; None: without end."""
+    """Rows of the job beside the pilot's; None for any number of them."""
 
     def quality(self, shares: Sequence[float]) -> list[Quality]:
-        """Return the predicted quality at some strong shares."""
+        """Return the predicted quality at some strong shares, each in [0, 1]."""
         return predict(self.calibration, shares, order=self.order, rest=self.rest)
 
     def random(self, shares: Sequence[float]) -> list[Quality]:
-        """Return the same where as many rows are sent to the strong model at random."""
+        """Return the predicted quality where these shares of the rows are sent to the strong model at random."""
         return predict_random(self.calibration, shares, rest=self.rest)
 
     def recover(self, target: float, confidence: float) -> RecoverChoice:
-        """Return the least strong share that holds a target."""
+        """Return the least strong share that keeps ``target`` of the gap with probability ``confidence``."""
         return recover_share(self.calibration, target, confidence, order=self.order, rest=self.rest)
 
-    def cost_band(self, shares: Sequence[float]) -> list[tuple[float, float]] | None:
+    def cost_interval(self, shares: Sequence[float]) -> list[tuple[float, float]] | None:
         """Return P10 and P90 of a plan's cost over its expected cost, at some strong shares; None without lengths.
 
-        How far one row's bill lies from what is expected of it is learned from all of the pilot's rows: a few answers are
-        many times as long as the rest, and most shares of a pilot hold none of them. The band holds both what the plan
-        says and what the pilot paid at that share, which differ where lengths follow no such model.
+        How far one row's bill lies from its expected cost is learned from all of the pilot's rows: a few answers are
+        many times as long as the rest, and most shares of a pilot hold none of them. The interval holds both what the
+        plan says and what the pilot paid at that share, which differ where lengths don't follow the model.
         """
         if self.lengths is None:
             return None
         size, where = np.array(self.lengths.estimated), _where(self.calibration)
         weight = np.array(self.calibration.weight)
-        model = expected_costs(self.lengths, self.lengths.fit(where, weight), self.ends, GRID, GRID)
-        told = {route: model[route].nano(size, where).astype(np.float64) for route in ROUTES}
-        billed, square = billed_costs(self.lengths, self.ends), {}
-        for route, cost in told.items():
+        model = expected_costs(self.lengths, self.lengths.fit(where, weight), self.prices, GRID, GRID)
+        predicted = {route: model[route].nano(size, where).astype(np.float64) for route in ROUTES}
+        billed, square = billed_costs(self.lengths, self.prices), {}
+        for route, cost in predicted.items():
             scatter = (weight @ (billed[route] - cost) ** 2) / max(float(weight @ cost**2), 1e-9)
             square[route] = scatter * cost**2
         ranking, at = Ranking(self.order), np.array(shares)
-        paid, expected, noise = (mean_costs(ranking, one, weight, at) for one in (billed, told, square))
+        paid, expected, noise = (mean_costs(ranking, one, weight, at) for one in (billed, predicted, square))
         expected = np.maximum(expected, 1e-9)
         own = paid / expected
         off = (
             Z80
             * stretch(self.calibration, self.rest)
-            * np.sqrt(noise / self.calibration.rows_heard)
+            * np.sqrt(noise / self.calibration.effective_rows)
             / expected
         )
-        ends = np.maximum(np.minimum(own, 1) - off, 0), np.maximum(own, 1) + off
-        return list(zip(*map(np.ndarray.tolist, ends), strict=True))
+        bounds = np.maximum(np.minimum(own, 1) - off, 0), np.maximum(own, 1) + off
+        return list(zip(*map(np.ndarray.tolist, bounds), strict=True))
 
 
-def foresee(
+def build_predictor(
     calibration: Calibration,
     lengths: Lengths | None,
-    ends: Mapping[Route, Ends],
+    prices: Mapping[Route, CallPrice],
     order: Order,
     scores: NDArray[np.floating],
     *,
     rows: int | None = None,
     prove: bool = False,
-) -> Foresight:
-    """See a pilot from one job.
+) -> PilotPredictor:
+    """Return what a pilot predicts of one job.
 
     Args:
         calibration: of the pilot.
         lengths: of the pilot; None without token counts, and then rows are ranked by score.
-        ends: route → price and limit.
+        prices: route → what a call is priced by.
         order: what rows are to be ranked by.
         scores: the job's, or many of them drawn at random.
-        rows: of the job, the pilot's among them; without end where left out.
+        rows: of the job, the pilot's among them; any number where left out.
         prove: rank by gain per dollar only if the pilot's own rows show that it pays.
 
     """
     knots, where = _knots(scores)
     rest = None if rows is None else _to_come(rows, len(calibration))
     if lengths is None:
-        return Foresight(calibration, None, ends, BY_SCORE, np.array(calibration.scores), rest)
+        return PilotPredictor(calibration, None, prices, BY_SCORE, np.array(calibration.scores), rest)
     slopes = lengths.fit(_where(calibration), np.array(calibration.weight))
-    costs = expected_costs(lengths, slopes, ends, knots, where)
-    by_score = Foresight(calibration, lengths, ends, Ranker(costs=costs), np.array(calibration.scores), rest)
+    costs = expected_costs(lengths, slopes, prices, knots, where)
+    by_score = PilotPredictor(
+        calibration, lengths, prices, Ranker(costs=costs), np.array(calibration.scores), rest
+    )
     if order == "score":
         return by_score
     sizes, middle = np.array(lengths.estimated), _where(calibration)
-    own = expected_costs(lengths, slopes, ends, GRID, GRID)
+    own = expected_costs(lengths, slopes, prices, GRID, GRID)
     gains, more = _gains(calibration, lengths, np.ones(len(calibration), dtype=np.bool_))
     rate = _rate(np.interp(middle, GRID, gains) + more.read(sizes), own, sizes, middle)
     values = _held_out_values(calibration, lengths, rate, own)
-    if prove and not _dollars_pay(calibration, lengths, ends, values):
+    if prove and not _dollars_pay(calibration, lengths, prices, values):
         return by_score
-    gain = Table(plain(knots), plain(np.interp(where, GRID, gains)))
+    gain = Table.of(knots, np.interp(where, GRID, gains))
     ranker = Ranker("gain_per_dollar", gain, more, rate, costs)
-    return Foresight(calibration, lengths, ends, ranker, values, rest)
+    return PilotPredictor(calibration, lengths, prices, ranker, values, rest)
 
 
 def _to_come(rows: int, known: int) -> int:
-    """Return how many rows of a job are to come beside the pilot's.
+    """Return how many rows of a job are to come beside the pilot's ``known`` ones.
 
-    As many as the pilot has at the least: where it is most of the job, its own grades, known already, leave less open
-    than the few others do.
+    It is at least ``known``: where the pilot is most of the job, its own grades, known already, leave less open
+    than the few other rows do.
     """
     return max(rows - known, known)
 
 
 def _where(calibration: Calibration) -> Floats:
+    """Return the positions [N] of the pilot's rows."""
     return positions(np.array(calibration.scores), np.array(calibration.weight))
 
 
@@ -178,23 +180,22 @@ def _knots(scores: NDArray[np.floating]) -> tuple[Floats, Floats]:
 def _gains(calibration: Calibration, lengths: Lengths, used: NDArray[np.bool_]) -> tuple[Floats, Table]:
     """Return the expected gain at each of ``GRID``, and what a row's size adds to it, from some of the pilot's rows.
 
-    Where larger prompts gain more than their score says, to rank by gain over cost would hold their price against them
-    and not count what it buys. One slope on the log size, beside the score's own part, held back by a few rows.
+    Where larger prompts gain more than their score says, ranking by gain over cost would hold their price against them
+    and not count what it buys. So one slope on the log size is fitted beside the score's part, with a prior of a few rows.
     """
     weight, where = np.array(calibration.weight)[used], _where(calibration)[used]
     gain = calibration.gain_rows[used]
     gains = fit_map(calibration.kind, where, gain, weight, GRID)
-    size = lengths.design(np.array(lengths.estimated)[used], where)[:, 1]
+    size = lengths.sizes_design(np.array(lengths.estimated)[used])
     scored, root = np.column_stack([np.ones(len(where)), where]), np.sqrt(weight)
-    usual = np.linalg.lstsq(scored * root[:, None], size * root, rcond=None)[
-        0
-    ]  # size as a line in the position
+    # The size as a line in the position: only what is beside it counts.
+    usual = np.linalg.lstsq(scored * root[:, None], size * root, rcond=None)[0]
     size = size - scored @ usual
     left = gain - np.interp(where, GRID, gains)
     slope = float(weight @ (size * left)) / (float(weight @ size**2) + SIZE_PRIOR_ROWS)
-    sizes = table_sizes(lengths)
-    added = slope * lengths.design(sizes, np.full(len(sizes), 0.5))[:, 1]
-    return gains - slope * (usual[0] + usual[1] * GRID), Table(plain(sizes), plain(added))
+    sizes = lengths.table_sizes
+    added = slope * lengths.sizes_design(sizes)
+    return gains - slope * (usual[0] + usual[1] * GRID), Table.of(sizes, added)
 
 
 def _held_out_values(
@@ -206,26 +207,26 @@ def _held_out_values(
     """
     where, sizes = _where(calibration), np.array(lengths.estimated)
     fold = np.random.default_rng(calibration.seed).permutation(len(where)) % FOLDS
-    found = np.zeros(len(where))
+    places = np.zeros(len(where))
     for number in range(FOLDS):
         held = fold == number
         gains, more = _gains(calibration, lengths, ~held)
-        ranker = Ranker("gain_per_dollar", Table(plain(GRID), plain(gains)), more, rate, costs)
+        ranker = Ranker("gain_per_dollar", Table.of(GRID, gains), more, rate, costs)
         values = ranker.values(where[held], sizes[held]).astype(np.float64)
-        found[held] = positions(values, np.array(calibration.weight)[held])
-    return found
+        places[held] = positions(values, np.array(calibration.weight)[held])
+    return places
 
 
 def _dollars_pay(
-    calibration: Calibration, lengths: Lengths, ends: Mapping[Route, Ends], order: Floats
+    calibration: Calibration, lengths: Lengths, prices: Mapping[Route, CallPrice], order: Floats
 ) -> bool:
-    """Say whether the pilot's own rows, graded and billed, say that dollars are better spent in this order than by score.
+    """Whether the pilot's own rows, graded and billed, show that dollars are better spent in this order than by score.
 
-    It has to recover more for its dollars in three of four resamples. And the scores have to be better than chance in
-    nineteen of twenty: where a pilot happens not to show what they are worth, gains look level, and to rank by gain over
-    cost would mean to rank by cost alone.
+    The order has to recover more for its dollars in three of four resamples. And the scores have to be better than chance
+    in nineteen of twenty: where a pilot happens not to show what they are worth, gains look level, and ranking by gain
+    over cost would mean ranking by cost alone.
     """
-    billed = billed_costs(lengths, ends)
+    billed = billed_costs(lengths, prices)
     extra, gain = np.maximum(billed[STRONG] - billed[WEAK], 0.0), calibration.gain_rows
     dollars, scores = Ranking(order), Ranking(np.array(calibration.scores))
     weight, even = np.array(calibration.weight), np.ones(len(order))
@@ -244,7 +245,7 @@ def _area(ranking: Ranking, gain: Floats, extra: Floats, mass: Floats) -> float:
 
 
 def _rate(gain: Floats, costs: Mapping[Route, AnswerCost], sizes: NDArray[np.int64], where: Floats) -> float:
-    """Return the median price of a unit of gain: the key of such a row is one half."""
+    """Return the median price of a unit of gain, in nano-dollars: a row at that price has the key of one half."""
     extra = costs[STRONG].nano(sizes, where) - costs[WEAK].nano(sizes, where)
     paid = (gain > 0) & (extra > 0)
     return float(np.median(extra[paid] / gain[paid])) if paid.any() else FALLBACK_RATE

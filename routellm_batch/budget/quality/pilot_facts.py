@@ -1,4 +1,4 @@
-"""What a plan takes from a pilot, and its file: ``calibration.json``."""
+"""What a plan takes from a pilot, and the file that holds it: ``calibration.json``."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from routellm_batch.budget.quality.calibration import Calibration
 from routellm_batch.core.errors import DataError
 
 FORMAT = 1
+"""Of ``calibration.json``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,11 +19,11 @@ class PilotFacts:
     """A pilot's calibration and token counts."""
 
     calibration: Calibration
-    """Of scores and grades."""
+    """The map from score to gain, and the rows that it was fitted to."""
     lengths: Lengths | None
     """Token counts of the same rows, in the same order; None where labels came without answers."""
     uri: str
-    """Where the pilot lies."""
+    """The pilot's folder."""
 
     def __post_init__(self) -> None:
         """Refuse token counts of other rows."""
@@ -47,10 +48,10 @@ def load_pilot_facts(data: bytes) -> PilotFacts:
     try:
         fields: dict[str, Any] = json.loads(data)
         if fields["format"] != FORMAT:
-            problem = f"calibration.json has format {fields['format']}, this version reads {FORMAT}; make the pilot anew"
+            problem = f"calibration.json has format {fields['format']}, this version reads {FORMAT}; make a new pilot"
             raise DataError(problem)
         lengths = None if fields["lengths"] is None else Lengths.from_fields(fields["lengths"])
         return PilotFacts(Calibration.from_fields(fields["calibration"]), lengths, str(fields["uri"]))
     except (ValueError, KeyError, TypeError) as error:
-        problem = f"calibration.json is damaged ({type(error).__name__}); make the pilot anew"
+        problem = f"calibration.json is damaged ({type(error).__name__}); make a new pilot"
         raise DataError(problem) from None

@@ -1,8 +1,8 @@
 """Predicted quality of a plan, with intervals, and the cheapest plan that keeps a promised part of the gain. Pure.
 
 Intervals come from a bootstrap over the pilot's rows, each resample ranked anew: one resample gives the quality at
-every share, so strong, weak and routed quality are paired. A job's own rows are a sample too: what they will really
-bring scatters about the truth, so deviations are stretched by √(1 + pilot rows / rows to come).
+every share, so strong, weak and routed quality are paired. A job's own rows are a sample too: their mean scatters about
+the truth, so deviations are stretched by √(1 + pilot rows / rows to come).
 
 A target is held by testing shares one after another from all strong downwards, each by its own lower bound, and
 stopping at the first that fails (fixed-sequence testing). The share chosen is wrong only if the first share that misses
@@ -25,13 +25,14 @@ from routellm_batch.core.arrays import Floats
 from routellm_batch.core.metrics import Ranking, resample
 
 REPLICATES = 1000
+"""Resamples that intervals are read from."""
 WIDER = 1.1
-"""Deviations are multiplied by so much: resampling ranks with the one router that there is, other labels would have given
-another. Chosen on pilots of MMLU-Pro and llmrouter rows."""
+"""Factor on deviations: resampling ranks by the one router that there is, and other labels would have given another.
+Chosen on pilots of MMLU-Pro and llmrouter rows."""
 STEPS = 400
-"""Shares that a target is tried at: every quarter of a percent."""
+"""Steps between the shares at which a target is tried: a quarter of a percent each."""
 SLACK = 1e-9
-"""A bound counts as reached within so much: sums of decimals are not exact."""
+"""A bound that is missed by no more counts as reached: sums of decimals are not exact."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +40,19 @@ class Quality:
     """What a strong share should bring, with its interval."""
 
     share: float
-    """Of the rows, strong."""
+    """Strong share of the rows."""
     mean: float
     """Mean grade of the job, in the grader's unit."""
     lo: float
+    """Lower bound of the mean."""
     hi: float
+    """Upper bound of the mean."""
     pgr: float | None
     """Part of the gap between weak and strong that is recovered; None where there is no gap."""
     pgr_lo: float | None
-    """None where not even the sign of the gap is certain enough."""
+    """Its lower bound; None where not even the sign of the gap is certain enough."""
     pgr_hi: float | None
+    """Its upper bound; None as for the lower one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,7 @@ class RecoverChoice:
     target: float
     """PGR that was asked for."""
     confidence: float
-    """Probability with which it is to be held."""
+    """Probability with which the target is to be held."""
     share: float | None
     """Strong share; None where no share holds the target."""
     pgr: float | None
@@ -72,7 +76,7 @@ class RecoverChoice:
     lost: float | None = None
     """Share of the rows, sent weak, where strong was right and weak wrong; None where grades are not 0 or 1."""
     lost_hi: float | None = None
-    """Its upper bound by Clopper and Pearson."""
+    """Upper bound of ``lost`` by Clopper and Pearson."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,30 +84,31 @@ class _Curves:
     """Figures of S shares: of the pilot itself, and of R resamples of it."""
 
     mean: Floats
-    """[S], quality."""
+    """[S], quality by the pilot."""
     pgr: Floats
-    """[S], NaN without a gap."""
+    """[S], PGR by the pilot; NaN without a gap."""
     means: Floats
-    """[R, S]."""
+    """[R, S], quality by its resamples."""
     pgrs: Floats
-    """[R, S]; −inf where the resample has no gap."""
+    """[R, S], PGR by its resamples; −inf where one has no gap."""
     gap: float
+    """Mean gain of the pilot."""
     gaps: Floats
-    """[R]."""
+    """[R], mean gains of its resamples."""
     stretch: float
-    """By which deviations are multiplied."""
+    """Factor on deviations."""
 
     def lower(self, at: Floats, draws: Floats, level: float) -> Floats:
-        """Return the lower bounds [S] that hold with probability ``level``."""
+        """Return lower bounds [S] of figures [S] by their resamples [R, S]; each holds with probability ``level``."""
         return self._stretched(at, np.quantile(draws, 1 - level, axis=0, method="lower"))
 
     def upper(self, at: Floats, draws: Floats, level: float) -> Floats:
-        """Return the upper bounds [S]."""
+        """Return upper bounds [S], as ``lower`` does."""
         return self._stretched(at, np.quantile(draws, level, axis=0, method="higher"))
 
     def _stretched(self, at: Floats, quantile: Floats) -> Floats:
-        found: Floats = at + self.stretch * (quantile - at)
-        return found
+        bounds: Floats = at + self.stretch * (quantile - at)
+        return bounds
 
 
 def predict(
@@ -120,8 +125,11 @@ def predict(
         calibration: of the pilot.
         shares: each in [0, 1].
         confidence: of the two-sided intervals.
-        order: [N], what the pilot's rows are ranked by where it is not their score.
-        rest: rows that are still to be answered; without end where left out.
+        order: [N], values that the pilot's rows are ranked by; their scores where left out.
+        rest: rows that are still to be answered; any number where left out.
+
+    Raises:
+        ValueError: a share is not in [0, 1].
 
     """
     ranked = np.array(calibration.scores) if order is None else order
@@ -144,14 +152,24 @@ def predict(
 def predict_random(
     calibration: Calibration, shares: Sequence[float], *, rest: int | None = None
 ) -> list[Quality]:
-    """Return the predicted quality where as many rows are sent to the strong model at random."""
+    """Return the predicted quality where these shares of the rows are sent to the strong model at random.
+
+    Args:
+        calibration: of the pilot.
+        shares: each in [0, 1].
+        rest: as in ``predict``.
+
+    Raises:
+        ValueError: a share is not in [0, 1].
+
+    """
     tied = np.zeros(len(calibration))  # Of tied rows a share is taken in expectation.
     return predict(calibration, shares, order=tied, rest=rest)
 
 
 def stretch(calibration: Calibration, rest: int | None) -> float:
-    """Return by what deviations grow where so many rows are to come: they are a sample of the same kind."""
-    return math.sqrt(1 + (calibration.rows_heard / rest if rest else 0))
+    """Return the factor by which intervals widen for a finite number of remaining rows; 1 for any number of them."""
+    return math.sqrt(1 + (calibration.effective_rows / rest if rest else 0))
 
 
 def _known(value: float) -> float | None:
@@ -171,8 +189,15 @@ def _curves(calibration: Calibration, order: Floats, shares: Floats, rest: int |
         gaps.append(gained[-1] / above[-1])
         recovered.append(got / gained[-1] if gained[-1] > 0 else np.full(len(shares), -np.inf))
     pgr = recovered[0] if gaps[0] > 0 else np.full(len(shares), np.nan)
-    found = np.array(means[1:]), np.array(recovered[1:]), gaps[0], np.array(gaps[1:])
-    return _Curves(means[0], pgr, *found, WIDER * stretch(calibration, rest))
+    return _Curves(
+        mean=means[0],
+        pgr=pgr,
+        means=np.array(means[1:]),
+        pgrs=np.array(recovered[1:]),
+        gap=gaps[0],
+        gaps=np.array(gaps[1:]),
+        stretch=WIDER * stretch(calibration, rest),
+    )
 
 
 def recover_share(
@@ -188,7 +213,7 @@ def recover_share(
     Args:
         calibration: of the pilot.
         target: PGR to be held, in (0, 1].
-        confidence: one-sided.
+        confidence: of the one-sided bounds.
         order: as in ``predict``.
         rest: as in ``predict``.
 
@@ -203,22 +228,22 @@ def recover_share(
     best = float(bounds[sound].max()) if sound.any() else 0.0
     at = (len(held) if held.all() else int(np.argmin(held))) - 1  # The last one before the first that fails.
     if at < 0:
-        ends = _known(float(curves.pgr[0])), _known(float(bounds[0]))
-        return RecoverChoice(target, confidence, None, *ends, gap_lo, max(0.0, best))
+        pgr, bound = _known(float(curves.pgr[0])), _known(float(bounds[0]))
+        return RecoverChoice(target, confidence, None, pgr, bound, gap_lo, max(0.0, best))
     share = float(shares[at])
     lost, lost_hi = _lost(calibration, ranked, share, confidence)
-    ends = float(curves.pgr[at]), float(bounds[at])
-    return RecoverChoice(target, confidence, share, *ends, gap_lo, best, lost, lost_hi)
+    pgr, bound = float(curves.pgr[at]), float(bounds[at])
+    return RecoverChoice(target, confidence, share, pgr, bound, gap_lo, best, lost, lost_hi)
 
 
 def _one_row(calibration: Calibration) -> float:
     """Return what one row on which the strong model wins adds to the mean grade of the pilot."""
     gain = calibration.gain_rows
-    return float(gain[gain > 0].mean() / calibration.rows_heard) if (gain > 0).any() else 0.0
+    return float(gain[gain > 0].mean() / calibration.effective_rows) if (gain > 0).any() else 0.0
 
 
 def _one_part(calibration: Calibration, shares: Sequence[float] | Floats) -> Floats:
-    """Return the same as a part of the gap, [S]; none where no row or every row is strong, as PGR is certain there."""
+    """Return ``_one_row`` as a part of the gap, [S]; 0 where no row or every row is strong, as PGR is certain there."""
     inside = (np.asarray(shares) > 0) & (np.asarray(shares) < 1)
     part = _one_row(calibration) / calibration.gap if calibration.gap > 0 else 0.0
     return inside.astype(np.float64) * part
@@ -237,29 +262,15 @@ def _lost(
     weak = np.zeros(len(order), dtype=bool)
     weak[place] = above > share * weight.sum()
     rate = float(weight @ (weak & (calibration.gain_rows > 0)) / weight.sum())
-    rows = math.floor(calibration.rows_heard)
+    rows = math.floor(calibration.effective_rows)
     return rate, clopper_pearson(math.ceil(rate * rows - SLACK), rows, confidence)
 
 
 def clopper_pearson(hits: int, rows: int, confidence: float) -> float:
-    """Return the one-sided upper bound of a rate, of which ``hits`` of ``rows`` were seen: exact, by bisection."""
-    if hits >= rows:
-        return 1.0
-    lo, hi = hits / rows, 1.0
-    for _ in range(60):
-        rate = (lo + hi) / 2
-        lo, hi = (rate, hi) if _at_most(hits, rows, rate) > 1 - confidence else (lo, rate)
-    return hi
+    """Return the one-sided upper bound of a rate of which ``hits`` of ``rows`` were seen; it holds with ``confidence``.
 
+    It is exact: Clopper and Pearson, The use of confidence or fiducial limits, Biometrika 26 (1934).
+    """
+    from scipy.special import betaincinv
 
-def _at_most(hits: int, rows: int, rate: float) -> float:
-    """P(at most so many hits), binomial."""
-    logs = [
-        math.lgamma(rows + 1)
-        - math.lgamma(k + 1)
-        - math.lgamma(rows - k + 1)
-        + k * math.log(rate)
-        + (rows - k) * math.log1p(-rate)
-        for k in range(hits + 1)
-    ]
-    return math.fsum(map(math.exp, logs))
+    return 1.0 if hits >= rows else float(betaincinv(hits + 1, rows - hits, confidence))

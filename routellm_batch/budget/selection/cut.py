@@ -1,11 +1,12 @@
 """The plan's decision, exact and in bounded memory: which rows go to the strong model.
 
 Rows are ordered by (score, keyed hash of the id), highest first; or by another number in [0, 1] in the score's place
-(``ranking``). A *cut* is a point in that order, and a row is
-strong iff it lies at or above it: a pure function of (row, plan), so no table of assignments is needed and
-every worker agrees. The cut is found by radix select: a row's rank is a 96-bit number, its float32 score's bits
-(order-preserving, as scores are not negative) and then the 64-bit hash; each pass over the rows counts the next
-16 bits under the prefix found so far, until few enough rows are left to sort. Two passes do, unless scores tie.
+(``ranking``). A *cut* is a point in that order, and a row is strong iff it lies at or above it. That is a pure function of
+(row, plan), so no table of assignments is needed and every worker agrees.
+
+The cut is found by radix select. A row's rank is a 96-bit number: its float32 score's bits (order-preserving, as scores
+are not negative), then the 64-bit hash. Each pass over the rows counts the next 16 bits under the prefix found so far,
+until few enough rows are left to sort. Two passes do, unless scores tie.
 
 Pure: no I/O, no clock, no randomness. Memory does not grow with the rows.
 """
@@ -20,13 +21,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 DIGIT_BITS = 16
+"""Bits of a rank that one pass counts."""
 DIGITS = 6
+"""Passes that a whole rank takes."""
 GATHER_ROWS = 65_536
-"""As few rows as this are sorted outright."""
+"""So few rows are sorted outright."""
 GRID = 65_536
 """Bins of the frontier's score axis."""
 NOTHING = 1 << 32
-"""A score key above every float32: a cut here sends nothing to the strong model."""
+"""A key above that of every float32: a cut here sends nothing to the strong model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +37,7 @@ class RankedRows:
     """Some rows as planning sees them; three arrays of one length."""
 
     key: NDArray[np.uint32]
-    """Order-preserving bits of what rows are ranked by, their score as a rule."""
+    """Order-preserving bits of the value that rows are ranked by: their score as a rule."""
     tie: NDArray[np.uint64]
     """Keyed hash of the id."""
     delta: NDArray[np.int64]
@@ -47,14 +50,16 @@ Source = Callable[[], Iterable[RankedRows]]
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """A point in the order of rows: strong iff (key, tie) ≥ this."""
+    """A point in the order of rows: a row is strong iff its (key, tie) ≥ this one."""
 
     key: int
+    """Order-preserving bits, as in ``RankedRows``; above all of them where nothing goes strong."""
     tie: int
+    """Keyed hash of an id."""
 
     @property
     def threshold(self) -> float | None:
-        """What is ranked by, at the cut: the score as a rule; None where nothing goes strong."""
+        """The value that rows are ranked by, at the cut: a score as a rule; None where nothing goes strong."""
         return None if self.key >= NOTHING else float(np.array(self.key, np.uint32).view(np.float32))
 
     def strong(self, key: NDArray[np.uint32], tie: NDArray[np.uint64]) -> NDArray[np.bool_]:
@@ -76,7 +81,7 @@ def score_key(scores: NDArray[np.float32]) -> NDArray[np.uint32]:
 
 
 def strong_rows(share: Decimal, valid: int) -> int:
-    """Return K = floor(N · share), exactly."""
+    """Return the number of strong rows, K = floor(N · share), exactly."""
     return int((share * valid).to_integral_value(ROUND_FLOOR))
 
 
@@ -108,7 +113,7 @@ def _select(rows: Source, budget: int, weigh: Callable[[RankedRows], NDArray[np.
         prefix = (prefix << DIGIT_BITS) | crossing
         if counts[crossing] <= GATHER_ROWS:
             return _finish(rows, digit + 1, prefix, left, weigh)
-    return _cut(prefix + 1, DIGITS)  # rows of one id hash can't be told apart: none of them
+    return _cut(prefix + 1, DIGITS)  # Rows with one hash have no order, so none of them is taken.
 
 
 def _histogram(
@@ -162,8 +167,8 @@ def _cut(prefix: int, digits: int) -> Cut:
 def in_chunks(rows: RankedRows, size: int) -> Iterator[RankedRows]:
     """Yield a large set of rows in parts of at most ``size``."""
     for start in range(0, len(rows.key), size):
-        end = start + size
-        yield RankedRows(rows.key[start:end], rows.tie[start:end], rows.delta[start:end])
+        part = slice(start, start + size)
+        yield RankedRows(rows.key[part], rows.tie[part], rows.delta[part])
 
 
 def higher(one: Cut, other: Cut) -> Cut:
@@ -172,12 +177,12 @@ def higher(one: Cut, other: Cut) -> Cut:
 
 
 def pick_cut(strong: Source, weak_nano: int, room: int, now: Cut) -> Cut:
-    """Return the lowest cut, not below ``now``, with which the pending rows fit; none strong if even that does not.
+    """Return the lowest cut, not below ``now``, with which the pending rows fit; that of no strong row if none does.
 
     Args:
         strong: the pending rows that go strong now; ``delta`` is what each costs more there.
-        weak_nano: what all pending rows would cost weak.
-        room: what they may cost.
+        weak_nano: what all pending rows would cost, all weak.
+        room: nano-dollars that all pending rows may cost.
         now: the cut that is followed now.
 
     """

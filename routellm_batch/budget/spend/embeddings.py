@@ -1,4 +1,4 @@
-"""What embeddings cost: the most that texts can cost, and what some of them took. Pure."""
+"""What embeddings cost: the most that texts can cost, and what requests for some of them did cost. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from routellm_batch.budget.pricing import MILLION
+from routellm_batch.budget.pricing import Price, ceil_nano
 
 MAX_TOKENS = 8191
 """Tokens of the longest text that OpenAI's embedding models take."""
@@ -16,9 +16,10 @@ TEXT_OVERHEAD_TOKENS = 4
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingUse:
-    """What some embeddings took and cost; uses add."""
+    """Requests, tokens and cost of some embeddings; uses add."""
 
     model: str = ""
+    """Name of the model; names joined by commas where there were several."""
     requests: int = 0
     """Requests answered."""
     attempts: int = 0
@@ -26,11 +27,12 @@ class EmbeddingUse:
     tokens: int = 0
     """As the endpoint counted them, or their upper bound where it did not say."""
     spent_nano: int = 0
+    """Settled cost."""
     presumed_nano: int = 0
-    """Worst cost of sends whose cost is not known."""
+    """Worst case of the sends whose cost is not known."""
 
     def __add__(self, other: EmbeddingUse) -> EmbeddingUse:
-        """Add field by field; the models' names are joined where they differ."""
+        """Return the sum, field by field; the models' names are joined where they differ."""
         models = dict.fromkeys(name for one in (self, other) for name in one.model.split(", ") if name)
         return EmbeddingUse(
             ", ".join(models),
@@ -43,7 +45,7 @@ class EmbeddingUse:
 
     @property
     def paid_nano(self) -> int:
-        """What counts against a cap."""
+        """Nano-dollars that count against a cap: settled and presumed."""
         return self.spent_nano + self.presumed_nano
 
     def to_dict(self) -> dict[str, Any]:
@@ -57,5 +59,11 @@ def worst_tokens(size_bytes: int) -> int:
 
 
 def worst_nano(price_nano: int, tokens: Sequence[int]) -> int:
-    """Return the most that texts with at most so many tokens each cost, at nano-dollars per million, rounded up."""
-    return -(-sum(tokens) * price_nano // MILLION)
+    """Return the most that one request can cost, in nano-dollars, rounded up.
+
+    Args:
+        price_nano: nano-dollars per million tokens.
+        tokens: the most tokens of each text.
+
+    """
+    return ceil_nano(Price(price_nano, price_nano, 0).millionths(sum(tokens), 0))

@@ -1,8 +1,8 @@
-"""How a run's spending compares with its plan, and which pending rows still may go strong. Pure.
+"""How a run's spending compares with its plan, and what the pending rows may cost. Pure.
 
-Money is planned on expected cost. What answers really cost is learned while they come: each route has a *ratio*,
-settled cost over expected cost of the calls that were answered, and the run's cost is projected as what is spent
-plus each route's pending expected cost times its ratio. Ratios are integers, in parts per million.
+A plan is made of expected costs. What answers really cost is learned while they come: each route has a *ratio*, the
+settled over the expected cost of the calls that were answered. The run's cost is projected as the sum that is spent, plus
+each route's pending expected cost times its ratio. Ratios are integers, in parts per million.
 """
 
 from __future__ import annotations
@@ -13,32 +13,33 @@ from dataclasses import dataclass
 WHOLE = 1_000_000
 """A ratio of one."""
 PRIOR_CALLS = 8
-"""A ratio counts as many made-up calls that cost what was expected, so that a few answers don't decide it."""
+"""Made-up calls at the expected cost that a ratio counts in, so that a few answers don't decide it."""
 LEARNED_CALLS = 50
-"""With as many answers a ratio is known well enough to follow it at large."""
+"""Answers after which a ratio is known well enough to follow it at large."""
 SLACK = 50
-"""A projection may pass what is left by this part of the pending cost before anything is done about it."""
+"""A projection may exceed the cap by one in so many parts of the pending cost before anything is done about it."""
 MARGIN = 25
-"""A new cut leaves this part of what is left alone, so that the next answers don't ask for another one."""
+"""A new cut leaves one in so many parts of the remaining budget unplanned, lest the next answers ask for another."""
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class FinishedCalls:
     """Calls of one route that are answered or failed, beside what was expected of them; these add."""
 
     calls: int = 0
+    """Calls that were answered or failed for good."""
     input_tokens: int = 0
-    """Expected ones, of all these calls."""
+    """Estimated input tokens of all of them."""
     answered: int = 0
-    """Those of them that cost something."""
+    """Calls that cost something."""
     answered_tokens: int = 0
-    """Expected input tokens of those."""
+    """Estimated input tokens of those that cost something."""
     settled_nano: int = 0
-    """What those cost."""
+    """Settled cost."""
 
-    def __add__(self, other: Ended) -> Ended:
-        """Add field by field."""
-        return Ended(
+    def __add__(self, other: FinishedCalls) -> FinishedCalls:
+        """Return the sum, field by field."""
+        return FinishedCalls(
             self.calls + other.calls,
             self.input_tokens + other.input_tokens,
             self.answered + other.answered,
@@ -46,9 +47,9 @@ class Ended:
             self.settled_nano + other.settled_nano,
         )
 
-    def minus(self, other: Ended) -> Ended:
-        """Take away what was counted before."""
-        return Ended(
+    def minus(self, other: FinishedCalls) -> FinishedCalls:
+        """Return what came since ``other`` was counted."""
+        return FinishedCalls(
             self.calls - other.calls,
             self.input_tokens - other.input_tokens,
             self.answered - other.answered,
@@ -58,15 +59,15 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True)
-class RouteBurn:
-    """How one route stands."""
+class RouteSpending:
+    """What one route's calls cost so far, beside what was expected, and what is to come."""
 
     answered: int
-    """Calls answered."""
+    """Calls that were answered."""
     expected_nano: int
-    """What these were expected to cost."""
+    """Expected cost of the answered calls."""
     settled_nano: int
-    """What they did cost."""
+    """Settled cost of the answered calls."""
     pending_nano: int
     """Expected cost of the calls to come."""
 
@@ -83,21 +84,27 @@ class RouteBurn:
 
     @property
     def projected_nano(self) -> int:
-        """What the calls to come should cost by what was learned, rounded up."""
+        """Projected cost of the calls to come, by the ratio that was learned, rounded up."""
         return -(-self.pending_nano * self.ratio_ppm // WHOLE)
 
 
-def projected_nano(spent_nano: int, burns: Iterable[RouteBurn]) -> int:
-    """Return what the whole run should cost."""
-    return spent_nano + sum(burn.projected_nano for burn in burns)
+def projected_nano(spent_nano: int, routes: Iterable[RouteSpending]) -> int:
+    """Return the projected cost of the whole run, in nano-dollars."""
+    return spent_nano + sum(route.projected_nano for route in routes)
 
 
-def too_dear(spent_nano: int, burns: Iterable[RouteBurn], cap_nano: int) -> bool:
-    """Say whether the projection is above the cap by more than its slack, which ends with the pending calls."""
-    total = projected_nano(spent_nano, burns)
+def too_dear(spent_nano: int, routes: Iterable[RouteSpending], cap_nano: int) -> bool:
+    """Whether the projection exceeds the cap by more than its slack, which shrinks to nothing with the pending calls."""
+    total = projected_nano(spent_nano, routes)
     return total > cap_nano + (total - spent_nano) // SLACK
 
 
 def room_nano(left_nano: int, worst_weak_nano: int) -> int:
-    """Return what the pending rows may be projected to cost: a margin and two weak calls' worst case less than left."""
+    """Return the highest projected cost that pending rows may have, in nano-dollars.
+
+    Args:
+        left_nano: what the cap leaves; a margin is taken off.
+        worst_weak_nano: worst case of a weak call; two of them are taken off, for the reservations of the last calls.
+
+    """
     return max(0, left_nano - left_nano // MARGIN - 2 * worst_weak_nano)

@@ -1,4 +1,7 @@
-"""Sums that add up: what one shard's calls did, and the whole run's as the sum of its shards. Pure."""
+"""What one shard's calls did, as sums that add up to the whole run's. Pure.
+
+The names of the fields are those of the stored summaries, which older runs have too.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from routellm_batch.budget.spend.observed_lengths import Heard
-from routellm_batch.budget.spend.projection import Ended
+from routellm_batch.budget.spend.observed_lengths import ObservedLengths, bin_at
+from routellm_batch.budget.spend.projection import FinishedCalls
 from routellm_batch.core.types import ROUTES, Usage
 
 BINS_PER_OCTAVE = 4
 """Latency is binned in quarters of an octave, so a quantile is right to 9 %."""
 KEPT = 10
-"""Slowest and failed rows that are kept by id."""
+"""Slowest rows that are named by their id, and as many failed ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,26 +29,27 @@ class RouteTotals:
     attempts: int = 0
     """Requests sent."""
     usage: Usage = Usage()
+    """Tokens of all calls, as the endpoint counted them."""
     spent_nano: int = 0
     """Settled cost."""
     presumed_nano: int = 0
-    """Worst cost of sends whose fate is unknown."""
+    """Worst case of the sends whose fate is unknown."""
     latency_bins: Mapping[int, int] = field(default_factory=dict)
     """round(4·log2(milliseconds)) → answered calls."""
-    ended: Ended = Ended()
+    ended: FinishedCalls = FinishedCalls()
     """The same calls beside what was expected of them."""
-    heard: Heard = Heard()
-    """What their answers taught of lengths."""
+    heard: ObservedLengths = ObservedLengths()
+    """Lengths of their prompts and answers."""
     taken: int = 0
-    """Of ``calls``, those that a pilot had an answer to: nothing was sent, and no tokens are counted."""
+    """Of ``calls``, those whose answer came from a pilot: nothing was sent, and no tokens are counted."""
 
     @property
     def sent(self) -> int:
-        """The others: those that this run made."""
+        """Calls that this run made itself."""
         return self.calls - self.taken
 
     def __add__(self, other: RouteTotals) -> RouteTotals:
-        """Add field by field."""
+        """Return the sum, field by field."""
         return RouteTotals(
             self.calls + other.calls,
             self.attempts + other.attempts,
@@ -64,8 +68,11 @@ class SlowRow:
     """One of the slowest answered rows."""
 
     id: str
+    """As in the input."""
     route: str
+    """Where it was answered."""
     latency_s: float
+    """Seconds that the answering attempt took."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +80,11 @@ class FailedRow:
     """One of the failed rows."""
 
     id: str
+    """As in the input."""
     route: str
+    """Where it was sent."""
     kind: str
+    """An ``ErrorKind``, or another reason in one word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,23 +92,28 @@ class CallSummary:
     """What the calls of a shard, or of a run, did."""
 
     ok: int = 0
+    """Rows that have an answer."""
     failed: int = 0
+    """Rows that can't be answered."""
     strong_rows: int = 0
     """Valid rows that were answered or failed at the strong endpoint, copies included."""
     unfunded: int = 0
-    """Rows that the budget left out."""
+    """Rows that the budget could not pay for."""
     copies: int = 0
     """Rows that took their answer from another row."""
     routes: Mapping[str, RouteTotals] = field(
         default_factory=lambda: {route: RouteTotals() for route in ROUTES}
     )
+    """Route → what its calls did."""
     errors: Mapping[str, int] = field(default_factory=dict)
     """Error kind → failed rows."""
     slowest: Sequence[SlowRow] = ()
+    """The slowest rows, slowest first; ten at most."""
     failures: Sequence[FailedRow] = ()
+    """The first rows that failed; ten at most."""
 
     def __add__(self, other: CallSummary) -> CallSummary:
-        """Add two summaries; of the rows named, the slowest and the first failures are kept."""
+        """Return the sum of two summaries; of the rows named, the slowest and the first failures are kept."""
         slowest = sorted([*self.slowest, *other.slowest], key=lambda row: -row.latency_s)[:KEPT]
         return CallSummary(
             self.ok + other.ok,
@@ -140,8 +155,8 @@ class CallSummary:
                     **totals,
                     "usage": Usage(**totals["usage"]),
                     "latency_bins": _numbered(totals["latency_bins"]),
-                    "ended": Ended(**totals.get("ended", {})),
-                    "heard": _heard(totals.get("heard", {})),
+                    "ended": FinishedCalls(**totals.get("ended", {})),
+                    "heard": _observed(totals.get("heard", {})),
                 }
             )
             for route, totals in fields["routes"].items()
@@ -166,20 +181,16 @@ def latency_bin(latency_s: float) -> int:
 
 def latency_quantile(bins: Mapping[int, int], quantile: float) -> float | None:
     """Return a latency quantile in seconds from its bins; None if there are none."""
-    total, seen = sum(bins.values()), 0
-    for number in sorted(bins):
-        seen += bins[number]
-        if seen >= quantile * total:
-            return float(2 ** (number / BINS_PER_OCTAVE)) / 1000
-    return None
+    number = bin_at(bins, quantile)
+    return None if number is None else float(2 ** (number / BINS_PER_OCTAVE)) / 1000
 
 
 def _numbered(bins: Mapping[str, int]) -> dict[int, int]:
     return {int(number): count for number, count in bins.items()}
 
 
-def _heard(fields: Mapping[str, Any]) -> Heard:
-    return Heard(**{**fields, "bins": _numbered(fields.get("bins", {}))})
+def _observed(fields: Mapping[str, Any]) -> ObservedLengths:
+    return ObservedLengths(**{**fields, "bins": _numbered(fields.get("bins", {}))})
 
 
 def _add(one: Mapping[Any, int], other: Mapping[Any, int]) -> dict[Any, int]:

@@ -9,40 +9,39 @@ from typing import Any
 
 import pyarrow as pa
 
-from routellm_batch.budget.pricing import MILLION, usd_to_nano
-from routellm_batch.config.endpoints import EndpointConfig
-from routellm_batch.config.graders import JudgeConfig, PilotConfig
-from routellm_batch.config.job import Config
+from routellm_batch.budget.pricing import usd_to_nano
+from routellm_batch.config.graders import GraderConfig, JudgeConfig, PilotConfig
+from routellm_batch.config.job import EndpointsConfig
 from routellm_batch.core.errors import BudgetError
 from routellm_batch.core.events import Notice, Sink
-from routellm_batch.core.types import ROUTES, STRONG, WEAK, Route
+from routellm_batch.core.types import STRONG, WEAK, Route
 from routellm_batch.pipeline.ask import AskBudget, AskResult
 from routellm_batch.reporting.text import count, usd
 from routellm_batch.stages.call.reuse import ANSWER_SCHEMA
 
 ORDER: tuple[Route, ...] = (WEAK, STRONG)
-"""The cheap one first: what it leaves is the dear one's."""
+"""The cheaper model first: what it leaves of the budget is for the dearer one."""
 JUDGE_WORDS = 400
 """Tokens of a judge's instructions, about."""
-GOES_ON = frozenset({0, 3, 4})
-"""Exit codes of an ask after which the pilot goes on: with what was answered, where the budget ended it."""
+CONTINUES = frozenset({0, 3, 4})
+"""Exit codes of an ask after which the pilot continues: with the answers so far, where the budget stopped the ask."""
 SLACK = Decimal("1.1")
-"""A sample is kept so small that its expected cost leaves this much room below ``pilot.usd``."""
+"""A sample is kept so small that ``pilot.usd`` pays for this multiple of its expected cost."""
 
 
-def affordable(config: Config, pilot: PilotConfig, tokens: float) -> int:
-    """Return how many rows ``pilot.usd`` pays for, by their expected cost; those it asks for at most.
+def affordable(endpoints: EndpointsConfig, pilot: PilotConfig, tokens: float) -> int:
+    """Return how many rows ``pilot.usd`` pays for by their expected cost; ``pilot.rows`` at most.
 
     Args:
-        config: the job.
-        pilot: its pilot.
-        tokens: expected input tokens of a row.
+        endpoints: of the job.
+        pilot: of the job.
+        tokens: mean input tokens of a row, as estimated.
 
     Raises:
-        BudgetError: not even two.
+        BudgetError: it does not even pay for two rows.
 
     """
-    row = expected_nano(config, pilot, tokens)
+    row = expected_nano(endpoints, pilot.grader, tokens)
     most = int(usd_to_nano(pilot.usd) / (row * float(SLACK))) if row else pilot.rows
     if most < 2:
         message = (
@@ -53,56 +52,76 @@ def affordable(config: Config, pilot: PilotConfig, tokens: float) -> int:
     return min(most, pilot.rows)
 
 
-def expected_nano(config: Config, pilot: PilotConfig, tokens: float) -> float:
-    """Return the expected cost of one row: both answers, and the judge's two verdicts where one is asked."""
-    answers = sum(_nano(config.endpoints.of(route), tokens) for route in ROUTES)
-    return answers + judge_nano(config, pilot, tokens)
-
-
-def judge_nano(config: Config, pilot: PilotConfig, tokens: float) -> float:
-    """Return what the judge's two verdicts on a row are expected to cost; it reads both answers besides the prompt."""
-    ends = config.endpoints
-    if not isinstance(pilot.grader, JudgeConfig) or ends.judge is None:
-        return 0.0
-    answers = ends.strong.expected_output_tokens + ends.weak.expected_output_tokens
-    return 2 * _nano(ends.judge, tokens + answers + JUDGE_WORDS)
-
-
-def _nano(end: EndpointConfig, tokens: float) -> float:
-    price = end.nano_price
-    return (tokens * price.input_nano + end.expected_output_tokens * price.output_nano) / MILLION
-
-
-def ask_both(purse: AskBudget, sample: str, kept_nano: int, sink: Sink) -> dict[Route, AskResult] | AskResult:
-    """Have both models answer the sample, or go on with it; a stopped ask is returned as it is.
+def expected_nano(endpoints: EndpointsConfig, grader: GraderConfig, tokens: float) -> float:
+    """Return the expected cost of one row, in nano-dollars: both answers, and the judge's two verdicts where it grades.
 
     Args:
-        purse: holds ``pilot.usd``.
+        endpoints: of the job.
+        grader: of the pilot.
+        tokens: mean input tokens of a row, as estimated.
+
+    """
+    answers = sum(call.expected_nano(tokens) for call in endpoints.call_prices().values())
+    return answers + judge_nano(endpoints, grader, tokens)
+
+
+def judge_nano(endpoints: EndpointsConfig, grader: GraderConfig, tokens: float) -> float:
+    """Return the expected cost of the judge's two verdicts on a row, in nano-dollars; 0 where no judge grades.
+
+    The judge reads both answers besides the prompt.
+
+    Args:
+        endpoints: of the job.
+        grader: of the pilot.
+        tokens: mean input tokens of a row, as estimated.
+
+    """
+    if not isinstance(grader, JudgeConfig) or endpoints.judge is None:
+        return 0.0
+    answers = sum(call.expected_output_tokens for call in endpoints.call_prices().values())
+    return 2 * endpoints.judge.call_price.expected_nano(tokens + answers + JUDGE_WORDS)
+
+
+def ask_both(
+    budget: AskBudget, sample: str, kept_nano: int, sink: Sink
+) -> dict[Route, AskResult] | AskResult:
+    """Have both models answer the sample, or resume that; an ask that stopped is returned instead.
+
+    Args:
+        budget: holds ``pilot.usd``; what is spent here is booked in it.
         sample: URI of the sample.
-        kept_nano: what is to be left for the judge.
-        sink: told what is done.
+        kept_nano: what has to be left for the judge, in nano-dollars.
+        sink: takes a notice of each model's answers.
 
     Raises:
         EndpointStopError: an endpoint can't be reached.
         BudgetStopError: what is left does not pay for an endpoint.
 
     """
-    found: dict[Route, AskResult] = {}
-    whole = purse.cap_nano
-    purse.cap_nano = max(0, whole - kept_nano)
+    # Both budgets book in one record of asks, so what the smaller one spends is gone from the whole one too.
+    for_answers = replace(budget, cap_nano=max(0, budget.cap_nano - kept_nano), done=budget.done)
+    results: dict[Route, AskResult] = {}
     for route in ORDER:
-        result = purse.ask(route, route, sample)
-        if result.exit_code not in GOES_ON:
+        result = for_answers.ask(route, route, sample)
+        if result.exit_code not in CONTINUES:
             return result
-        found[route] = result
+        results[route] = result
         rows = 0 if result.rows is None else result.rows.num_rows
         sink(Notice(f"pilot: {count(rows)} answers of the {route} model, {usd(result.spent_nano)}"))
-    purse.cap_nano = whole
-    return found
+    return results
 
 
 def answers_table(answers: Mapping[Route, AskResult], label: str | None) -> pa.Table:
-    """Return every answer by its request key, for the run to take over."""
+    """Return every distinct answer with its request key, for the run to take over.
+
+    Args:
+        answers: route → its answers.
+        label: name of the column that holds labels, where the job asks for labels.
+
+    Returns:
+        A table of ``ANSWER_SCHEMA``.
+
+    """
     rows: list[dict[str, Any]] = []
     for result in answers.values():
         for row in result.rows.to_pylist() if result.rows is not None else []:
@@ -114,7 +133,7 @@ def answers_table(answers: Mapping[Route, AskResult], label: str | None) -> pa.T
 
 
 def only_notices(sink: Sink) -> Sink:
-    """Return a sink that passes on what a user should read, and not the stages of a run within the run."""
+    """Return a sink that passes on warnings alone: the stages of the pilot's own runs would only confuse."""
 
     def pass_on(event: Any) -> None:
         if isinstance(event, Notice) and event.warning:

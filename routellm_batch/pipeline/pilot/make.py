@@ -88,7 +88,7 @@ def make_pilot(place: Place, runner: Runner, sink: Sink, halt: Halt) -> dict[str
     if sample is None:
         return None
     config = place.config.model_copy(update={"cluster": _ask_cluster(place.config.cluster)})
-    kept = round(judge_nano(config, place.pilot, _mean_tokens(sample)) * sample.num_rows)
+    kept = round(judge_nano(config.endpoints, place.pilot.grader, _mean_tokens(sample)) * sample.num_rows)
     budget = AskBudget(config, place.store, usd_to_nano(place.pilot.usd), only_notices(sink))
     answers = ask_both(budget, place.store.uri(SAMPLE), kept, sink)
     if isinstance(answers, AskResult):
@@ -136,7 +136,7 @@ def _sample(place: Place, runner: Runner, sink: Sink, halt: Halt) -> pa.Table | 
     reference = reference_of(place.pilot.grader)
     columns = [] if reference is None else [reference]
     sample = sample_table(run, drawn, config.input.columns, columns)
-    rows = affordable(config, place.pilot, _mean_tokens(sample))
+    rows = affordable(config.endpoints, place.pilot, _mean_tokens(sample))
     if rows < place.pilot.rows:
         text = f"pilot.usd={place.pilot.usd} pays for {count(rows)} of {count(place.pilot.rows)} rows"
         sink(Notice(f"pilot: {text}; so many are sampled", warning=True))

@@ -17,7 +17,7 @@ from routellm_batch.config.graders import PilotConfig
 from routellm_batch.config.job import EndpointsConfig
 from routellm_batch.core.arrays import Floats
 from routellm_batch.core.encoding import to_json
-from routellm_batch.core.metrics import BAND_90, Ranking, interval, resample
+from routellm_batch.core.metrics import INTERVAL_90, Ranking, interval, resample
 from routellm_batch.core.types import ENDPOINTS, ROUTES, PromptBatch
 from routellm_batch.pipeline.outputs import pilot_view
 from routellm_batch.pipeline.pilot.fit import Fitted
@@ -117,7 +117,7 @@ def _figure(name: str, scores: Floats, gain: Floats, weight: Floats, seed: int) 
     ranking = Ranking(scores)
     drawn = resample(len(gain), seed=seed, replicates=RESAMPLES)
     values = np.array([ranking.apgr_full(gain, weight * count) for count in drawn])
-    return RouterFigure(name, ranking.apgr_full(gain, weight), *interval(values, BAND_90))
+    return RouterFigure(name, ranking.apgr_full(gain, weight), *interval(values, INTERVAL_90))
 
 
 def _frontier(outcomes: pa.Table, fitted: Fitted) -> list[FrontierPoint]:

@@ -17,7 +17,7 @@ from routellm_batch.core.protocols import Runner
 from routellm_batch.pipeline.pilot.make import CALIBRATION, ROUTER, Place, make_pilot
 from routellm_batch.pipeline.pilot.place import newest_fresh, pilot_digest, pilot_uri
 from routellm_batch.pipeline.run import PreparedJob
-from routellm_batch.stages.plan.outlook import refuse_unmeasured
+from routellm_batch.stages.plan.prediction import refuse_unmeasured
 from routellm_batch.storage.pilots import PINNED, read_success
 from routellm_batch.storage.run import Run
 from routellm_batch.storage.store import FsStore

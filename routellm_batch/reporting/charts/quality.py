@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from routellm_batch.budget.frontier import FrontierPoint, Outlook
+from routellm_batch.budget.frontier import FrontierPoint, Prediction
 from routellm_batch.budget.pricing import NANO
 from routellm_batch.reporting.charts import svg
 from routellm_batch.reporting.charts.svg import Point, Tick
@@ -24,7 +24,7 @@ class Foretold:
 
     share: float
     nano: int
-    outlook: Outlook
+    outlook: Prediction
 
 
 @dataclass(frozen=True, slots=True)

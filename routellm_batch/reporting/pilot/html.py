@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from routellm_batch.budget.frontier import FrontierPoint, Outlook
+from routellm_batch.budget.frontier import FrontierPoint, Prediction
 from routellm_batch.budget.quality.calibration import Calibration
 from routellm_batch.budget.quality.prediction import predict, predict_random
 from routellm_batch.core.metrics import Ranking
@@ -88,7 +88,7 @@ def sample_frontier(
     )
     return [
         FrontierPoint(
-            share, None, round(nano), Outlook(quality, chance, None, None, round(base + share * whole))
+            share, None, round(nano), Prediction(quality, chance, None, None, round(base + share * whole))
         )
         for share, nano, quality, chance in lines
     ]

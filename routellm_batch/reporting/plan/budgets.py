@@ -7,7 +7,7 @@ from dataclasses import astuple, dataclass
 from decimal import ROUND_CEILING, Decimal
 from typing import Any
 
-from routellm_batch.budget.frontier import FrontierPoint, Outlook
+from routellm_batch.budget.frontier import FrontierPoint, Prediction
 from routellm_batch.budget.plan import Plan
 from routellm_batch.budget.pricing import nano_to_usd
 from routellm_batch.budget.quality.prediction import Quality
@@ -30,7 +30,7 @@ class Budget:
     nano: int
     lines: tuple[str, ...]
     """How to ask for it: alternative sets of configuration overrides."""
-    outlook: Outlook | None = None
+    outlook: Prediction | None = None
     """What a pilot says of it."""
     chosen: bool = False
 
@@ -124,14 +124,14 @@ def point_at(frontier: Sequence[FrontierPoint], share: float) -> FrontierPoint:
     return FrontierPoint(share, low.threshold + way * (high.threshold - low.threshold), nano, outlook)
 
 
-def _outlook_at(low: Outlook | None, high: Outlook | None, way: float) -> Outlook | None:
+def _outlook_at(low: Prediction | None, high: Prediction | None, way: float) -> Prediction | None:
     if low is None or high is None:
         return None
 
     def nano(one: int | None, other: int | None) -> int | None:
         return None if one is None or other is None else one + round(way * (other - one))
 
-    return Outlook(
+    return Prediction(
         _quality_at(low.quality, high.quality, way),
         _quality_at(low.random, high.random, way),
         nano(low.low_nano, high.low_nano),

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
-from routellm_batch.budget.costs.expected_costs import Ends
 from routellm_batch.budget.marginal import Step, step_nano, steps_ahead
 from routellm_batch.budget.plan import Plan
-from routellm_batch.budget.quality.forecast import foresee
+from routellm_batch.budget.quality.forecast import build_predictor
 from routellm_batch.budget.quality.pilot_facts import PilotFacts
 from routellm_batch.config.job import Config
 from routellm_batch.core.types import ROUTES, Route
@@ -68,16 +67,14 @@ def plan_steps(config: Config, plan: Plan, pilot: PilotFacts | None) -> list[Ste
     """Return what each further sum buys; nothing without a pilot."""
     if pilot is None or plan.outlook is None or not plan.frontier:
         return []
-    ends = {
-        route: Ends(end.nano_price, end.max_output_tokens)
-        for route in ROUTES
-        for end in [config.endpoints.of(route)]
-    }
+    prices = config.endpoints.call_prices()
     scores = np.array(
         pilot.calibration.scores
     )  # the pilot's own rows are ranked alike, whatever the job's are
-    seen = foresee(pilot.calibration, pilot.lengths, ends, plan.ranker.order, scores, rows=plan.valid)
-    return steps_ahead(seen, plan.frontier)
+    predictor = build_predictor(
+        pilot.calibration, pilot.lengths, prices, plan.ranker.order, scores, rows=plan.valid
+    )
+    return steps_ahead(predictor, plan.frontier)
 
 
 def render_plan(facts: PlanFacts) -> str:

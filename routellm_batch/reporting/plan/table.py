@@ -12,7 +12,7 @@ from rich.bar import Bar
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 
-from routellm_batch.budget.frontier import FrontierPoint, Outlook
+from routellm_batch.budget.frontier import FrontierPoint, Prediction
 from routellm_batch.budget.plan import Plan
 from routellm_batch.budget.pricing import nano_to_usd
 from routellm_batch.core.types import STRONG
@@ -75,7 +75,7 @@ def plan_table(plan: Plan) -> PlanTable:
     return PlanTable(plan)
 
 
-def _of(form: Callable[[Outlook], str]) -> Cell:
+def _of(form: Callable[[Prediction], str]) -> Cell:
     return lambda point: "–" if point.outlook is None else form(point.outlook)
 
 
@@ -106,7 +106,7 @@ def frontier_table(plan: Plan) -> pa.Table:
     """
     points = plan.frontier
 
-    def told(read: Callable[[Outlook], Any], kind: pa.DataType) -> pa.Array:
+    def told(read: Callable[[Prediction], Any], kind: pa.DataType) -> pa.Array:
         return pa.array([None if p.outlook is None else read(p.outlook) for p in points], kind)
 
     return pa.table(

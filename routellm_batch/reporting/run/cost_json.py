@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from routellm_batch.budget.frontier import Outlook
+from routellm_batch.budget.frontier import Prediction
 from routellm_batch.budget.plan import Degrade
 from routellm_batch.budget.pricing import usd_text
 from routellm_batch.budget.spend.embeddings import EmbeddingUse
-from routellm_batch.budget.spend.observed_lengths import HIGH, LOW, Heard
+from routellm_batch.budget.spend.observed_lengths import HIGH, LOW, ObservedLengths
 from routellm_batch.budget.spend.projection import WHOLE
 from routellm_batch.core.types import ROUTES, STRONG, Route
 from routellm_batch.reporting.quality_view import PilotView, QualityView
@@ -112,14 +112,14 @@ def embedding_json(use: EmbeddingUse) -> dict[str, Any]:
     }
 
 
-def band_json(outlook: Outlook | None) -> dict[str, Any]:
+def band_json(outlook: Prediction | None) -> dict[str, Any]:
     """Return P10 and P90 of the planned cost, where a pilot's token counts tell them."""
     if outlook is None or outlook.low_nano is None or outlook.high_nano is None:
         return {}
     return {"planned_p10_usd": usd_text(outlook.low_nano), "planned_p90_usd": usd_text(outlook.high_nano)}
 
 
-def estimates_json(heard: Heard) -> dict[str, Any]:
+def estimates_json(heard: ObservedLengths) -> dict[str, Any]:
     """Return what an endpoint's answers taught."""
     return {
         "tokens_per_char": heard.tokens_per_char,

@@ -1,4 +1,4 @@
-"""Follows a run's burn against its plan, and has a higher cut made when it runs ahead: ``on_overrun: degrade``."""
+"""Compares a run's spending with its plan, and has a higher cut made when it runs ahead: ``on_overrun: degrade``."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from routellm_batch.budget.plan import Degrade, Plan, Reason
-from routellm_batch.budget.pricing import MILLION, nano_to_usd
-from routellm_batch.budget.spend.projection import LEARNED_CALLS, Ended, RouteBurn, too_dear
+from routellm_batch.budget.pricing import nano_to_usd
+from routellm_batch.budget.spend.projection import LEARNED_CALLS, FinishedCalls, RouteSpending, too_dear
 from routellm_batch.core.events import Notice, Sink
 from routellm_batch.core.types import ROUTES, Route, Shard
 from routellm_batch.stages.call.degrade import Overrun, make_degrade
 from routellm_batch.stages.call.job import CallJob
 
 PAUSE_PART = 10
-"""After a new cut this part of what was left is spent before the burn may ask for another one."""
+"""After a new cut one in so many parts of the remaining budget is spent before spending may ask for another one."""
 
 
 @dataclass
@@ -23,45 +23,51 @@ class Governor:
     """Decides when the pending rows of a capped run need a higher cut."""
 
     plan: Plan
+    """The run's own plan."""
     job: CallJob
+    """This start of the run, as it began."""
     degrades: list[Degrade]
     """Further plans so far."""
     sink: Sink
-    _ended: dict[int, Mapping[Route, Ended]] = field(default_factory=dict)
-    """Shard → its calls that ended."""
-    _sums: dict[Route, Ended] = field(default_factory=lambda: {route: Ended() for route in ROUTES})
+    """Takes a notice of each new cut."""
+    _finished: dict[int, Mapping[Route, FinishedCalls]] = field(default_factory=dict)
+    """Shard → its finished calls, by route."""
+    _sums: dict[Route, FinishedCalls] = field(
+        default_factory=lambda: {route: FinishedCalls() for route in ROUTES}
+    )
+    """Route → finished calls of all shards."""
     _quiet_nano: int = 0
-    """The burn asks for nothing before this is spent."""
+    """Spending asks for no new cut before this sum is spent."""
 
     def __post_init__(self) -> None:
-        """Read the prices once."""
-        self._prices = self.job.expected
+        """Read the expected costs once."""
+        self._lines = self.job.expected.lines
 
     @property
     def active(self) -> bool:
-        """Say whether there is a cap to be kept by degrading, and anything left to degrade."""
+        """Whether there is a cap that is kept by degrading, and anything left to degrade."""
         degrades = self.plan.cap_nano is not None and self.job.config.budget.on_overrun == "degrade"
         return degrades and not (self.degrades and self.degrades[-1].kept == 0)
 
     @property
     def learning(self) -> bool:
-        """Say whether a route with calls to come has not been heard enough."""
-        # What is left by rounding alone is no call to come.
-        burns = [burn for burn in self._burns().values() if burn.pending_nano > burn.expected_nano // 1000]
-        return self.active and any(burn.answered < LEARNED_CALLS for burn in burns)
+        """Whether a route with calls to come has given too few answers to know what its answers cost."""
+        # A sum that is left by rounding alone is no call to come.
+        pending = [one for one in self._routes().values() if one.pending_nano > one.expected_nano // 1000]
+        return self.active and any(one.answered < LEARNED_CALLS for one in pending)
 
-    def book(self, shard: int, ended: Mapping[Route, Ended]) -> None:
-        """Take what all calls of a shard came to."""
-        known = self._ended.get(shard, {})
-        for route, one in ended.items():
-            self._sums[route] += one.minus(known.get(route, Ended()))
-        self._ended[shard] = ended
+    def book(self, shard: int, finished: Mapping[Route, FinishedCalls]) -> None:
+        """Take all finished calls of a shard, in place of those that were booked for it before."""
+        known = self._finished.get(shard, {})
+        for route, calls in finished.items():
+            self._sums[route] += calls.minus(known.get(route, FinishedCalls()))
+        self._finished[shard] = finished
 
     def ahead(self, spent_nano: int) -> bool:
-        """Say whether the burn asks for a higher cut."""
+        """Whether spending, settled and presumed, asks for a higher cut."""
         if not self.active or spent_nano < self._quiet_nano:
             return False
-        return too_dear(spent_nano, self._burns().values(), self.plan.calls_cap_nano or 0)
+        return too_dear(spent_nano, self._routes().values(), self.plan.calls_cap_nano or 0)
 
     def degrade(
         self,
@@ -71,44 +77,55 @@ class Governor:
         reason: Reason,
         now: datetime | None = None,
     ) -> CallJob | None:
-        """Have a higher cut made for the pending rows of some shards; None if no row is moved by it."""
+        """Have a higher cut made for the pending rows of some shards; return the job that follows it.
+
+        Args:
+            job: what is followed now.
+            shards: those with pending rows; no call of them may be in flight.
+            spent_nano: settled and presumed so far.
+            reason: why a new cut is due.
+            now: when it is made; the present time where left out.
+
+        Returns:
+            The job with the new cut; None if no row would move.
+
+        """
         cap = self.plan.calls_cap_nano or 0
         at = (now or datetime.now(UTC)).isoformat(timespec="seconds")
-        overrun = Overrun(reason, at, cap, spent_nano, self._ended_nano(), self._burns())
+        overrun = Overrun(reason, at, cap, spent_nano, self._finished_nano(), self._routes())
         self._quiet_nano = spent_nano + max(1, (cap - spent_nano) // PAUSE_PART)
-        made = make_degrade(job, shards, frozenset(self.plan.copy_shards), len(self.degrades) + 1, overrun)
-        if made is None:
+        number = len(self.degrades) + 1
+        degrade = make_degrade(job, shards, frozenset(self.plan.copy_shards), number, overrun)
+        if degrade is None:
             return None
-        self.degrades.append(made)
+        self.degrades.append(degrade)
         why = (
             "answers cost more than planned" if reason == "burn" else "no strong row can be paid for any more"
         )
         left = f"{nano_to_usd(max(0, cap - spent_nano)):.6f} USD"
         self.sink(
-            Notice(f"{made.moved} pending strong rows go weak: {why}, and {left} are left", warning=True)
+            Notice(f"{degrade.moved} pending strong rows go weak: {why}, and {left} are left", warning=True)
         )
-        return replace(job, cut=made.cut)
+        return replace(job, cut=degrade.cut)
 
-    def _burns(self) -> dict[Route, RouteBurn]:
-        sums, ended = self._sums, self._ended_nano()
+    def _routes(self) -> dict[Route, RouteSpending]:
+        sums, finished = self._sums, self._finished_nano()
         total = {route: self.plan.endpoints[route].planned_nano for route in ROUTES}
         if self.degrades:
             total = {route: self.degrades[-1].planned_nano[route] for route in ROUTES}
         return {
-            route: RouteBurn(
+            route: RouteSpending(
                 sums[route].answered,
-                self._expected(route, sums[route].answered, sums[route].answered_tokens),
+                self._lines[route].nano(sums[route].answered_tokens, sums[route].answered),
                 sums[route].settled_nano,
-                max(0, total[route] - ended[route]),
+                max(0, total[route] - finished[route]),
             )
             for route in ROUTES
         }
 
-    def _ended_nano(self) -> dict[Route, int]:
+    def _finished_nano(self) -> dict[Route, int]:
+        """Return the expected cost of the finished calls, by route."""
         sums = self._sums
-        return {route: self._expected(route, sums[route].calls, sums[route].input_tokens) for route in ROUTES}
-
-    def _expected(self, route: Route, calls: int, tokens: int) -> int:
-        """Return what some calls were expected to cost, to half a nano-dollar each."""
-        total = tokens * self._prices.input_nano[route] + calls * self._prices.answer_nano[route]
-        return (2 * total + MILLION) // (2 * MILLION)
+        return {
+            route: self._lines[route].nano(sums[route].input_tokens, sums[route].calls) for route in ROUTES
+        }

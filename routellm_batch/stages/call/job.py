@@ -67,7 +67,7 @@ class CallJob:
     @property
     def expected(self) -> Prices:
         """What calls are expected to cost: a line in their input tokens."""
-        return self.prices or Prices.of(self.config.endpoints.by_route())
+        return self.prices or Prices.of(self.config.endpoints.call_prices())
 
     @property
     def round_token(self) -> str:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 
-from routellm_batch.budget.pricing import estimate_tokens, worst_nano
+from routellm_batch.budget.pricing import estimate_tokens
 from routellm_batch.config.endpoints import EndpointConfig
 from routellm_batch.core.types import Route
 from routellm_batch.endpoints.calls import Request
@@ -37,8 +37,7 @@ def build_request(end: EndpointConfig, chat: Chat, chars: int) -> Request:
     content = _encoded({"model": end.model, "messages": list(chat), **end.params})
     key = hashlib.sha256(_encoded(["v2", end.kind, end.base_url]) + content).hexdigest()[:32]
     tokens = estimate_tokens(chars, len(chat)) + end.expected_output_tokens
-    longest = end.max_output_tokens or end.expected_output_tokens
-    return Request(content, key, tokens, worst_nano(end.nano_price, len(content), len(chat), longest))
+    return Request(content, key, tokens, end.call_price.worst_nano(len(content), len(chat)))
 
 
 def follow_up(end: EndpointConfig, request: Request, answer: str, question: str) -> Request:

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from routellm_batch.budget.pricing import estimated_chars, nano_to_usd
-from routellm_batch.budget.spend.observed_lengths import Heard, heard
-from routellm_batch.budget.spend.projection import Ended
+from routellm_batch.budget.spend.observed_lengths import ObservedLengths, observe_lengths
+from routellm_batch.budget.spend.projection import FinishedCalls
 from routellm_batch.budget.spend.summary import (
     KEPT,
     CallSummary,
@@ -126,30 +126,30 @@ def route_totals(state: LedgerState, scores: pa.Table) -> dict[str, RouteTotals]
     return {route: _totals(route, state, ended[route], _heard(route, state, scores)) for route in ROUTES}
 
 
-def ended_calls(scores: pa.Table, records: Mapping[int, CallRecord]) -> dict[Route, Ended]:
+def ended_calls(scores: pa.Table, records: Mapping[int, CallRecord]) -> dict[Route, FinishedCalls]:
     """Return a shard's own calls that are answered or failed beside what was expected of them, by route."""
     tokens = scores.column("tokens").to_pylist()
-    ended: dict[Route, Ended] = {route: Ended() for route in ROUTES}
+    ended: dict[Route, FinishedCalls] = {route: FinishedCalls() for route in ROUTES}
     for row, record in records.items():
         if record.status in FINAL:
             paid, expected = record.cost_nano > 0, tokens[row] or 0
-            one = Ended(1, expected, int(paid), expected if paid else 0, record.cost_nano)
+            one = FinishedCalls(1, expected, int(paid), expected if paid else 0, record.cost_nano)
             ended[record.route] += one
     return ended
 
 
-def _heard(route: Route, state: LedgerState, scores: pa.Table) -> Heard:
+def _heard(route: Route, state: LedgerState, scores: pa.Table) -> ObservedLengths:
     """Return what a shard's answers on a route taught; those of one request each, in row order."""
     tokens, turns = scores.column("tokens").to_pylist(), scores.column("turns").to_pylist()
     told = (state.records[row] for row in sorted(state.records))
-    return heard(
+    return observe_lengths(
         (estimated_chars(tokens[one.row], turns[one.row]), one.usage.input_tokens, one.usage.output_tokens)
         for one in told
         if one.route == route and one.status == "ok" and one.attempts == 1 and one.usage.output_tokens
     )
 
 
-def _totals(route: Route, state: LedgerState, ended: Ended, learned: Heard) -> RouteTotals:
+def _totals(route: Route, state: LedgerState, ended: FinishedCalls, learned: ObservedLengths) -> RouteTotals:
     mine = [r for r in state.records.values() if r.route == route]
     usage, bins = Usage(), dict[int, int]()
     for record in mine:

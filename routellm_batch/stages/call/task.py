@@ -14,7 +14,7 @@ from typing import Literal
 
 import pyarrow as pa
 
-from routellm_batch.budget.spend.projection import Ended
+from routellm_batch.budget.spend.projection import FinishedCalls
 from routellm_batch.core.process import draining, emit, run_on_loop
 from routellm_batch.core.types import STRONG, WEAK, ErrorKind, Route, Shard
 from routellm_batch.endpoints.wallet import Wallet
@@ -84,7 +84,7 @@ class CallReceipt:
     """Why this process calls no more, if so."""
     short: bool = False
     """The grant did not pay for a row's worst case."""
-    ended: Mapping[Route, Ended] = field(default_factory=dict)
+    ended: Mapping[Route, FinishedCalls] = field(default_factory=dict)
     """This shard's calls that ended, by all tasks there ever were."""
 
 

@@ -19,6 +19,7 @@ from routellm_batch.core.types import ROUTES, STRONG, WEAK
 from routellm_batch.stages.plan.spill import Bucket, BucketSpill, bucket_count, repeated
 
 COPY = np.dtype([("shard", "<i4"), ("row", "<i4"), ("owner_shard", "<i4"), ("owner_row", "<i4")])
+"""A row that takes its answer from another one, and that one: its *owner*."""
 
 
 class Copies:
@@ -29,7 +30,7 @@ class Copies:
         self._counts = np.zeros(shards, dtype=np.int64)
 
     def add(self, rows: NDArray[np.void], owners: NDArray[np.void]) -> None:
-        """Take rows [B] and the rows [B] that pay for them, both as ``ROW``."""
+        """Take rows [B] and their owners [B], both as ``ROW``."""
         copies = np.empty(len(rows), dtype=COPY)
         copies["shard"], copies["row"] = rows["shard"], rows["row"]
         copies["owner_shard"], copies["owner_row"] = owners["shard"], owners["row"]
@@ -50,8 +51,8 @@ class Copies:
         for bucket in self._spill.buckets():
             rows = bucket.rows[np.lexsort((bucket.rows["row"], bucket.rows["shard"]))]
             starts = np.flatnonzero(np.diff(rows["shard"], prepend=-1))
-            for start, end in zip(starts, [*starts[1:], len(rows)], strict=True):
-                part = rows[start:end]
+            for start, stop in zip(starts, [*starts[1:], len(rows)], strict=True):
+                part = rows[start:stop]
                 columns = {
                     name: np.ascontiguousarray(part[name]) for name in ("row", "owner_shard", "owner_row")
                 }
@@ -59,11 +60,19 @@ class Copies:
 
 
 def costs_of(rows: NDArray[np.void], prices: Prices) -> tuple[RankedRows, int, int]:
-    """Return what selection needs of a bucket's rows (``ROW``), and the bucket's cost all weak and all strong.
+    """Return what selection needs of a bucket's rows, and the bucket's expected cost all weak and all strong.
 
     A lone row costs strong − weak more when it goes strong. Of a group of identical prompts the highest-ranked row
     brings the strong call, and the weak call is saved only with the last; that saving is left out, so a plan made
     from these deltas never costs more than they say.
+
+    Args:
+        rows: [B], as ``ROW``.
+        prices: what calls are expected to cost.
+
+    Returns:
+        The ranked rows [B], and nano-dollars all weak and all strong.
+
     """
     key, tie = prices.keys(rows), np.ascontiguousarray(rows["tie"])
     strong, weak = prices.row_cost(STRONG, rows), prices.row_cost(WEAK, rows)
@@ -85,10 +94,16 @@ def costs_of(rows: NDArray[np.void], prices: Prices) -> tuple[RankedRows, int, i
 def settle_routes(
     buckets: Iterable[Bucket], cut: Cut, prices: Prices, copies: Copies
 ) -> tuple[int, dict[str, Totals]]:
-    """Follow a cut through all buckets; the copies are added to ``copies``.
+    """Follow a cut through all buckets.
+
+    Args:
+        buckets: all valid rows, as ``ROW``.
+        cut: which of them go strong.
+        prices: what calls are expected to cost.
+        copies: takes the rows that another row pays for.
 
     Returns:
-        K, and the totals of each route.
+        The number of strong rows, and the totals of each route.
 
     """
     strong_count = 0
@@ -98,15 +113,15 @@ def settle_routes(
         strong = cut.strong(prices.keys(rows), rows["tie"])
         strong_count += int(strong.sum())
         own = np.ones(len(rows), dtype=bool)
-        taking, owners = _copies(bucket, strong)
-        if len(taking):
-            copies.add(rows[taking], rows[owners])
-            own[taking] = False
-        for route, there in zip(ROUTES, (strong, ~strong), strict=True):
-            paid = rows[there & own]
+        copied, owners = _copies(bucket, strong)
+        if len(copied):
+            copies.add(rows[copied], rows[owners])
+            own[copied] = False
+        for route, sent in zip(ROUTES, (strong, ~strong), strict=True):
+            paid = rows[sent & own]
             nano, answers = int(prices.row_cost(route, paid).sum()), prices.row_answers(route, paid)
             tokens = int(paid["tokens"].sum(dtype=np.int64))
-            totals[route] = totals[route].plus(len(paid), int(there.sum()), tokens, answers, nano)
+            totals[route] = totals[route].plus(len(paid), int(sent.sum()), tokens, answers, nano)
     return strong_count, totals
 
 
@@ -126,5 +141,5 @@ def _copies(bucket: Bucket, strong: NDArray[np.bool_]) -> tuple[NDArray[np.int64
 
 
 def _changes(values: NDArray[np.generic]) -> NDArray[np.bool_]:
-    """Return for each value [B] whether it is not the one before it; the first one is not."""
+    """Return for each value [B] whether it differs from the one before it; the first one does."""
     return np.append(True, values[1:] != values[:-1])

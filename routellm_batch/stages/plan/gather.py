@@ -1,4 +1,4 @@
-"""All score shards in, once each: what planning needs of their rows, in buckets on a local disk."""
+"""Reads every score shard once, and keeps what planning needs of its rows in buckets on a local disk."""
 
 from __future__ import annotations
 
@@ -20,12 +20,16 @@ from routellm_batch.storage.run import Run
 from routellm_batch.storage.tables import from_parquet
 
 READ_THREADS = 8
+"""Threads that read score shards."""
 READ_AHEAD_ROWS = 131_072
+"""Rows that are read before they are needed, at most; two shards at least."""
 BATCH_ROWS = 131_072
+"""Rows that are put into buckets at a time, at least."""
 COLUMNS = ["row", "id", "kind", "score", "tie", "content", "tokens"]
+"""Columns of a score shard that planning reads."""
 ROW = np.dtype(
     [
-        ("first", "<u8"),  # the digest of the chat, in two words
+        ("first", "<u8"),  # The digest of the chat, in two words.
         ("second", "<u8"),
         ("tie", "<u8"),
         ("key", "<u4"),
@@ -35,21 +39,24 @@ ROW = np.dtype(
         ("id_bytes", "<i4"),
     ]
 )
+"""A valid row, as planning sees it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gathered:
-    """All rows of a run, read."""
+    """All rows of a run, as planning sees them."""
 
     content: BucketSpill
     """Valid rows as ``ROW``, with sortable ids; identical prompts lie in one bucket."""
     valid: int
+    """Rows that can be sent to a model."""
     invalid: int
+    """Rows that can't."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """What one score shard gives."""
+    """The rows of one score shard."""
 
     named: NDArray[np.void]
     """Rows with an id, as ``PLACE``."""
@@ -66,8 +73,8 @@ def gather_rows(run: Run, folder: Path, column: str) -> Gathered:
 
     Args:
         run: the run.
-        folder: where to spill to; made here.
-        column: the id column's name.
+        folder: where to spill to; it is created.
+        column: name of the id column, for messages.
 
     Raises:
         DataError: null or duplicate ids.
@@ -90,7 +97,7 @@ def gather_rows(run: Run, folder: Path, column: str) -> Gathered:
 
 
 def _batches(run: Run) -> Iterator[list[_Part]]:
-    """Yield all score shards in order, some at a time: a bucket then grows by a worthwhile piece."""
+    """Yield all score shards in order, several at a time, so that buckets grow by few and large writes."""
     batch, rows = list[_Part](), 0
     for part in _read_ahead(run):
         batch.append(part)
@@ -152,5 +159,5 @@ def _sortable(ids: pa.Array) -> pa.Array:
     if not pa.types.is_integer(ids.type):
         return ids.cast(pa.binary())
     raised = (ids.to_numpy().view(np.uint64) ^ np.uint64(1 << 63)).astype(">u8")
-    ends = np.arange(len(ids) + 1, dtype=np.int32) * 8
-    return pa.Array.from_buffers(pa.binary(), len(ids), [None, pa.py_buffer(ends), pa.py_buffer(raised)])
+    offsets = np.arange(len(ids) + 1, dtype=np.int32) * 8
+    return pa.Array.from_buffers(pa.binary(), len(ids), [None, pa.py_buffer(offsets), pa.py_buffer(raised)])

@@ -1,4 +1,4 @@
-"""Null and duplicate ids stop a run before anything is spent; the first three are named."""
+"""Refuses null and duplicate ids before anything is spent, and names the first three."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from routellm_batch.storage.run import Run
 from routellm_batch.storage.tables import from_parquet
 
 NAMED_FIRST = 3
+"""Ids that a message names."""
 PLACE = np.dtype([("tie", "<u8"), ("shard", "<i4"), ("row", "<i4")])
 """Where a row lies, and the keyed hash of its id."""
 
@@ -26,7 +27,7 @@ def check_nulls(nulls: Sequence[tuple[int, int]], run: Run, column: str) -> None
         column: the id column's name.
 
     Raises:
-        DataError: there is one.
+        DataError: ``nulls`` is not empty.
 
     """
     if nulls:
@@ -52,9 +53,8 @@ def check_ids(parts: Iterable[NDArray[np.void]], run: Run, column: str) -> None:
         same = same[np.lexsort((same["row"], same["shard"], same["tie"]))]
         at = np.flatnonzero(same["tie"][1:] == same["tie"][:-1])
         duplicates += len(at)
-        _, once = np.unique(
-            same["tie"][at], return_index=True
-        )  # an id is named once, however often it is there
+        # An id is named once, however often it occurs.
+        _, once = np.unique(same["tie"][at], return_index=True)
         at = at[once]
         at = at[np.lexsort((same["row"][at], same["shard"][at]))[:NAMED_FIRST]]
         pairs = zip(same[at][["shard", "row"]].tolist(), same[at + 1][["shard", "row"]].tolist(), strict=True)

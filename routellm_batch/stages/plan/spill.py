@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -16,19 +17,22 @@ from numpy.typing import NDArray
 from routellm_batch.budget.selection.cut import RankedRows
 
 BUCKET_ROWS = 65_536
-"""A bucket holds about this many rows, whatever the total."""
+"""A bucket holds about so many rows, whatever the total."""
 MAX_BUCKETS = 4_096
+"""Of more rows than so many buckets hold, each takes more."""
 READ_ROWS = 262_144
+"""Records of a pass that are in memory at a time."""
 RANKED = np.dtype([("key", "<u4"), ("tie", "<u8"), ("delta", "<i8")])
+"""``RankedRows``, on disk."""
 
 
 def bucket_count(rows: int) -> int:
-    """Return how many buckets keep each at about 65,536 rows."""
+    """Return the number of buckets for so many rows: each holds about 65,536."""
     return max(1, min(MAX_BUCKETS, -(-rows // BUCKET_ROWS)))
 
 
 def repeated(words: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """Return the positions of the words [B] that occur more than once, those of one word side by side."""
+    """Return the positions of the words [B] that occur more than once; those of one word are side by side."""
     order = np.argsort(words)
     ordered = words[order]
     equal = ordered[1:] == ordered[:-1]
@@ -50,8 +54,8 @@ class Bucket:
 
     def texts(self) -> pa.Array:
         """Return the rows' texts, binary [B]; their lengths are the records' ``id_bytes``."""
-        ends = np.cumsum(self.rows["id_bytes"], dtype=np.int32)
-        buffers = [None, pa.py_buffer(np.append(np.int32(0), ends)), pa.py_buffer(self._texts.read_bytes())]
+        stops = np.cumsum(self.rows["id_bytes"], dtype=np.int32)
+        buffers = [None, pa.py_buffer(np.append(np.int32(0), stops)), pa.py_buffer(self._texts.read_bytes())]
         return pa.Array.from_buffers(pa.binary(), len(self.rows), buffers)
 
 
@@ -65,7 +69,14 @@ class BucketSpill:
         self._buckets = buckets
 
     def add(self, rows: NDArray[np.void], hashes: NDArray[np.uint64], texts: pa.Array | None = None) -> None:
-        """Append records, each with its text if there are any, to the bucket that its hash falls in."""
+        """Append records to the buckets that their hashes fall in.
+
+        Args:
+            rows: [B], records of the spill's type.
+            hashes: [B], which bucket each goes to.
+            texts: [B], binary; kept beside the records, if given.
+
+        """
         bucket = (hashes % np.uint64(self._buckets)).astype(np.uint16)
         order = np.argsort(bucket, kind="stable")  # a radix sort, as the numbers have 16 bits
         rows, sizes = rows[order], np.bincount(bucket, minlength=self._buckets)
@@ -81,7 +92,7 @@ class BucketSpill:
                 _append(self._text_path(number), data[cuts[number] : cuts[number + 1]])
 
     def buckets(self) -> Iterator[Bucket]:
-        """Yield each bucket; empty ones are left out. Within one, rows are in the order that they came in."""
+        """Yield each bucket that is not empty; within one, rows are in the order in which they were added."""
         for number in range(self._buckets):
             path = self._path(number)
             if path.exists():
@@ -100,23 +111,44 @@ def _append(path: Path, data: bytes | memoryview) -> None:
         file.write(data)
 
 
-class RankedSpill:
-    """What selection needs of every row, 20 bytes each, in one file that is read in passes."""
+Columns = TypeVar("Columns")
 
-    def __init__(self, path: Path) -> None:
+
+class ColumnSpill(Generic[Columns]):
+    """Rows in one file that is read in passes.
+
+    Args:
+        path: of the file; it is created.
+        rows: type of the rows: a value that is built of one array for each field of ``record``, in order.
+        record: one row on disk.
+
+    """
+
+    def __init__(self, path: Path, rows: type[Columns], record: np.dtype[np.void]) -> None:
         self._path = path
+        self._rows = rows
+        self._record = record
+        self._names = tuple(record.names or ())
         path.touch()
 
-    def add(self, rows: RankedRows) -> None:
+    def add(self, rows: Columns) -> None:
         """Append rows."""
-        packed = np.empty(len(rows.key), dtype=RANKED)
-        packed["key"], packed["tie"], packed["delta"] = rows.key, rows.tie, rows.delta
+        columns: list[NDArray[Any]] = [getattr(rows, name) for name in self._names]
+        packed = np.empty(len(columns[0]), dtype=self._record)
+        for name, column in zip(self._names, columns, strict=True):
+            packed[name] = column
         with self._path.open("ab") as file:
             packed.tofile(file)
 
-    def passes(self) -> Iterator[RankedRows]:
+    def passes(self) -> Iterator[Columns]:
         """Start one pass over all rows, in parts."""
         with self._path.open("rb") as file:
-            while len(part := np.fromfile(file, dtype=RANKED, count=READ_ROWS)):
-                fields = (np.ascontiguousarray(part[name]) for name in ("key", "tie", "delta"))
-                yield RankedRows(*fields)
+            while len(part := np.fromfile(file, dtype=self._record, count=READ_ROWS)):
+                yield self._rows(*(np.ascontiguousarray(part[name]) for name in self._names))
+
+
+class RankedSpill(ColumnSpill[RankedRows]):
+    """What selection needs of every row, 20 bytes each."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, RankedRows, RANKED)

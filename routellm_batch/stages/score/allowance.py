@@ -9,19 +9,19 @@ from routellm_batch.core.errors import BudgetError
 from routellm_batch.core.types import Shard
 
 RETRY_PARTS = 8
-"""A task gets this part of what no task's worst case needs, to try requests of unknown fate again."""
+"""A task gets one in so many parts of the sum that no worst case needs, to resend requests whose fate is unknown."""
 
 
 class EmbeddingBudget:
-    """Kept at every moment: paid + allowances of running tasks + worst cases of the waiting ones ≤ cap.
+    """Keeps at every moment: paid + allowances of running tasks + worst cases of the waiting ones ≤ cap.
 
     Args:
         cap_nano: the hard cap.
-        paid: shard index → what earlier starts paid.
-        bounds: shard index → worst case, of every shard that is to be scored.
+        paid: shard index → nano-dollars that earlier starts paid.
+        bounds: shard index → worst case in nano-dollars, of every shard that is to be scored.
 
     Raises:
-        BudgetError: the worst case is above what the cap leaves.
+        BudgetError: the worst cases together exceed what the cap leaves.
 
     """
 
@@ -46,13 +46,18 @@ class EmbeddingBudget:
         return self._cap_nano - taken
 
     def grant(self, shards: Sequence[Shard]) -> tuple[int, int]:
-        """Return what a task of these shards may spend: its worst case and a part of what is spare; and what was paid."""
+        """Set aside what a task of these shards may spend: its worst case and a part of what is spare.
+
+        Returns:
+            Its allowance, and what earlier starts paid for these shards, both in nano-dollars.
+
+        """
         more = self._spare_nano // RETRY_PARTS
         granted = more + sum(self._bounds.pop(shard.index) for shard in shards)
         self._granted[shards[0].index] = granted
         return granted, sum(self._known.get(shard.index, 0) for shard in shards)
 
     def settle(self, shards: Sequence[Shard], paid_nano: int) -> None:
-        """Put what a finished task paid in place of what it was granted."""
+        """Book what a finished task paid, in nano-dollars, in place of its allowance."""
         self._granted.pop(shards[0].index)
         self._paid_nano += paid_nano

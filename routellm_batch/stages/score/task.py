@@ -33,13 +33,16 @@ class ScoreTask:
     """Some consecutive shards to score."""
 
     config: Config
+    """The job."""
     run: Run
+    """Its folder."""
     shards: Sequence[Shard]
+    """What to score."""
     allowance_nano: int | None = None
-    """What its embeddings may cost; None is no limit."""
+    """What its embeddings may cost; None without a limit."""
     known_nano: int = 0
-    """What the allowance's giver knew was paid for these shards; what storage holds beyond it comes off the allowance:
-    another try, whose process died, had the same allowance."""
+    """What the driver knew was paid for these shards when it set the allowance. What storage holds beyond it comes off the
+    allowance: another try, whose process died, had the same allowance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +50,11 @@ class ScoreReceipt:
     """What a score task did; small, as it travels through the scheduler."""
 
     shards: int
+    """Shards that were scored."""
     rows: int
+    """Rows in them."""
     paid_nano: int = 0
-    """Spent and presumed for embeddings, beyond what was known before."""
+    """Settled and presumed for embeddings, beyond what was known before."""
 
 
 def score_shards(task: ScoreTask) -> ScoreReceipt:
@@ -70,7 +75,7 @@ def score_shards(task: ScoreTask) -> ScoreReceipt:
         paid = PaidTry(task.run, shard.name, str(task.config.router.embedder.model))
         with metered(left, paid.declare) as meter:
             try:
-                table = score_shard(task.config, task.run, shard)
+                table = score_shard(task, shard)
             finally:
                 paid.close(meter.use)
         paid_nano += meter.use.paid_nano
@@ -81,24 +86,35 @@ def score_shards(task: ScoreTask) -> ScoreReceipt:
 
 def bound_shards(task: ScoreTask) -> Sequence[int]:
     """Return the most nano-dollars that the ``remote`` embeddings of each shard can cost; nothing is called."""
-    return [_bound_nano(task.config, task.run, shard) for shard in task.shards]
+    return [_bound_nano(task, shard) for shard in task.shards]
 
 
-def _bound_nano(config: Config, run: Run, shard: Shard) -> int:
+def _bound_nano(task: ScoreTask, shard: Shard) -> int:
+    config, file = task.config, task.run.files[shard.file]
     embedder = config.router.embedder
     price = usd_to_nano(embedder.price.input) if embedder.price else 0
     longest = embedder.max_tokens or MAX_TOKENS
-    table = read_rows(run.files[shard.file], shard.start, shard.rows, input_columns(config.input.columns))
+    table = read_rows(file, shard.start, shard.rows, input_columns(config.input.columns))
     prompts = decode_prompts(table, config.input, config.label)
     texts = [p.text.encode("utf-8", "replace") for p in prompts if isinstance(p, Prompt)]
-    # Text by text, so that it bounds the sum of requests that are each rounded up; and one more to learn the width.
+    # Text by text, which bounds the sum of requests that are each rounded up; and one more that asks for the width.
     sizes = [1, *(min(len(text), longest) for text in texts)]
     return sum(worst_nano(price, [worst_tokens(size)]) for size in sizes)
 
 
-def score_shard(config: Config, run: Run, shard: Shard) -> pa.Table:
-    """Read, check and score one shard; its rows are one batch, so a score depends on the shard alone."""
-    file = run.files[shard.file]
+def score_shard(task: ScoreTask, shard: Shard) -> pa.Table:
+    """Read, check and score one shard; its rows are one batch, so a score depends on the shard alone.
+
+    Returns:
+        The table that ``score/`` holds of the shard, with a row for each row of the input.
+
+    Raises:
+        DataError: an input row can't even be named.
+        CheckpointError: the router's weights are unusable.
+        StopError: the embedder's endpoint failed for good, or the allowance pays for no further request.
+
+    """
+    config, file = task.config, task.run.files[shard.file]
     table = read_rows(file, shard.start, shard.rows, input_columns(config.input.columns))
     ids = decode_ids(table.column(config.input.columns.id), file, shard, config.input.columns.id)
     prompts: list[Prompt | InvalidKind] = decode_prompts(table, config.input, config.label)
@@ -118,11 +134,14 @@ def score_shard(config: Config, run: Run, shard: Shard) -> pa.Table:
         scores[valid] = score_halving(router, batch)
         if lost := int(np.isnan(scores[valid]).sum()):
             log.warning("shard %s: %d prompts have no score and go to failed/", shard.name, lost)
-    return _table(prompts, ids, scores, run.seed)
+    return _table(prompts, ids, scores, task.run.seed)
 
 
 def score_halving(router: Router, batch: PromptBatch) -> NDArray[np.float32]:
-    """Return float32 [B]; where memory runs out those of its halves, and NaN for a prompt that is too much alone."""
+    """Return the scores of a batch, float32 [B].
+
+    Where memory runs out the halves of the batch are scored apart; a prompt for which it does not suffice alone has NaN.
+    """
     try:
         return router.score(batch)
     except MemoryError:
@@ -151,7 +170,7 @@ def _table(
         range(len(prompts)),
         ids,
         kinds,
-        pa.array(scores + np.float32(0), mask=~finite),  # +0 turns -0 into 0
+        pa.array(scores + np.float32(0), mask=~finite),  # Adding 0 turns -0 into 0.
         [None if i is None else tie_hash(i, seed) for i in ids],
         [None if p is None else p.content for p in good],
         [None if p is None else estimate_tokens(p.chars, len(p.chat)) for p in good],

@@ -11,19 +11,19 @@ from routellm_batch.budget.frontier import FrontierPoint
 from routellm_batch.budget.marginal import step_nano, steps_ahead
 from routellm_batch.budget.pricing import NANO
 from routellm_batch.budget.quality.calibration import fit_calibration
-from routellm_batch.budget.quality.forecast import Foresight, foresee
+from routellm_batch.budget.quality.forecast import PilotPredictor, build_predictor
 
 ROWS = 400
 FRONTIER = [FrontierPoint(n / 49, None, 2 * NANO + n * 2 * NANO) for n in range(50)]
 
 
 @cache
-def seen() -> Foresight:
+def seen() -> PilotPredictor:
     """Return a pilot whose strong model is better on the upper half of the scores, and on no other row."""
     scores = (np.arange(ROWS) + 0.5) / ROWS
     gain = np.where(scores > 0.5, np.arange(ROWS) % 2, 0)
     calibration = fit_calibration(scores, gain.astype(float), np.zeros(ROWS), seed=0)
-    return foresee(calibration, None, {}, "score", scores)
+    return build_predictor(calibration, None, {}, "score", scores)
 
 
 @pytest.mark.parametrize(

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from routellm_batch.budget.pricing import (
     NANO,
+    CallPrice,
     Price,
+    ceil_nano,
     cost_nano,
     estimate_tokens,
     nano_to_usd,
+    round_nano,
     usd_text,
     usd_to_nano,
     worst_nano,
@@ -91,3 +95,31 @@ def test_no_bill_within_the_limits_is_above_the_worst_case(
 def test_token_estimates(chars: int, turns: int, expected: int) -> None:
     """A token is four characters, rounded up, with four a turn and three for the answer's opening."""
     assert expected == estimate_tokens(chars, turns)
+
+
+@given(COUNTS, COUNTS, PRICES, PRICES)
+def test_expected_cost_is_what_such_a_call_costs(read: int, written: int, fresh: int, output: int) -> None:
+    """A call with the expected tokens costs the expected sum, to half a nano-dollar."""
+    call = CallPrice(Price(fresh, fresh, output), written)
+    settled = cost_nano(call.price, Usage(read, 0, written))
+    assert call.expected_nano(read) == pytest.approx(settled, rel=1e-12, abs=0.5)
+
+
+@pytest.mark.parametrize(("most", "longest"), [(100, 100), (None, 30)])
+def test_the_expected_length_stands_in_for_a_limit(most: int | None, longest: int) -> None:
+    """A worst case counts the longest answer that is asked for; without a limit the expected one."""
+    price = Price(1_000_000, 2_000_000, 3_000_000)
+    assert worst_nano(price, 500, 2, longest) == CallPrice(price, 30, most).worst_nano(500, 2)
+
+
+@given(st.integers(0, 10**18))
+def test_rounding_is_half_up_and_ceiling_never_below(millionths: int) -> None:
+    """Half a nano-dollar goes up, less goes down; a worst case is rounded up."""
+    assert (millionths + 500_000) // 1_000_000 == round_nano(millionths)
+    assert 0 <= ceil_nano(millionths) * 1_000_000 - millionths < 1_000_000
+
+
+def test_an_array_is_rounded_as_its_numbers_are() -> None:
+    """Sums of many calls are rounded each on its own."""
+    sums = [0, 499_999, 500_000, 1_499_999, 1_500_000]
+    assert [round_nano(one) for one in sums] == round_nano(np.array(sums)).tolist()

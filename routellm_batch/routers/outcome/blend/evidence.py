@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routellm_batch.core.arrays import Floats
-from routellm_batch.core.metrics import BAND_90, Ranking, interval, resample
+from routellm_batch.core.metrics import INTERVAL_90, Ranking, interval, resample
 from routellm_batch.routers.outcome.blend.router import MEMBERS, Blend
 
 SAMPLES = 200
@@ -134,4 +134,4 @@ def _recovered(ranking: Ranking, gain: Floats, count: Floats) -> float:
 
 def _interval(ranking: Ranking, gain: Floats, weight: Floats, seed: int) -> tuple[float, float]:
     found = [ranking.apgr_full(gain, count) for count in _samples(len(gain), weight, seed)]
-    return interval(np.array(found), BAND_90)
+    return interval(np.array(found), INTERVAL_90)

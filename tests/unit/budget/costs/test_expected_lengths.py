@@ -1,4 +1,4 @@
-"""What an earlier run's answers teach of one endpoint."""
+"""Lengths learned from an earlier run's answers of one endpoint."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from decimal import Decimal
 import numpy as np
 import pytest
 
-from routellm_batch.budget.costs.expected_costs import answer_cost
+from routellm_batch.budget.costs.expected_costs import past_cost
 from routellm_batch.budget.costs.expected_lengths import PastLengths, fit_past
-from routellm_batch.budget.pricing import Price
+from routellm_batch.budget.pricing import CallPrice, Price
 from routellm_batch.core.errors import DataError
 
 PRICE = Price.from_usd(Decimal(2), Decimal(10))
@@ -27,9 +27,9 @@ def test_predictions_sum_to_what_was_counted() -> None:
     """The expected tokens of the run's own rows are those that it had, in and out, and longer prompts get longer answers."""
     sizes, inputs, outputs = answers()
     past = fit_past("one", sizes, inputs, outputs)
-    cost = answer_cost(past, PRICE, 7, None)
-    told = cost.output_tokens(np.array(sizes), np.zeros(len(sizes), np.float32))
-    assert sum(outputs) == pytest.approx(told.sum(), rel=0.01)
+    cost = past_cost(past, CallPrice(PRICE, 7))
+    predicted = cost.output_tokens(np.array(sizes), np.zeros(len(sizes), np.float32))
+    assert sum(outputs) == pytest.approx(predicted.sum(), rel=0.01)
     assert sum(inputs) == pytest.approx(past.input_ratio * sum(sizes))
     few, many = cost.output_tokens(np.array([20, 400]), np.zeros(2, np.float32)).tolist()
     assert [few, many] == pytest.approx([10 * 20**0.5 * np.exp(0.08), 10 * 400**0.5 * np.exp(0.08)], rel=0.15)
@@ -41,7 +41,7 @@ def test_predictions_sum_to_what_was_counted() -> None:
 def test_nothing_is_said_beyond_the_sizes_seen() -> None:
     """A prompt longer than any that was seen is expected to be answered as the longest was; the endpoint's limit holds."""
     sizes, inputs, outputs = answers()
-    cost = answer_cost(fit_past("one", sizes, inputs, outputs), PRICE, 7, 150)
+    cost = past_cost(fit_past("one", sizes, inputs, outputs), CallPrice(PRICE, 7, 150))
     at = np.array([max(sizes), 100_000, 10])
     longest, beyond, short = cost.output_tokens(at, np.zeros(3, np.float32)).tolist()
     assert (150.0, 150.0, True) == (longest, beyond, short < 150)
@@ -49,12 +49,12 @@ def test_nothing_is_said_beyond_the_sizes_seen() -> None:
 
 def test_without_an_earlier_run_the_expected_length_holds() -> None:
     """An endpoint that no run was found for is expected to answer as the config says."""
-    cost = answer_cost(None, PRICE, 7, None)
+    cost = past_cost(None, CallPrice(PRICE, 7))
     assert [7.0, 7.0] == cost.output_tokens(np.array([1, 900]), np.zeros(2, np.float32)).tolist()
     assert [2 * 100 * 1000 + 7 * 10 * 1000] == cost.nano(np.array([100]), np.zeros(1, np.float32)).tolist()
 
 
 def test_too_few_answers_are_refused() -> None:
-    """Nineteen answers teach nothing."""
+    """Nineteen answers are not fitted."""
     with pytest.raises(DataError, match="at least 20"):
         fit_past("one", *(column[:19] for column in answers()))

@@ -1,4 +1,4 @@
-"""The map from score to gain: against scikit-learn, and on labels that teach little."""
+"""The map from score to gain: against scikit-learn, and on labels that say little."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_rows_that_cannot_be_used_are_named(change: dict[str, float], expected: 
 
 
 def test_too_few_labels_are_refused() -> None:
-    """Nineteen rows foretell nothing."""
+    """Nineteen rows predict nothing."""
     with pytest.raises(DataError, match="19 labelled rows can't be calibrated on; at least 20 are needed"):
         fit_calibration(*labels(19), seed=0)
 
@@ -154,7 +154,7 @@ def test_the_same_labels_give_the_same_file() -> None:
 )
 def test_a_damaged_file_says_so(data: bytes) -> None:
     """What is no calibration is refused with what to do."""
-    with pytest.raises(DataError, match="is damaged .*make the pilot anew"):
+    with pytest.raises(DataError, match="is damaged .*make a new pilot"):
         load_pilot_facts(data)
 
 

@@ -76,14 +76,14 @@ def test_random_recovers_its_share() -> None:
 
 
 def test_constant_scores_are_random() -> None:
-    """Scores that are all equal foretell what chance does."""
+    """Scores that are all equal predict what chance does."""
     scores, strong, weak = labels(100)
     made = fit_calibration(np.zeros_like(scores), strong, weak, seed=0)
     assert predict(made, [0.4]) == predict_random(made, [0.4])
 
 
 def test_without_a_gap_there_is_no_pgr() -> None:
-    """Where the strong model is not better, quality is foretold and PGR is not."""
+    """Where the strong model is not better, quality is predicted and PGR is not."""
     scores, strong, weak = labels(100)
     worse = fit_calibration(scores, weak, strong, seed=0)
     (q,) = predict(worse, [0.5])

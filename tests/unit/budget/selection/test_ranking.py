@@ -10,20 +10,21 @@ import numpy as np
 import pytest
 from helpers.labelled import calibration, facts, lengths
 
-from routellm_batch.budget.costs.expected_costs import AnswerCost, Ends
-from routellm_batch.budget.costs.expected_lengths import Table, measure_lengths
-from routellm_batch.budget.pricing import Price
+from routellm_batch.budget.costs.expected_costs import AnswerCost
+from routellm_batch.budget.costs.expected_lengths import measure_lengths
+from routellm_batch.budget.costs.tables import Table
+from routellm_batch.budget.pricing import CallPrice, Price
 from routellm_batch.budget.quality.calibration import fit_calibration
-from routellm_batch.budget.quality.forecast import Foresight, foresee
+from routellm_batch.budget.quality.forecast import PilotPredictor, build_predictor
 from routellm_batch.budget.quality.pilot_facts import PilotFacts
 from routellm_batch.budget.selection.cut import RankedRows, cut_by_spend, in_chunks, score_key
 from routellm_batch.budget.selection.ranking import BY_SCORE, Ranker
 from routellm_batch.core.errors import DataError
 from routellm_batch.core.types import ROUTES
 
-ENDS = {
-    "strong": Ends(Price.from_usd(Decimal(10), Decimal(30)), 2000),
-    "weak": Ends(Price.from_usd(Decimal("0.2"), Decimal("0.6")), None),
+PRICES = {
+    "strong": CallPrice(Price.from_usd(Decimal(10), Decimal(30)), 1000, 2000),
+    "weak": CallPrice(Price.from_usd(Decimal("0.2"), Decimal("0.6")), 256),
 }
 LEVEL = Table((0.0,), (1.0,))
 
@@ -38,11 +39,11 @@ def ranker(gain: Table, strong: AnswerCost, weak: AnswerCost, rate: float = 1000
     return Ranker("gain_per_dollar", gain, None, rate, {"strong": strong, "weak": weak})
 
 
-def seen(order: str = "gain_per_dollar", rows: int = 300, **made: object) -> Foresight:
+def seen(order: str = "gain_per_dollar", rows: int = 300, **made: object) -> PilotPredictor:
     """Return a pilot as seen from a job of a thousand scores."""
     pilot = facts(rows, **made)
     scores = np.random.default_rng(7).random(1000, dtype=np.float32)
-    return foresee(pilot.calibration, pilot.lengths, ENDS, order, scores)
+    return build_predictor(pilot.calibration, pilot.lengths, PRICES, order, scores)
 
 
 def test_table_is_straight_between_points_and_level_beyond() -> None:
@@ -138,8 +139,8 @@ def test_length_models_sum_to_what_was_counted() -> None:
     where = np.random.default_rng(0).random(400)
     for route, one in made.fit(where, weight).items():
         design = made.design(np.array(made.estimated), where)
-        told = np.exp(design @ np.array([one.level, one.by_size, one.by_position]))
-        assert weight @ np.array(made.outputs[route]) == pytest.approx(weight @ told)
+        predicted = np.exp(design @ np.array([one.level, one.by_size, one.by_position]))
+        assert weight @ np.array(made.outputs[route]) == pytest.approx(weight @ predicted)
         spread = made.size[1]
         assert 0.5 == pytest.approx(one.by_size / spread, abs=0.15)  # as the square root
 
@@ -164,7 +165,7 @@ def test_empty_answers_cost_nothing() -> None:
     zeros = {"strong": [0] * 30, "weak": [0] * 30}
     made = measure_lengths(list(range(1, 31)), zeros, zeros)
     scores = np.linspace(0, 1, 100, dtype=np.float32)
-    there = foresee(calibration(30), made, ENDS, "score", scores)
+    there = build_predictor(calibration(30), made, PRICES, "score", scores)
     assert [0.0] == there.ranker.costs["strong"].output_tokens(np.array([5]), np.array([0.5])).tolist()
 
 
@@ -185,21 +186,21 @@ def test_pilot_rows_are_ranked_as_the_jobs() -> None:
     """The pilot's order and that of a job whose scores are the pilot's agree, but for the row's own label."""
     pilot = facts(300)
     scores = np.array(pilot.calibration.scores, np.float32)
-    there = foresee(pilot.calibration, pilot.lengths, ENDS, "gain_per_dollar", scores)
+    there = build_predictor(pilot.calibration, pilot.lengths, PRICES, "gain_per_dollar", scores)
     values = there.ranker.values(scores, np.array(pilot.lengths.estimated))
     assert np.corrcoef(np.argsort(np.argsort(values)), np.argsort(np.argsort(there.order)))[0, 1] > 0.97
 
 
-def test_a_small_job_is_foretold_less_surely() -> None:
+def test_a_small_job_is_predicted_less_surely() -> None:
     """With as many rows to come as were labelled intervals are wider by √2, and a target asks for more; below, no more."""
     pilot, scores = facts(300), np.linspace(0, 1, 500)
 
-    def there(rows: int | None) -> Foresight:
-        return foresee(pilot.calibration, pilot.lengths, ENDS, "score", scores, rows=rows)
+    def there(rows: int | None) -> PilotPredictor:
+        return build_predictor(pilot.calibration, pilot.lengths, PRICES, "score", scores, rows=rows)
 
     def widths(rows: int | None) -> list[float]:
         one = there(rows)
-        ((lo, hi),) = one.cost_band([0.3]) or []
+        ((lo, hi),) = one.cost_interval([0.3]) or []
         row = 2 / 300  # that bounds count more than was seen
         return [hi - lo, *(q.hi - q.lo - row for way in (one.quality, one.random) for q in way([0.3]))]
 
@@ -211,44 +212,46 @@ def test_a_small_job_is_foretold_less_surely() -> None:
     assert shares == sorted(set(shares))
 
 
-def test_cost_bands_hold_what_the_pilot_paid() -> None:
-    """Where the rows of the highest scores have answers that no slope explains, the band reaches to their price."""
+def test_cost_intervals_hold_what_the_pilot_paid() -> None:
+    """Where the rows of the highest scores have answers that no slope explains, the interval reaches to their price."""
     rows = 200
     written = np.where(np.arange(rows) >= 180, 1000, 100).tolist()
     sizes = dict.fromkeys(ROUTES, [10] * rows)
     made = measure_lengths(sizes["weak"], sizes, {"strong": written, "weak": [10] * rows})
     scores, strong, weak = np.arange(rows) / rows, np.ones(rows), np.zeros(rows)
-    there = foresee(fit_calibration(scores, strong, weak, seed=0), made, ENDS, "score", scores)
-    told = there.ranker.costs["strong"].nano(np.full(20, 10), scores[180:]).sum()
-    ((_, hi),) = there.cost_band([0.1]) or []
-    assert hi * told > 20 * (1000 * 30_000 + 10 * 10_000)
+    there = build_predictor(fit_calibration(scores, strong, weak, seed=0), made, PRICES, "score", scores)
+    predicted = there.ranker.costs["strong"].nano(np.full(20, 10), scores[180:]).sum()
+    ((_, hi),) = there.cost_interval([0.1]) or []
+    assert hi * predicted > 20 * (1000 * 30_000 + 10 * 10_000)
 
 
-def test_cost_bands_lie_about_the_plan_and_narrow_with_labels() -> None:
+def test_cost_intervals_lie_about_the_plan_and_narrow_with_labels() -> None:
     """P10 and P90 are below and above what is expected, and closer for a larger pilot."""
-    few, many = (seen(rows=rows).cost_band([0.0, 0.3, 1.0]) for rows in (60, 1000))
-    for band in (few, many):
-        assert all(0 < lo <= 1 <= hi for lo, hi in band)
+    few, many = (seen(rows=rows).cost_interval([0.0, 0.3, 1.0]) for rows in (60, 1000))
+    for intervals in (few, many):
+        assert all(0 < lo <= 1 <= hi for lo, hi in intervals)
     assert few[1][1] - few[1][0] > many[1][1] - many[1][0]
 
 
 def test_without_token_counts_rows_rank_by_score() -> None:
-    """A pilot of labels alone foretells quality; cost it does not."""
-    there = foresee(calibration(50), None, ENDS, "gain_per_dollar", np.linspace(0, 1, 99))
-    assert (BY_SCORE, None, 3) == (there.ranker, there.cost_band([0.5]), len(there.quality([0, 0.5, 1])))
+    """A pilot of labels alone predicts quality, but no cost."""
+    there = build_predictor(calibration(50), None, PRICES, "gain_per_dollar", np.linspace(0, 1, 99))
+    assert (BY_SCORE, None, 3) == (there.ranker, there.cost_interval([0.5]), len(there.quality([0, 0.5, 1])))
 
 
 def test_tied_scores_make_one_knot() -> None:
     """A job whose scores are all equal has one expected gain: that of the middle."""
     pilot = facts(300)
-    there = foresee(pilot.calibration, pilot.lengths, ENDS, "gain_per_dollar", np.full(50, 0.25))
+    there = build_predictor(pilot.calibration, pilot.lengths, PRICES, "gain_per_dollar", np.full(50, 0.25))
     assert ((0.25,), pilot.calibration.gains[50]) == (there.ranker.gain.at, there.ranker.gain.value[0])
 
 
 def proven(pilot: PilotFacts) -> str:
     """Return the order that a plan which may choose takes from a pilot."""
     scores = np.linspace(0, 1, 500, dtype=np.float32)
-    return foresee(pilot.calibration, pilot.lengths, ENDS, "gain_per_dollar", scores, prove=True).ranker.order
+    return build_predictor(
+        pilot.calibration, pilot.lengths, PRICES, "gain_per_dollar", scores, prove=True
+    ).ranker.order
 
 
 def priced(pilot: PilotFacts, factor: np.ndarray) -> PilotFacts:
@@ -275,7 +278,9 @@ def test_pilot_rows_are_ranked_without_their_own_labels() -> None:
     strong[at], weak[at] = weak[at], strong[at]
     turned = replace(made, strong=tuple(strong), weak=tuple(weak))
     scores = np.linspace(0, 1, 100)
-    orders = [foresee(one, pilot.lengths, ENDS, "gain_per_dollar", scores).order for one in (made, turned)]
+    orders = [
+        build_predictor(one, pilot.lengths, PRICES, "gain_per_dollar", scores).order for one in (made, turned)
+    ]
     fold = np.random.default_rng(made.seed).permutation(200) % 5
     mine = fold == fold[at]
     assert orders[0][mine] == pytest.approx(orders[1][mine])
@@ -292,7 +297,7 @@ def test_gain_that_grows_with_the_size_counts() -> None:
     tokens = measure_lengths(
         sizes.tolist(), dict.fromkeys(ROUTES, sizes.tolist()), dict.fromkeys(ROUTES, counts)
     )
-    there = foresee(made, tokens, ENDS, "gain_per_dollar", np.linspace(0, 1, 100))
+    there = build_predictor(made, tokens, PRICES, "gain_per_dollar", np.linspace(0, 1, 100))
     small, large = there.ranker.more.read(np.array([20, 800]))
     truth = 0.6 * np.log(800 / 20) / np.log(100)
     assert pytest.approx(truth, abs=0.1) == large - small

@@ -1,4 +1,4 @@
-"""Burn against plan: learned ratios, projections, and cuts that fit what is left."""
+"""Spending against plan: learned ratios, projections, and cuts that fit what is left."""
 
 from __future__ import annotations
 
@@ -11,49 +11,51 @@ from hypothesis import strategies as st
 from routellm_batch.budget.selection.cut import ALL_STRONG, NONE_STRONG, Cut, RankedRows, higher, pick_cut
 from routellm_batch.budget.spend.projection import (
     WHOLE,
-    Ended,
-    RouteBurn,
+    FinishedCalls,
+    RouteSpending,
     projected_nano,
     room_nano,
     too_dear,
 )
 
 MONEY = st.integers(0, 10**12)
-BURNS = st.builds(RouteBurn, st.integers(0, 10**6), st.integers(0, 10**12), MONEY, MONEY)
+SPENDING = st.builds(RouteSpending, st.integers(0, 10**6), st.integers(0, 10**12), MONEY, MONEY)
 
 
 def test_a_ratio_is_learned_slowly() -> None:
-    """Nothing heard is one; three times the cost is believed more with every answer."""
-    ratios = [RouteBurn(n, n * 1000, n * 3000, 1).ratio_ppm for n in (0, 1, 8, 100, 10**6)]
+    """Without an answer the ratio is one; three times the cost is believed more with every answer."""
+    ratios = [RouteSpending(n, n * 1000, n * 3000, 1).ratio_ppm for n in (0, 1, 8, 100, 10**6)]
     assert (WHOLE, 1_222_223, 2 * WHOLE, 2_851_852) == tuple(ratios[:4])
     assert 3 * WHOLE - 100 < ratios[4] <= 3 * WHOLE
 
 
-@given(BURNS, MONEY, MONEY, MONEY)
+@given(SPENDING, MONEY, MONEY, MONEY)
 def test_a_projection_grows_with_what_it_is_made_of(
-    burn: RouteBurn, spent: int, more: int, pending: int
+    route: RouteSpending, spent: int, more: int, pending: int
 ) -> None:
     """More spent, more settled or more to come never lowers the projection, and it is at least what is spent."""
-    dearer = RouteBurn(burn.answered, burn.expected_nano, burn.settled_nano + more, burn.pending_nano)
-    longer = RouteBurn(burn.answered, burn.expected_nano, burn.settled_nano, burn.pending_nano + pending)
-    least = projected_nano(spent, [burn])
+    dearer = RouteSpending(route.answered, route.expected_nano, route.settled_nano + more, route.pending_nano)
+    longer = RouteSpending(
+        route.answered, route.expected_nano, route.settled_nano, route.pending_nano + pending
+    )
+    least = projected_nano(spent, [route])
     assert spent <= least
     assert all(least <= projected_nano(spent, [other]) for other in (dearer, longer))
-    assert least <= projected_nano(spent + more, [burn])
+    assert least <= projected_nano(spent + more, [route])
 
 
-@given(BURNS, MONEY, MONEY, MONEY)
+@given(SPENDING, MONEY, MONEY, MONEY)
 def test_a_higher_cap_is_never_too_low_before_a_lower_one(
-    burn: RouteBurn, spent: int, cap: int, more: int
+    route: RouteSpending, spent: int, cap: int, more: int
 ) -> None:
     """What is too dear for a cap is too dear for each lower one, and what fits is never too dear."""
-    assert too_dear(spent, [burn], cap) or not too_dear(spent, [burn], cap + more)
-    assert not too_dear(spent, [burn], projected_nano(spent, [burn]))
+    assert too_dear(spent, [route], cap) or not too_dear(spent, [route], cap + more)
+    assert not too_dear(spent, [route], projected_nano(spent, [route]))
 
 
 def test_a_projection_may_pass_the_cap_by_its_slack() -> None:
     """A fiftieth of the pending cost above the cap is let pass, and no more."""
-    late = [too_dear(0, [RouteBurn(0, 0, 0, pending)], 100) for pending in (100, 102, 103)]
+    late = [too_dear(0, [RouteSpending(0, 0, 0, pending)], 100) for pending in (100, 102, 103)]
     assert [False, False, True] == late
 
 
@@ -101,7 +103,7 @@ def test_room_keeps_a_margin() -> None:
     assert (940, 0) == (room_nano(1_000, 10), room_nano(10, 100))
 
 
-@given(*(st.builds(Ended, *[st.integers(0, 99)] * 5),) * 2)
-def test_what_ended_adds_and_is_taken_away(one: Ended, other: Ended) -> None:
+@given(*(st.builds(FinishedCalls, *[st.integers(0, 99)] * 5),) * 2)
+def test_what_ended_adds_and_is_taken_away(one: FinishedCalls, other: FinishedCalls) -> None:
     """What was counted before comes off again."""
     assert one == (one + other).minus(other)

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from routellm_batch.budget.costs.expected_costs import LinearCost
 from routellm_batch.budget.prices import Prices, Totals
 from routellm_batch.budget.selection.cut import Cut
 from routellm_batch.core.errors import DataError
@@ -22,9 +23,7 @@ from routellm_batch.storage.run import Run
 from routellm_batch.storage.store import FsStore
 from routellm_batch.storage.tables import ID_INTEGER, ID_TEXT, score_schema, to_parquet
 
-PRICES = Prices(
-    {"strong": 2_000_000_000, "weak": 100_000_000}, {"strong": 5_000_000, "weak": 0}, {"strong": 7, "weak": 3}
-)
+PRICES = Prices({"strong": LinearCost(2_000_000_000, 5_000_000, 7), "weak": LinearCost(100_000_000, 0, 3)})
 HALF = Cut(int(np.float32(0.5).view(np.uint32)), 0)
 """Strong from a score of 0.5 up."""
 
@@ -138,7 +137,7 @@ def test_invalid_rows_may_not_share_an_id(scored: Callable[[Sequence[Row]], Run]
         gather_rows(scored([Row("a"), Row("b"), Row("a", None)]), tmp_path / "rows", "id")
 
 
-def test_two_ids_of_one_hash_are_told(scored: Callable[[Sequence[Row]], Run], tmp_path: Path) -> None:
+def test_two_ids_of_one_hash_are_named(scored: Callable[[Sequence[Row]], Run], tmp_path: Path) -> None:
     """Two different ids with one hash are no duplicates; the message asks for another seed."""
     with pytest.raises(DataError, match="'a' and 'b' have the same hash"):
         gather_rows(scored([Row("a", tie=7), Row("b", tie=7)]), tmp_path / "rows", "id")
