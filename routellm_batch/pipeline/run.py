@@ -125,9 +125,20 @@ def _run(
             if config.cluster.kind != "address":
                 check_reachable(urls)
             calls = sum(totals.calls for totals in plan.endpoints.values())
-            names = (start.token, start.epoch, lease_s())
-            calling = CallJob(config, run, plan.cut, urls, runner.workers, calls, *names)
-            calling = replace(calling, ranker=plan.ranker, prices=plan.run_prices, pilot=job.pilot)
+            calling = CallJob(
+                config=config,
+                run=run,
+                cut=plan.cut,
+                base_urls=urls,
+                workers=runner.workers,
+                calls=calls,
+                token=start.token,
+                epoch=start.epoch,
+                lease_s=lease_s(),
+                ranker=plan.ranker,
+                prices=plan.run_prices,
+                pilot=job.pilot,
+            )
             stage = CallStage(calling, plan, runner, halt, retry_failed, sink=sink, sharing=sharing)
             _call(stage, sink)
         state, reason = halt.state, stop_words(halt.reason, config)  # a later signal changes neither

@@ -40,9 +40,8 @@ def start_fork_server() -> Literal["forkserver", "spawn"]:
     main = spawn.get_preparation_data("")
     facts = {"path": main.get("init_main_from_path"), "name": main.get("init_main_from_name")}
     forkserver.set_forkserver_preload(PRELOAD)
-    paths = os.pathsep.join(
-        path or str(Path.cwd()) for path in sys.path
-    )  # so that it imports what the driver does
+    # The server has to import the same modules as the driver.
+    paths = os.pathsep.join(path or str(Path.cwd()) for path in sys.path)
     unset = {name: value for name, value in _NANNY_ENVIRONMENT.items() if name not in os.environ}
     with _environment({**unset, "PYTHONPATH": paths, MAIN: json.dumps(facts)}):
         try:
