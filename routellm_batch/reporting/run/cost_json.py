@@ -13,7 +13,8 @@ from routellm_batch.budget.spend.observed_lengths import HIGH, LOW, Heard
 from routellm_batch.budget.spend.projection import WHOLE
 from routellm_batch.core.types import ROUTES, STRONG, Route
 from routellm_batch.reporting.quality_view import PilotView, QualityView
-from routellm_batch.reporting.run.facts import RunFacts, counterfactual_nano
+from routellm_batch.reporting.run.comparison import counterfactual_nano
+from routellm_batch.reporting.run.facts import RunFacts
 from routellm_batch.reporting.text import public_uri
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -14,21 +13,12 @@ from routellm_batch.reporting import quality_words
 from routellm_batch.reporting.charts import run as charts
 from routellm_batch.reporting.page import render
 from routellm_batch.reporting.run import wording
-from routellm_batch.reporting.run.facts import RunFacts, answers_nano, compared_nano, counterfactual_nano
+from routellm_batch.reporting.run.comparison import answers_nano, compared_nano, counterfactual_nano
+from routellm_batch.reporting.run.cost_table import cost_table, routing_bars, spend_bars, spent_percent
+from routellm_batch.reporting.run.facts import RunFacts
 from routellm_batch.reporting.text import count, percent, rows, usd
 
 QUANTILES = (0.5, 0.9, 0.99)
-
-
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """One horizontal bar of a comparison."""
-
-    name: str
-    nano: int
-    look: str
-    percent: float
-    """Its length, of the longest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +39,7 @@ def render_report(facts: RunFacts) -> str:
         "report.html.j2",
         facts=facts,
         details=wording.run_details(facts),
-        table=_endpoint_table(facts),
+        cost_table=cost_table(facts),
         banners=_banners(facts),
         plan=facts.plan,
         calls=facts.calls,
@@ -57,10 +47,10 @@ def render_report(facts: RunFacts) -> str:
         tone=_tone(facts),
         all_strong=counterfactuals[STRONG],
         compared=compared_nano(facts),
-        spend_bars=_spend_bars(facts),
-        routing_bars=_routing_bars(facts, counterfactuals),
-        strong_part=_part(facts, STRONG),
-        weak_part=_part(facts, WEAK),
+        spend_bars=spend_bars(facts),
+        routing_bars=routing_bars(facts, counterfactuals),
+        strong_part=spent_percent(facts, STRONG),
+        weak_part=spent_percent(facts, WEAK),
         score_chart=_score_chart(facts),
         by_gain=facts.plan.ranker.order == "gain_per_dollar",
         frontier_chart=_frontier_chart(facts),
@@ -72,11 +62,6 @@ def render_report(facts: RunFacts) -> str:
         met=quality_words.met_text(facts.quality) if facts.quality else None,
         problems=quality_words.problem_rows(facts.quality.problems if facts.quality else {}),
     )
-
-
-def _part(facts: RunFacts, route: Route) -> float:
-    """Return what one endpoint's calls are of what the run spent, in percent; embeddings are the rest."""
-    return 100 * facts.calls.routes[route].spent_nano / max(1, facts.routed_nano)
 
 
 def _quality_table(facts: RunFacts) -> list[tuple[str, str, str]]:
@@ -129,47 +114,6 @@ def _banners(facts: RunFacts) -> list[tuple[str, str]]:
         *(("warn", notice) for notice in facts.notices),
     ]
     return [(tone, text) for tone, text in found if text]
-
-
-def _endpoint_table(facts: RunFacts) -> list[tuple[str, str, str, str]]:
-    """Return name, strong, weak and both of each quantity."""
-    strong, weak = (facts.calls.routes[route] for route in ROUTES)
-    planned = facts.plan.endpoints
-    numbers: list[tuple[str, Callable[[int], str], int, int]] = [
-        ("Requests", count, strong.calls, weak.calls),
-        ("Attempts", count, strong.attempts, weak.attempts),
-        ("Input tokens", count, strong.usage.input_tokens, weak.usage.input_tokens),
-        ("Cached of these", count, strong.usage.cached_input_tokens, weak.usage.cached_input_tokens),
-        ("Output tokens", count, strong.usage.output_tokens, weak.usage.output_tokens),
-        ("Planned", usd, planned[STRONG].planned_nano, planned[WEAK].planned_nano),
-        ("Spent", usd, strong.spent_nano, weak.spent_nano),
-        ("Presumed", usd, strong.presumed_nano, weak.presumed_nano),
-    ]
-    return [(name, form(one), form(other), form(one + other)) for name, form, one, other in numbers]
-
-
-def _bars(entries: list[tuple[str, int, str]]) -> list[Bar]:
-    longest = max([nano for _, nano, _ in entries] + [1])
-    return [Bar(name, nano, look, 100 * nano / longest) for name, nano, look in entries]
-
-
-def _spend_bars(facts: RunFacts) -> list[Bar]:
-    entries: list[tuple[str, int, str]] = []
-    for route in ROUTES:
-        name = route.capitalize()
-        entries.append((f"{name}, planned", facts.plan.endpoints[route].planned_nano, f"{route} outlined"))
-        entries.append((f"{name}, spent", facts.calls.routes[route].spent_nano, route))
-    return _bars(entries)
-
-
-def _routing_bars(facts: RunFacts, counterfactuals: Mapping[Route, int]) -> list[Bar]:
-    return _bars(
-        [
-            ("All strong, estimated", counterfactuals[STRONG], "strong outlined"),
-            ("This run", compared_nano(facts), "mixed"),
-            ("All weak, estimated", counterfactuals[WEAK], "weak outlined"),
-        ]
-    )
 
 
 def _score_chart(facts: RunFacts) -> Markup | None:

@@ -11,13 +11,8 @@ from routellm_batch.budget.spend.projection import WHOLE
 from routellm_batch.config.job import Config
 from routellm_batch.core.types import ROUTES, STRONG, WEAK, ErrorKind, Route
 from routellm_batch.reporting.quality_words import quality_text
-from routellm_batch.reporting.run.facts import (
-    EndpointFacts,
-    RunFacts,
-    answers_nano,
-    compared_nano,
-    counterfactual_nano,
-)
+from routellm_batch.reporting.run.comparison import answers_nano, compared_nano, counterfactual_nano
+from routellm_batch.reporting.run.facts import EndpointFacts, RunFacts
 from routellm_batch.reporting.text import count, percent, price, public_uri, rate, rows, seconds, usd
 
 KIND_TEXTS: dict[str, str] = {

@@ -23,8 +23,9 @@ from routellm_batch.reporting.pilot.html import (
     sample_frontier,
 )
 from routellm_batch.reporting.quality_view import Achieved, PilotView, QualityView
+from routellm_batch.reporting.run.comparison import answers_nano
 from routellm_batch.reporting.run.cost_json import cost_json
-from routellm_batch.reporting.run.facts import RunFacts, answers_nano
+from routellm_batch.reporting.run.facts import RunFacts
 from routellm_batch.reporting.run.html import render_report
 from routellm_batch.reporting.run.wording import closing_lines
 

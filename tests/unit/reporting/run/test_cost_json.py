@@ -14,8 +14,9 @@ from routellm_batch.budget.pricing import NANO
 from routellm_batch.budget.spend.summary import CallSummary, RouteTotals
 from routellm_batch.config.job import check_config
 from routellm_batch.core.types import Usage
+from routellm_batch.reporting.run.comparison import compared_nano, counterfactual_nano
 from routellm_batch.reporting.run.cost_json import cost_json
-from routellm_batch.reporting.run.facts import compared_nano, counterfactual_nano, run_facts
+from routellm_batch.reporting.run.facts import run_facts
 
 
 def test_contract() -> None:
