@@ -77,7 +77,7 @@ def quality_chart(on: Plane, points: Sequence[Foretold], chosen: Foretold | None
     weak, strong = points[0], points[-1]
     at = None if chosen is None else on.place(chosen.nano, chosen.outlook.quality.mean)
     marks = [
-        svg.band(low, high, "area"),
+        svg.area(low, high, "area"),
         svg.line((0, curve[-1][1]), (100, curve[-1][1]), "reference strongline"),
         svg.line((0, curve[0][1]), (100, curve[0][1]), "reference weakline"),
         *([] if at is None else [svg.line((at[0], 0), (at[0], 105), "mark")]),

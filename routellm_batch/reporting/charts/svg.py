@@ -7,13 +7,21 @@ keep their size; only curves need a stretched inner drawing (``curve``).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from markupsafe import Markup, escape
 
 Point = tuple[float, float]
 """Percent of the plot's width from the left, and of its height from the bottom."""
+Size = tuple[float, float]
+"""Width and height in pixels."""
+Attributes = Mapping[str, str | float]
+"""Name of an attribute of an element, as ``tag`` takes it → its value."""
+NONE: Attributes = MappingProxyType({})
+STRETCHED: Size = (100, 100)
+"""Of a plot that fills whatever width it is given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,21 +89,45 @@ def label(
     return tag("text", text, x=x, y=y, dx=dx, dy=dy, text_anchor=anchor, class_=look)
 
 
-def curve(points: Sequence[Point], look: str, *, filled: bool = False) -> Markup:
-    """Return a line through the points, or the area below it."""
+def curve(
+    points: Sequence[Point],
+    look: str,
+    *,
+    filled: bool = False,
+    size: Size = STRETCHED,
+    attributes: Attributes = NONE,
+) -> Markup:
+    """Return a line through the points, or the area below it.
+
+    Args:
+        points: in percent of the plot; what lies outside of it is cut off.
+        look: classes of the style sheet.
+        filled: whether to return the area.
+        size: of the plot, in pixels, where it is fixed.
+        attributes: further ones of the shape, e.g. its colour.
+
+    """
     ends = [(points[-1][0], 0.0), (points[0][0], 0.0)] if filled else []
-    return _stretched("polygon" if filled else "polyline", [*points, *ends], look)
+    return _shape("polygon" if filled else "polyline", [*points, *ends], look, size, attributes)
 
 
-def band(lower: Sequence[Point], upper: Sequence[Point], look: str) -> Markup:
-    """Return the area between two lines."""
-    return _stretched("polygon", [*upper, *reversed(lower)], look)
+def area(
+    lower: Sequence[Point],
+    upper: Sequence[Point],
+    look: str,
+    *,
+    size: Size = STRETCHED,
+    attributes: Attributes = NONE,
+) -> Markup:
+    """Return the area between two lines; the arguments are those of ``curve``."""
+    return _shape("polygon", [*upper, *reversed(lower)], look, size, attributes)
 
 
-def _stretched(shape_name: str, points: Sequence[Point], look: str) -> Markup:
-    path = " ".join(f"{x:.3f},{100 - y:.3f}" for x, y in points)
-    shape = tag(shape_name, points=path, class_=look, vector_effect="non-scaling-stroke")
-    stretch = {"viewBox": "0 0 100 100", "preserveAspectRatio": "none"}
+def _shape(name: str, points: Sequence[Point], look: str, size: Size, attributes: Attributes) -> Markup:
+    width, height = size
+    path = " ".join(f"{x * width / 100:.3f},{(100 - y) * height / 100:.3f}" for x, y in points)
+    shape = tag(name, points=path, class_=look, vector_effect="non-scaling-stroke", **attributes)
+    stretch = {"viewBox": f"0 0 {width:g} {height:g}", "preserveAspectRatio": "none"}
     return tag("svg", shape, width="100%", height="100%", **stretch)
 
 
