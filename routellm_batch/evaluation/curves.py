@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import pyarrow as pa
 
-from routellm_batch.budget.pricing import nano_to_usd
 from routellm_batch.core.arrays import Floats
 from routellm_batch.core.types import STRONG, WEAK
 from routellm_batch.evaluation.figures import CurvePoints, Measured
@@ -66,26 +64,7 @@ def draw(data: Outcomes, trials: Sequence[Sequence[Measured]], routers: int) -> 
 
 
 def _mean(curves: Sequence[CurvePoints]) -> CurvePoints:
-    found = {name: np.mean([getattr(curve, name) for curve in curves], axis=0) for name in FIELDS}
+    means = {name: np.mean([getattr(curve, name) for curve in curves], axis=0) for name in FIELDS}
     nano = [curve.nano for curve in curves if curve.nano is not None]
     mean = np.rint(np.mean(nano, axis=0)).astype(np.int64) if nano else None
-    return replace(curves[0], **found, nano=mean)
-
-
-def curve_table(drawings: Sequence[Drawing]) -> pa.Table:
-    """Return every point of every curve: outcomes, router, kind, strong_share, quality, pgr and its interval, usd."""
-    parts: list[pa.Table] = []
-    for drawing in drawings:
-        for line in drawing.lines:
-            points, size = line.points, len(line.points.share)
-            usd = [None] * size if points.nano is None else [nano_to_usd(int(n)) for n in points.nano]
-            columns = {
-                "outcomes": pa.array([drawing.outcomes] * size, pa.string()),
-                "router": pa.array([line.name] * size, pa.string()),
-                "kind": pa.array(["router" if line.router else "baseline"] * size, pa.string()),
-                "strong_share": pa.array(points.share, pa.float64()),
-                **{name: pa.array(getattr(points, name), pa.float64()) for name in FIELDS},
-                "usd": pa.array(usd, pa.decimal128(18, 9)),
-            }
-            parts.append(pa.table(columns))
-    return pa.concat_tables(parts)
+    return replace(curves[0], **means, nano=mean)

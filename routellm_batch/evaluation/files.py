@@ -8,7 +8,8 @@ from importlib.util import find_spec
 from typing import Any
 
 from routellm_batch.core.errors import StoreError
-from routellm_batch.evaluation.curves import Drawing, curve_table
+from routellm_batch.evaluation.curves import Drawing
+from routellm_batch.evaluation.frames import curve_table
 from routellm_batch.evaluation.plot_svg import plot_svg
 from routellm_batch.evaluation.render import to_json
 from routellm_batch.storage.store import FsStore
