@@ -126,7 +126,7 @@ def _run(
             job = replace(job, ranker=plan.ranker, prices=plan.run_prices, pilot=made.pilot)
             stage = CallStage(job, plan, runner, halt, retry_failed, sink=sink, sharing=sharing)
             _call(stage, sink)
-        state, reason = halt.state, stop_words(halt.reason, config)  # whatever is heard from here on
+        state, reason = halt.state, stop_words(halt.reason, config.retry.max_error_rate)  # whatever is heard from here on
     outputs = write_run_outputs(config, run, plan, state, reason, time.monotonic() - begun)
     return RunResult(outputs.exit_code, run.uri, outputs)
 
@@ -285,7 +285,7 @@ def _stop_told(config: Config, run: Run, plan: Plan, begun_s: float) -> Iterator
 
 def _interrupted(config: Config, run: Run, halt: Halt, wall_s: float) -> RunResult:
     state: State = "errors" if halt.state == "errors" else "interrupted"
-    outputs = write_early_stop(config, run, stop_words(halt.reason, config), wall_s, state)
+    outputs = write_early_stop(config, run, stop_words(halt.reason, config.retry.max_error_rate), wall_s, state)
     return RunResult(outputs.exit_code, run.uri, outputs)
 
 

@@ -9,39 +9,43 @@ from routellm_batch.reporting.run.facts import RunFacts
 
 
 def counterfactual_nano(facts: RunFacts, route: Route) -> int:
-    """Return about what all answers would have cost with every one of them on ``route``.
+    """Return about what all answers would have cost on ``route``, in nano-dollars.
 
-    What that endpoint's answers did cost, plus, for the other one's: their input tokens (cached ones too) as counted
-    there, and as many output tokens as an answer of this endpoint had on average (as the plan expects, if none was
-    seen), at this endpoint's prices::
+    That is what the answers of this endpoint did cost, plus a price for each answer of the other one: its input tokens
+    (cached ones too) as counted there, and the mean output tokens of this endpoint's answers (or what the plan expects,
+    if there are none), at this endpoint's prices::
 
         spent(r) + price_in(r)·input(o) + price_out(r)·calls(o)·output(r)/calls(r)
 
-    An estimate: tokenizers differ, and a prompt that both endpoints answered is counted twice. Answers taken over from a
-    pilot count as much as the others of their route had on average.
+    This is an estimate: tokenizers differ, and a prompt that both endpoints answered is counted twice. An answer that was
+    taken over from a pilot counts as much as the mean of the others of its route.
     """
     other: Route = WEAK if route == STRONG else STRONG
-    here, there = facts.calls.routes[route], facts.calls.routes[other]
-    end = facts.endpoints[route]
-    output = _answer_tokens(here, end.expected_output_tokens, there.sent)
-    usage = Usage(there.usage.input_tokens, there.usage.cached_input_tokens, output)
-    moved = cost_nano(end.price, usage)
+    own, others = facts.calls.routes[route], facts.calls.routes[other]
+    endpoint = facts.endpoints[route]
+    output = _answer_tokens(own, endpoint.expected_output_tokens, others.sent)
+    usage = Usage(others.usage.input_tokens, others.usage.cached_input_tokens, output)
+    moved = cost_nano(endpoint.price, usage)
     total = _answers_nano(facts, route) + moved
-    if there.taken:
-        cost, calls = (moved, there.sent) if there.sent else _known(facts, route)
-        total += _scaled(cost, there.taken, calls)
+    if others.taken:
+        cost, calls = (moved, others.sent) if others.sent else _known(facts, route)
+        total += _scaled(cost, others.taken, calls)
     return total
 
 
 def _answer_tokens(seen: RouteTotals, expected: int, answers: int) -> int:
-    """Return the output tokens of so many answers, rounded half up."""
+    """Return the output tokens of a number of answers, as long as those seen (or expected) on average, rounded half up."""
     if not seen.usage.output_tokens or not seen.sent:
         return expected * answers
     return (2 * answers * seen.usage.output_tokens + seen.sent) // (2 * seen.sent)
 
 
 def answers_nano(facts: RunFacts) -> int:
-    """Return about what all answers cost: a pilot's count as the mean of their route's others, as planned without any."""
+    """Return about what all answers cost, in nano-dollars.
+
+    An answer that was taken over from a pilot counts as much as the mean of the others of its route, or as planned where
+    there are no others.
+    """
     return sum(_answers_nano(facts, route) for route in ROUTES)
 
 
@@ -52,7 +56,7 @@ def _answers_nano(facts: RunFacts, route: Route) -> int:
 
 
 def _known(facts: RunFacts, route: Route) -> tuple[int, int]:
-    """Return what some calls of a route cost, and their number: those that were made, or else those planned."""
+    """Return nano-dollars and number of the calls of a route: of those made, or of those planned if none was."""
     seen, planned = facts.calls.routes[route], facts.plan.endpoints[route]
     return (seen.spent_nano, seen.sent) if seen.sent else (planned.planned_nano, planned.calls)
 
@@ -62,5 +66,5 @@ def _scaled(nano: int, part: int, whole: int) -> int:
 
 
 def compared_nano(facts: RunFacts) -> int:
-    """Return about what answers and embeddings cost, a pilot's answers as above: what other routings are compared with."""
+    """Return about what answers (as ``answers_nano``) and embeddings cost, to compare other routings with."""
     return facts.routed_nano - facts.calls.spent_nano + answers_nano(facts)
