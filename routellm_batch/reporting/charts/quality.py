@@ -83,6 +83,8 @@ def quality_chart(
     random = [on.place(point.outlook.random_nano, point.outlook.random.mean) for point in points]
     weak, strong = points[0], points[-1]
     at = None if chosen is None else on.place(chosen.nano, chosen.outlook.quality.mean)
+    # On the far side of the plan, whose line would cross it on a narrow page.
+    edge, anchor, offset = (100, "end", -6) if at is not None and at[0] < 50 else (0, "start", 6)
     marks = [
         svg.area(low, high, "area"),
         svg.line((0, curve[-1][1]), (100, curve[-1][1]), "reference strongline"),
@@ -90,7 +92,7 @@ def quality_chart(
         *([] if at is None else [svg.line((at[0], 0), (at[0], 105), "mark")]),
         svg.curve(random, "random"),
         svg.curve(curve, "frontier"),
-        svg.label((0, curve[-1][1]), f"all strong {_text(strong)}", "start", 6, -7),
+        svg.label((edge, curve[-1][1]), f"all strong {_text(strong)}", anchor, offset, -7),
         svg.label((100, curve[0][1]), f"all weak {_text(weak)}", "end", -6, 16),
         svg.dot(curve[0], "end weak", f"all weak: {_text(weak)}"),
         svg.dot(curve[-1], "end strong", f"all strong: {_text(strong)}"),

@@ -142,7 +142,8 @@ def frontier_chart(
         svg.label((at[0], 106), chosen.text, anchor, offset, 4, "strongly"),
     ]
     if spent is not None:
-        marks.append(svg.dot(place(spent.share, spent.nano), "spent", spent.text))
+        # Wider than the plan's mark, so that it is seen where the two agree.
+        marks.append(svg.dot(place(spent.share, spent.nano), "spent", spent.text, 8))
     marks.append(svg.dot(at, "chosen", chosen.text))
     if cursor:
         marks.append(svg.cursor(at))

@@ -68,9 +68,9 @@ def line(start: Point, end: Point, look: str) -> Markup:
     return tag("line", **{name: f"{at:.3f}%" for name, at in ends.items()}, class_=look)
 
 
-def dot(at: Point, look: str, text: str) -> Markup:
-    """Return a round mark with a tip."""
-    return tag("circle", tip(text), cx=f"{at[0]:.3f}%", cy=f"{100 - at[1]:.3f}%", r=5, class_=look)
+def dot(at: Point, look: str, text: str, radius: float = 5) -> Markup:
+    """Return a round mark with a tip; its radius is in pixels."""
+    return tag("circle", tip(text), cx=f"{at[0]:.3f}%", cy=f"{100 - at[1]:.3f}%", r=radius, class_=look)
 
 
 def cursor(at: Point) -> Markup:
