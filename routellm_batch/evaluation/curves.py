@@ -1,4 +1,4 @@
-"""Quality by strong share and by dollars, of every contender, point by point."""
+"""The curves of every contender: quality by strong share and by dollars, point by point."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from routellm_batch.evaluation.figures import CurvePoints, Measured
 from routellm_batch.evaluation.outcomes import Outcomes
 
 STEPS = 1000
-"""The most steps of a curve; fewer rows have a point each."""
+"""The most steps of a curve; of fewer rows each has its own."""
 FIELDS = ("quality", "pgr", "pgr_lo", "pgr_hi")
+"""Fields of ``CurvePoints`` that are averaged over test sets."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -22,11 +23,11 @@ class Line:
     """One contender's curve."""
 
     name: str
-    """Router or baseline."""
+    """Name of the router or baseline."""
     router: bool
     """Whether it is a router under test."""
     points: CurvePoints
-    """The curve, with pilots a mean over the seeds."""
+    """The curve; with pilots, the mean over their seeds."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,9 +35,9 @@ class Drawing:
     """All curves of one set of outcomes."""
 
     outcomes: str
-    """The file."""
+    """Path or URI of the outcomes."""
     rows: int
-    """Prompts in a test set."""
+    """Number of prompts in a test set."""
     weak: float
     """Mean quality of always weak."""
     strong: float
@@ -44,16 +45,23 @@ class Drawing:
     estimated: bool
     """Whether dollars rest on estimated token counts."""
     lines: Sequence[Line]
-    """Routers first."""
+    """The curves, those of routers first."""
 
 
 def share_grid(rows: int) -> Floats:
-    """Return strong shares from 0 to 1, whole rows where there are at most ``STEPS``."""
+    """Return strong shares from 0 to 1, length min(rows, ``STEPS``) + 1."""
     return np.linspace(0, 1, min(rows, STEPS) + 1)
 
 
 def draw(data: Outcomes, trials: Sequence[Sequence[Measured]], routers: int) -> Drawing:
-    """Return the curves of some contenders, the mean over test sets; the first ``routers`` of them are under test."""
+    """Return the curves of all contenders, as means over the test sets.
+
+    Args:
+        data: the outcomes.
+        trials: for each test set, every contender as measured on it, in the same order.
+        routers: number of contenders that are routers under test; they come first.
+
+    """
     lines: list[Line] = []
     for number, same in enumerate(zip(*trials, strict=True)):
         points = _mean([measured.curve for measured in same if measured.curve is not None])

@@ -1,4 +1,4 @@
-"""An evaluation as text: tables for people, JSON for programs."""
+"""An evaluation as text: tables for people and JSON for programs."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from routellm_batch.evaluation.frames import results_frame
 from routellm_batch.reporting.text import usd
 
 BEYOND_CHANCE = 0.05
-"""A difference with a smaller p is called one."""
+"""A difference with a smaller p counts as shown."""
 NOTHING = "–"
 
 
 def to_json(result: Mapping[str, Any]) -> str:
-    """Return the result as JSON; NaN, which JSON does not have, becomes null, and dollars decimal strings."""
+    """Return the result as JSON; NaN, which JSON lacks, becomes null, and dollars become decimal strings."""
     return json.dumps(_plain(result), indent=2, allow_nan=False, ensure_ascii=False)
 
 
@@ -41,12 +41,12 @@ def _plain(value: Any) -> Any:
 
 
 def show(result: Mapping[str, Any]) -> None:
-    """Print tables for people on stdout: 80 columns will do, colours on a terminal only."""
+    """Print tables for people on stdout. They fit 80 columns, and have colours on a terminal only."""
     Console(highlight=False, markup=False).print(tables(result), soft_wrap=False)
 
 
 def render_table(result: Mapping[str, Any], width: int = 80) -> str:
-    """Return the tables as plain text."""
+    """Return the tables as plain text, wrapped to a width in columns."""
     console = Console(width=width, highlight=False, markup=False, color_system=None)
     with console.capture() as capture:
         console.print(tables(result))
@@ -54,7 +54,7 @@ def render_table(result: Mapping[str, Any], width: int = 80) -> str:
 
 
 def tables(result: Mapping[str, Any]) -> Group:
-    """Return, for each set of outcomes, a table of routers and baselines and one of paired tests."""
+    """Return a table of routers and baselines and one of paired tests for each set of outcomes."""
     results = result.get("results", [result])
     parts: list[RenderableType] = []
     for uri, same in groupby(results, key=lambda one: one.get("outcomes", "")):
@@ -106,7 +106,7 @@ def _block(
 
 
 def _notes(routers: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the routers' notes: once where all have the same."""
+    """Return the routers' notes; one that all share comes once, without a name."""
     notes = {one.get("note") for one in routers}
     if len(notes) == 1:
         return [note for note in notes if note]
@@ -131,7 +131,7 @@ def _cells(row: Any) -> tuple[str, ...]:
 
 
 def _tests(routers: Sequence[Mapping[str, Any]], pairs: Sequence[Mapping[str, Any]]) -> Table:
-    """Return the paired differences: each router against baselines and the other routers."""
+    """Return the paired differences of each router from the baselines and from the other routers."""
     table = _table()
     table.add_column("paired difference of APGR", overflow="fold")
     for name in ("", "95 %", "p"):
