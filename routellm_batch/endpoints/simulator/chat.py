@@ -63,11 +63,11 @@ def text_tokens(text: str) -> int:
     return -(-len(text) // CHARS_PER_TOKEN)
 
 
-def parse_chat(content: bytes) -> ChatRequest:
-    """Read a request body.
+def parse_body(content: bytes) -> dict[str, Any]:
+    """Return the body of a request that names a model, as an object.
 
     Raises:
-        BadRequestError: the body is not a valid chat request.
+        BadRequestError: it is not such a body.
 
     """
     try:
@@ -76,6 +76,17 @@ def parse_chat(content: bytes) -> ChatRequest:
         raise BadRequestError("The body is not valid JSON.") from None
     if not isinstance(body, dict) or not isinstance(body.get("model"), str):
         raise BadRequestError("The body must be an object with a model.")
+    return body
+
+
+def parse_chat(content: bytes) -> ChatRequest:
+    """Return a chat request from its body.
+
+    Raises:
+        BadRequestError: the body is not a valid chat request.
+
+    """
+    body = parse_body(content)
     if body.get("stream"):
         raise BadRequestError("Streaming is not supported.")
     if body.get("n", 1) != 1:

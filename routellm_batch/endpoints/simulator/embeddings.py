@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routellm_batch.core.types import Usage
-from routellm_batch.endpoints.simulator.chat import BadRequestError, text_tokens, usage_json
+from routellm_batch.endpoints.simulator.chat import BadRequestError, parse_body, text_tokens, usage_json
 
 WIDTH = 1536
 """Width of a vector where the request names none."""
@@ -40,18 +40,13 @@ class EmbeddingsRequest:
 
 
 def parse_embeddings(content: bytes) -> EmbeddingsRequest:
-    """Read a request body.
+    """Return an embeddings request from its body.
 
     Raises:
         BadRequestError: the body is not a valid embeddings request, or has an empty or too long text.
 
     """
-    try:
-        body = json.loads(content)
-    except (ValueError, RecursionError):
-        raise BadRequestError("The body is not valid JSON.") from None
-    if not isinstance(body, dict) or not isinstance(body.get("model"), str):
-        raise BadRequestError("The body must be an object with a model.")
+    body = parse_body(content)
     texts = [body["input"]] if isinstance(body.get("input"), str) else body.get("input")
     if not isinstance(texts, list) or not 0 < len(texts) <= MAX_INPUTS:
         raise BadRequestError(f"input must be a text, or a list of 1 to {MAX_INPUTS} texts.")
