@@ -1,4 +1,4 @@
-"""The grader ``numeric``: the number that an answer ends with, however it is written."""
+"""The grader ``numeric``: the number that an answer gives, however it is written."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fractions import Fraction
 from routellm_batch.config.graders import NumericConfig
 
 MAX_DIGITS = 100
-"""A longer row of digits is no number that anybody asked for."""
+"""A longer run of digits is not read as a number."""
 _SCALES = {
     "%": Fraction(1, 100),
     "percent": Fraction(1, 100),
@@ -48,14 +48,15 @@ class Number:
     value: Fraction
     """As written, before ``scale``."""
     scale: Fraction
-    """1, or what a sign or word after it multiplies it by: a hundredth for %, a million for "million"."""
+    """What a sign or word after the number multiplies it by: 1/100 for %, 10^6 for "million"; 1 where there is none."""
     start: int
-    """Where it begins and ends in the text."""
+    """Index of its first character in the text."""
     end: int
+    """Index after its last character."""
 
 
 def plain(text: str) -> str:
-    """Return a text with what LaTeX and typographers do to numbers undone."""
+    """Return a text whose numbers are in plain digits, without the markup of LaTeX and the spaces of typographers."""
     for pattern, replacement in _LATEX:
         text = pattern.sub(replacement, text)
     return text
@@ -83,7 +84,7 @@ def _number(text: str, match: re.Match[str]) -> Number | None:
         if not under:
             return None
         value = value + Fraction(int(match["mixed"]), under) if match["mixed"] else value / under
-    # After a digit, a letter or a bracket a minus takes away, it does not negate.
+    # After a digit, a letter or a bracket a minus subtracts; it does not negate.
     minus = "-" in match["before"] or "−" in match["before"]
     if minus and not (ahead.isalnum() or ahead in ")]}%._"):
         value = -value
@@ -92,7 +93,10 @@ def _number(text: str, match: re.Match[str]) -> Number | None:
 
 
 def same_number(answer: Number, reference: Number, tolerance: Fraction) -> bool:
-    """Compare two numbers; where only one has a % or a "million", the other may have been meant either way."""
+    """Whether two numbers are equal within a tolerance, relative above 1 and absolute below.
+
+    Where only one of them has a % or a "million", the other may have been meant with or without it.
+    """
     if answer.scale == 1 and reference.scale != 1:
         pairs = [(answer.value, reference.value), (answer.value, reference.value * reference.scale)]
     elif answer.scale != 1 and reference.scale == 1:
@@ -103,14 +107,14 @@ def same_number(answer: Number, reference: Number, tolerance: Fraction) -> bool:
 
 
 class NumericReader:
-    """Reads the number that an answer gives."""
+    """Reads the number that an answer gives, from the place that the config names."""
 
     def __init__(self, config: NumericConfig) -> None:
         self._config = config
         self._tolerance = Fraction(str(config.tolerance))
 
     def reference(self, value: object) -> Number | None:
-        """Return the right number; a whole solution may hold it, read like an answer."""
+        """Return the right number, read as from an answer, so that a reference may be a whole solution."""
         return self.answer(str(value))
 
     def answer(self, text: str) -> Number | None:
@@ -119,22 +123,22 @@ class NumericReader:
         read = self._config.read
         if read in {"auto", "marker"}:
             _, marker, rest = text.rpartition(self._config.marker)
-            found = numbers_in(rest) if marker else []
-            if found or read == "marker":
-                return found[0] if found else None
+            marked = numbers_in(rest) if marker else []
+            if marked or read == "marker":
+                return marked[0] if marked else None
         if read in {"auto", "boxed"}:
-            found = _boxed(text)
-            if found or read == "boxed":
-                return found[-1] if found else None
-        found = numbers_in(text)
-        if not found:
+            boxed = _boxed(text)
+            if boxed or read == "boxed":
+                return boxed[-1] if boxed else None
+        numbers = numbers_in(text)
+        if not numbers:
             return None
         if read == "first":
-            return found[0]
-        return (_after_phrase(text, found) if read == "auto" else None) or found[-1]
+            return numbers[0]
+        return (_after_phrase(text, numbers) if read == "auto" else None) or numbers[-1]
 
     def same(self, answer: Number, reference: Number) -> bool:
-        """Compare the two."""
+        """Whether answer and reference are the same number, within the configured tolerance."""
         return same_number(answer, reference, self._tolerance)
 
 
@@ -144,9 +148,9 @@ def _boxed(text: str) -> list[Number]:
     return numbers_in(text[opened[-1].end() :].partition("}")[0]) if opened else []
 
 
-def _after_phrase(text: str, found: Sequence[Number]) -> Number | None:
-    """Return the last number that comes right after "answer is" or "answer:", and is not the start of a sum."""
-    for number in reversed(found):
+def _after_phrase(text: str, numbers: Sequence[Number]) -> Number | None:
+    """Return the last number right after "answer is" or "answer:" that does not begin a calculation."""
+    for number in reversed(numbers):
         before = text[max(0, number.start - _PHRASE_CHARS) : number.start]
         if _PHRASE.search(before) and not _OPERATOR.match(text, number.end):
             return number

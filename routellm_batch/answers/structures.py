@@ -12,18 +12,18 @@ from routellm_batch.config.graders import JsonConfig
 _FENCE = re.compile(r"```[A-Za-z]{0,16}[ \t]*\n(.*?)\n[ \t]*```", re.DOTALL)
 _START = re.compile(r"[{\[]")
 MAX_STARTS = 64
-"""So many brackets are tried as the start of a value."""
+"""How many brackets, and how many code fences, are tried as the start of a value."""
 
 
 class _Nothing:
-    """Stands for no JSON, as null is JSON."""
+    """The type of ``NOTHING``, which means that there is no JSON value; None can't, as it is JSON's null."""
 
 
 NOTHING: Final = _Nothing()
 
 
 def _refuse(name: str) -> Any:
-    message = f"{name} is no JSON"
+    message = f"{name} is not valid JSON"
     raise ValueError(message)
 
 
@@ -31,7 +31,10 @@ _DECODER = json.JSONDecoder(parse_constant=_refuse)
 
 
 def first_value(text: str) -> Any:
-    """Return the first JSON value: of a code fence, else the whole text, else from the first bracket that begins one."""
+    """Return the first JSON value of a text, or ``NOTHING``.
+
+    It is looked for in code fences, then the whole text is tried, then what begins at each bracket.
+    """
     for fenced in _FENCE.findall(text)[:MAX_STARTS]:
         value = _whole(fenced)
         if value is not NOTHING:
@@ -57,7 +60,7 @@ def _whole(text: str) -> Any:
 
 
 def same_value(one: Any, other: Any, tolerance: float) -> bool:
-    """Compare two JSON values: numbers within the tolerance, objects by key, lists in order."""
+    """Whether two JSON values are equal: numbers within the tolerance, objects by key, lists in order."""
     if isinstance(one, bool) or isinstance(other, bool):
         return one is other
     if isinstance(one, int | float) and isinstance(other, int | float):
@@ -78,19 +81,19 @@ class JsonReader:
         self._config = config
 
     def reference(self, value: object) -> Any:
-        """Return the right value: JSON text, or what a struct, list or number column holds; None where it is neither."""
+        """Return the right value in a tuple: parsed JSON text, or what a struct, list or number column holds; else None."""
         if isinstance(value, str):
-            found = _whole(value)
-            return None if found is NOTHING else (found,)
+            parsed = _whole(value)
+            return None if parsed is NOTHING else (parsed,)
         return (value,) if isinstance(value, dict | list | int | float) else None
 
     def answer(self, text: str) -> Any:
         """Return the answer's first value, in a tuple, as null is a value too; None where it has none."""
-        found = first_value(text)
-        return None if found is NOTHING else (found,)
+        value = first_value(text)
+        return None if value is NOTHING else (value,)
 
     def same(self, answer: Any, reference: Any) -> bool:
-        """Compare the two; only the keys that the config names, if it names any."""
+        """Whether answer and reference are equal; if the config names keys, by those alone."""
         try:
             return same_value(self._chosen(answer[0]), self._chosen(reference[0]), self._config.tolerance)
         except (OverflowError, RecursionError):

@@ -1,4 +1,4 @@
-"""Graders that compare texts: ``exact``, and ``regex``, which compares what a pattern finds."""
+"""Graders that compare texts: ``exact`` (the whole answer) and ``regex`` (the group of a pattern)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,14 @@ from routellm_batch.config.graders import ExactConfig, RegexConfig
 
 
 def normal(text: str, *, case: bool, punctuation: bool) -> str:
-    """Return a text without what does not count: space around, runs of space, and what the flags leave out."""
+    """Return a text in the form in which it is compared: NFKC, with single spaces, and none at the ends.
+
+    Args:
+        text: any text.
+        case: whether upper and lower case differ.
+        punctuation: whether punctuation counts; if not, each sign becomes a space.
+
+    """
     text = unicodedata.normalize("NFKC", text)
     if not case:
         text = text.casefold()
@@ -26,15 +33,15 @@ class ExactReader:
         self._config = config
 
     def reference(self, value: object) -> str | None:
-        """Return what the right answer says; None where nothing is left of it."""
+        """Return the reference in the form in which it is compared; None where it is empty."""
         return self._normal(str(value)) or None
 
     def answer(self, text: str) -> str | None:
-        """Return what an answer says."""
+        """Return the answer in the form in which it is compared; None where it is empty."""
         return self._normal(text) or None
 
     def same(self, answer: str, reference: str) -> bool:
-        """Compare the two."""
+        """Whether answer and reference are the same text."""
         return answer == reference
 
     def _normal(self, text: str) -> str:
@@ -42,7 +49,7 @@ class ExactReader:
 
 
 class RegexReader:
-    """Reads the group of a pattern, with RE2, whose time is linear in the text whatever the pattern."""
+    """Reads the group of a pattern with RE2, which takes time linear in the text whatever the pattern is."""
 
     def __init__(self, config: RegexConfig) -> None:
         self._config = config
@@ -50,17 +57,17 @@ class RegexReader:
         self._whole = re2.compile(f"^{before}(?:{config.pattern})(?s:.*)$")
 
     def reference(self, value: object) -> str | None:
-        """Return the right answer, as it is to be found by the pattern."""
+        """Return the reference in the form in which it is compared, without the pattern; None where it is empty."""
         return self._normal(str(value)) or None
 
     def answer(self, text: str) -> str | None:
-        """Return what the pattern finds in an answer; None where it finds nothing."""
+        """Return the pattern's group in an answer, in the form in which it is compared; None where nothing matches."""
         match = self._whole.match(text)
         group = match[1] if match else None
         return None if group is None else self._normal(group) or None
 
     def same(self, answer: str, reference: str) -> bool:
-        """Compare the two."""
+        """Whether answer and reference are the same text."""
         return answer == reference
 
     def _normal(self, text: str) -> str:

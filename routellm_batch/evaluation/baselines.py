@@ -1,4 +1,4 @@
-"""What every router is shown beside: chance, prompt length, neighbours, an oracle, and always the one model."""
+"""Baselines for every router: chance, prompt length, neighbours, an oracle, and always the same model."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from routellm_batch.routers.training.rows import TrainingRows, to_unit
 
 
 def baselines(outcomes: Outcomes, neighbours: Router, *, seed: int) -> list[Contender]:
-    """Return random (ten draws), length, knn, and an oracle that knows every gain.
+    """Return the baselines random (ten draws), length, knn, and an oracle that knows every gain.
 
     Args:
         outcomes: N prompts.
-        neighbours: the knn router to show: the shipped one, or one trained on the pilot.
-        seed: of random.
+        neighbours: the knn router: the shipped one, or one trained on the pilot.
+        seed: seed of the random baseline.
 
     """
     return [
@@ -34,7 +34,7 @@ def baselines(outcomes: Outcomes, neighbours: Router, *, seed: int) -> list[Cont
 
 
 def constants(outcomes: Outcomes) -> dict[str, dict[str, Any]]:
-    """Return the figures of always strong and always weak."""
+    """Return the figures of always strong and always weak, as name → figures."""
     return {
         "always_strong": constant("always_strong", outcomes, 1),
         "always_weak": constant("always_weak", outcomes, 0),
@@ -42,7 +42,7 @@ def constants(outcomes: Outcomes) -> dict[str, dict[str, Any]]:
 
 
 def knn_on(pilot: Outcomes, *, embedder: EmbedderConfig | str, seed: int) -> Router:
-    """Return a knn router of the pilot's rows, its settings chosen by five folds of the pilot itself."""
+    """Return a knn router trained on the pilot's rows, with settings chosen by five-fold cross-validation on them."""
     strong, weak = to_unit(pilot.strong, pilot.weak)
     rows = TrainingRows(
         prompts=pilot.prompts,

@@ -1,4 +1,4 @@
-"""Quality by strong share and by dollars, of every contender, point by point."""
+"""The curves of every contender: quality by strong share and by dollars, point by point."""
 
 from __future__ import annotations
 
@@ -6,17 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import pyarrow as pa
 
-from routellm_batch.budget.pricing import nano_to_usd
 from routellm_batch.core.arrays import Floats
 from routellm_batch.core.types import STRONG, WEAK
 from routellm_batch.evaluation.figures import CurvePoints, Measured
 from routellm_batch.evaluation.outcomes import Outcomes
 
 STEPS = 1000
-"""The most steps of a curve; fewer rows have a point each."""
+"""The most steps of a curve; of fewer rows each has its own."""
 FIELDS = ("quality", "pgr", "pgr_lo", "pgr_hi")
+"""Fields of ``CurvePoints`` that are averaged over test sets."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,11 +23,11 @@ class Line:
     """One contender's curve."""
 
     name: str
-    """Router or baseline."""
+    """Name of the router or baseline."""
     router: bool
     """Whether it is a router under test."""
     points: CurvePoints
-    """The curve, with pilots a mean over the seeds."""
+    """The curve; with pilots, the mean over their seeds."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,9 +35,9 @@ class Drawing:
     """All curves of one set of outcomes."""
 
     outcomes: str
-    """The file."""
+    """Path or URI of the outcomes."""
     rows: int
-    """Prompts in a test set."""
+    """Number of prompts in a test set."""
     weak: float
     """Mean quality of always weak."""
     strong: float
@@ -46,16 +45,23 @@ class Drawing:
     estimated: bool
     """Whether dollars rest on estimated token counts."""
     lines: Sequence[Line]
-    """Routers first."""
+    """The curves, those of routers first."""
 
 
 def share_grid(rows: int) -> Floats:
-    """Return strong shares from 0 to 1, whole rows where there are at most ``STEPS``."""
+    """Return strong shares from 0 to 1, length min(rows, ``STEPS``) + 1."""
     return np.linspace(0, 1, min(rows, STEPS) + 1)
 
 
 def draw(data: Outcomes, trials: Sequence[Sequence[Measured]], routers: int) -> Drawing:
-    """Return the curves of some contenders, the mean over test sets; the first ``routers`` of them are under test."""
+    """Return the curves of all contenders, as means over the test sets.
+
+    Args:
+        data: the outcomes.
+        trials: for each test set, every contender as measured on it, in the same order.
+        routers: number of contenders that are routers under test; they come first.
+
+    """
     lines: list[Line] = []
     for number, same in enumerate(zip(*trials, strict=True)):
         points = _mean([measured.curve for measured in same if measured.curve is not None])
@@ -66,26 +72,7 @@ def draw(data: Outcomes, trials: Sequence[Sequence[Measured]], routers: int) -> 
 
 
 def _mean(curves: Sequence[CurvePoints]) -> CurvePoints:
-    found = {name: np.mean([getattr(curve, name) for curve in curves], axis=0) for name in FIELDS}
+    means = {name: np.mean([getattr(curve, name) for curve in curves], axis=0) for name in FIELDS}
     nano = [curve.nano for curve in curves if curve.nano is not None]
     mean = np.rint(np.mean(nano, axis=0)).astype(np.int64) if nano else None
-    return replace(curves[0], **found, nano=mean)
-
-
-def curve_table(drawings: Sequence[Drawing]) -> pa.Table:
-    """Return every point of every curve: outcomes, router, kind, strong_share, quality, pgr and its interval, usd."""
-    parts: list[pa.Table] = []
-    for drawing in drawings:
-        for line in drawing.lines:
-            points, size = line.points, len(line.points.share)
-            usd = [None] * size if points.nano is None else [nano_to_usd(int(n)) for n in points.nano]
-            columns = {
-                "outcomes": pa.array([drawing.outcomes] * size, pa.string()),
-                "router": pa.array([line.name] * size, pa.string()),
-                "kind": pa.array(["router" if line.router else "baseline"] * size, pa.string()),
-                "strong_share": pa.array(points.share, pa.float64()),
-                **{name: pa.array(getattr(points, name), pa.float64()) for name in FIELDS},
-                "usd": pa.array(usd, pa.decimal128(18, 9)),
-            }
-            parts.append(pa.table(columns))
-    return pa.concat_tables(parts)
+    return replace(curves[0], **means, nano=mean)

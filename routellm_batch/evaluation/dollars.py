@@ -1,4 +1,4 @@
-"""What answers cost: prices and token counts → nano-dollars a row, and what a ranking buys with them."""
+"""What answers cost: from prices and token counts to nano-dollars per row."""
 
 from __future__ import annotations
 
@@ -23,32 +23,32 @@ Counts = Mapping[str, tuple[NDArray[np.int64], NDArray[np.int64]]]
 
 @dataclass(frozen=True, slots=True)
 class Tariff:
-    """What prices are known, and where token counts are looked for."""
+    """Known prices, and where to look for token counts."""
 
     prices: Mapping[str, Price] = field(default_factory=dict)
-    """Of both routes, or none."""
+    """Route → price, of both routes or of none."""
     tokens: Sequence[str] = ()
     """Parquet files with ``prompt_id`` and token counts, for outcomes that have none themselves."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Costs:
-    """What each of N prompts costs with either model."""
+    """The cost of each of N prompts with either model."""
 
     strong: Nano
-    """[N], nano-dollars."""
+    """[N], nano-dollars with the strong model."""
     weak: Nano
-    """[N], the same."""
+    """[N], nano-dollars with the weak model."""
     estimated: bool
     """Whether token counts are estimates."""
 
     @property
     def extra(self) -> Nano:
-        """[N], strong − weak."""
+        """[N], nano-dollars that the strong model costs more."""
         return self.strong - self.weak
 
     def take(self, rows: NDArray[np.int64]) -> Costs:
-        """Return some of the rows."""
+        """Return the costs of some of the rows."""
         return Costs(self.strong[rows], self.weak[rows], self.estimated)
 
 
@@ -56,7 +56,7 @@ def parse_prices(pairs: Sequence[str]) -> dict[str, Price]:
     """Return prices from ``strong=10,30`` and ``weak=0.24,0.24``: USD per million input and output tokens.
 
     Raises:
-        ConfigError: a pair that is something else, or one route without the other.
+        ConfigError: a pair has another form, or one of the routes is missing.
 
     """
     prices: dict[str, Price] = {}
@@ -81,26 +81,26 @@ def _price(text: str) -> Price | None:
 
 
 def find_costs(table: pa.Table, rows: NDArray[np.int64], uri: str, tariff: Tariff) -> Costs | None:
-    """Return what the rows of some outcomes cost, or None where that is not known.
+    """Return what some rows of a table of outcomes cost, or None where that is unknown.
 
-    With prices: token counts of the outcomes themselves, or of the first of the tariff's files that knows these prompts.
-    Without: the columns ``strong_cost_usd`` and ``weak_cost_usd`` (a pilot's outcomes have them).
+    With prices, the token counts of the outcomes themselves are used, or those of the first of the tariff's files that has
+    these prompts. Without prices, the columns ``strong_cost_usd`` and ``weak_cost_usd`` are used (a pilot writes them).
 
     Raises:
-        DataError: counts or costs that are null, negative or no number, or a file that knows only some of the prompts.
+        DataError: a count or cost is null, negative or not a number, or a file has only some of the prompts.
 
     """
     if not tariff.prices:
         return _recorded(table, rows, uri)
-    found = _token_counts(table, rows, uri)
+    known = _token_counts(table, rows, uri)
     ids = labels(table, "prompt_id")
-    for file in tariff.tokens if found is None else ():
-        found = _joined([ids[row] for row in rows], file)
-        if found is not None:
+    for file in tariff.tokens if known is None else ():
+        known = _joined([ids[row] for row in rows], file)
+        if known is not None:
             break
-    if found is None:
+    if known is None:
         return None
-    counts, estimated = found
+    counts, estimated = known
     nano = {route: _priced(tariff.prices[route], *counts[route]) for route in ROUTES}
     return Costs(nano[STRONG], nano[WEAK], estimated)
 
@@ -120,7 +120,7 @@ def _recorded(table: pa.Table, rows: NDArray[np.int64], uri: str) -> Costs | Non
 
 
 def _nano(value: Any) -> int | None:
-    """Return dollars of a cell as nano-dollars; None where it holds none."""
+    """Return the dollars in a cell as nano-dollars; None where they are missing or invalid."""
     try:
         usd = Decimal(value)
     except (TypeError, InvalidOperation):
@@ -129,7 +129,7 @@ def _nano(value: Any) -> int | None:
 
 
 def _token_counts(table: pa.Table, rows: NDArray[np.int64], uri: str) -> tuple[Counts, bool] | None:
-    """Return token counts of some rows and whether they are estimates; None where there are no such columns."""
+    """Return token counts of some rows and whether they are estimates; None where the columns are missing."""
     exact = {route: (f"{route}_input_tokens", f"{route}_output_tokens") for route in ROUTES}
     estimates = {route: ("prompt_tokens_est", f"{route}_response_tokens_est") for route in ROUTES}
     for names, estimated in ((exact, False), (estimates, True)):
@@ -146,18 +146,18 @@ def _whole(table: pa.Table, name: str, rows: NDArray[np.int64], uri: str) -> NDA
     values = numbers(table, name, uri)[rows]
     bad = np.flatnonzero((values < 0) | (values != np.floor(values)))
     if len(bad):
-        raise DataError("is no count of tokens", file=uri, column=name, row=int(rows[bad[0]]))
+        raise DataError("is not a count of tokens", file=uri, column=name, row=int(rows[bad[0]]))
     return values.astype(np.int64)
 
 
 def _joined(ids: Sequence[str], file: str) -> tuple[Counts, bool] | None:
-    """Return what a file of answers knows of these prompts; None where it knows none of them."""
+    """Return the token counts of these prompts in a file of answers; None where it has none of them."""
     table = read_table(file)
     require(table, ["prompt_id"], file)
     place: dict[str, int] = {}
     for row, name in enumerate(labels(table, "prompt_id")):
         if place.setdefault(name, row) != row:
-            raise DataError("this id is there twice", file=file, column="prompt_id", row=row)
+            raise DataError("is in two rows; each id must be in one", file=file, column="prompt_id", row=row)
     known = [place[name] for name in ids if name in place]
     if not known:
         return None
@@ -167,11 +167,11 @@ def _joined(ids: Sequence[str], file: str) -> tuple[Counts, bool] | None:
             f"has token counts of {len(known):,} of {len(ids):,} prompts; the first without is {missing!r}"
         )
         raise DataError(problem, file=file, column="prompt_id")
-    found = _token_counts(table, np.array(known), file)
-    if found is None:
+    counts = _token_counts(table, np.array(known), file)
+    if counts is None:
         wanted = "strong_input_tokens, strong_output_tokens, weak_input_tokens, weak_output_tokens"
         raise DataError(f"has no token counts; they are columns {wanted}", file=file)
-    return found
+    return counts
 
 
 def _priced(price: Price, entry: NDArray[np.int64], out: NDArray[np.int64]) -> Nano:

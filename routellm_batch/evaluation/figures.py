@@ -1,4 +1,4 @@
-"""The figures of rankings on one set of outcomes, with the resamples behind their intervals and tests."""
+"""The figures of rankings on one set of outcomes, with the bootstrap behind their intervals and tests."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from routellm_batch.evaluation.outcomes import Outcomes
 from routellm_batch.routers import make_router
 
 RANDOM_DRAWS = 10
-"""As many as upstream averages."""
+"""Draws of the random router; RouteLLM averages over as many."""
 LEVELS = (20, 50, 80)
-"""Percent of the gap, of each CPT."""
+"""The CPTs, each by its percentage of the gap."""
 SHARES = np.arange(10, 100, 10)
-"""Percent strong, of each PGR."""
+"""Percentages of strong calls at which PGR is reported."""
 RESAMPLED: Mapping[str, Callable[[Curves], Floats]] = {
     "apgr": Curves.apgr_deciles,
     "apgr_full": Curves.apgr_full,
     **{f"cpt{level}": partial(Curves.cpt, level=level / 100) for level in LEVELS},
 }
-"""Figures with an interval."""
+"""Figures with an interval → how to compute them from curves."""
 COMPARED = {"apgr": "", "apgr_full": "_full"}
-"""Figures that routers are compared by, and the ending of their keys."""
+"""Figures by which routers are compared → ending of the keys of the comparison."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,27 +39,27 @@ class Contender:
     """A router, or a baseline."""
 
     name: str
-    """As the table has it."""
+    """Its name in the table."""
     scores: Sequence[NDArray[np.floating]]
-    """One [N] of a router; several draws of a random one, whose figures are means over them."""
+    """[N] scores, once for a router; of a random one several draws, over which figures are averaged."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CurvePoints:
-    """What a ranking reaches at each strong share, [K] each."""
+    """What a ranking reaches at each of K strong shares."""
 
     share: Floats
-    """Strong share, 0 to 1."""
+    """[K], strong share from 0 to 1."""
     quality: Floats
-    """Mean quality, in the unit of the grades."""
+    """[K], mean quality in the unit of the grades."""
     pgr: Floats
-    """Part of the gap recovered."""
+    """[K], part of the gap that is recovered."""
     pgr_lo: Floats
-    """Lower end of its 95 % interval."""
+    """[K], lower end of its 95 % interval."""
     pgr_hi: Floats
-    """Upper end of it."""
+    """[K], upper end of it."""
     nano: NDArray[np.int64] | None
-    """Nano-dollars for all rows; None where costs are not known."""
+    """[K], nano-dollars for all rows; None where costs are unknown."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,11 +69,11 @@ class Measured:
     figures: dict[str, Any]
     """Plain data, with the keys of docs/evaluate.md."""
     resampled: Mapping[str, Floats]
-    """Figure → [R]."""
+    """Figure → [R], its value in each resample."""
     curve: CurvePoints | None
-    """Where it was asked for."""
+    """The curve, where it was asked for."""
     constant: bool
-    """Whether every prompt has the same score."""
+    """Whether all prompts have the same score."""
 
 
 def measure(
@@ -84,28 +84,28 @@ def measure(
     replicates: int = REPLICATES,
     shares: Floats | None = None,
 ) -> list[Measured]:
-    """Measure every contender on the same rows and the same resamples of them.
+    """Return the figures of every contender, on the same rows and the same resamples of them.
 
     Args:
-        contenders: M of them.
+        contenders: the routers and baselines.
         outcomes: N prompts.
-        seed: of the bootstrap.
-        replicates: of the bootstrap.
-        shares: [K], strong shares of the curves to return; None for no curves.
+        seed: seed of the bootstrap.
+        replicates: number of resamples.
+        shares: [K], strong shares of the curves; None for no curves.
 
     """
     ranked = [[Ranking(scores) for scores in contender.scores] for contender in contenders]
-    found: list[dict[str, list[Floats]]] = [{name: [] for name in (*RESAMPLED, "pgr")} for _ in contenders]
+    samples: list[dict[str, list[Floats]]] = [{name: [] for name in (*RESAMPLED, "pgr")} for _ in contenders]
     for counts in resamples(outcomes.of, seed=seed, replicates=replicates):
         mine = counts[:, outcomes.rows]
-        for draws, parts in zip(ranked, found, strict=True):
+        for draws, parts in zip(ranked, samples, strict=True):
             curves = [ranking.curves(outcomes.gain, mine) for ranking in draws]
             for name, figure in RESAMPLED.items():
                 parts[name].append(np.mean([figure(c) for c in curves], axis=0))
             if shares is not None:
                 parts["pgr"].append(np.mean([c.pgr_at(shares) for c in curves], axis=0))
     measured: list[Measured] = []
-    for contender, draws, parts in zip(contenders, ranked, found, strict=True):
+    for contender, draws, parts in zip(contenders, ranked, samples, strict=True):
         resampled = {name: np.concatenate(parts[name]) for name in RESAMPLED}
         curve = None if shares is None else _curve(draws, outcomes, shares, np.concatenate(parts["pgr"]))
         figures = _figures(contender.name, draws, outcomes, resampled)
@@ -130,12 +130,12 @@ def _figures(
     curves = _points(draws, outcomes.gain)
 
     def mean(figure: Callable[[Curves], Floats]) -> Floats:
-        found: Floats = np.mean([figure(one)[0] for one in curves], axis=0)
-        return found
+        average: Floats = np.mean([figure(one)[0] for one in curves], axis=0)
+        return average
 
     point = {figure: float(mean(compute)) for figure, compute in RESAMPLED.items()}
     ends = {f"{figure}_ci": list(interval(resampled[figure])) for figure in RESAMPLED}
-    found = {
+    figures = {
         "router": name,
         "n": len(outcomes),
         WEAK: float(outcomes.weak.mean()),
@@ -162,14 +162,14 @@ def _figures(
         ),
     }
     if outcomes.costs is not None:
-        found["dollars"] = _dollars(draws, curves, outcomes, point)
-    return found
+        figures["dollars"] = _dollars(draws, curves, outcomes, point)
+    return figures
 
 
 def _dollars(
     draws: Sequence[Ranking], curves: Sequence[Curves], outcomes: Outcomes, point: Mapping[str, float]
 ) -> dict[str, Any]:
-    """Return what all rows cost at each CPT, and the average PGR over dollars instead of shares."""
+    """Return what all rows cost at each CPT, and the mean PGR over dollars instead of shares."""
     costs = outcomes.costs
     if costs is None:
         return {}
@@ -219,48 +219,48 @@ def _curve(draws: Sequence[Ranking], outcomes: Outcomes, shares: Floats, resampl
 
 
 def constant(name: str, outcomes: Outcomes, share: int) -> dict[str, Any]:
-    """Return the figures of always the one model: a point, not a curve, so what needs a curve is NaN.
+    """Return the figures of always the same model; that is a point, not a curve, so figures that need a curve are NaN.
 
     Args:
-        name: as the table has it.
+        name: its name in the table.
         outcomes: N prompts.
         share: 0 for always weak, 1 for always strong.
 
     """
     weak, strong = float(outcomes.weak.mean()), float(outcomes.strong.mean())
     nothing = [np.nan, np.nan]
-    found: dict[str, Any] = {"router": name, "n": len(outcomes), WEAK: weak, STRONG: strong}
-    found |= dict.fromkeys(("apgr", "apgr_full"), np.nan) | {"apgr_ci": nothing}
-    found |= dict.fromkeys(("cpt50", "cpt80", "cpt20"), np.nan)
-    found |= {f"{figure}_ci": nothing for figure in RESAMPLED}
+    figures: dict[str, Any] = {"router": name, "n": len(outcomes), WEAK: weak, STRONG: strong}
+    figures |= dict.fromkeys(("apgr", "apgr_full"), np.nan) | {"apgr_ci": nothing}
+    figures |= dict.fromkeys(("cpt50", "cpt80", "cpt20"), np.nan)
+    figures |= {f"{figure}_ci": nothing for figure in RESAMPLED}
     grades = outcomes.strong if share else outcomes.weak
-    found |= {"share": float(share), "quality": float(grades.mean())}
-    found["pgr"] = float(share) if strong > weak else np.nan
+    figures |= {"share": float(share), "quality": float(grades.mean())}
+    figures["pgr"] = float(share) if strong > weak else np.nan
     if outcomes.costs is not None:
         costs = outcomes.costs.strong if share else outcomes.costs.weak
-        found["usd"] = nano_to_usd(int(costs.sum()))
-    return found
+        figures["usd"] = nano_to_usd(int(costs.sum()))
+    return figures
 
 
 def compare(first: Sequence[Measured], second: Sequence[Measured]) -> dict[str, Any]:
-    """Compare two contenders by a paired bootstrap: the same resampled questions for both.
+    """Compare two contenders by a paired bootstrap, in which both have the same resampled questions.
 
     Args:
-        first: its figures on each test set (one; with pilots one a seed), from the same resamples.
-        second: the other's, in the same order.
+        first: one contender's figures on each test set (one; with pilots one per seed), from the same resamples.
+        second: the other contender's, in the same order.
 
     Returns:
-        ``difference`` (of APGR, first − second, a mean over the test sets), ``ci`` (95 %) and ``p`` (two-sided), and the
-        same of the full curve: ``difference_full, ci_full, p_full``.
+        ``difference`` (APGR of the first − of the second, a mean over the test sets), ``ci`` (95 %) and ``p`` (two-sided),
+        and the same for the full curve: ``difference_full, ci_full, p_full``.
 
     """
     pairs = list(zip(first, second, strict=True))
-    found: dict[str, Any] = {}
+    comparison: dict[str, Any] = {}
     for figure, ending in COMPARED.items():
-        found[f"difference{ending}"] = float(
+        comparison[f"difference{ending}"] = float(
             np.mean([a.figures[figure] - b.figures[figure] for a, b in pairs])
         )
         differences = np.mean([a.resampled[figure] - b.resampled[figure] for a, b in pairs], axis=0)
-        found[f"ci{ending}"] = list(interval(differences))
-        found[f"p{ending}"] = two_sided_p(differences)
-    return found
+        comparison[f"ci{ending}"] = list(interval(differences))
+        comparison[f"p{ending}"] = two_sided_p(differences)
+    return comparison

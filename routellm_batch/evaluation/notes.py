@@ -1,4 +1,4 @@
-"""What a reader of an evaluation must be told, and scores that can't be evaluated."""
+"""Caveats for the readers of an evaluation, and scores that can't be evaluated."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from routellm_batch.evaluation.outcomes import Outcomes
 
 
 def check_scores(scores: NDArray[np.floating], data: Outcomes) -> None:
-    """Refuse scores that are no numbers.
+    """Check that all scores are finite.
 
     Raises:
-        DataError: one is not finite.
+        DataError: a score is not finite; the error names its row.
 
     """
     bad = np.flatnonzero(~np.isfinite(scores))
@@ -27,25 +27,33 @@ def check_scores(scores: NDArray[np.floating], data: Outcomes) -> None:
 
 
 def notes(
-    found: Mapping[str, Any], data: Outcomes, mine: Sequence[Measured], disputed: Mapping[str, int]
+    figures: Mapping[str, Any], data: Outcomes, mine: Sequence[Measured], disputed: Mapping[str, int]
 ) -> list[str]:
-    """Return what keeps the figures of one router from saying what they seem to say, a clause each."""
-    said: list[str] = []
-    weak, strong = found[WEAK], found[STRONG]
+    """Return the caveats to the figures of one router, each a clause.
+
+    Args:
+        figures: of the router.
+        data: the outcomes.
+        mine: the router as measured on each test set.
+        disputed: from ``contradictions``.
+
+    """
+    clauses: list[str] = []
+    weak, strong = figures[WEAK], figures[STRONG]
     if not strong > weak:
         how = "the same" if strong == weak else "worse"
-        said.append(
+        clauses.append(
             f"the strong model is not better than the weak one on these rows ({how}: {strong:.4f} against "
             f"{weak:.4f}): there is no gap to recover"
         )
     elif np.ptp(data.gain) == 0:
-        said.append("every row gains the same, so no order of them is better than another")
+        clauses.append("every row gains the same, so no order of the rows is better than another")
     if all(measured.constant for measured in mine):
-        said.append("the router gives every prompt the same score, so its order is chance")
+        clauses.append("the router gives every prompt the same score, so its order is chance")
     if disputed["prompts"]:
         many = disputed["prompts"] > 1
-        said.append(
+        clauses.append(
             f"{disputed['prompts']:,} prompt{'s occur' if many else ' occurs'} more than once with different grades "
             f"({disputed['rows']:,} rows): no router can satisfy all of them"
         )
-    return said
+    return clauses

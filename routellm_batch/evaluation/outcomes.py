@@ -1,4 +1,4 @@
-"""Reading OUTCOMES: what is kept of a file, and what is not."""
+"""Outcomes, which are prompts with the graded answers of both models: how they are read, and which rows are kept."""
 
 from __future__ import annotations
 
@@ -18,40 +18,40 @@ COLUMNS = ("prompt_id", "prompt", "strong_score", "weak_score")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outcomes:
-    """N prompts with both models' quality."""
+    """N prompts with the quality of both models' answers."""
 
     uri: str
-    """Where they are from."""
+    """Path or URI of the file."""
     ids: Sequence[str]
-    """Length N."""
+    """Length N, ids of the prompts."""
     prompts: Sequence[str]
-    """Length N."""
+    """Length N, their texts."""
     strong: NDArray[np.float64]
     """[N], quality of the strong model's answer, in the file's own unit."""
     weak: NDArray[np.float64]
     """[N], the same of the weak model's."""
     rows: NDArray[np.int64]
-    """[N], which of the ``of`` rows that were read these are."""
+    """[N], index of each row among the ``of`` rows that were read."""
     of: int
-    """Rows that were read: a bootstrap draws from them all, so that parts of one set share its resamples."""
+    """Rows that were read. A bootstrap draws from all of them, so that parts of one set share its resamples."""
     costs: Costs | None = None
-    """What each answer cost; None where that is not known."""
+    """What each answer cost; None where that is unknown."""
 
     def __len__(self) -> int:
         return len(self.prompts)
 
     @property
     def gain(self) -> NDArray[np.float64]:
-        """[N], strong − weak."""
+        """[N], quality of the strong model's answer − that of the weak one's."""
         return self.strong - self.weak
 
     @property
     def batch(self) -> PromptBatch:
-        """The prompts, as a router takes them."""
+        """The prompts in the form that a router scores."""
         return PromptBatch(self.ids, self.prompts)
 
     def take(self, rows: NDArray[np.int64]) -> Outcomes:
-        """Return some of the rows."""
+        """Return the outcomes of some of the rows."""
         return Outcomes(
             self.uri,
             [self.ids[row] for row in rows],
@@ -69,18 +69,18 @@ def read_outcomes(uri: str, where: Mapping[str, str], tariff: Tariff | None = No
 
     Args:
         uri: path or URI.
-        where: column → value; a row is kept if each column, as text, has that value.
-        tariff: prices, and where token counts are, besides the file itself.
+        where: column → value; a row is kept if each of these columns, as text, has its value.
+        tariff: prices, and further files of token counts.
 
     Raises:
-        DataError: it can't be read, lacks a column, has a row without a prompt or a score, or no row is left.
+        DataError: the file can't be read, lacks a column or has a row without a prompt or a score, or no row is left.
 
     """
     table = read_table(uri)
     require(table, [*COLUMNS, *where], uri)
     kept = np.array([value != "true" for value in labels(table, "contaminated")])
     for column, value in where.items():
-        kept &= np.array([found == value for found in labels(table, column)])
+        kept &= np.array([cell == value for cell in labels(table, column)])
     rows = np.flatnonzero(kept)
     if not len(rows):
         asked = " and ".join(f"{column}={value}" for column, value in where.items())
@@ -99,7 +99,7 @@ def read_outcomes(uri: str, where: Mapping[str, str], tariff: Tariff | None = No
 
 
 def contradictions(outcomes: Outcomes) -> dict[str, int]:
-    """Count prompts that occur more than once with different grades of one model, and their rows."""
+    """Return how many ``prompts`` occur more than once with different grades for a model, and how many ``rows``."""
     _, kind = np.unique(np.array(outcomes.prompts, dtype=object), return_inverse=True)
     differs = np.zeros(int(kind.max()) + 1, dtype=np.bool_)
     for grades in (outcomes.strong, outcomes.weak):

@@ -1,4 +1,4 @@
-"""What a pilot would bring: train on N labelled rows of the job itself, test on the others."""
+"""Evaluation of pilots: train on N labelled rows of the job itself, test on the others."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from routellm_batch.routers.outcome.blend.fit import PilotRows, fit_pilot
 
 
 def draw_pilot(outcomes: Outcomes, rows: int, seed: int) -> tuple[Outcomes, Outcomes]:
-    """Draw a pilot of rows with distinct prompts; the rest is the test set, minus rows that share a prompt with it.
+    """Return a pilot of rows with distinct prompts, and the test set: the rows that share no prompt with the pilot.
 
     Raises:
-        ConfigError: there are not enough distinct prompts to train on ``rows`` and test on any.
+        ConfigError: there are too few distinct prompts to train on ``rows`` of them and test on at least one.
 
     """
     prompts = np.array(outcomes.prompts, dtype=object)
@@ -31,6 +31,6 @@ def draw_pilot(outcomes: Outcomes, rows: int, seed: int) -> tuple[Outcomes, Outc
 
 
 def train_on(pilot: Outcomes, *, embedder: EmbedderConfig | str, seed: int) -> Router:
-    """Return an outcome router fitted on the pilot's rows, with the shipped weights as what was known before."""
+    """Return an outcome router that is fitted on the pilot's rows, with the shipped weights as its prior."""
     rows = PilotRows(pilot.prompts, pilot.strong, pilot.weak, np.ones(len(pilot)))
     return fit_pilot(rows, prior=make_router("outcome"), embedder=embedder, seed=seed).router

@@ -1,4 +1,4 @@
-"""An evaluation as text: tables for people, JSON for programs."""
+"""An evaluation as text: tables for people and JSON for programs."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from rich.text import Text
 
 from routellm_batch.budget.pricing import usd_to_nano
 from routellm_batch.core.types import STRONG, WEAK
+from routellm_batch.evaluation.frames import results_frame
 from routellm_batch.reporting.text import usd
 
 BEYOND_CHANCE = 0.05
-"""A difference with a smaller p is called one."""
+"""A difference with a smaller p counts as shown."""
 NOTHING = "–"
 
 
 def to_json(result: Mapping[str, Any]) -> str:
-    """Return the result as JSON; NaN, which JSON does not have, becomes null, and dollars decimal strings."""
+    """Return the result as JSON; NaN, which JSON lacks, becomes null, and dollars become decimal strings."""
     return json.dumps(_plain(result), indent=2, allow_nan=False, ensure_ascii=False)
 
 
@@ -40,12 +41,12 @@ def _plain(value: Any) -> Any:
 
 
 def show(result: Mapping[str, Any]) -> None:
-    """Print tables for people on stdout: 80 columns will do, colours on a terminal only."""
+    """Print tables for people on stdout. They fit 80 columns, and have colours on a terminal only."""
     Console(highlight=False, markup=False).print(tables(result), soft_wrap=False)
 
 
 def render_table(result: Mapping[str, Any], width: int = 80) -> str:
-    """Return the tables as plain text."""
+    """Return the tables as plain text, wrapped to a width in columns."""
     console = Console(width=width, highlight=False, markup=False, color_system=None)
     with console.capture() as capture:
         console.print(tables(result))
@@ -53,7 +54,7 @@ def render_table(result: Mapping[str, Any], width: int = 80) -> str:
 
 
 def tables(result: Mapping[str, Any]) -> Group:
-    """Return, for each set of outcomes, a table of routers and baselines and one of paired tests."""
+    """Return a table of routers and baselines and one of paired tests for each set of outcomes."""
     results = result.get("results", [result])
     parts: list[RenderableType] = []
     for uri, same in groupby(results, key=lambda one: one.get("outcomes", "")):
@@ -81,23 +82,31 @@ def _block(
     table.add_column("router", overflow="fold", min_width=9)
     for name in ("APGR (95 %)", "full", "CPT20", "CPT50 (95 %)", "CPT80 (95 %)", "at 50 %"):
         table.add_column(name, justify="right", no_wrap=True)
-    for one in routers:
-        table.add_row(*_row(one), style="bold")
+    frame = results_frame({"results": routers})
+    tested = frame[frame["kind"] == "router"]
+    others = frame[frame["kind"] != "router"].drop_duplicates("router")  # The same for each router.
+    for row in tested.itertuples():
+        table.add_row(*_cells(row), style="bold")
     table.add_row("baselines:", style="dim")
-    for one in first["baselines"].values():
-        table.add_row(*_row(one), style="dim" if "share" in one else None)
-    said = _notes(routers)
+    for row in others.itertuples():
+        table.add_row(*_cells(row), style="dim" if row.kind == "constant" else None)
     spread = [
-        f"{one['router']}: APGR sd over seeds {one['sd']['apgr']:.3f}" for one in routers if "sd" in one
+        f"{row.router}: APGR sd over seeds {row.apgr_sd:.3f}" for row in tested.itertuples() if "sd" in first
     ]
     tests: list[RenderableType] = []
     if first[STRONG] > first[WEAK]:
         tests = [Text(""), _tests(routers, pairs)]
-    return [*head, table, *_dollars(routers), *tests, *(Text(line) for line in (*spread, *said))]
+    return [
+        *head,
+        table,
+        *_dollars(first, [*tested.itertuples(), *others.itertuples()]),
+        *tests,
+        *(Text(line) for line in (*spread, *_notes(routers))),
+    ]
 
 
 def _notes(routers: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the routers' notes: once where all have the same."""
+    """Return the routers' notes; one that all share comes once, without a name."""
     notes = {one.get("note") for one in routers}
     if len(notes) == 1:
         return [note for note in notes if note]
@@ -108,21 +117,21 @@ def _table() -> Table:
     return Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
 
 
-def _row(one: Mapping[str, Any]) -> tuple[str, ...]:
-    half = one["quality"] if "share" in one else one["quality_at"]["50"]
+def _cells(row: Any) -> tuple[str, ...]:
+    """Return the cells of one row of ``results_frame``."""
     return (
-        str(one["router"]).replace("_", " ") if "share" in one else str(one["router"]),
-        _with_ends(one["apgr"], one["apgr_ci"], 3),
-        _number(one["apgr_full"], 3),
-        _number(one["cpt20"], 1),
-        _with_ends(one["cpt50"], one["cpt50_ci"], 1),
-        _with_ends(one["cpt80"], one["cpt80_ci"], 1),
-        f"{half:.4f}" if half < 10 else f"{half:.2f}",
+        row.router.replace("_", " ") if row.kind == "constant" else row.router,
+        _with_ends(row.apgr, row.apgr_lo, row.apgr_hi, 3),
+        _number(row.apgr_full, 3),
+        _number(row.cpt20, 1),
+        _with_ends(row.cpt50, row.cpt50_lo, row.cpt50_hi, 1),
+        _with_ends(row.cpt80, row.cpt80_lo, row.cpt80_hi, 1),
+        f"{row.half:.4f}" if row.half < 10 else f"{row.half:.2f}",
     )
 
 
 def _tests(routers: Sequence[Mapping[str, Any]], pairs: Sequence[Mapping[str, Any]]) -> Table:
-    """Return the paired differences: each router against baselines and the other routers."""
+    """Return the paired differences of each router from the baselines and from the other routers."""
     table = _table()
     table.add_column("paired difference of APGR", overflow="fold")
     for name in ("", "95 %", "p"):
@@ -154,23 +163,27 @@ def _verdict(test: Mapping[str, Any]) -> tuple[str, str]:
     return ("better", "green") if test["difference"] > 0 else ("worse", "red")
 
 
-def _dollars(routers: Sequence[Mapping[str, Any]]) -> list[RenderableType]:
-    """Return what it costs to recover half and four fifths of the gap, where costs are known."""
-    if "dollars" not in routers[0]:
+def _dollars(first: Mapping[str, Any], rows: Sequence[Any]) -> list[RenderableType]:
+    """Return what it costs to recover half and four fifths of the gap, where costs are known.
+
+    Args:
+        first: one router's figures; what always the one model costs is the same in all.
+        rows: of ``results_frame``.
+
+    """
+    if "dollars" not in first:
         return []
-    first = routers[0]["dollars"]
-    estimated = ", by estimated token counts" if first["estimated"] else ""
+    extremes = first["dollars"]
+    estimated = ", by estimated token counts" if extremes["estimated"] else ""
     table = _table()
     table.add_column(f"cost of these prompts{estimated}", overflow="fold")
     for name in ("50 % of gap", "80 % of gap", "APGR by dollar"):
         table.add_column(name, justify="right", no_wrap=True)
-    both = [*((one, "bold") for one in routers), *((one, None) for one in routers[0]["baselines"].values())]
-    for one, style in both:
-        if "dollars" in one:
-            spent = one["dollars"]
-            cells = (_usd(spent["at_cpt50"]), _usd(spent["at_cpt80"]), _number(spent["apgr_usd"], 3))
-            table.add_row(str(one["router"]), *cells, style=style)
-    ends = f"always weak {_usd(first['all_weak'])}, always strong {_usd(first['all_strong'])}"
+    for row in rows:
+        if row.kind != "constant":
+            cells = (_usd(row.usd_cpt50), _usd(row.usd_cpt80), _number(row.apgr_usd, 3))
+            table.add_row(row.router, *cells, style="bold" if row.kind == "router" else None)
+    ends = f"always weak {_usd(extremes['all_weak'])}, always strong {_usd(extremes['all_strong'])}"
     return [Text(""), table, Text(ends)]
 
 
@@ -182,10 +195,9 @@ def _number(value: float, places: int) -> str:
     return NOTHING if math.isnan(value) else f"{value:.{places}f}"
 
 
-def _with_ends(value: float, ends: Sequence[float], places: int) -> str:
+def _with_ends(value: float, lo: float, hi: float, places: int) -> str:
     if math.isnan(value):
         return NOTHING
-    lo, hi = ends
     span = f"{lo:.{places}f}–{hi:.{places}f}" if places > 1 else f"{lo:.0f}–{hi:.0f}"
     return f"{value:.{places}f} {span}"
 

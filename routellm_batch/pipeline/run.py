@@ -141,7 +141,8 @@ def _run(
             )
             stage = CallStage(calling, plan, runner, halt, retry_failed, sink=sink, sharing=sharing)
             _call(stage, sink)
-        state, reason = halt.state, stop_words(halt.reason, config)  # a later signal changes neither
+        state = halt.state  # a later signal changes neither
+        reason = stop_words(halt.reason, config.retry.max_error_rate)
     outputs = write_run_outputs(config, run, plan, state, reason, time.monotonic() - begun_s)
     return RunResult(outputs.exit_code, run.uri, outputs)
 
@@ -322,7 +323,9 @@ def _reporting_stop(config: Config, run: Run, plan: Plan, begun_s: float) -> Ite
 
 def _interrupted(config: Config, run: Run, halt: Halt, wall_s: float) -> RunResult:
     state: State = "errors" if halt.state == "errors" else "interrupted"
-    outputs = write_early_stop(config, run, stop_words(halt.reason, config), wall_s, state)
+    outputs = write_early_stop(
+        config, run, stop_words(halt.reason, config.retry.max_error_rate), wall_s, state
+    )
     return RunResult(outputs.exit_code, run.uri, outputs)
 
 

@@ -1,1 +1,1 @@
-"""What people read of a run: cost.json, the HTML pages, the progress display and the closing lines."""
+"""What people read of a run: the HTML pages, ``cost.json``, the progress display and the closing lines."""

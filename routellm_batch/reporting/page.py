@@ -1,6 +1,6 @@
-"""The templates' environment: everything is escaped, an unknown name is an error, and numbers have filters.
+"""Rendering of the templates: everything is escaped, an unknown name is an error, and filters write numbers.
 
-A page's policy lets nothing load, and no script run but the one that it holds, if it holds one, by its hash.
+The content security policy of a page lets nothing load, and no script run but the page's own, which it names by its hash.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from routellm_batch.reporting import quality_words, text
 
 
 def render(template: str, *, script: str | None = None, **context: Any) -> str:
-    """Return one self-contained HTML page: no request to anywhere, and at most one script of this package.
+    """Return one self-contained HTML page, which requests nothing and runs at most one script of this package.
 
     Args:
-        template: its name.
-        script: a file beside the templates; it holds no data, so its hash is that of the package's version.
-        context: what the template names.
+        template: file name of the template.
+        script: file name of a script beside the templates; it holds no data, so its hash only depends on the package.
+        context: the values that the template names.
 
     """
     code = (
@@ -49,7 +49,7 @@ def render(template: str, *, script: str | None = None, **context: Any) -> str:
         quality_words.grade,
     ):
         environment.filters[form.__name__] = form
-    shared = {"version": __version__, "policy": Markup(policy), "script": Markup(code)}  # noqa: S704 - both of this package
+    shared = {"version": __version__, "policy": Markup(policy), "script": Markup(code)}  # noqa: S704 - both are this package's
     return environment.get_template(template).render(**shared, **context)
 
 

@@ -21,9 +21,9 @@ from routellm_batch.core.events import CallProgress, Event, Notice, RowsScored, 
 from routellm_batch.reporting.text import count, duration, rate, usd
 
 Clock = Callable[[], float]
-"""Seconds since whenever, never going back."""
+"""Seconds since any moment; never goes back."""
 INTERVAL_S = 5.0
-"""Between two plain lines."""
+"""Seconds between two plain lines."""
 
 
 class ProgressDisplay(Protocol):
@@ -33,23 +33,23 @@ class ProgressDisplay(Protocol):
         """Take one event; may be called from any thread."""
 
     def __enter__(self) -> Self:
-        """Begin to show."""
+        """Begin the display."""
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Show no more."""
+        """End the display."""
 
 
 def open_progress(
     stream: TextIO, *, clock: Clock = time.monotonic, interval_s: float = INTERVAL_S
 ) -> ProgressDisplay:
-    """Return the display that suits a stream, which is standard error for the command line."""
+    """Return the display for a stream: live on a terminal, plain lines elsewhere. The command line shows it on stderr."""
     return LiveProgress(stream, clock) if stream.isatty() else PlainProgress(stream, clock, interval_s)
 
 
 class StageProgress:
-    """How one stage stands, from its events; ``now`` is the clock's reading."""
+    """The state of one stage, from its events; ``now`` is the clock's reading in seconds."""
 
     def __init__(self, started: StageStarted, now: float) -> None:
         self.stage = started.stage
@@ -66,7 +66,7 @@ class StageProgress:
             self._new += event.rows
             return
         last = self._shards.get(event.shard)
-        if last is None:  # what earlier starts did
+        if last is None:  # What earlier starts of the run did.
             self._before += event.earlier
             last = CallProgress(event.shard, 0, 0, 0, 0, earlier=event.earlier)
         self._shards[event.shard] = event
@@ -79,15 +79,15 @@ class StageProgress:
 
     @property
     def done(self) -> int:
-        """Rows done, those of earlier starts of the run among them."""
+        """Rows done, including those of earlier starts of the run."""
         return self._before + self._new
 
     def counts(self) -> str:
-        """Return rows done of all; nothing for a stage that does not count rows."""
+        """Return rows done and rows in all, e.g. ``12/40 rows``; empty for a stage that does not count rows."""
         return f"{count(self.done)}/{count(self.total)} rows" if self.total else ""
 
     def facts(self) -> list[str]:
-        """Return calls in flight, failures and money, as far as the stage has them."""
+        """Return calls in flight, failures and money; empty for any stage but ``call``."""
         if self.stage != "call":
             return []
         spent, planned = usd(self._spent_nano), usd(self._planned_nano)
@@ -97,7 +97,7 @@ class StageProgress:
         return [f"{count(self._in_flight)} in flight", f"{count(self._failed)} failed", money]
 
     def speed(self, now: float) -> list[str]:
-        """Return rows per second and the time left; nothing before the first row."""
+        """Return rows per second and the time left; empty before the first row."""
         elapsed = now - self._start
         if elapsed <= 0 or not self._new:
             return []
@@ -109,7 +109,7 @@ class StageProgress:
         return " · ".join([f"{self.stage} {self.counts()}".rstrip(), *self.facts(), *self.speed(now)])
 
     def closing_line(self, now: float) -> str:
-        """Return the ended stage in one line: what it did and how long it took."""
+        """Return the finished stage in one line: what it did and how long it took."""
         facts = [fact for fact in self.facts() if not fact.endswith("in flight")]
         speed = self.speed(now)[:1]
         first = f"{self.stage} ended: {self.counts()}" if self.total else f"{self.stage} ended"
@@ -117,11 +117,13 @@ class StageProgress:
 
 
 class _Display:
-    """Follows the stages, one at a time and under a lock, and says what is to be printed."""
+    """Follows the stages, one at a time and under a lock; its subclasses print."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._lock = threading.RLock()  # A signal handler may report while the thread it broke into does.
+        self._lock = (
+            threading.RLock()
+        )  # A signal handler may report while the thread that it interrupted does.
         self._stage: StageProgress | None = None
 
     def sink(self, event: Event) -> None:
@@ -150,7 +152,7 @@ class _Display:
 
 
 class PlainProgress(_Display):
-    """A line when a stage begins and ends, and in between one every few seconds."""
+    """Prints a line when a stage begins and ends, and one every few seconds in between."""
 
     def __init__(self, stream: TextIO, clock: Clock, interval_s: float) -> None:
         super().__init__(clock)
@@ -159,13 +161,13 @@ class PlainProgress(_Display):
         self._last = clock()
 
     def __enter__(self) -> Self:
-        """Begin to show."""
+        """Begin the display."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Show where a stage stood that did not end."""
+        """Leave a line for a stage that did not end."""
         with self._lock:
             if self._stage is not None:
                 self._say(self._stage.line(self._clock()))
@@ -182,23 +184,23 @@ class PlainProgress(_Display):
 
 
 class LiveProgress(_Display):
-    """A bar and its figures for the stage at work, below one line for each stage that has ended."""
+    """Shows a bar with figures for the running stage, below one line for each stage that has ended."""
 
     def __init__(self, stream: TextIO, clock: Clock) -> None:
         super().__init__(clock)
         self._console = Console(file=stream, highlight=False)
-        # Refreshed by rich's own thread, so that the time left moves while no event comes.
+        # Refreshed by rich's own thread, so that the time left counts down while no event arrives.
         self._live = Live(console=self._console, get_renderable=self._render, transient=True)
 
     def __enter__(self) -> Self:
-        """Begin to show."""
+        """Begin the display."""
         self._live.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Take the bar away, leaving a line where a stage did not end."""
+        """Remove the bar, and leave a line for a stage that did not end."""
         self._live.stop()
         with self._lock:
             if self._stage is not None:
@@ -209,7 +211,7 @@ class LiveProgress(_Display):
         self._console.print(Text(line, style="yellow" if warning else ""))
 
     def _moved(self, stage: StageProgress, now: float, *, started: bool = False) -> None:
-        """Leave it to the next refresh."""
+        """Do nothing: the next refresh shows it."""
 
     def _render(self) -> RenderableType:
         stage = self._stage

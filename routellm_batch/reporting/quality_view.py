@@ -1,4 +1,4 @@
-"""What a report shows of a pilot and of the quality that was measured."""
+"""What a report shows of a pilot and of the quality of the answers."""
 
 from __future__ import annotations
 
@@ -10,29 +10,30 @@ from routellm_batch.budget.quality.prediction import Quality
 
 @dataclass(frozen=True, slots=True)
 class PilotView:
-    """The pilot that a run took."""
+    """The pilot that a run used."""
 
     uri: str
+    """Its folder."""
     made: str
-    """UTC date."""
+    """UTC date on which it was made."""
     rows: int
     """Prompts sampled."""
     labelled: int
-    """Of these, with a grade of both models' answers."""
+    """Prompts with a grade of both models' answers."""
     grader: str
-    """Its kind."""
+    """Kind of the grader."""
     chosen: str
-    """``fitted``, or the baseline's name that stands in for a fit."""
+    """The router: ``fitted``, or the name of the baseline that is used instead."""
     reason: str
-    """Why, in a sentence."""
+    """Why that router was chosen, in a sentence."""
     note: str | None
-    """What there is to be said against the pilot."""
+    """A caveat about the pilot; None where there is none."""
     spent_nano: int
-    """Settled cost of its calls, a judge's too."""
+    """Settled cost of its calls, those of a judge included."""
     presumed_nano: int
-    """What calls without a usable reply may have cost besides."""
+    """What calls without a usable reply may have cost as well."""
     here: bool
-    """Whether this run made it and counts its cost."""
+    """Whether this run made the pilot and counts its cost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,31 +41,32 @@ class Achieved:
     """Grades of a run's own answers."""
 
     rows: int
-    """Rows that have one."""
+    """Rows that have a grade."""
     mean: float
-    """In the grader's unit."""
+    """Mean grade, in the grader's unit."""
     lo: float
-    """90 % interval of the mean."""
+    """Lower end of the 90 % interval of the mean."""
     hi: float
+    """Upper end of it."""
 
 
 @dataclass(frozen=True, slots=True)
 class QualityView:
-    """What a run's answers were foretold to be worth, and are."""
+    """The predicted and the achieved grades of a run's answers."""
 
     predicted: Quality | None = None
-    """What the pilot foretold of the plan; None without one."""
+    """What the pilot predicted for the plan; None without a pilot."""
     achieved: Achieved | None = None
-    """None where nothing was graded."""
+    """Grades of the run's answers; None where nothing was graded."""
     strong_mean: float | None = None
     """Mean grade of the strong model's answers to the graded rows; None where not all of them are known."""
     weak_mean: float | None = None
-    """The same of the weak model."""
+    """The same for the weak model."""
     pgr: float | None = None
     """Part of the gap between these two that the run recovered."""
     unseen: Achieved | None = None
-    """``achieved`` of the rows that the pilot knew no grades of; None where these are all rows, or none."""
+    """``achieved`` of the rows that were not graded in the pilot; None where these are all rows, or none."""
     unseen_pgr: float | None = None
-    """``pgr`` of the same."""
+    """``pgr`` of these rows."""
     problems: Mapping[str, int] = field(default_factory=dict)
-    """Why answers have no grade, or one of 0 besides being wrong → answers."""
+    """Why answers have no grade, or 0 for their form → number of answers."""

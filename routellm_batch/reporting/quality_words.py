@@ -20,7 +20,7 @@ PROBLEM_TEXTS: Mapping[str, str] = {
     "no_verdict": "the judge gave no reply",
     "out_of_format": "the judge's reply holds no verdict",
 }
-"""Why an answer has no grade, or one of 0 → what it means."""
+"""Why an answer has no grade, or 0 for its form → what it means."""
 
 
 def grade(value: float) -> str:
@@ -42,12 +42,12 @@ def part(pgr: float | None, lo: float | None = None, hi: float | None = None) ->
 
 
 def span(lo: float, hi: float) -> str:
-    """Return an interval of such parts."""
+    """Return an interval of parts of the gain, e.g. ``90% – 96%``."""
     return f"{percent(round(lo, 3))} – {percent(round(hi, 3))}"
 
 
 def known(value: float | None) -> str:
-    """Return a grade; a dash where it is not known."""
+    """Return a grade; a dash where it is unknown."""
     return "–" if value is None else grade(value)
 
 
@@ -61,19 +61,19 @@ def recovered(quality: Quality) -> str:
     return part(quality.pgr, quality.pgr_lo, quality.pgr_hi) or "–"
 
 
-def band(outlook: Prediction) -> str:
-    """Return P10 and P90 of the cost; a dash where the pilot has no token counts."""
+def cost_interval(outlook: Prediction) -> str:
+    """Return P10 and P90 of the cost, e.g. ``$0.31 – $0.40``; a dash where the pilot has no token counts."""
     if outlook.low_nano is None or outlook.high_nano is None:
         return "–"
     return f"{usd(outlook.low_nano)} – {usd(outlook.high_nano)}"
 
 
 def held_text(choice: RecoverChoice | None) -> str | None:
-    """Say how the part of the gain that was asked for is held; None where none was asked for."""
+    """Return what part of the gain the plan keeps, beside what was asked for; None where none was asked for."""
     if choice is None or choice.bound is None:
         return None
     text = (
-        f"With confidence {percent(choice.confidence)} at least {part(choice.bound)} of the gain is kept, "
+        f"At least {part(choice.bound)} of the gain is kept with {percent(choice.confidence)} confidence; "
         f"{percent(choice.target)} was asked for"
     )
     if choice.lost is None or choice.lost_hi is None:
@@ -93,37 +93,41 @@ def _signed(value: float) -> str:
 
 
 def quality_text(quality: QualityView) -> str | None:
-    """Say what the answers were graded and what was foretold, e.g. ``graded 0.874; 0.881 predicted (0.862 – 0.899)``."""
-    said: list[str] = []
+    """Return achieved and predicted grade, e.g. ``graded 0.874; 0.881 predicted (0.862 – 0.899)``; None without either."""
+    parts: list[str] = []
     if quality.achieved is not None:
-        said.append(f"graded {grade(quality.achieved.mean)}")
+        parts.append(f"graded {grade(quality.achieved.mean)}")
     if quality.predicted is not None:
-        foretold = quality.predicted
-        said.append(f"{grade(foretold.mean)} predicted ({grades(foretold.lo, foretold.hi)})")
-    return "; ".join(said) or None
+        predicted = quality.predicted
+        parts.append(f"{grade(predicted.mean)} predicted ({grades(predicted.lo, predicted.hi)})")
+    return "; ".join(parts) or None
 
 
 def met_text(quality: QualityView) -> str | None:
-    """Say whether the grade lies in the interval that was foretold; None where one of them is missing."""
+    """Return whether the grade lies within the predicted interval; None where either is missing."""
     predicted, achieved = quality.predicted, quality.achieved
     if predicted is None or achieved is None:
         return None
     if predicted.lo <= achieved.mean <= predicted.hi:
-        return "The grade lies within the interval that the pilot foretold."
+        return "The grade lies within the interval that the pilot predicted."
     side = "above" if achieved.mean > predicted.hi else "below"
-    return f"The grade lies {side} the interval that the pilot foretold, which happens to one run in ten by chance."
+    return f"The grade lies {side} the interval that the pilot predicted, which happens by chance in one run of ten."
 
 
 def problem_rows(problems: Mapping[str, int]) -> list[tuple[str, str, str]]:
-    """Return kind, meaning and answers, commonest first."""
+    """Return kind, meaning and number of answers of each problem, the commonest first."""
     ordered = sorted(problems.items(), key=lambda item: (-item[1], item[0]))
     return [(kind, PROBLEM_TEXTS.get(kind, ""), count(number)) for kind, number in ordered if number]
 
 
 def pilot_text(pilot: PilotView) -> str:
-    """Say what the pilot is made of and who paid for it."""
-    paid = f"{usd(pilot.spent_nano)}, part of what this run spent" if pilot.here else usd(pilot.spent_nano)
+    """Return what the pilot consists of and what it cost."""
+    paid = (
+        f"{usd(pilot.spent_nano)}, which is part of what this run spent"
+        if pilot.here
+        else usd(pilot.spent_nano)
+    )
     return (
-        f"Made {pilot.made}: {count(pilot.labelled)} of {rows(pilot.rows)} have a grade of both models' answers, "
-        f"by the grader {pilot.grader}. It cost {paid}."
+        f"Made on {pilot.made}: {count(pilot.labelled)} of {rows(pilot.rows)} have a grade for both models' answers, "
+        f"from the grader {pilot.grader}. It cost {paid}."
     )

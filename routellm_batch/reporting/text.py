@@ -14,7 +14,7 @@ LONGEST_ID = 120
 def usd(nano: int) -> str:
     """Return dollars, e.g. ``$1,234,567``, ``$18.52``, ``$0.1234``, ``$0.00000125``.
 
-    No decimals from ten thousand dollars, two from one, four from a cent, below that three significant digits.
+    No decimals from ten thousand dollars, two from one dollar, four from a cent, and three significant digits below that.
     """
     size = abs(nano)
     if size == 0:
@@ -34,7 +34,7 @@ def usd(nano: int) -> str:
 
 
 def price(nano: int) -> str:
-    """Return a price with as many decimals as it has, two at least, e.g. ``$2.50``, ``$0.075``."""
+    """Return a price with all of its decimals, at least two, e.g. ``$2.50``, ``$0.075``."""
     whole, _, decimals = f"{nano_to_usd(nano):,.9f}".partition(".")
     return f"${whole}.{decimals[:2]}{decimals[2:].rstrip('0')}"
 
@@ -50,7 +50,7 @@ def rows(number: int) -> str:
 
 
 def percent(share: float) -> str:
-    """Return a share as a percentage with at most two decimals; a share that is neither 0 nor 1 never reads so."""
+    """Return a share as a percentage with at most two decimals; only 0 and 1 read as 0% and 100%."""
     if 0 < share < 0.0001:
         return "under 0.01%"
     if 0.9999 < share < 1:
@@ -83,7 +83,7 @@ def duration(value: float) -> str:
 
 
 def rate(per_second: float) -> str:
-    """Return rows per second with three significant digits or all whole ones."""
+    """Return rows per second with three significant digits, or as a whole number from a hundred."""
     return f"{per_second:,.0f} rows/s" if per_second >= 100 else f"{per_second:.3g} rows/s"
 
 
@@ -96,7 +96,7 @@ def compact(number: float) -> str:
 
 
 def axis_usd(dollars: float, step: float) -> str:
-    """Return dollars for an axis whose marks are ``step`` apart: cents for all of them where one needs cents."""
+    """Return dollars for an axis whose ticks are ``step`` dollars apart, all with as many decimals as the step needs."""
     if dollars == 0:
         return "$0"
     if step >= 1:
@@ -105,12 +105,12 @@ def axis_usd(dollars: float, step: float) -> str:
 
 
 def shown_id(row_id: object) -> str:
-    """Return a row id that is safe to look at: unprintable characters replaced, a very long one shortened."""
+    """Return a row id that is safe to display: unprintable characters are replaced, a very long id is shortened."""
     text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(row_id))
     return text if len(text) <= LONGEST_ID else f"{text[: LONGEST_ID - 1]}…"
 
 
 def public_uri(uri: str) -> str:
-    """Return a URI without the user, the password and, on the web, the query that it may carry."""
+    """Return a URI without user and password and, for http(s), without its query."""
     bare = CREDENTIALS.sub("", uri)
     return bare.partition("?")[0] if bare.startswith(("http://", "https://")) else bare

@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from helpers.report_facts import ENDPOINTS, foretold, plan
+from helpers.report_facts import ENDPOINTS, plan, plan_with_pilot
 
 from routellm_batch.budget.pricing import usd_to_nano
 from routellm_batch.config.job import load_config
@@ -72,7 +72,7 @@ def test_report_is_clean(strict_page: Open, report: Path) -> None:
 
 def _written(path: Path, *, quality: bool) -> Path:
     """Write the page of a plan of 1,000 rows, 260 of them strong, as a pilot sees it or without one."""
-    made = foretold() if quality else plan()
+    made = plan_with_pilot() if quality else plan()
     html = render_plan(PlanFacts("nightly", "out/runs/nightly", made, "outcome", ENDPOINTS, {}))
     path.write_text(html, encoding="utf-8")
     return path

@@ -67,7 +67,7 @@ def outlook(share: float) -> Prediction:
     return Prediction(quality, random, round(0.9 * nano), round(1.1 * nano), nano)
 
 
-def foretold(**changes: Any) -> Plan:
+def plan_with_pilot(**changes: Any) -> Plan:
     """Return the same plan as a pilot sees it."""
     made = plan()
     points = [replace(point, outlook=outlook(point.share)) for point in made.frontier]

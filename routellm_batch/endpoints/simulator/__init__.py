@@ -1,1 +1,1 @@
-"""The simulator: endpoints on loopback that speak real HTTP, with faults on command."""
+"""The simulator: fake endpoints on loopback that speak real HTTP and fail on command."""

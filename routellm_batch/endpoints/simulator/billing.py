@@ -1,4 +1,4 @@
-"""The billing log of a fake endpoint: what a provider would ask for, written before each reply leaves."""
+"""The billing log of a fake endpoint: what a provider would charge, written before each reply is sent."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from routellm_batch.core.types import Usage
 class BillingLog:
     """Appends one JSON line per request.
 
-    Each line is one ``write`` to a descriptor in append mode: whole even when several servers share a file,
-    and there after a kill. Without a path nothing is written.
+    Each line is one ``write`` to a descriptor in append mode, so that it stays whole when several servers share a file, and
+    survives a kill. Without a path nothing is written.
     """
 
     def __init__(self, path: str | None, price: Price) -> None:
-        """Open the file.
+        """Open the file, whose answers are billed at ``price``.
 
         Raises:
-            ConfigError: it can't be opened for appending.
+            ConfigError: the file can't be opened for appending.
 
         """
         self._price = price
@@ -35,7 +35,16 @@ class BillingLog:
                 raise ConfigError("log", f"{path} can't be written ({type(error).__name__})") from None
 
     def write(self, t: float, request_key: str, attempt: int, status: int, usage: Usage) -> None:
-        """Append one line; ``t`` is Unix seconds, ``usage`` what is billed."""
+        """Append one line.
+
+        Args:
+            t: Unix seconds.
+            request_key: names the request over its attempts.
+            attempt: how many times the client had sent it before.
+            status: HTTP status of the reply.
+            usage: what is billed.
+
+        """
         if self._descriptor is None:
             return
         usd = usd_text(cost_nano(self._price, usage))

@@ -1,4 +1,4 @@
-"""The chat-completions wire format as a server sees it: a request read, a reply written. Pure."""
+"""The chat-completions wire format on the server's side: reading a request, writing a reply. Pure."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ class ChatRequest:
     prompt: str
     """Text of the last user message."""
     input_tokens: int
-    """By the rule of ``estimate_tokens``."""
+    """Estimated by ``estimate_tokens``."""
     max_tokens: int | None
     """The most output tokens that the request allows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What the server does about one request."""
+    """How the server replies to one request."""
 
     fault: str = ""
-    """A name in ``FAULT_NAMES`` or ``unknown_prompt``; empty for a plain answer."""
+    """A name in ``FAULT_NAMES``, or ``unknown_prompt``; empty for a proper answer."""
     answer: str = ""
     finish_reason: str = "stop"
     usage: Usage = NOTHING
-    """What is billed if the request is."""
+    """What is billed, if the reply is billed."""
     chance: int = 0
-    """64 hashed bits, for what else the fault leaves open."""
+    """64 hashed bits, for choices that the fault leaves open."""
 
 
 class BadRequestError(Exception):
-    """A request that no model could answer; the text goes into the reply and quotes nothing of it."""
+    """An invalid request. The message goes into the reply and quotes nothing of the request."""
 
 
 def draws(seed: int, *parts: str) -> tuple[int, int, int, int]:
@@ -59,15 +59,15 @@ def unit(draw: int) -> float:
 
 
 def text_tokens(text: str) -> int:
-    """Count the tokens of a text as every fake endpoint does: a token is four characters, rounded up."""
+    """Return the tokens of a text as every fake endpoint counts them: a quarter of its characters, rounded up."""
     return -(-len(text) // CHARS_PER_TOKEN)
 
 
-def parse_chat(content: bytes) -> ChatRequest:
-    """Read a request body.
+def parse_body(content: bytes) -> dict[str, Any]:
+    """Return the body of a request that names a model, as an object.
 
     Raises:
-        BadRequestError: it is no chat request.
+        BadRequestError: it is not such a body.
 
     """
     try:
@@ -76,6 +76,17 @@ def parse_chat(content: bytes) -> ChatRequest:
         raise BadRequestError("The body is not valid JSON.") from None
     if not isinstance(body, dict) or not isinstance(body.get("model"), str):
         raise BadRequestError("The body must be an object with a model.")
+    return body
+
+
+def parse_chat(content: bytes) -> ChatRequest:
+    """Return a chat request from its body.
+
+    Raises:
+        BadRequestError: the body is not a valid chat request.
+
+    """
+    body = parse_body(content)
     if body.get("stream"):
         raise BadRequestError("Streaming is not supported.")
     if body.get("n", 1) != 1:
@@ -108,7 +119,7 @@ def _max_tokens(body: dict[str, Any]) -> int | None:
 
 
 def usage_json(usage: Usage) -> str:
-    """Write usage as OpenAI does."""
+    """Return usage as JSON, in OpenAI's form."""
     total = usage.input_tokens + usage.output_tokens
     return (
         f'{{"prompt_tokens":{usage.input_tokens},"completion_tokens":{usage.output_tokens},"total_tokens":{total},'
@@ -118,8 +129,8 @@ def usage_json(usage: Usage) -> str:
 
 
 def completion_json(model: str, decision: Decision, created: int) -> bytes:
-    """Write a chat completion; ``created`` is Unix seconds."""
-    # Put together by hand: only two of the parts need a JSON encoder, and this is the server's hot path.
+    """Return a chat completion as JSON; ``created`` is in Unix seconds."""
+    # Formatted by hand: only two parts need a JSON encoder, and this is the server's hot path.
     return (
         f'{{"id":"chatcmpl-{decision.chance:016x}","object":"chat.completion","created":{created},'
         f'"model":{json.dumps(model)},"choices":[{{"index":0,"message":{{"role":"assistant",'
@@ -129,5 +140,5 @@ def completion_json(model: str, decision: Decision, created: int) -> bytes:
 
 
 def error_json(message: str, kind: str, code: str | None) -> bytes:
-    """Write an error body as OpenAI does."""
+    """Return the body of an error as JSON, in OpenAI's form."""
     return json.dumps({"error": {"message": message, "type": kind, "param": None, "code": code}}).encode()

@@ -1,4 +1,4 @@
-"""The embeddings wire format as a server sees it, and made-up vectors: a keyed hash of model and text. Pure."""
+"""The embeddings wire format on the server's side, and made-up vectors, seeded by a hash of model and text. Pure."""
 
 from __future__ import annotations
 
@@ -12,25 +12,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routellm_batch.core.types import Usage
-from routellm_batch.endpoints.simulator.chat import BadRequestError, text_tokens, usage_json
+from routellm_batch.endpoints.simulator.chat import BadRequestError, parse_body, text_tokens, usage_json
 
 WIDTH = 1536
-"""Width of a vector where the request asks for none."""
+"""Width of a vector where the request names none."""
 MAX_WIDTH = 8192
 MAX_INPUTS = 2048
 MAX_TOKENS = 8192
-"""Tokens of the longest text that is taken."""
+"""The most tokens of a text that is accepted."""
 
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingsRequest:
-    """What was asked."""
+    """A request for embeddings."""
 
     model: str
     texts: tuple[str, ...]
     width: int
+    """Numbers in a vector."""
     packed: bool
-    """Vectors go out as base64 of little-endian float32, not as numbers."""
+    """Whether vectors are sent as base64 of little-endian float32, not as numbers."""
 
     @property
     def usage(self) -> Usage:
@@ -39,18 +40,13 @@ class EmbeddingsRequest:
 
 
 def parse_embeddings(content: bytes) -> EmbeddingsRequest:
-    """Read a request body.
+    """Return an embeddings request from its body.
 
     Raises:
-        BadRequestError: it is no embeddings request, or has an empty or over-long text.
+        BadRequestError: the body is not a valid embeddings request, or has an empty or too long text.
 
     """
-    try:
-        body = json.loads(content)
-    except (ValueError, RecursionError):
-        raise BadRequestError("The body is not valid JSON.") from None
-    if not isinstance(body, dict) or not isinstance(body.get("model"), str):
-        raise BadRequestError("The body must be an object with a model.")
+    body = parse_body(content)
     texts = [body["input"]] if isinstance(body.get("input"), str) else body.get("input")
     if not isinstance(texts, list) or not 0 < len(texts) <= MAX_INPUTS:
         raise BadRequestError(f"input must be a text, or a list of 1 to {MAX_INPUTS} texts.")
@@ -76,14 +72,14 @@ def _packed(body: dict[str, Any]) -> bool:
 
 
 def vector_of(model: str, text: str, width: int) -> NDArray[np.float32]:
-    """Return float32 [D] of unit length, normally distributed, seeded by a hash of model and text."""
+    """Return float32 [width] of unit length, drawn from a normal distribution that is seeded by a hash of model and text."""
     digest = blake2b(f"{model}\x1f{text}".encode("utf-8", "surrogatepass"), digest_size=16).digest()
     drawn = np.random.default_rng(int.from_bytes(digest, "little")).standard_normal(width)
     return (drawn / np.linalg.norm(drawn)).astype(np.float32)
 
 
 def embeddings_json(request: EmbeddingsRequest) -> bytes:
-    """Write a reply as OpenAI does, usage last."""
+    """Return a reply as JSON in OpenAI's form, with the usage last."""
     data = []
     for index, text in enumerate(request.texts):
         vector = vector_of(request.model, text, request.width)

@@ -1,4 +1,4 @@
-"""Which fault a request meets, and how each looks on the wire. Pure."""
+"""Which fault a request gets, and how each fault looks on the wire. Pure."""
 
 from __future__ import annotations
 
@@ -18,21 +18,23 @@ from routellm_batch.endpoints.simulator.chat import (
 from routellm_batch.endpoints.simulator.spec import FAULT_NAMES, Faults, Step
 
 REDIRECT_TARGET = "http://redirected.invalid/v1/chat/completions"
-"""A host that can't exist (RFC 2606), so that a client which follows sends nothing anywhere."""
+"""A host that can't exist (RFC 2606), so that a client that follows the redirect reaches nobody."""
 CLIENT_GONE = 499
-"""Status in the billing log of a request that was worked on and never answered."""
+"""Status in the billing log of a request that was processed but never answered."""
 UNKNOWN_PROMPT = "unknown_prompt"
 
 
 class Delivery(StrEnum):
-    """How a body travels."""
+    """How a body is sent."""
 
     WHOLE = "whole"
+    """As one proper response."""
     CUT = "cut"
-    """Content-Length is larger than the body; the socket is closed."""
+    """Half of the body, then the socket is closed."""
     DRIP = "drip"
     """One byte every 50 ms."""
     NEVER = "never"
+    """Nothing is sent until the client leaves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +49,12 @@ class Wire:
 
     @property
     def billed(self) -> bool:
-        """Whether the provider asks for money: for every 200, and for work that nobody waited for."""
+        """Whether the provider charges for it: for every 200, and for work that the client did not wait for."""
         return self.status in {200, CLIENT_GONE}
 
 
 class FaultPlan:
-    """Decides by script, then by chance; the same request meets the same fault in any order of arrival."""
+    """Chooses faults by script, then by chance; a request gets the same fault in any order of arrival."""
 
     def __init__(self, faults: Faults, script: Mapping[str, tuple[Step, ...]], seed: int) -> None:
         self._script = script
@@ -70,8 +72,8 @@ class FaultPlan:
 
         Args:
             request_key: names the request over its attempts.
-            index: how many other requests came before its first attempt.
-            attempt: how many times this request came before.
+            index: number of other requests that arrived before its first attempt.
+            attempt: number of earlier attempts at this request.
 
         """
         if self._script:
@@ -88,7 +90,7 @@ class FaultPlan:
 
 
 def rate_limit_wire(wait_s: float, limit: int | None = None) -> Wire:
-    """Return a 429 that asks to wait."""
+    """Return a 429 that asks the client to wait; ``limit`` is in requests per minute."""
     wait_ms = math.ceil(wait_s * 1000)
     headers = {
         "Retry-After": str(math.ceil(wait_s)),
@@ -102,19 +104,19 @@ def rate_limit_wire(wait_s: float, limit: int | None = None) -> Wire:
 
 
 def bad_request_wire(message: str, code: str | None = None) -> Wire:
-    """Return a 400."""
+    """Return a 400 with a message and, where given, an error code."""
     return Wire(400, error_json(message, "invalid_request_error", code))
 
 
 def to_wire(request: ChatRequest, decision: Decision, *, created: int, retry_after_s: float) -> Wire:
-    """Return what goes over the wire for a decision on a chat."""
+    """Return the reply to a chat; ``created`` is in Unix seconds."""
     return wire_of(
         decision, lambda: completion_json(request.model, decision, created), retry_after_s=retry_after_s
     )
 
 
 def wire_of(decision: Decision, body_of: Callable[[], bytes], *, retry_after_s: float) -> Wire:
-    """Return what goes over the wire for a decision, given how a good body is made; its usage stands last."""
+    """Return the reply for a decision; ``body_of`` makes the body of a proper one, whose usage must come last."""
     make_error = _ERRORS.get(decision.fault)
     if make_error is not None:
         return make_error(decision)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class RequestLimit:
-    """A token bucket: ``rpm`` requests a minute, ``burst`` of them at once."""
+    """A token bucket for ``rpm`` requests per minute and ``burst`` at once."""
 
     def __init__(self, rpm: int, burst: int | None, now_s: float) -> None:
         self.rpm = rpm
@@ -17,7 +17,7 @@ class RequestLimit:
         rate = self.rpm / 60
         self._level = min(self._burst, self._level + (now_s - self._at_s) * rate)
         self._at_s = now_s
-        # A hair under one whole token is one: floats that are added up seldom meet it exactly.
+        # A little less than a whole token counts as one: sums of floats seldom reach it exactly.
         if self._level >= 1 - 1e-9:
             self._level -= 1
             return 0.0
@@ -31,7 +31,7 @@ class Arrivals:
         self._seen: dict[str, tuple[int, int]] = {}
 
     def note(self, request_key: str) -> tuple[int, int]:
-        """Return (index of the request, attempts at it before this one)."""
+        """Return the index of the request and the number of earlier attempts at it."""
         index, attempts = self._seen.get(request_key, (len(self._seen), 0))
         self._seen[request_key] = (index, attempts + 1)
         return index, attempts

@@ -1,7 +1,7 @@
-"""A made-up model: seeded answers of seeded length, right as often as its skill says. No clock, no I/O.
+"""A made-up model: seeded answers of seeded length, right as often as its skill implies. No clock, no I/O.
 
-Everything is a keyed hash of (seed, model, prompt), so that a run is the same in any order of requests. None
-of it measures a real model; it gives jobs, tests and back-tests something to call that behaves like one.
+Everything is drawn from a keyed hash of (seed, model, prompt), so that a run is the same in any order of requests. It
+describes no real model; it gives jobs, tests and back-tests something to call that behaves like one.
 """
 
 from __future__ import annotations
@@ -23,9 +23,11 @@ from routellm_batch.endpoints.simulator.text import answer_text, filler, wrong_a
 LENGTH_SIGMA = 0.5
 """Standard deviation of the logarithm of an answer's length."""
 MAX_ANSWER_TOKENS = 16_384
-"""No answer is longer, whatever the request allows."""
+"""The longest answer, whatever the request allows."""
 DISCRIMINATION = 6.0
+"""Factor of skill − difficulty in ``chance_right``."""
 EASE = 1.0
+"""The constant beside it."""
 _MAX_OTHERS = 64
 _NORMAL = NormalDist()
 
@@ -44,21 +46,21 @@ class Reference:
 def chance_right(skill: float, difficulty: float) -> float:
     """Return the chance of a right answer, 1 / (1 + exp(−(6·(skill − difficulty) + 1))).
 
-    The two-parameter logistic model of item response theory (Birnbaum 1968), its constants chosen so that a
-    model of skill 0.9 answers nearly all easy prompts and one of skill 0.5 fails most hard ones.
+    This is the two-parameter logistic model of item response theory (Birnbaum 1968), with constants such that a model of
+    skill 0.9 answers nearly all easy prompts and one of skill 0.5 fails most hard ones.
     """
     return 1 / (1 + math.exp(-(DISCRIMINATION * (skill - difficulty) + EASE)))
 
 
 def answer_tokens(mean: int, draw: int) -> int:
-    """Return a log-normal length with this mean, at least 1 and at most ``MAX_ANSWER_TOKENS``."""
+    """Return a length in tokens from a log-normal distribution with this mean, from 1 to ``MAX_ANSWER_TOKENS``."""
     centre = math.log(mean) - LENGTH_SIGMA**2 / 2
     drawn = math.exp(centre + LENGTH_SIGMA * _NORMAL.inv_cdf(unit(draw)))
     return max(1, min(MAX_ANSWER_TOKENS, round(drawn)))
 
 
 def weighted(weights: Mapping[str, float], draw: int) -> str:
-    """Return one of the keys, as often as its weight says."""
+    """Return one of the keys, drawn in proportion to its weight."""
     keys = list(weights)
     reached = list(accumulate(weights.values()))
     return keys[bisect_right(reached, unit(draw) * reached[-1])]
@@ -77,10 +79,10 @@ class SimulatedModel:
         """Return the reply to one request.
 
         Args:
-            request: what was asked.
+            request: the request.
             request_key: names the request over its attempts.
-            index: how many other requests came before its first attempt.
-            attempt: how many times this request came before.
+            index: number of other requests that arrived before its first attempt.
+            attempt: number of earlier attempts at this request.
 
         """
         step = self._plan.step(request_key, index, attempt)
@@ -99,7 +101,7 @@ class SimulatedModel:
         return Decision(step, text, finish, usage, chance)
 
     def is_right(self, model: str, prompt: str) -> bool | None:
-        """Say whether the model answers a prompt right; None where no right answer is known."""
+        """Whether the model answers a prompt right; None where no right answer is known."""
         reference = self._references.get(prompt)
         if reference is None:
             return None
@@ -141,9 +143,9 @@ class SimulatedModel:
 
 
 def _by_category(references: Iterable[Reference]) -> dict[str, list[str]]:
-    found: dict[str, dict[str, None]] = {}
+    by_category: dict[str, dict[str, None]] = {}
     for reference in references:
-        answers = found.setdefault(reference.category, {})
+        answers = by_category.setdefault(reference.category, {})
         if len(answers) < _MAX_OTHERS:
             answers[reference.answer] = None
-    return {category: list(answers) for category, answers in found.items()}
+    return {category: list(answers) for category, answers in by_category.items()}

@@ -1,4 +1,4 @@
-"""Running a fake endpoint: in this process until a signal, or as a child that ends with its parent."""
+"""Running a fake endpoint: in this process until a signal, or in a child process that ends with its parent."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from routellm_batch.endpoints.simulator.settings import spec_from_json
 from routellm_batch.endpoints.simulator.spec import ReplaySpec, SimulateSpec
 
 START_S = 60.0
-"""How long a child may take to listen."""
+"""Seconds that a child may take until it listens."""
 STOP_S = 5.0
-"""How long a child may take to end once it is told."""
+"""Seconds that a child may take to end when asked to."""
 _KINDS: dict[str, type[SimulateSpec | ReplaySpec]] = {"simulate": SimulateSpec, "replay": ReplaySpec}
 
 
@@ -67,11 +67,11 @@ class ServerHandle:
 def start_server(spec: SimulateSpec | ReplaySpec) -> ServerHandle:
     """Start a fake endpoint in a child process and wait until it listens.
 
-    The child ends when this process does, however that ends: its standard input is a pipe from here. It has a
-    session of its own, so that Ctrl-C in a terminal reaches only the job, which may still want its answers.
+    The child ends when this process does, however that ends, as its standard input is a pipe from here. It has a session of
+    its own, so that Ctrl-C in a terminal reaches only the job, which may still need its answers.
 
     Raises:
-        InputError: the spec's files, log or port can't be used; the text is the child's.
+        InputError: the spec's files, log or port can't be used; the message is the child's.
 
     """
     kind = next(name for name, known in _KINDS.items() if isinstance(spec, known))
@@ -96,18 +96,18 @@ def start_server(spec: SimulateSpec | ReplaySpec) -> ServerHandle:
 
 def _first_line(process: subprocess.Popen[bytes], order: bytes, until_s: float) -> str:
     """Send the order and return the child's first line; empty if it ended or took too long."""
-    found = b""
+    line = b""
     if process.stdin is None or process.stdout is None:
         return ""
     with suppress(BrokenPipeError):
         process.stdin.write(order)
-    while not found.endswith(b"\n"):
+    while not line.endswith(b"\n"):
         ready, _, _ = select.select([process.stdout], [], [], max(0.0, until_s - time.monotonic()))
         part = os.read(process.stdout.fileno(), 4096) if ready else b""
         if not part:
             break
-        found += part
-    return found.decode().strip()
+        line += part
+    return line.decode().strip()
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
@@ -134,7 +134,7 @@ def _model(spec: SimulateSpec | ReplaySpec) -> ChatModel:
 async def _serve(
     spec: SimulateSpec | ReplaySpec, ready: Callable[[str], None], *, parent: int | None
 ) -> None:
-    """Serve until a signal, or until the descriptor ``parent`` is at its end."""
+    """Serve until a signal, or until the descriptor ``parent`` is closed on the other side."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -143,7 +143,7 @@ async def _serve(
         loop.add_reader(parent, _end_with, parent, stop)
     log = BillingLog(spec.log, spec.price)
     application = ChatServer(spec, _model(spec), log).application()
-    # With handler_cancellation a reply that nobody waits for any more is noticed, and billed.
+    # With handler_cancellation the server notices a client that has left, and bills its reply.
     runner = web.AppRunner(application, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
     await runner.setup()
     try:
@@ -173,7 +173,7 @@ def _say(line: str) -> None:
 
 
 def child() -> None:
-    """Run as the child of ``start_server``: the spec is the first line of standard input."""
+    """Run as the child of ``start_server``, which sends the spec as the first line of standard input."""
     order = json.loads(sys.stdin.buffer.readline())
     try:
         spec = spec_from_json(_KINDS[order["kind"]], order["spec"])

@@ -1,4 +1,4 @@
-"""The HTTP shell of the fake endpoints: aiohttp on loopback around a pure model."""
+"""The HTTP side of the fake endpoints: aiohttp on loopback around a pure model."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ from routellm_batch.endpoints.simulator.limits import Arrivals, RequestLimit
 from routellm_batch.endpoints.simulator.spec import ServerSpec, SimulateSpec
 
 HANG_S = 600.0
-"""The longest that a hanging reply holds its socket."""
+"""Seconds that a hanging reply keeps its socket open at most."""
 DRIP_S = 0.05
-"""Time between two bytes of a dripping reply."""
+"""Seconds between two bytes of a dripping reply."""
 MAX_BODY_BYTES = 64 * 1024 * 1024
 
 
 Work = tuple[ChatRequest, Callable[[Decision], tuple[Decision, Wire]]]
-"""A request as the model sees it, and what is billed and sent for the model's decision."""
+"""A request as the model sees it, and a function from the model's decision to what is billed and sent."""
 
 
 class ChatModel(Protocol):
-    """Decides what is replied; knows neither sockets nor clocks."""
+    """Decides on replies; knows neither sockets nor clocks."""
 
     def decide(self, request: ChatRequest, request_key: str, index: int, attempt: int) -> Decision:
         """Return the reply to one request (see ``SimulatedModel.decide``)."""
@@ -53,9 +53,9 @@ class ChatModel(Protocol):
 
 
 class ChatServer:
-    """Speaks ``/v1/chat/completions`` for a model, and bills what it replies.
+    """Serves ``/v1/chat/completions`` for a model, and bills its replies.
 
-    A simulated one also serves ``/v1/embeddings``, with the same limits and faults.
+    For a simulated model it also serves ``/v1/embeddings``, with the same limits and faults.
     """
 
     def __init__(
@@ -105,16 +105,16 @@ class ChatServer:
         return chat, finish
 
     def _embeddings_work(self, content: bytes) -> Work:
-        asked = parse_embeddings(content)
+        embed = parse_embeddings(content)
 
         def finish(decision: Decision) -> tuple[Decision, Wire]:
-            # An answer without choices is JSON of a wrong shape here; other faults of the answer don't apply.
+            # For embeddings, an answer without choices is JSON of a wrong shape; other faults of answers don't apply.
             fault = "wrong_shape" if decision.fault == "no_choices" else decision.fault
-            decided = replace(decision, fault=fault, usage=asked.usage)
-            wire = wire_of(decided, lambda: embeddings_json(asked), retry_after_s=self._retry_after_s)
+            decided = replace(decision, fault=fault, usage=embed.usage)
+            wire = wire_of(decided, lambda: embeddings_json(embed), retry_after_s=self._retry_after_s)
             return decided, wire
 
-        return ChatRequest(asked.model, "", asked.usage.input_tokens, None), finish
+        return ChatRequest(embed.model, "", embed.usage.input_tokens, None), finish
 
     async def _answer(self, request: web.Request, read: Callable[[bytes], Work]) -> web.StreamResponse:
         content = await request.read()
@@ -154,7 +154,7 @@ class ChatServer:
             elif wire.billed and (delay_s := self._delay_s(decision)) > 0:
                 await asyncio.sleep(delay_s)
         except asyncio.CancelledError:
-            # The client left, or the server stops: the work is done and billed, as some providers bill it.
+            # The client left, or the server stops. The work is done and billed, as it is by some providers.
             self._log.write(time.time(), key, attempt, CLIENT_GONE, decision.usage)
             raise
         self._log.write(time.time(), key, attempt, wire.status, decision.usage if wire.billed else NOTHING)

@@ -1,4 +1,4 @@
-"""From JSON or YAML to a spec: the file of ``endpoint simulate --faults FILE``, and specs as JSON."""
+"""Reading specs from JSON or YAML: the file of ``endpoint simulate --faults FILE``, and specs sent to a child process."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _TYPES: dict[str, tuple[tuple[type, ...], str]] = {
 
 
 def simulate_spec(settings_file: str | None = None, **overrides: Any) -> SimulateSpec:
-    """Build a spec from a JSON or YAML settings file (if any) and keyword overrides; None overrides nothing.
+    """Return a spec from a JSON or YAML settings file (if any) and keyword overrides; None overrides nothing.
 
     The file is either chances alone (``{rate_limit: 0.02, …}``) or fields of ``SimulateSpec``, with prices as
     ``price: {input, output, cached_input}`` and the table of right answers as ``reference: {uri, …}``.
@@ -52,24 +52,24 @@ def _read_settings(path: str) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError("", f"can't be read ({type(error).__name__})", source=path) from None
     try:
-        found = json.loads(text, parse_float=Decimal)
+        settings = json.loads(text, parse_float=Decimal)
     except ValueError:
-        found = parse_yaml(text, source=path)
-    if found is None:
+        settings = parse_yaml(text, source=path)
+    if settings is None:
         return {}
-    if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
+    if not isinstance(settings, dict) or not all(isinstance(key, str) for key in settings):
         raise ConfigError("", "must be a mapping of names to values", source=path)
-    if found.keys() & set(FAULT_NAMES):
-        return {"faults": found}
-    if "price" in found:
+    if settings.keys() & set(FAULT_NAMES):
+        return {"faults": settings}
+    if "price" in settings:
         names = {"input": "price_input", "output": "price_output", "cached_input": "price_cached"}
-        for name, value in _mapping("price", found.pop("price"), names, source=path).items():
-            found[names[name]] = None if value is None else str(value)
-    return found
+        for name, value in _mapping("price", settings.pop("price"), names, source=path).items():
+            settings[names[name]] = None if value is None else str(value)
+    return settings
 
 
 def spec_from_json(kind: type[Spec], values: Mapping[str, Any]) -> Spec:
-    """Build a spec from plain JSON values (what ``dataclasses.asdict`` gives).
+    """Return a spec from plain JSON values, as ``dataclasses.asdict`` gives them.
 
     Raises:
         ConfigError: a key is unknown, or a value has the wrong type or range.
@@ -87,20 +87,20 @@ def spec_from_json(kind: type[Spec], values: Mapping[str, Any]) -> Spec:
 
 
 def _typed(key: str, kind: type[Any], values: Any) -> dict[str, Any]:
-    """Return the values that may be passed to a dataclass: names known, plain types as annotated."""
+    """Return values that are fit for a dataclass: with known names, and plain types as annotated."""
     types = {f.name: str(f.type) for f in fields(kind)}
-    found = dict(_mapping(key, values, types))
-    for name, value in found.items():
+    checked = dict(_mapping(key, values, types))
+    for name, value in checked.items():
         path = f"{key}.{name}" if key else name
         plain, _, optional = types[name].partition(" | ")
         if isinstance(value, Decimal):
-            found[name] = float(value)
+            checked[name] = float(value)
         if plain not in _TYPES or (value is None and optional == "None"):
             continue
         expected, words = _TYPES[plain]
-        if isinstance(value, bool) or not isinstance(found[name], expected):
+        if isinstance(value, bool) or not isinstance(checked[name], expected):
             raise ConfigError(path, f"must be {words}")
-    return found
+    return checked
 
 
 def _mapping(key: str, value: Any, names: Collection[str] | None, *, source: str = "") -> Mapping[str, Any]:

@@ -1,4 +1,4 @@
-"""What a fake endpoint is told: frozen, checked specs."""
+"""The settings of a fake endpoint: frozen specs, checked when they are made."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BUILTIN = "builtin:"
 BUNDLED_PROMPTS = f"{BUILTIN}prompts"
 """URI of the prompts that come with the package."""
 MAX_MEAN_TOKENS = 4096
-"""The longest mean answer that a simulated model can be asked for."""
+"""The longest mean answer that a simulated model can be set to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Faults:
     server_error: float = 0.0
     """500, 502 or 503."""
     hang: float = 0.0
-    """No reply until the client leaves."""
+    """No reply at all until the client leaves."""
     truncated: float = 0.0
     """200, Content-Length longer than the body, socket closed."""
     html: float = 0.0
@@ -52,9 +52,9 @@ class Faults:
     no_usage: float = 0.0
     """200 with an answer and no usage."""
     bad_json: float = 0.0
-    """200, half of the JSON with the right Content-Length."""
+    """200, half of the JSON, with the right Content-Length for it."""
     wrong_shape: float = 0.0
-    """200, JSON that is no chat completion."""
+    """200, JSON that is not a chat completion."""
     drip: float = 0.0
     """200, a good answer sent one byte every 50 ms."""
     overrun: float = 0.0
@@ -81,29 +81,29 @@ class ReferenceSpec:
     prompt: str = "prompt"
     answer: str = "reference"
     difficulty: str | None = "difficulty"
-    """Column in [0, 1]; without one every prompt is of difficulty 0.5."""
+    """Column with values in [0, 1]; without one every prompt has difficulty 0.5."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServerSpec:
-    """What both fake servers share."""
+    """The settings that both kinds of fake endpoint share."""
 
     model: str = "simulated"
-    """Listed by ``/v1/models``; a reply names the model that was asked for."""
+    """The model listed by ``/v1/models``; a reply names the model that the request asks for."""
     host: str = LOOPBACK
     port: int = 0
-    """0 takes a free one."""
+    """0 for any free port."""
     latency_ms: float = 0.0
-    """Time to an answer; errors come at once."""
+    """Time until an answer; errors are sent at once."""
     latency_per_token_ms: float = 0.0
     """Added for each output token."""
     price_input: str = "0"
     """USD per million tokens, as a decimal."""
     price_output: str = "0"
     price_cached: str | None = None
-    """Without one, cached tokens cost what others do."""
+    """None where cached tokens cost as much as others."""
     log: str | None = None
-    """Local file of the billing log; lines are appended."""
+    """Local file of the billing log, to which lines are appended."""
 
     def __post_init__(self) -> None:
         _within("port", self.port, 0, 65535)
@@ -116,7 +116,7 @@ class ServerSpec:
         """The prices in nano-dollars.
 
         Raises:
-            ConfigError: one is not a sum of dollars.
+            ConfigError: a price is not a valid sum of dollars.
 
         """
         texts = {"input": self.price_input, "output": self.price_output, "cached_input": self.price_cached}
@@ -126,11 +126,11 @@ class ServerSpec:
 
 @dataclass(frozen=True, slots=True)
 class SimulateSpec(ServerSpec):
-    """A made-up model: seeded answers, seeded faults."""
+    """An endpoint with a made-up model: seeded answers, seeded faults."""
 
     seed: int = 0
     skill: float = 0.5
-    """0 to 1; how often it answers the reference prompts right."""
+    """0 to 1: the higher, the more of the reference prompts it answers right (``chance_right``)."""
     output_tokens: int = 120
     """Mean length of an answer; lengths are log-normal, never above the request's maximum."""
     cached_share: float = 0.0
@@ -139,18 +139,18 @@ class SimulateSpec(ServerSpec):
     """Reasoning tokens, as a share of the answer's; they count as output."""
     faults: Faults = field(default_factory=Faults)
     script: Mapping[str, tuple[Step, ...]] = field(default_factory=dict)
-    """Request key, index of the request ("0" came first) or "*" → its first replies; then chance decides."""
+    """Request key, index of the request ("0" is the first to arrive) or "*" → its first replies; then chance decides."""
     reference: ReferenceSpec | None = None
     replies: Mapping[str, float] = field(default_factory=dict)
-    """Last line of an answer → how often, in proportion: what a simulated judge says. Not with ``reference``."""
+    """Last line of an answer → its weight: the verdicts of a simulated judge. Not together with ``reference``."""
     rpm: int | None = None
-    """Requests a minute; beyond it 429."""
+    """Requests per minute; those beyond get a 429."""
     burst: int | None = None
-    """Requests at once within ``rpm``; default one second's worth, at least 1."""
+    """Requests at once within ``rpm``; by default those of one second, at least 1."""
     concurrency: int | None = None
-    """Requests in progress; beyond it 429."""
+    """Requests in progress; those beyond get a 429."""
     retry_after_ms: int = 50
-    """What a ``rate_limit`` fault asks to wait."""
+    """How long a ``rate_limit`` fault asks the client to wait."""
 
     def __post_init__(self) -> None:
         ServerSpec.__post_init__(self)
@@ -172,14 +172,14 @@ class SimulateSpec(ServerSpec):
 
 @dataclass(frozen=True, slots=True)
 class ReplaySpec(ServerSpec):
-    """Recorded answers, looked up by the last user message."""
+    """An endpoint that replays recorded answers, looked up by the last user message."""
 
     uri: str = ""
     """Parquet file."""
     prompt: str = "prompt"
     answer: str = "answer"
     model_column: str | None = None
-    """Where given, only the rows of the requested model answer."""
+    """Column of model names; where given, a request gets the answers of its own model."""
     input_tokens: str | None = None
     """Column of input tokens; without one they are estimated from the text."""
     output_tokens: str | None = None

@@ -1,4 +1,4 @@
-"""The Parquet files behind fake endpoints, read once at the start."""
+"""Reading the Parquet files behind fake endpoints, once at the start."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from routellm_batch.endpoints.simulator.model import Reference
 from routellm_batch.endpoints.simulator.spec import BUILTIN, ReferenceSpec
 
 CATEGORY = "category"
-"""Column that groups the references, where it is there."""
+"""Optional column that groups the references."""
 DEFAULT_DIFFICULTY = 0.5
 
 
 def load_references(spec: ReferenceSpec) -> dict[str, Reference]:
-    """Return prompt → right answer; rows with no prompt or no answer are left out, the first of equals holds.
+    """Return prompt → right answer; rows without prompt or answer are skipped, and of equal prompts the first counts.
 
     Raises:
         DataError: the file or a column can't be used.
@@ -63,46 +63,46 @@ def read_columns(uri: str, names: Sequence[str | None], *, optional: Sequence[st
 
 def _read(source: Any, uri: str, names: Sequence[str | None], optional: Sequence[str]) -> pa.Table:
     with pq.ParquetFile(source) as parquet:
-        there = parquet.schema_arrow.names
+        columns = parquet.schema_arrow.names
         wanted = list(dict.fromkeys(name for name in names if name is not None))
         for name in wanted:
-            if name not in there:
-                raise DataError(f"no such column; there are: {', '.join(there)}", file=uri, column=name)
-        return parquet.read([*wanted, *(name for name in optional if name in there)])
+            if name not in columns:
+                raise DataError(f"no such column; there are: {', '.join(columns)}", file=uri, column=name)
+        return parquet.read([*wanted, *(name for name in optional if name in columns)])
 
 
 def texts(table: pa.Table, name: str, uri: str) -> list[str | None]:
-    """Return a column of text.
+    """Return the values of a column of text.
 
     Raises:
-        DataError: the column holds something else.
+        DataError: the column has another type.
 
     """
     kind = table.schema.field(name).type
     plain = kind.value_type if pa.types.is_dictionary(kind) else kind
     if not (pa.types.is_string(plain) or pa.types.is_large_string(plain) or pa.types.is_null(plain)):
         raise DataError(f"is {kind}; it must be text", file=uri, column=name)
-    found: list[str | None] = table.column(name).cast(pa.string()).to_pylist()
-    return found
+    values: list[str | None] = table.column(name).cast(pa.string()).to_pylist()
+    return values
 
 
 def _floats(table: pa.Table, name: str, uri: str) -> list[float | None]:
     try:
-        found: list[float | None] = table.column(name).cast(pa.float64()).to_pylist()
+        values: list[float | None] = table.column(name).cast(pa.float64()).to_pylist()
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         raise DataError("must be numbers", file=uri, column=name) from None
-    return found
+    return values
 
 
 def whole_numbers(table: pa.Table, name: str, uri: str) -> list[int | None]:
-    """Return a column of whole numbers.
+    """Return the values of a column of whole numbers.
 
     Raises:
-        DataError: the column holds something else.
+        DataError: the column has another type.
 
     """
     try:
-        found: list[int | None] = table.column(name).cast(pa.int64()).to_pylist()
+        values: list[int | None] = table.column(name).cast(pa.int64()).to_pylist()
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         raise DataError("must be whole numbers", file=uri, column=name) from None
-    return found
+    return values

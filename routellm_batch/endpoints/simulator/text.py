@@ -1,4 +1,4 @@
-"""What a simulated model says: filler of a given length, and answers that are wrong in a likely way. Pure."""
+"""The texts of a simulated model: filler of a given length, and answers that are wrong in a plausible way. Pure."""
 
 from __future__ import annotations
 
@@ -33,8 +33,7 @@ _NEAR_MISSES = (1, -1, 2, 10, -2, 5, -10)
 def filler(chars: int, draw: int) -> str:
     """Return neutral text of at most ``chars`` characters that ends with a whole word where one fits.
 
-    ``draw`` chooses the sentence that it begins with. No text holds a digit, so that no grader takes one for
-    an answer.
+    ``draw`` selects the sentence that it begins with. The text has no digit, so that no grader takes one for an answer.
     """
     start = _STARTS[draw % len(_STARTS)]
     chars = min(chars, _LONGEST_CHARS)
@@ -47,9 +46,9 @@ def filler(chars: int, draw: int) -> str:
 def answer_text(
     answer: str, tokens: int, max_tokens: int | None, draw: int, mark: str = ANSWER_MARK
 ) -> tuple[str, bool]:
-    """Return a reply of about ``tokens`` tokens whose last line is the answer, and whether it is whole.
+    """Return a reply of about ``tokens`` tokens whose last line is the answer, and whether it is complete.
 
-    The answer comes first in what a small maximum leaves room for: filler goes, then the mark, then its end.
+    Where ``max_tokens`` leaves too little room, the filler is dropped first, then the mark, then the end of the answer.
     """
     last = mark + answer
     chars = max(tokens * CHARS_PER_TOKEN, len(last))
@@ -64,7 +63,7 @@ def answer_text(
 
 
 def wrong_answer(answer: str, others: Sequence[str], prompt: str, draw: int) -> str:
-    """Return what is not ``answer``: a near number, or one of the others, best one that the prompt names."""
+    """Return a wrong answer: a nearby number, or one of the others, preferably one that the prompt mentions."""
     number = _NUMBER.match(answer)
     if number:
         return _near_number(number, draw)

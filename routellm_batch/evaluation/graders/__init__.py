@@ -1,4 +1,4 @@
-"""Graders: how good an answer is. ``make_graders`` gives one for each route; a judge has a module of its own."""
+"""Graders: how good an answer is. ``make_graders`` makes one for each route; the judge is in ``judge.py``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from routellm_batch.answers.choice import ChoiceReader
+from routellm_batch.answers.choices import ChoiceReader
 from routellm_batch.answers.numbers import NumericReader
 from routellm_batch.answers.structures import JsonReader
 from routellm_batch.answers.texts import ExactReader, RegexReader
@@ -47,7 +47,7 @@ __all__ = [
 
 
 class _Reader(Protocol):
-    """Finds in a text what is compared; None where it is not there."""
+    """Reads from a text what is compared; None where the text holds nothing to compare."""
 
     def reference(self, value: object) -> Any: ...
 
@@ -64,7 +64,7 @@ class ReferenceGrader:
         self._reader: _Reader = _READERS[type(config)](config)
 
     def grade(self, question: Question, answer: str | None) -> Grade:
-        """Return the grade of one answer."""
+        """Return the grade of one answer: 1 or 0, or none with the problem that prevents it."""
         if question.reference is None:
             return unlabelled(Problem.NULL_REFERENCE)
         wanted = self._reader.reference(question.reference)
@@ -74,17 +74,17 @@ class ReferenceGrader:
             return unlabelled(Problem.NO_ANSWER)
         if len(answer) > MAX_CHARS:
             return unlabelled(Problem.TOO_LONG)
-        found = self._reader.answer(answer)
-        if found is None:
+        reading = self._reader.answer(answer)
+        if reading is None:
             return self._unread
-        return Grade(float(self._reader.same(found, wanted)))
+        return Grade(float(self._reader.same(reading, wanted)))
 
 
 def make_graders(config: ReferenceConfig | LabelsConfig) -> Mapping[Route, Grader]:
-    """Return the grader of each route's answers.
+    """Return the grader of each route's answers, as route → grader.
 
     Raises:
-        DataError: the labels can't be used.
+        DataError: the file of labels can't be used.
 
     """
     if isinstance(config, LabelsConfig):
@@ -93,10 +93,10 @@ def make_graders(config: ReferenceConfig | LabelsConfig) -> Mapping[Route, Grade
 
 
 def check_reference(table: pa.Table, column: str, uri: str) -> None:
-    """Check that the input has a reference column with something in it.
+    """Check that the input has a reference column that is not all null.
 
     Raises:
-        DataError: naming the file and the column.
+        DataError: there is no such column, or all of it is null; the error names file and column.
 
     """
     require(table, [column], uri)

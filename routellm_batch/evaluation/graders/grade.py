@@ -1,4 +1,4 @@
-"""What a grade is, and what gives one."""
+"""What a grade is, and the protocol of the graders that give one."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ MAX_CHARS = 1 << 20
 
 
 class Problem(StrEnum):
-    """What stood in a grader's way; the only thing that is ever said about it besides the row's id."""
+    """Why an answer could not be graded; nothing else is ever logged of it but the row's id."""
 
     NULL_REFERENCE = "null_reference"
     BAD_REFERENCE = "bad_reference"
-    """The reference is no number, letter or JSON."""
+    """The reference is not a number, a letter or JSON, as the grader needs it."""
     NO_ANSWER = "no_answer"
     """The call failed, or nothing was recorded."""
     UNREAD = "unread"
-    """The answer holds no number, letter, match or JSON."""
+    """The answer holds no number, letter, match or JSON to compare."""
     TOO_LONG = "too_long"
     NO_LABEL = "no_label"
     NO_VERDICT = "no_verdict"
-    """The call of the judge failed."""
+    """The call to the judge failed."""
     OUT_OF_FORMAT = "out_of_format"
-    """The judge's reply ends with no verdict, in the second try too."""
+    """The judge's reply does not end with a verdict, at the second try either."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Question:
 
     id: RowId
     text: str
-    """What was asked."""
+    """The prompt."""
     reference: Any = None
     """The right answer as the input has it; None where it is null or the grader needs none."""
 
@@ -48,17 +48,17 @@ class Grade:
     score: float | None
     """In the grader's unit, higher is better; None where the answer is left unlabelled."""
     problem: Problem | None = None
-    """Why it is unlabelled, or what a score of 0 is due to besides a wrong answer."""
+    """Why the answer is unlabelled, or why it has a score of 0 without being read."""
 
 
 class Grader(Protocol):
-    """Says how good an answer is. Never raises on what an answer or a reference holds."""
+    """Grades answers. Never raises, whatever an answer or a reference holds."""
 
     def grade(self, question: Question, answer: str | None) -> Grade:
-        """Return the grade of one answer; of none, where the call failed, it is unlabelled."""
+        """Return the grade of one answer; where it is None, because the call failed, the grade is unlabelled."""
         ...
 
 
 def unlabelled(problem: Problem) -> Grade:
-    """Return the grade of an answer that none can be given to."""
+    """Return the grade of an answer that could not be graded."""
     return Grade(None, problem)

@@ -1,8 +1,8 @@
-"""The grader ``judge``: prompts for a model that compares two answers or rates one, and its verdicts read. Pure.
+"""The grader ``judge``: prompts for a model that compares two answers or rates one, and how its verdicts are read. Pure.
 
-An answer is text from outside, and may try to talk to the judge. So it stands between two lines that carry a digest of all
-that the prompt quotes, which no answer can hold; placeholders are filled in one pass, so that a placeholder in an answer
-stays as it is; and only the last line of a reply is read.
+An answer is text from outside, and may try to influence the judge. So it is quoted between two lines that carry a digest of
+all that the prompt quotes, which no answer can contain; placeholders are filled in one pass, so that a placeholder in an
+answer stays as it is; and only the last line of a reply is read.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from routellm_batch.core.types import STRONG, WEAK, RowId
 from routellm_batch.evaluation.graders.grade import Grade, Problem, unlabelled
 
 Asked = Literal["ab", "ba", "strong", "weak"]
-"""``ab``: A is the strong model's answer; ``ba``: A is the weak one's; else whose answer is rated."""
+"""``ab``: A is the strong model's answer; ``ba``: A is the weak one's; else the route whose answer is rated."""
 ASKED: Mapping[str, tuple[Asked, Asked]] = {"pairwise": ("ab", "ba"), "single": (STRONG, WEAK)}
 
 _GUARD = (
@@ -74,7 +74,7 @@ class JudgePrompt:
     """One prompt for the judge."""
 
     id: str
-    """The pair's id with what is asked, so that it is unique and says where the verdict belongs."""
+    """The pair's id and what is asked, so that it is unique and the verdict can be assigned."""
     pair: str
     """The pair's id as text."""
     asked: Asked
@@ -83,7 +83,7 @@ class JudgePrompt:
 
 @dataclass(frozen=True, slots=True)
 class JudgeReply:
-    """What came back for one prompt."""
+    """The judge's reply to one prompt."""
 
     id: str
     text: str | None
@@ -92,33 +92,33 @@ class JudgeReply:
 
 @dataclass(frozen=True, slots=True)
 class PairGrade:
-    """What the judge holds of a pair."""
+    """The grades that the judge's verdicts give to a pair."""
 
     strong: Grade
     weak: Grade
     turned: bool = False
-    """True where its preference turned with the order, which makes a tie."""
+    """True where the judge preferred another answer once the order was swapped, which counts as a tie."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdicts:
-    """What all replies say."""
+    """The grades that all replies give."""
 
     grades: Mapping[str, PairGrade]
-    """Pair's id, as text → its grades; every pair is there."""
+    """Pair's id, as text → its grades; every pair has an entry."""
     again: Sequence[str]
     """Ids of the prompts whose reply was out of format, to be asked once more."""
 
     @property
     def turned(self) -> int:
-        """Pairs whose preference turned with the order."""
+        """Number of pairs whose preference turned with the order."""
         return sum(grade.turned for grade in self.grades.values())
 
 
 def judge_prompts(pairs: Sequence[Pair], config: JudgeConfig) -> list[JudgePrompt]:
-    """Return what to ask of the judge: two prompts a pair.
+    """Return the prompts for the judge, two for each pair.
 
-    A pair without both answers is not judged. Two equal answers are a tie, for which nobody is asked (``pairwise``).
+    A pair without both answers is not judged. Two equal answers are a tie, for which the judge is not asked (``pairwise``).
     """
     return [
         JudgePrompt(f"{pair.id}#{asked}", str(pair.id), asked, _prompt(pair, asked, config))
@@ -129,47 +129,50 @@ def judge_prompts(pairs: Sequence[Pair], config: JudgeConfig) -> list[JudgePromp
 
 
 def ask_again(prompt: JudgePrompt, config: JudgeConfig) -> JudgePrompt:
-    """Return the prompt that asks once more, where a reply was out of format."""
+    """Return the prompt that asks once more after a reply was out of format."""
     return replace(prompt, prompt=prompt.prompt + _AGAIN.replace("{format}", _FORMAT[config.mode]))
 
 
 def read_verdicts(pairs: Sequence[Pair], replies: Sequence[JudgeReply], config: JudgeConfig) -> Verdicts:
     """Return every pair's grades. Where a prompt has several replies, the last that holds a verdict counts."""
-    said: dict[str, float | Problem] = {}
+    by_prompt: dict[str, float | Problem] = {}
     for reply in replies:
         verdict = read_verdict(reply.text, config)
-        if not isinstance(verdict, Problem) or isinstance(said.get(reply.id, verdict), Problem):
-            said[reply.id] = verdict
-    grades = {str(pair.id): _grade(pair, said, config) for pair in pairs}
-    return Verdicts(grades, [name for name, verdict in said.items() if verdict is Problem.OUT_OF_FORMAT])
+        if not isinstance(verdict, Problem) or isinstance(by_prompt.get(reply.id, verdict), Problem):
+            by_prompt[reply.id] = verdict
+    grades = {str(pair.id): _grade(pair, by_prompt, config) for pair in pairs}
+    return Verdicts(grades, [name for name, verdict in by_prompt.items() if verdict is Problem.OUT_OF_FORMAT])
 
 
 def read_verdict(text: str | None, config: JudgeConfig) -> float | Problem:
-    """Return a rating, or for answer A 1 if it won, 0 if it lost and 0.5 for a tie; or why there is none."""
+    """Return the verdict of one reply, or why there is none.
+
+    A rating is a number from ``LOWEST`` to ``HIGHEST``; a comparison is 1 if answer A won, 0 if it lost, 0.5 for a tie.
+    """
     if text is None:
         return Problem.NO_VERDICT
     last = text.strip().rpartition("\n")[2].strip()
     if config.mode == "pairwise":
-        found = _VERDICT.fullmatch(last)
-        return {"A": 1.0, "B": 0.0, "C": 0.5}[found[1]] if found else Problem.OUT_OF_FORMAT
-    found = _RATING.fullmatch(last)
-    rating = float(found[1]) if found else 0
+        match = _VERDICT.fullmatch(last)
+        return {"A": 1.0, "B": 0.0, "C": 0.5}[match[1]] if match else Problem.OUT_OF_FORMAT
+    match = _RATING.fullmatch(last)
+    rating = float(match[1]) if match else 0
     return rating if LOWEST <= rating <= HIGHEST else Problem.OUT_OF_FORMAT
 
 
-def _grade(pair: Pair, said: Mapping[str, float | Problem], config: JudgeConfig) -> PairGrade:
+def _grade(pair: Pair, by_prompt: Mapping[str, float | Problem], config: JudgeConfig) -> PairGrade:
     if pair.strong is None or pair.weak is None:
         return _neither(Problem.NO_ANSWER)
     if _equal(pair, config):
         return PairGrade(Grade(0.5), Grade(0.5))
-    first, second = (said.get(f"{pair.id}#{asked}", Problem.NO_VERDICT) for asked in ASKED[config.mode])
+    first, second = (by_prompt.get(f"{pair.id}#{asked}", Problem.NO_VERDICT) for asked in ASKED[config.mode])
     if isinstance(first, Problem):
         return _neither(first)
     if isinstance(second, Problem):
         return _neither(second)
     if config.mode == "single":
         return PairGrade(Grade(first), Grade(second))
-    # Won means won in both orders.
+    # An answer wins only where it wins in both orders.
     turned = first != 1 - second
     support = 0.5 if turned else first
     return PairGrade(Grade(support), Grade(1 - support), turned)
@@ -196,8 +199,8 @@ def _prompt(pair: Pair, asked: Asked, config: JudgeConfig) -> str:
     if template is None:
         known = "" if config.reference is None or pair.reference is None else _KNOWN
         parts = {"guard": _GUARD, "known": known, "format": _FORMAT[config.mode]}
-        template = re.sub(r"\{(guard|known|format)\}", lambda found: parts[found[1]], _TEMPLATES[config.mode])
-    return PLACEHOLDER.sub(lambda found: _quote(found[1], quoted, mark), template)
+        template = re.sub(r"\{(guard|known|format)\}", lambda match: parts[match[1]], _TEMPLATES[config.mode])
+    return PLACEHOLDER.sub(lambda match: _quote(match[1], quoted, mark), template)
 
 
 def _quote(name: str, quoted: Mapping[str, str], mark: str) -> str:

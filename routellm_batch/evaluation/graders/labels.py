@@ -15,47 +15,47 @@ from routellm_batch.evaluation.graders.grade import Grade, Problem, Question, un
 from routellm_batch.storage.labelled import read_table, require
 
 Scores = tuple[float | None, float | None]
-"""Of the strong and of the weak model's answer; None where nobody gave one."""
+"""Score of the strong and of the weak model's answer; None where nobody gave one."""
 
 
 @dataclass(frozen=True, slots=True)
 class LabelGrader:
-    """Knows the scores of one route's answers; what an answer says is not looked at."""
+    """Looks up the score of a row's answer; what the answer says does not matter."""
 
     scores: Mapping[str, float | None]
     """Id, as text → score."""
 
     def grade(self, question: Question, answer: str | None) -> Grade:
-        """Return the score that people gave to this id."""
+        """Return the score that people gave to this row's answer."""
         del answer
         score = self.scores.get(str(question.id))
         return unlabelled(Problem.NO_LABEL) if score is None else Grade(score)
 
 
 def read_labels(config: LabelsConfig) -> Mapping[Route, LabelGrader]:
-    """Read all labels.
+    """Return each route's grader, with all of its labels.
 
     Raises:
-        DataError: the file can't be read, lacks a column, or has a null id, a score that is no finite number, or two
-            rows of one id that differ.
+        DataError: the file can't be read or lacks a column; an id is null, a score is not a finite number, or two rows of
+            one id differ.
 
     """
     table = read_table(config.uri)
     names = (config.strong_score, config.weak_score)
     require(table, [config.id, *names], config.uri)
     columns = [_scores(table, name, config.uri) for name in names]
-    found: dict[str, tuple[int, Scores]] = {}
+    by_id: dict[str, tuple[int, Scores]] = {}
     for row, (value, strong, weak) in enumerate(
         zip(table.column(config.id).to_pylist(), *columns, strict=True)
     ):
         if value is None:
             raise DataError("is null", file=config.uri, column=config.id, row=row)
-        first, before = found.setdefault(str(value), (row, (strong, weak)))
+        first, before = by_id.setdefault(str(value), (row, (strong, weak)))
         if before != (strong, weak):
             problem = f"its labels contradict those of row {first}, which has the same id; keep one of them"
             raise DataError(problem, file=config.uri, column=config.id, row=row)
     return {
-        route: LabelGrader({name: scores[side] for name, (_, scores) in found.items()})
+        route: LabelGrader({name: scores[side] for name, (_, scores) in by_id.items()})
         for side, route in enumerate(ROUTES)
     }
 

@@ -1,4 +1,4 @@
-"""What graders are asked about: a table's rows as questions."""
+"""A table's rows as questions for graders."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from routellm_batch.storage.prompts import Prompt, decode_prompts
 def questions(
     config: InputConfig, table: pa.Table, ids: Sequence[RowId | None], reference: str | None
 ) -> list[Question | None]:
-    """Return each row as a question; None for one without an id or a valid prompt.
+    """Return each row as a question, length N; None for a row without an id or a valid prompt.
 
     Args:
         config: names the columns of the prompts.
         table: N rows.
         ids: length N.
-        reference: column with the right answers, where there is one.
+        reference: column of the right answers; None where the grader needs none.
 
     """
     prompts = decode_prompts(table, config, None)

@@ -1,1 +1,1 @@
-"""Charts: SVG without a library."""
+"""Charts as SVG, drawn without a library."""

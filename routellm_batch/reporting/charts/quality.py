@@ -1,4 +1,4 @@
-"""Quality against dollars, as a pilot foretells it. Pure; plain values in, markup out."""
+"""The chart of quality by dollars, as a pilot predicts it. Pure; plain values in, markup out."""
 
 from __future__ import annotations
 
@@ -15,59 +15,66 @@ from routellm_batch.reporting.quality_words import grade, grades
 from routellm_batch.reporting.text import axis_usd, percent, usd
 
 ROOM = 0.05
-"""Part of the axis that stays free at both ends."""
+"""Part of an axis that stays free at both ends."""
 
 
 @dataclass(frozen=True, slots=True)
-class Foretold:
-    """One budget with its outlook."""
+class PredictedPoint:
+    """One budget with what a pilot predicts of it."""
 
     share: float
+    """Strong share, 0 to 1."""
     nano: int
+    """Expected cost in nano-dollars."""
     outlook: Prediction
+    """Quality, cost interval, and the same for rows sent strong at random."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plane:
-    """Which dollars and grades a chart shows."""
+    """The range of dollars and grades that a chart shows."""
 
     left: float
-    """Nano-dollars."""
+    """Nano-dollars at the left edge."""
     right: float
+    """Nano-dollars at the right edge."""
     bottom: float
-    """Grades."""
+    """Grade at the bottom."""
     top: float
+    """Grade at the top."""
 
     def place(self, nano: float, mean: float) -> Point:
-        """Return where a budget and its grade lie."""
+        """Return where a budget and its grade lie, in percent from the lower left."""
         x = 100 * (nano - self.left) / (self.right - self.left)
         return x, 100 * (mean - self.bottom) / (self.top - self.bottom)
 
 
-def foretold(points: Sequence[FrontierPoint]) -> list[Foretold]:
-    """Return the points that a pilot says something of."""
-    return [Foretold(p.share, p.planned_nano, p.outlook) for p in points if p.outlook is not None]
+def predicted_points(points: Sequence[FrontierPoint]) -> list[PredictedPoint]:
+    """Return the points of a frontier that have a prediction."""
+    return [PredictedPoint(p.share, p.planned_nano, p.outlook) for p in points if p.outlook is not None]
 
 
-def plane(points: Sequence[Foretold]) -> Plane | None:
-    """Return what a chart of the points has to show; None where there is nothing to draw: all cost the same."""
-    sums = [nano for point in points for nano in (point.nano, point.outlook.random_nano)]
-    if not sums or max(sums) == min(sums):
+def plane(points: Sequence[PredictedPoint]) -> Plane | None:
+    """Return the range that holds all points; None where there is nothing to draw, as they all cost the same."""
+    costs = [nano for point in points for nano in (point.nano, point.outlook.random_nano)]
+    if not costs or max(costs) == min(costs):
         return None
-    looks = [point.outlook for point in points]
-    means = [mean for look in looks for mean in (look.quality.lo, look.quality.hi, look.random.mean)]
-    wide, high = ROOM * (max(sums) - min(sums)), ROOM * (max(means) - min(means)) or 0.01
-    return Plane(max(0, min(sums) - wide), max(sums) + wide, min(means) - high, max(means) + high)
+    predictions = [point.outlook for point in points]
+    means = [mean for one in predictions for mean in (one.quality.lo, one.quality.hi, one.random.mean)]
+    wide, high = ROOM * (max(costs) - min(costs)), ROOM * (max(means) - min(means)) or 0.01
+    return Plane(max(0, min(costs) - wide), max(costs) + wide, min(means) - high, max(means) + high)
 
 
-def quality_chart(on: Plane, points: Sequence[Foretold], chosen: Foretold | None, *, cursor: bool) -> Markup:
-    """Return the predicted mean grade by expected cost, with its interval, and as many rows at random.
+def quality_chart(
+    on: Plane, points: Sequence[PredictedPoint], chosen: PredictedPoint | None, *, cursor: bool
+) -> Markup:
+    """Return the predicted mean grade by expected cost with its interval, beside that of equally many rows at random.
 
     Args:
-        on: as ``plane`` has it.
+        on: the range to show, from ``plane``.
         points: from all weak to all strong.
-        chosen: the plan, if there is one.
-        cursor: whether a slider will move one.
+        chosen: the plan; None where there is none.
+        cursor: whether to add a cursor, for a slider to move.
 
     """
     curve = [on.place(point.nano, point.outlook.quality.mean) for point in points]
@@ -76,33 +83,34 @@ def quality_chart(on: Plane, points: Sequence[Foretold], chosen: Foretold | None
     random = [on.place(point.outlook.random_nano, point.outlook.random.mean) for point in points]
     weak, strong = points[0], points[-1]
     at = None if chosen is None else on.place(chosen.nano, chosen.outlook.quality.mean)
+    # On the far side of the plan, whose line would cross it on a narrow page.
+    edge, anchor, offset = (100, "end", -6) if at is not None and at[0] < 50 else (0, "start", 6)
     marks = [
-        svg.band(low, high, "area"),
+        svg.area(low, high, "area"),
         svg.line((0, curve[-1][1]), (100, curve[-1][1]), "reference strongline"),
         svg.line((0, curve[0][1]), (100, curve[0][1]), "reference weakline"),
         *([] if at is None else [svg.line((at[0], 0), (at[0], 105), "mark")]),
         svg.curve(random, "random"),
         svg.curve(curve, "frontier"),
-        svg.label((0, curve[-1][1]), f"all strong {_text(strong)}", "start", 6, -7),
+        svg.label((edge, curve[-1][1]), f"all strong {_text(strong)}", anchor, offset, -7),
         svg.label((100, curve[0][1]), f"all weak {_text(weak)}", "end", -6, 16),
         svg.dot(curve[0], "end weak", f"all weak: {_text(weak)}"),
         svg.dot(curve[-1], "end strong", f"all strong: {_text(strong)}"),
         *([] if at is None or chosen is None else _chosen(at, f"plan {_text(chosen)}")),
         *([svg.cursor(curve[0])] if cursor else []),
     ]
-    described = (
-        f"Predicted mean grade by expected cost, from all weak, {_told(weak)}, to all strong, {_told(strong)}"
-    )
+    ends = f"from all weak, {_in_words(weak)}, to all strong, {_in_words(strong)}"
+    described = f"Predicted mean grade by expected cost, {ends}"
     if chosen is not None:
-        described += f"; the plan: {percent(chosen.share)} strong, {_told(chosen)}"
+        described += f"; the plan: {percent(chosen.share)} strong, {_in_words(chosen)}"
     return svg.plot(300, f"{described}.", _dollars(on), _grades(on), *marks, look="wide")
 
 
-def _text(point: Foretold) -> str:
+def _text(point: PredictedPoint) -> str:
     return f"{grade(point.outlook.quality.mean)}, {usd(point.nano)}"
 
 
-def _told(point: Foretold) -> str:
+def _in_words(point: PredictedPoint) -> str:
     quality = point.outlook.quality
     return f"{grade(quality.mean)} ({grades(quality.lo, quality.hi)}) for {usd(point.nano)}"
 

@@ -18,20 +18,23 @@ from routellm_batch.reporting.charts.svg import Tick
 from routellm_batch.reporting.text import axis_usd, compact, count, percent, rows, seconds, usd
 
 HEADROOM, LABEL_HEADROOM = 1.06, 1.16
-"""The highest mark stays this far below the top of a plot; the second leaves room for a label above it."""
+"""Top of a plot, as a multiple of its highest mark; the second leaves room for a label above that."""
 BARS = 60
 """The most bars of a score distribution."""
 TICK_GAP = 15
-"""Percent of an axis that two latencies need between them."""
+"""Percent of an axis that there must be between the labels of two latencies."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A point on the frontier's plane."""
+    """A point that is marked on the chart of the frontier."""
 
     share: float
+    """Strong share, 0 to 1."""
     nano: int
+    """Nano-dollars."""
     text: str
+    """Its label."""
 
 
 def _side(at: float) -> tuple[str, float]:
@@ -40,12 +43,12 @@ def _side(at: float) -> tuple[str, float]:
 
 
 def score_chart(histogram: Sequence[int], threshold: float | None, by: str = "score") -> Markup:
-    """Return rows by what they are ranked by, coloured by route, with the cut marked, over the values that occur.
+    """Return the distribution of the values that rows are ranked by, coloured by route, with the cut marked.
 
     Args:
-        histogram: rows in equal steps of it from 0 to 1; not empty.
-        threshold: its value at the cut; None where nothing goes strong.
-        by: its name.
+        histogram: rows in equal steps of the value from 0 to 1; not empty.
+        threshold: the value at the cut; None where nothing goes strong.
+        by: the name of the value.
 
     """
     bars = _score_bars(histogram)
@@ -77,7 +80,7 @@ def score_chart(histogram: Sequence[int], threshold: float | None, by: str = "sc
 
 
 def _score_bars(histogram: Sequence[int]) -> list[tuple[float, float, int]]:
-    """Return lower edge, upper edge and rows of at most ``BARS`` bars, over the steps that hold rows and one more."""
+    """Return lower edge, upper edge and rows of at most ``BARS`` bars, over the steps with rows and one on either side."""
     held = [number for number, height in enumerate(histogram) if height] or [0, len(histogram) - 1]
     first, end = max(0, held[0] - 1), min(len(histogram), held[-1] + 2)
     each, steps = -(-(end - first) // BARS), len(histogram)
@@ -92,7 +95,7 @@ def frontier_top(
     chosen: Mark,
     spent: Mark | None = None,
 ) -> float:
-    """Return the nano-dollars at the top of that chart."""
+    """Return the nano-dollars at the top of ``frontier_chart``."""
     marked = [chosen.nano, spent.nano if spent else 0, all_weak_nano, all_strong_nano, 1]
     return LABEL_HEADROOM * max([*marked, *(point.planned_nano for point in frontier)])
 
@@ -106,9 +109,16 @@ def frontier_chart(
     *,
     cursor: bool = False,
 ) -> Markup:
-    """Return planned cost by strong share, with the chosen point, what was spent, and both extremes; not empty.
+    """Return planned cost by strong share, with the chosen point, what was spent, and both extremes.
 
-    With a ``cursor`` there is one for a slider to move.
+    Args:
+        frontier: points in the order of their shares; not empty.
+        all_weak_nano: planned cost with every row weak.
+        all_strong_nano: planned cost with every row strong.
+        chosen: the plan.
+        spent: what the run did spend; None before its end.
+        cursor: whether to add a cursor, for a slider to move.
+
     """
     costs = [point.planned_nano for point in frontier]
     top = frontier_top(frontier, all_weak_nano, all_strong_nano, chosen, spent)
@@ -120,25 +130,20 @@ def frontier_chart(
     at = place(chosen.share, chosen.nano)
     anchor, offset = _side(at[0])
     strong, weak = place(0, all_strong_nano), place(1, all_weak_nano)
-    far_side, inwards = ("end", -6) if chosen.share < 0.5 else ("start", 6)
+    edge, far_side, inwards = (100, "end", -6) if chosen.share < 0.5 else (0, "start", 6)
     marks = [
         svg.curve(points, "area", filled=True),
         svg.line(strong, (100, strong[1]), "reference strongline"),
         svg.line((0, weak[1]), weak, "reference weakline"),
         svg.curve(points, "frontier"),
         svg.line((at[0], 0), (at[0], 106), "mark"),
-        svg.label(
-            (100 if inwards < 0 else 0, strong[1]),
-            f"all strong {usd(all_strong_nano)}",
-            far_side,
-            inwards,
-            -7,
-        ),
+        svg.label((edge, strong[1]), f"all strong {usd(all_strong_nano)}", far_side, inwards, -7),
         svg.label(weak, f"all weak {usd(all_weak_nano)}", "end", -6, -7),
         svg.label((at[0], 106), chosen.text, anchor, offset, 4, "strongly"),
     ]
     if spent is not None:
-        marks.append(svg.dot(place(spent.share, spent.nano), "spent", spent.text))
+        # Wider than the plan's mark, so that it is seen where the two agree.
+        marks.append(svg.dot(place(spent.share, spent.nano), "spent", spent.text, 8))
     marks.append(svg.dot(at, "chosen", chosen.text))
     if cursor:
         marks.append(svg.cursor(at))
@@ -147,12 +152,14 @@ def frontier_chart(
         f"chosen: {chosen.text}."
     )
     x_ticks = [Tick(100 * share, percent(share)) for share in (0, 0.25, 0.5, 0.75, 1)]
-    dollars = svg.round_steps(0, top / NANO)
-    y_ticks = [
-        Tick(100 * value * NANO / top, axis_usd(value, dollars[-1] / max(1, len(dollars) - 1)))
-        for value in dollars
-    ]
-    return svg.plot(220, described, x_ticks, y_ticks, *marks, look="wide")
+    return svg.plot(220, described, x_ticks, _dollar_ticks(top), *marks, look="wide")
+
+
+def _dollar_ticks(top: float) -> list[Tick]:
+    """Return the ticks of an axis of dollars from 0 to ``top`` nano-dollars."""
+    values = svg.round_steps(0, top / NANO)
+    step = values[-1] / max(1, len(values) - 1)
+    return [Tick(100 * value * NANO / top, axis_usd(value, step)) for value in values]
 
 
 def latency_chart(
@@ -161,11 +168,11 @@ def latency_chart(
     """Return answered calls by latency on a logarithmic axis, with the median marked.
 
     Args:
-        bins: as ``RouteTotals.latency_bins``; not empty.
-        span: first and last bin of the axis, the same for charts to be compared.
-        route: strong | weak, its colour.
+        bins: answered calls by bin, as in ``RouteTotals.latency_bins``; not empty.
+        span: first and last bin of the axis; charts that are compared share it.
+        route: strong or weak, which gives the colour.
         median_s: the median in seconds.
-        axis: whether the axis is labelled; of charts one above the other, the last is.
+        axis: whether the axis is labelled; of charts below one another only the last is.
 
     """
     first, steps = span[0], span[1] - span[0] + 1
@@ -183,7 +190,7 @@ def latency_chart(
 
 
 def _latency_ticks(span: tuple[int, int], median_s: float) -> list[Tick]:
-    """Return the closest round latencies that don't crowd the axis; the median alone if there are none."""
+    """Return as many round latencies as fit on the axis; the median alone if none does."""
     for steps in ((1, 2, 5), (1, 3), (1,)):
         values = [step * 10.0**power for power in range(-6, 6) for step in steps]
         ticks = [Tick(at, seconds(s)) for s in values if 4 <= (at := _log_place(s, span)) <= 96]
@@ -193,7 +200,7 @@ def _latency_ticks(span: tuple[int, int], median_s: float) -> list[Tick]:
 
 
 def latency_span(all_bins: Sequence[Mapping[int, int]]) -> tuple[int, int]:
-    """Return the first and the last bin of an axis that holds all of them, with a little room; not all empty."""
+    """Return the first and the last bin of an axis for all bins, with one more on either side; not all may be empty."""
     numbers = [number for bins in all_bins for number in bins]
     return min(numbers) - 1, max(numbers) + 1
 

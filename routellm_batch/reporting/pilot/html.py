@@ -1,4 +1,4 @@
-"""``report/pilot.html``: what a pilot sampled, cost and taught, and its closing lines. Pure."""
+"""``report/pilot.html``: what a pilot sampled, cost and found, and its closing lines. Pure."""
 
 from __future__ import annotations
 
@@ -13,22 +13,23 @@ from routellm_batch.budget.quality.prediction import predict, predict_random
 from routellm_batch.core.metrics import Ranking
 from routellm_batch.core.types import STRONG, WEAK, Route
 from routellm_batch.reporting import quality_words
-from routellm_batch.reporting.charts.quality import foretold, plane, quality_chart
+from routellm_batch.reporting.charts.quality import plane, predicted_points, quality_chart
 from routellm_batch.reporting.page import render
 from routellm_batch.reporting.quality_view import PilotView
 from routellm_batch.reporting.text import count, public_uri, rows, usd
 
 POINTS = 50
+"""Points of the frontier."""
 PER_ROWS = 1000
-"""As many rows are what the page's dollars pay for."""
+"""The dollars on the page are for this number of rows."""
 
 
 @dataclass(frozen=True, slots=True)
 class PilotSpending:
-    """What the calls of one endpoint took."""
+    """What the calls of one endpoint cost."""
 
     name: str
-    """strong | weak | judge."""
+    """strong, weak or judge."""
     model: str
     calls: int
     spent_nano: int
@@ -37,31 +38,32 @@ class PilotSpending:
 
 @dataclass(frozen=True, slots=True)
 class RouterFigure:
-    """How much of the gain a way to rank the labelled rows recovers."""
+    """How much of the gain one way to rank the labelled rows recovers."""
 
     name: str
     apgr: float
-    """Over all strong shares, on labels that it did not see; at random 0.5."""
+    """Over all strong shares, on labels that the ranking did not see; 0.5 for a random one."""
     lo: float | None = None
-    """90 % interval, where it is known."""
+    """Lower end of the 90 % interval; None where it is unknown."""
     hi: float | None = None
+    """Upper end of it."""
 
 
 @dataclass(frozen=True, slots=True)
 class PilotPageFacts:
-    """Everything that the page tells of a pilot; no prompt, no answer."""
+    """Everything that the page shows of a pilot; no prompt, no answer."""
 
     pilot_id: str
     view: PilotView
     problems: Mapping[str, int]
-    """Why answers have no grade, or one of 0 besides being wrong → answers."""
+    """Why answers have no grade, or 0 for their form → number of answers."""
     spending: Sequence[PilotSpending]
     cap_nano: int
-    """What it might spend at most."""
+    """The most that it may spend, in nano-dollars."""
     routers: Sequence[RouterFigure] = ()
-    """The router chosen first, then what it is compared with."""
+    """The chosen router first, then those that it is compared with."""
     frontier: Sequence[FrontierPoint] = ()
-    """As ``sample_frontier``; empty with too few labels."""
+    """From ``sample_frontier``; empty with too few labels."""
     settings: Mapping[str, str] = field(default_factory=dict)
     """Further facts: label → text."""
 
@@ -69,11 +71,11 @@ class PilotPageFacts:
 def sample_frontier(
     calibration: Calibration, costs: Mapping[Route, Sequence[int]] | None
 ) -> list[FrontierPoint]:
-    """Return quality and cost, of a thousand rows, at 50 strong shares of the labelled rows.
+    """Return quality, and cost for a thousand rows, at 50 strong shares of the labelled rows.
 
     Args:
-        calibration: of these rows.
-        costs: route → nano-dollars of each one's answer; None where answers cost nothing.
+        calibration: from the labelled rows.
+        costs: route → nano-dollars of the answer to each labelled row; None where answers cost nothing.
 
     """
     shares = [step / (POINTS - 1) for step in range(POINTS)]
@@ -96,7 +98,7 @@ def sample_frontier(
 
 def render_pilot(facts: PilotPageFacts) -> str:
     """Return one self-contained page."""
-    points = foretold(facts.frontier)
+    points = predicted_points(facts.frontier)
     on = plane(points)
     return render(
         "pilot.html.j2",
@@ -124,19 +126,19 @@ def _details(facts: PilotPageFacts) -> list[tuple[str, str]]:
         ("Made", facts.view.made),
         ("Grader", facts.view.grader),
         ("Router", facts.view.chosen),
-        ("It may spend", usd(facts.cap_nano)),
+        ("Spending limit", usd(facts.cap_nano)),
         *facts.settings.items(),
     ]
 
 
 def pilot_lines(facts: PilotPageFacts, report_uri: str) -> list[str]:
-    """Return the last lines that a pilot prints; the very last says where the report is."""
+    """Return the last lines that a pilot prints; the very last one says where the report is."""
     view = facts.view
     lines = [
         f"Pilot {facts.pilot_id}: {count(view.labelled)} of {rows(view.rows)} labelled by the grader {view.grader}",
         f"  cost    spent {usd(view.spent_nano)} of at most {usd(facts.cap_nano)}",
     ]
-    points = foretold(facts.frontier)
+    points = predicted_points(facts.frontier)
     if points:
         weak, strong = points[0].outlook.quality, points[-1].outlook.quality
         lines.append(f"  grades  strong {quality_words.graded(strong)}, weak {quality_words.graded(weak)}")

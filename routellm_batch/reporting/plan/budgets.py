@@ -1,4 +1,4 @@
-"""Budgets to choose from: points of a plan's frontier, what they bring, and how to ask for them. Pure."""
+"""Budgets to choose from: points of a plan's frontier, what they should bring, and the settings that ask for them. Pure."""
 
 from __future__ import annotations
 
@@ -24,24 +24,28 @@ class Budget:
     """One budget."""
 
     share: float
+    """Strong share, 0 to 1."""
     strong: int
     """Rows that would go strong."""
     threshold: float | None
+    """The cut; None where nothing goes strong."""
     nano: int
+    """Planned cost in nano-dollars."""
     lines: tuple[str, ...]
-    """How to ask for it: alternative sets of configuration overrides."""
+    """Alternative sets of configuration overrides, each of which asks for this budget."""
     outlook: Prediction | None = None
-    """What a pilot says of it."""
+    """What a pilot predicts; None without one."""
     chosen: bool = False
+    """Whether it is the plan."""
 
     @property
     def settings(self) -> tuple[str, ...]:
-        """The lines without what takes the configured budget back."""
+        """The overrides of ``lines`` that set this budget, without those that unset the configured one."""
         return tuple(line.rpartition(" ")[2] for line in self.lines)
 
     @property
-    def said(self) -> str:
-        """What a slider that stands at it says."""
+    def spoken(self) -> str:
+        """The text that a screen reader reads for the slider's position."""
         parts = [f"{percent(self.share)} strong", usd(self.nano)]
         if self.outlook is not None:
             quality = self.outlook.quality
@@ -58,12 +62,12 @@ def chosen_point(plan: Plan) -> FrontierPoint:
 
 
 def round_budgets(plan: Plan, order: str = "auto") -> list[Budget]:
-    """Return eleven budgets from all weak to all strong, and the chosen one among them.
+    """Return eleven budgets from all weak to all strong, with the chosen one among them.
 
-    What lies between two points of the frontier is on the line between these.
+    Between two points of the frontier, figures are interpolated.
 
     Args:
-        plan: with or without a pilot's outlook.
+        plan: with or without a pilot's prediction.
         order: ``budget.order`` as configured.
 
     """
@@ -72,7 +76,7 @@ def round_budgets(plan: Plan, order: str = "auto") -> list[Budget]:
 
 
 def all_budgets(plan: Plan, order: str = "auto") -> list[Budget]:
-    """Return every point of the frontier as a budget, to a hundredth of a percent, and the chosen one among them."""
+    """Return every point of the frontier as a budget, to a hundredth of a percent, with the chosen one among them."""
     shares = [Decimal(point.share).quantize(PLACES).normalize() for point in plan.frontier]
     return _with_chosen(plan, [_budget(plan, share, order) for share in shares])
 
@@ -94,7 +98,10 @@ def _budget(plan: Plan, share: Decimal, order: str) -> Budget:
 
 
 def _lines(mode: str, share: str, dollars: Decimal, order: str) -> tuple[str, str]:
-    """Return how to ask for a share and for its cost, whichever needs less first: of the modes exactly one may be set."""
+    """Return the overrides that ask for a share and those that ask for its cost; the shorter ones come first.
+
+    Exactly one kind of budget may be set, so an override of another kind also unsets the configured one (``mode``).
+    """
     unset = f"{unset_words(mode)} "
     by_share = f"budget.strong_share={share}"
     if order == "gain_per_dollar":
@@ -106,12 +113,12 @@ def _lines(mode: str, share: str, dollars: Decimal, order: str) -> tuple[str, st
 
 
 def unset_words(mode: str) -> str:
-    """Return what takes a configured budget back."""
+    """Return the overrides that unset the configured budget."""
     return "budget.recover=null budget.confidence=null" if mode == "recover" else f"budget.{mode}=null"
 
 
 def point_at(frontier: Sequence[FrontierPoint], share: float) -> FrontierPoint:
-    """Return the point of the frontier at a share, interpolated."""
+    """Return the point of the frontier at a share from 0 to 1, interpolated between its neighbours."""
     after = next((n for n, point in enumerate(frontier) if point.share >= share - 1e-9), len(frontier) - 1)
     low, high = frontier[max(0, after - 1)], frontier[after]
     if after == 0 or high.share - share < 1e-9:

@@ -1,4 +1,4 @@
-"""What a budget buys, before anything is spent: ``plan.html``. Pure."""
+"""``plan.html``: what a budget buys, before anything is spent. Pure."""
 
 from __future__ import annotations
 
@@ -8,15 +8,22 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
+from routellm_batch.budget.frontier import Prediction
 from routellm_batch.budget.marginal import Step, step_nano, steps_ahead
 from routellm_batch.budget.plan import Plan
 from routellm_batch.budget.quality.forecast import build_predictor
 from routellm_batch.budget.quality.pilot_facts import PilotFacts
-from routellm_batch.config.job import Config
+from routellm_batch.config.job import Config, EndpointsConfig
 from routellm_batch.core.types import ROUTES, Route
 from routellm_batch.reporting import quality_words
 from routellm_batch.reporting.charts import run as charts
-from routellm_batch.reporting.charts.quality import Foretold, Plane, foretold, plane, quality_chart
+from routellm_batch.reporting.charts.quality import (
+    Plane,
+    PredictedPoint,
+    plane,
+    predicted_points,
+    quality_chart,
+)
 from routellm_batch.reporting.page import render
 from routellm_batch.reporting.plan.budgets import (
     Budget,
@@ -25,23 +32,23 @@ from routellm_batch.reporting.plan.budgets import (
     round_budgets,
     unset_words,
 )
-from routellm_batch.reporting.run import facts as cost
 from routellm_batch.reporting.run import wording
+from routellm_batch.reporting.run.facts import EndpointFacts, endpoint_facts, further_settings, router_text
 from routellm_batch.reporting.text import count, percent, price, public_uri, usd
 
 
 @dataclass(frozen=True, slots=True)
 class PlanFacts:
-    """Everything that the page tells of a plan; no prompt."""
+    """Everything that the page shows of a plan; no prompt."""
 
     run_id: str
     run_uri: str
     plan: Plan
     router: str
-    endpoints: Mapping[Route, cost.EndpointFacts]
+    endpoints: Mapping[Route, EndpointFacts]
     settings: Mapping[str, str]
     steps: Sequence[Step] = ()
-    """What each further sum buys; empty without a pilot."""
+    """What each further sum of dollars buys; empty without a pilot."""
     order: str = "auto"
     """``budget.order`` as configured."""
 
@@ -49,39 +56,36 @@ class PlanFacts:
 def plan_facts(
     config: Config, *, run_id: str, run_uri: str, plan: Plan, pilot: PilotFacts | None = None
 ) -> PlanFacts:
-    """Join a plan with what its config says, and with the pilot that it was made with."""
-    ends, further = cost.endpoint_facts(config), cost.settings(config)
+    """Return the facts of a plan, with the settings that its page shows and the pilot that it was made with."""
     return PlanFacts(
         run_id=run_id,
         run_uri=public_uri(run_uri),
         plan=plan,
-        router=cost.router_text(config),
-        endpoints=ends,
-        settings=further,
-        steps=plan_steps(config, plan, pilot),
+        router=router_text(config.router),
+        endpoints=endpoint_facts(config.endpoints),
+        settings=further_settings(config),
+        steps=_steps_ahead(config.endpoints, plan, pilot),
         order=config.budget.order,
     )
 
 
-def plan_steps(config: Config, plan: Plan, pilot: PilotFacts | None) -> list[Step]:
-    """Return what each further sum buys; nothing without a pilot."""
+def _steps_ahead(endpoints: EndpointsConfig, plan: Plan, pilot: PilotFacts | None) -> list[Step]:
+    """Return what each further sum of dollars buys; empty without a pilot."""
     if pilot is None or plan.outlook is None or not plan.frontier:
         return []
-    prices = config.endpoints.call_prices()
-    scores = np.array(
-        pilot.calibration.scores
-    )  # the pilot's own rows are ranked alike, whatever the job's are
+    scores = np.array(pilot.calibration.scores)  # The pilot's own rows, ranked as the job's are.
+    calls = endpoints.call_prices()
     predictor = build_predictor(
-        pilot.calibration, pilot.lengths, prices, plan.ranker.order, scores, rows=plan.valid
+        pilot.calibration, pilot.lengths, calls, plan.ranker.order, scores, rows=plan.valid
     )
     return steps_ahead(predictor, plan.frontier)
 
 
 def render_plan(facts: PlanFacts) -> str:
-    """Return one self-contained page: what every budget costs and brings, drawn, to slide through and as a table."""
+    """Return one self-contained page: what every budget should cost and bring, as a chart with a slider and as a table."""
     plan = facts.plan
     stops = all_budgets(plan, facts.order)
-    drawn, spots = _drawn(plan, stops)
+    chart, spots = _main_chart(plan, stops)
     ranked = wording.ranked_by(plan)
     return render(
         "plan.html.j2",
@@ -92,7 +96,7 @@ def render_plan(facts: PlanFacts) -> str:
         chosen=chosen_point(plan),
         asked=wording.asked_text(plan),
         degraded=wording.degraded_text(plan),
-        main_chart=drawn,
+        main_chart=chart,
         cost_chart=_cost_chart(plan, cursor=False) if plan.outlook is not None and plan.frontier else None,
         score_chart=charts.score_chart(plan.histogram, plan.cut.threshold, ranked)
         if plan.histogram
@@ -122,38 +126,40 @@ def _cost_chart(plan: Plan, *, cursor: bool) -> Markup:
     return charts.frontier_chart(plan.frontier, weak, strong, _mark(plan), None, cursor=cursor)
 
 
-def _drawn(plan: Plan, stops: Sequence[Budget]) -> tuple[Markup | None, list[tuple[float, float]]]:
-    """Return the chart that the slider moves on, and where on it each stop lies, in percent from the top left."""
+def _main_chart(plan: Plan, stops: Sequence[Budget]) -> tuple[Markup | None, list[tuple[float, float]]]:
+    """Return the chart with the slider's cursor, and where on it each stop lies, in percent from the upper left."""
     on = _plane(plan)
     if on is not None:
-        chosen = foretold([chosen_point(plan)])
-        drawn = quality_chart(on, foretold(plan.frontier), chosen[0] if chosen else None, cursor=True)
+        chosen = predicted_points([chosen_point(plan)])
+        chart = quality_chart(on, predicted_points(plan.frontier), chosen[0] if chosen else None, cursor=True)
         places = [on.place(s.nano, s.outlook.quality.mean if s.outlook else on.bottom) for s in stops]
     elif plan.frontier:
         top = charts.frontier_top(plan.frontier, plan.all_weak_nano, plan.all_strong_nano, _mark(plan))
-        drawn, places = _cost_chart(plan, cursor=True), [(100 * s.share, 100 * s.nano / top) for s in stops]
+        chart, places = _cost_chart(plan, cursor=True), [(100 * s.share, 100 * s.nano / top) for s in stops]
     else:
         return None, [(0.0, 0.0) for _ in stops]
-    return drawn, [(x, 100 - y) for x, y in places]
+    return chart, [(x, 100 - y) for x, y in places]
 
 
 def _plane(plan: Plan) -> Plane | None:
-    return plane(foretold([*plan.frontier, chosen_point(plan)])) if plan.outlook is not None else None
+    return plane(predicted_points([*plan.frontier, chosen_point(plan)])) if plan.outlook is not None else None
 
 
-def _references(plan: Plan) -> list[tuple[str, Foretold, bool]]:
-    """Return name, figures and whether it is the plan: the plan beside both extremes and a random choice of rows."""
-    points, chosen = foretold(plan.frontier), foretold([chosen_point(plan)])
+def _references(plan: Plan) -> list[tuple[str, PredictedPoint, bool]]:
+    """Return the plan beside both extremes and a random choice of rows: name, figures and whether it is the plan."""
+    points, chosen = predicted_points(plan.frontier), predicted_points([chosen_point(plan)])
     if not points or not chosen:
         return []
     (here,) = chosen
-    look = here.outlook
-    random = Foretold(
-        here.share, look.random_nano, type(look)(look.random, look.random, None, None, look.random_nano)
+    outlook = here.outlook
+    random = PredictedPoint(
+        here.share,
+        outlook.random_nano,
+        Prediction(outlook.random, outlook.random, None, None, outlook.random_nano),
     )
     return [
         ("All weak", points[0], False),
-        ("As many rows at random", random, False),
+        ("Random choice of as many rows", random, False),
         ("This plan", here, True),
         ("All strong", points[-1], False),
     ]

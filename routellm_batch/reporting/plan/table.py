@@ -1,4 +1,4 @@
-"""The frontier for a terminal, as wide as that is, and as a Parquet-ready table. Pure."""
+"""The frontier as a table that fits the terminal, and as columns for Parquet. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from routellm_batch.budget.plan import Plan
 from routellm_batch.budget.pricing import nano_to_usd
 from routellm_batch.core.types import STRONG
 from routellm_batch.reporting.plan.budgets import chosen_point
-from routellm_batch.reporting.quality_words import band, grade, grades
+from routellm_batch.reporting.quality_words import cost_interval, grade, grades
 from routellm_batch.reporting.run import wording
 from routellm_batch.reporting.text import usd
 
@@ -29,12 +29,12 @@ Cell = Callable[[FrontierPoint], str]
 
 @dataclass(frozen=True, slots=True)
 class PlanTable:
-    """The frontier, the chosen point marked in its place; 44 columns and more will do, 56 with a pilot."""
+    """The frontier with the chosen point marked; it needs a terminal of 44 columns, 56 with a pilot."""
 
     plan: Plan
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Return the fullest table that fits the width at hand."""
+        """Return the fullest table that fits the terminal's width."""
         by = wording.ranked_by(self.plan).replace(" per dollar", "/$")
         *fuller, least = (
             self._table(_cells(wanted, by), barred="bar" in wanted) for wanted in self._offered()
@@ -48,7 +48,7 @@ class PlanTable:
         if self.plan.outlook is None:
             return ["strong cut planned bar"]
         least = "strong planned grade interval gain"
-        full = "strong cut planned band grade interval gain random"
+        full = "strong cut planned p10_p90 grade interval gain random"
         return [f"{full} bar", full, f"{least} cut", least]
 
     def _table(self, cells: Mapping[str, Cell], *, barred: bool) -> Table:
@@ -71,7 +71,7 @@ class PlanTable:
 
 
 def plan_table(plan: Plan) -> PlanTable:
-    """Return the frontier for a terminal."""
+    """Return the frontier as a renderable for rich, which fits itself to the terminal."""
     return PlanTable(plan)
 
 
@@ -83,13 +83,13 @@ COLUMNS: Mapping[str, tuple[str, Cell]] = {
     STRONG: (STRONG, lambda point: f"{100 * point.share:.2f}%"),
     "cut": ("{by} cut", lambda point: "none" if point.threshold is None else f"{point.threshold:.4f}"),
     "planned": ("planned", lambda point: usd(point.planned_nano)),
-    "band": ("P10 – P90", _of(band)),
+    "p10_p90": ("P10 – P90", _of(cost_interval)),
     "grade": ("grade", _of(lambda look: grade(look.quality.mean))),
     "interval": ("90% interval", _of(lambda look: grades(look.quality.lo, look.quality.hi))),
     "gain": ("gain", _of(lambda look: "–" if look.quality.pgr is None else f"{100 * look.quality.pgr:.1f}%")),
     "random": ("random", _of(lambda look: grade(look.random.mean))),
 }
-"""Name → heading, and the text of a point; in this order."""
+"""Name → heading, and the text of a point; the table has this order."""
 
 
 def _cells(wanted: str, by: str) -> Mapping[str, Cell]:
@@ -98,15 +98,15 @@ def _cells(wanted: str, by: str) -> Mapping[str, Cell]:
 
 
 def frontier_table(plan: Plan) -> pa.Table:
-    """Return the frontier as columns; those that only a pilot can fill are null without one.
+    """Return the frontier as columns, a row for each point; those that need a pilot are null without one.
 
     ``share``, ``threshold`` (in what the plan ranks rows by; null where nothing goes strong) and ``planned_usd``; its P10
     and P90; the predicted mean grade and recovered part of the gain (PGR) with their 90 % intervals; and grade and cost
-    of as many rows at random.
+    where equally many rows are chosen at random.
     """
     points = plan.frontier
 
-    def told(read: Callable[[Prediction], Any], kind: pa.DataType) -> pa.Array:
+    def predicted(read: Callable[[Prediction], Any], kind: pa.DataType) -> pa.Array:
         return pa.array([None if p.outlook is None else read(p.outlook) for p in points], kind)
 
     return pa.table(
@@ -114,16 +114,16 @@ def frontier_table(plan: Plan) -> pa.Table:
             "share": pa.array([point.share for point in points], pa.float64()),
             "threshold": pa.array([point.threshold for point in points], pa.float64()),
             "planned_usd": pa.array([nano_to_usd(point.planned_nano) for point in points], MONEY),
-            "planned_p10_usd": told(lambda look: _dollars(look.low_nano), MONEY),
-            "planned_p90_usd": told(lambda look: _dollars(look.high_nano), MONEY),
-            "grade": told(lambda look: look.quality.mean, pa.float64()),
-            "grade_lo": told(lambda look: look.quality.lo, pa.float64()),
-            "grade_hi": told(lambda look: look.quality.hi, pa.float64()),
-            "pgr": told(lambda look: look.quality.pgr, pa.float64()),
-            "pgr_lo": told(lambda look: look.quality.pgr_lo, pa.float64()),
-            "pgr_hi": told(lambda look: look.quality.pgr_hi, pa.float64()),
-            "random_grade": told(lambda look: look.random.mean, pa.float64()),
-            "random_usd": told(lambda look: _dollars(look.random_nano), MONEY),
+            "planned_p10_usd": predicted(lambda look: _dollars(look.low_nano), MONEY),
+            "planned_p90_usd": predicted(lambda look: _dollars(look.high_nano), MONEY),
+            "grade": predicted(lambda look: look.quality.mean, pa.float64()),
+            "grade_lo": predicted(lambda look: look.quality.lo, pa.float64()),
+            "grade_hi": predicted(lambda look: look.quality.hi, pa.float64()),
+            "pgr": predicted(lambda look: look.quality.pgr, pa.float64()),
+            "pgr_lo": predicted(lambda look: look.quality.pgr_lo, pa.float64()),
+            "pgr_hi": predicted(lambda look: look.quality.pgr_hi, pa.float64()),
+            "random_grade": predicted(lambda look: look.random.mean, pa.float64()),
+            "random_usd": predicted(lambda look: _dollars(look.random_nano), MONEY),
         }
     )
 

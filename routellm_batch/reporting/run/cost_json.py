@@ -1,4 +1,4 @@
-"""``report/cost.json`` (docs/contract.md). Pure."""
+"""``report/cost.json``: the figures of a run for programs. Pure."""
 
 from __future__ import annotations
 
@@ -13,23 +13,24 @@ from routellm_batch.budget.spend.observed_lengths import HIGH, LOW, ObservedLeng
 from routellm_batch.budget.spend.projection import WHOLE
 from routellm_batch.core.types import ROUTES, STRONG, Route
 from routellm_batch.reporting.quality_view import PilotView, QualityView
-from routellm_batch.reporting.run.facts import RunFacts, counterfactual_nano
+from routellm_batch.reporting.run.comparison import counterfactual_nano
+from routellm_batch.reporting.run.facts import RunFacts
 from routellm_batch.reporting.text import public_uri
 
 
 def cost_json(facts: RunFacts) -> dict[str, Any]:
-    """Return ``report/cost.json``, whose keys docs/contract.md lists.
+    """Return the content of ``report/cost.json``, whose keys docs/contract.md lists.
 
-    Dollars are decimal strings with nine decimals, shares and seconds JSON numbers; ``share.asked`` is null where
-    dollars were asked for, ``share.achieved`` where no row is done, ``cap_usd`` where there is no cap. ``embedding``
-    is there where a paid embedder is used, ``pilot`` where there is a pilot; ``spent_usd`` and ``presumed_usd`` of the
-    run include the first, and the second where ``here`` says that the run made it. ``quality`` holds grades: what the
-    pilot foretold, and what the run's own answers were given.
+    Dollars are decimal strings with nine decimals; shares and seconds are numbers. ``share.asked`` is null where dollars
+    were asked for, ``share.achieved`` where no row is done, ``cap_usd`` where there is no cap. The keys ``embedding`` and
+    ``pilot`` exist where a paid embedder or a pilot is used. ``spent_usd`` and ``presumed_usd`` of the run include the
+    embeddings, and the pilot where its key ``here`` says that the run made it. ``quality`` holds the grades that the pilot
+    predicted and those of the run's own answers.
     """
     plan, calls = facts.plan, facts.calls
-    embedding = {} if facts.embedding is None else {"embedding": embedding_json(facts.embedding)}
-    pilot = {} if facts.pilot is None else {"pilot": pilot_json(facts.pilot)}
-    quality = {} if facts.quality is None else {"quality": quality_json(facts.quality)}
+    embedding = {} if facts.embedding is None else {"embedding": _embedding_json(facts.embedding)}
+    pilot = {} if facts.pilot is None else {"pilot": _pilot_json(facts.pilot)}
+    quality = {} if facts.quality is None else {"quality": _quality_json(facts.quality)}
     return {
         "format": 1,
         "run_id": facts.run_id,
@@ -51,7 +52,7 @@ def cost_json(facts: RunFacts) -> dict[str, Any]:
         "share": {"asked": facts.asked_share, "achieved": facts.achieved_share},
         "endpoints": {route: _endpoint_json(facts, route) for route in ROUTES},
         "planned_usd": usd_text(plan.planned_nano),
-        **band_json(plan.outlook),
+        **_planned_interval_json(plan.outlook),
         **embedding,
         **pilot,
         "spent_usd": usd_text(facts.spent_nano),
@@ -61,7 +62,7 @@ def cost_json(facts: RunFacts) -> dict[str, Any]:
             f"all_{route}": usd_text(counterfactual_nano(facts, route)) for route in ROUTES
         },
         "degraded": None if plan.degraded is None else dict(plan.degraded),
-        "degraded_running": [degrade_json(one) for one in facts.degrades],
+        "degraded_running": [_degrade_json(one) for one in facts.degrades],
         "errors": dict(sorted(calls.errors.items())),
         **quality,
         "wall_s": round(facts.wall_s, 3),
@@ -81,12 +82,12 @@ def _endpoint_json(facts: RunFacts, route: Route) -> dict[str, Any]:
         "planned_usd": usd_text(facts.plan.endpoints[route].planned_nano),
         "spent_usd": usd_text(totals.spent_nano),
         "presumed_usd": usd_text(totals.presumed_nano),
-        "estimates": estimates_json(totals.heard),
+        "estimates": _estimates_json(totals.heard),
     }
 
 
-def degrade_json(one: Degrade) -> dict[str, Any]:
-    """Return a further plan."""
+def _degrade_json(one: Degrade) -> dict[str, Any]:
+    """Return a lower plan that was made while the run was under way."""
     return {
         "at": one.at,
         "reason": one.reason,
@@ -100,8 +101,8 @@ def degrade_json(one: Degrade) -> dict[str, Any]:
     }
 
 
-def embedding_json(use: EmbeddingUse) -> dict[str, Any]:
-    """Return what embeddings took."""
+def _embedding_json(use: EmbeddingUse) -> dict[str, Any]:
+    """Return what embeddings used and cost."""
     return {
         "model": use.model,
         "requests": use.requests,
@@ -112,15 +113,15 @@ def embedding_json(use: EmbeddingUse) -> dict[str, Any]:
     }
 
 
-def band_json(outlook: Prediction | None) -> dict[str, Any]:
-    """Return P10 and P90 of the planned cost, where a pilot's token counts tell them."""
+def _planned_interval_json(outlook: Prediction | None) -> dict[str, Any]:
+    """Return P10 and P90 of the planned cost, where a pilot has the token counts for them."""
     if outlook is None or outlook.low_nano is None or outlook.high_nano is None:
         return {}
     return {"planned_p10_usd": usd_text(outlook.low_nano), "planned_p90_usd": usd_text(outlook.high_nano)}
 
 
-def estimates_json(heard: ObservedLengths) -> dict[str, Any]:
-    """Return what an endpoint's answers taught."""
+def _estimates_json(heard: ObservedLengths) -> dict[str, Any]:
+    """Return the lengths of an endpoint's answers, as observed while the run was under way."""
     return {
         "tokens_per_char": heard.tokens_per_char,
         **{f"output_p{round(100 * q)}": heard.output_tokens(q) for q in (LOW, 0.5, HIGH)},
@@ -129,8 +130,8 @@ def estimates_json(heard: ObservedLengths) -> dict[str, Any]:
     }
 
 
-def pilot_json(pilot: PilotView) -> dict[str, Any]:
-    """Return the pilot that a run took."""
+def _pilot_json(pilot: PilotView) -> dict[str, Any]:
+    """Return the pilot that the run used."""
     return {
         "uri": public_uri(pilot.uri),
         "here": pilot.here,
@@ -146,8 +147,8 @@ def pilot_json(pilot: PilotView) -> dict[str, Any]:
     }
 
 
-def quality_json(quality: QualityView) -> dict[str, Any]:
-    """Return predicted beside achieved grades."""
+def _quality_json(quality: QualityView) -> dict[str, Any]:
+    """Return the predicted and the achieved grades."""
     predicted, achieved = quality.predicted, quality.achieved
     return {
         "predicted": None if predicted is None else asdict(predicted),

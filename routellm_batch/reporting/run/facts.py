@@ -1,4 +1,4 @@
-"""What a run asked for, did and cost, as facts. Pure."""
+"""What a run asked for, did and cost, as facts for its reports. Pure."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from decimal import Decimal
 from typing import Literal
 
 from routellm_batch.budget.plan import Degrade, Plan
-from routellm_batch.budget.pricing import Price, cost_nano
+from routellm_batch.budget.pricing import Price
 from routellm_batch.budget.selection.cut import strong_rows
 from routellm_batch.budget.spend.embeddings import EmbeddingUse
-from routellm_batch.budget.spend.summary import CallSummary, RouteTotals
+from routellm_batch.budget.spend.summary import CallSummary
 from routellm_batch.config.embedder import EmbedderConfig
-from routellm_batch.config.job import Config
-from routellm_batch.core.types import ROUTES, STRONG, WEAK, Route, Usage
+from routellm_batch.config.job import Config, EndpointsConfig, RouterConfig
+from routellm_batch.core.types import Route
 from routellm_batch.reporting.quality_view import PilotView, QualityView
 from routellm_batch.reporting.text import count, duration, public_uri, usd
 
@@ -27,17 +27,17 @@ FAILED_EXIT = 3
 
 @dataclass(frozen=True, slots=True)
 class EndpointFacts:
-    """What the config says of one endpoint."""
+    """The settings of one endpoint that reports show."""
 
     model: str
     price: Price
     expected_output_tokens: int
-    """Tokens that planning expects of one answer."""
+    """Tokens of one answer that planning expects."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunFacts:
-    """Everything that a report tells of a run; no prompt, no answer, no key."""
+    """Everything that the reports of a run show; no prompt, no answer, no key."""
 
     run_id: str
     run_uri: str
@@ -46,21 +46,21 @@ class RunFacts:
     wall_s: float
     state: State
     stop_reason: str | None
-    """Why it stopped early, in words; None for a finished run."""
+    """Why the run stopped early, in words; None for a finished run."""
     router: str
     endpoints: Mapping[Route, EndpointFacts]
     settings: Mapping[str, str]
-    """Further facts of the config: label → text."""
+    """Further settings: label → text."""
     notices: tuple[str, ...] = ()
-    """What the user should read besides, e.g. that a running job was degraded."""
+    """Further notes for the user, e.g. that the running job was degraded."""
     embedding: EmbeddingUse | None = None
-    """What scoring took of a paid embedder; None without one."""
+    """What scoring used of a paid embedder; None without one."""
     degrades: Sequence[Degrade] = ()
-    """Further plans that were made while it ran."""
+    """The lower plans that were made while the run was under way."""
     pilot: PilotView | None = None
-    """The pilot that it took; None without one."""
+    """The pilot that the run used; None without one."""
     quality: QualityView | None = None
-    """What its answers were foretold to be worth, and are; None where neither is known."""
+    """Predicted and achieved grades of its answers; None where neither is known."""
 
     @property
     def own_pilot(self) -> PilotView | None:
@@ -69,19 +69,19 @@ class RunFacts:
 
     @property
     def spent_nano(self) -> int:
-        """Settled cost of calls and embeddings, and of the run's own pilot."""
+        """Settled cost of calls, embeddings and the run's own pilot, in nano-dollars."""
         return self.calls.spent_nano + sum(one.spent_nano for one in (self.embedding, self.own_pilot) if one)
 
     @property
     def routed_nano(self) -> int:
-        """The same without the pilot: what is set beside the plan."""
+        """Settled cost without the pilot, which is what the plan is compared with."""
         return self.spent_nano - (self.own_pilot.spent_nano if self.own_pilot else 0)
 
     @property
     def presumed_nano(self) -> int:
-        """Presumed cost of the same."""
-        besides = sum(one.presumed_nano for one in (self.embedding, self.own_pilot) if one)
-        return self.calls.presumed_nano + besides
+        """Presumed cost of calls, embeddings and the run's own pilot."""
+        others = sum(one.presumed_nano for one in (self.embedding, self.own_pilot) if one)
+        return self.calls.presumed_nano + others
 
     @property
     def done(self) -> int:
@@ -90,7 +90,7 @@ class RunFacts:
 
     @property
     def pending(self) -> int:
-        """Valid rows that a stopped run left for its resume; those that the budget left out are not among them."""
+        """Valid rows that a resume would still call; rows that the budget left out are not among them."""
         return max(0, self.plan.valid - self.done - self.calls.unfunded)
 
     @property
@@ -128,7 +128,7 @@ def run_facts(
     stop_reason: str | None = None,
     notices: tuple[str, ...] = (),
 ) -> RunFacts:
-    """Join what a run did with what its config says."""
+    """Return the facts of a run: what it did, with the settings that its reports show."""
     return RunFacts(
         run_id=run_id,
         run_uri=public_uri(run_uri),
@@ -137,30 +137,28 @@ def run_facts(
         wall_s=wall_s,
         state=state,
         stop_reason=stop_reason,
-        router=router_text(config),
-        endpoints=endpoint_facts(config),
-        settings=settings(config),
+        router=router_text(config.router),
+        endpoints=endpoint_facts(config.endpoints),
+        settings=further_settings(config),
         notices=notices,
     )
 
 
-def endpoint_facts(config: Config) -> dict[Route, EndpointFacts]:
+def endpoint_facts(endpoints: EndpointsConfig) -> dict[Route, EndpointFacts]:
     """Return model, price and expected answer length of both endpoints."""
-    ends = config.endpoints.by_route()
     return {
-        route: EndpointFacts(end.model, end.nano_price, end.expected_output_tokens)
-        for route, end in ends.items()
+        route: EndpointFacts(endpoint.model, endpoint.nano_price, endpoint.expected_output_tokens)
+        for route, endpoint in endpoints.by_route().items()
     }
 
 
-def router_text(config: Config) -> str:
-    """Return the router's name, with its checkpoint where one is named."""
-    router = config.router
+def router_text(router: RouterConfig) -> str:
+    """Return the router's name, with its checkpoint where one is configured."""
     return router.name if router.checkpoint is None else f"{router.name} ({router.checkpoint})"
 
 
-def settings(config: Config) -> dict[str, str]:
-    """Return further facts of the config, as label → text."""
+def further_settings(config: Config) -> dict[str, str]:
+    """Return the settings of input, cluster, retries, budget and seed, as label → text."""
     retry, cluster = config.retry, config.cluster
     workers = "" if cluster.kind == "serial" else f", {count(cluster.workers)} workers"
     return {
@@ -173,71 +171,20 @@ def settings(config: Config) -> dict[str, str]:
 
 
 def with_embedding(facts: RunFacts, embedder: EmbedderConfig, use: EmbeddingUse | None) -> RunFacts:
-    """Add what embeddings took, ``None`` for no try at all; facts without a paid embedder stay as they are."""
+    """Return the facts with what embeddings used; without a paid embedder they stay as they are.
+
+    Args:
+        facts: of the run.
+        embedder: as configured.
+        use: what embeddings used; None where none were requested.
+
+    """
     if use is None:
         return (
             facts
             if embedder.name != "remote"
             else replace(facts, embedding=EmbeddingUse(str(embedder.model)))
         )
-    took = f"{count(use.tokens)} tokens in {count(use.requests)} requests"
-    text = f"{use.model}: {took}, {usd(use.spent_nano)}"
+    usage = f"{count(use.tokens)} tokens in {count(use.requests)} requests"
+    text = f"{use.model}: {usage}, {usd(use.spent_nano)}"
     return replace(facts, embedding=use, settings={**facts.settings, "Embeddings": text})
-
-
-def counterfactual_nano(facts: RunFacts, route: Route) -> int:
-    """Return about what all answers would have cost with every one of them on ``route``.
-
-    What that endpoint's answers did cost, plus, for the other one's: their input tokens (cached ones too) as counted
-    there, and as many output tokens as an answer of this endpoint had on average (as the plan expects, if none was
-    seen), at this endpoint's prices::
-
-        spent(r) + price_in(r)·input(o) + price_out(r)·calls(o)·output(r)/calls(r)
-
-    An estimate: tokenizers differ, and a prompt that both endpoints answered is counted twice. Answers taken over from a
-    pilot count as much as the others of their route had on average.
-    """
-    other: Route = WEAK if route == STRONG else STRONG
-    here, there = facts.calls.routes[route], facts.calls.routes[other]
-    end = facts.endpoints[route]
-    output = _answer_tokens(here, end.expected_output_tokens, there.sent)
-    usage = Usage(there.usage.input_tokens, there.usage.cached_input_tokens, output)
-    moved = cost_nano(end.price, usage)
-    total = _answers_nano(facts, route) + moved
-    if there.taken:
-        cost, calls = (moved, there.sent) if there.sent else _known(facts, route)
-        total += _scaled(cost, there.taken, calls)
-    return total
-
-
-def _answer_tokens(seen: RouteTotals, expected: int, answers: int) -> int:
-    """Return the output tokens of so many answers, rounded half up."""
-    if not seen.usage.output_tokens or not seen.sent:
-        return expected * answers
-    return (2 * answers * seen.usage.output_tokens + seen.sent) // (2 * seen.sent)
-
-
-def answers_nano(facts: RunFacts) -> int:
-    """Return about what all answers cost: a pilot's count as the mean of their route's others, as planned without any."""
-    return sum(_answers_nano(facts, route) for route in ROUTES)
-
-
-def _answers_nano(facts: RunFacts, route: Route) -> int:
-    seen = facts.calls.routes[route]
-    cost, calls = _known(facts, route)
-    return seen.spent_nano + _scaled(cost, seen.taken, calls)
-
-
-def _known(facts: RunFacts, route: Route) -> tuple[int, int]:
-    """Return what some calls of a route cost, and their number: those that were made, or else those planned."""
-    seen, planned = facts.calls.routes[route], facts.plan.endpoints[route]
-    return (seen.spent_nano, seen.sent) if seen.sent else (planned.planned_nano, planned.calls)
-
-
-def _scaled(nano: int, part: int, whole: int) -> int:
-    return round(nano * part / whole) if whole else 0
-
-
-def compared_nano(facts: RunFacts) -> int:
-    """Return about what answers and embeddings cost, a pilot's answers as above: what other routings are compared with."""
-    return facts.routed_nano - facts.calls.spent_nano + answers_nano(facts)

@@ -1,8 +1,10 @@
-"""``report.html``: what a run was asked, did and cost, as one self-contained page. Pure."""
+"""``report.html``: what a run was asked for, did and cost, as one self-contained page. Pure.
+
+The template is ``templates/report.html.j2``; the tables and bars of costs come from ``cost_table``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -14,26 +16,17 @@ from routellm_batch.reporting import quality_words
 from routellm_batch.reporting.charts import run as charts
 from routellm_batch.reporting.page import render
 from routellm_batch.reporting.run import wording
-from routellm_batch.reporting.run.facts import RunFacts, answers_nano, compared_nano, counterfactual_nano
+from routellm_batch.reporting.run.comparison import answers_nano, compared_nano, counterfactual_nano
+from routellm_batch.reporting.run.cost_table import cost_table, routing_bars, spend_bars, spent_percent
+from routellm_batch.reporting.run.facts import RunFacts
 from routellm_batch.reporting.text import count, percent, rows, usd
 
 QUANTILES = (0.5, 0.9, 0.99)
 
 
 @dataclass(frozen=True, slots=True)
-class Bar:
-    """One horizontal bar of a comparison."""
-
-    name: str
-    nano: int
-    look: str
-    percent: float
-    """Its length, of the longest."""
-
-
-@dataclass(frozen=True, slots=True)
 class LatencyRow:
-    """Latency of one endpoint's answered calls."""
+    """Latency of the answered calls of one endpoint."""
 
     route: Route
     calls: int
@@ -43,13 +36,13 @@ class LatencyRow:
 
 
 def render_report(facts: RunFacts) -> str:
-    """Return the page; of the rows it names at most some ids, never a prompt or an answer."""
+    """Return the page. Of the rows it shows at most a few ids, never a prompt or an answer."""
     counterfactuals = {route: counterfactual_nano(facts, route) for route in ROUTES}
     return render(
         "report.html.j2",
         facts=facts,
         details=wording.run_details(facts),
-        table=_endpoint_table(facts),
+        cost_table=cost_table(facts),
         banners=_banners(facts),
         plan=facts.plan,
         calls=facts.calls,
@@ -57,15 +50,15 @@ def render_report(facts: RunFacts) -> str:
         tone=_tone(facts),
         all_strong=counterfactuals[STRONG],
         compared=compared_nano(facts),
-        spend_bars=_spend_bars(facts),
-        routing_bars=_routing_bars(facts, counterfactuals),
-        strong_part=_part(facts, STRONG),
-        weak_part=_part(facts, WEAK),
+        spend_bars=spend_bars(facts),
+        routing_bars=routing_bars(facts, counterfactuals),
+        strong_part=spent_percent(facts, STRONG),
+        weak_part=spent_percent(facts, WEAK),
         score_chart=_score_chart(facts),
         by_gain=facts.plan.ranker.order == "gain_per_dollar",
         frontier_chart=_frontier_chart(facts),
         latencies=latencies(facts),
-        estimates=_estimates(facts),
+        lengths=_length_table(facts),
         errors=_errors(facts),
         quality_words=quality_words,
         quality_table=_quality_table(facts),
@@ -74,13 +67,8 @@ def render_report(facts: RunFacts) -> str:
     )
 
 
-def _part(facts: RunFacts, route: Route) -> float:
-    """Return what one endpoint's calls are of what the run spent, in percent; embeddings are the rest."""
-    return 100 * facts.calls.routes[route].spent_nano / max(1, facts.routed_nano)
-
-
 def _quality_table(facts: RunFacts) -> list[tuple[str, str, str]]:
-    """Return name, prediction and what came of each figure of quality, and of cost; empty without grades."""
+    """Return name, predicted and achieved value of each figure of quality, and of the cost; empty without grades."""
     quality, plan = facts.quality, facts.plan
     if quality is None or (quality.predicted is None and quality.achieved is None):
         return []
@@ -90,9 +78,9 @@ def _quality_table(facts: RunFacts) -> list[tuple[str, str, str]]:
     graded = "–" if achieved is None else f"{words.graded(achieved)} on {rows(achieved.rows)}"
     cost = usd(plan.planned_nano)
     if plan.outlook is not None and plan.outlook.low_nano is not None:
-        cost = f"{cost} ({words.band(plan.outlook)}, P10 – P90)"
+        cost = f"{cost} ({words.cost_interval(plan.outlook)}, P10 – P90)"
     unseen = quality.unseen
-    apart = "… without the rows that the pilot knew"
+    apart = "… without the rows graded in the pilot"
     return [
         ("Mean grade", words.graded(predicted) if predicted else "–", graded),
         *([(apart, "–", f"{words.graded(unseen)} on {rows(unseen.rows)}")] if unseen else []),
@@ -119,57 +107,16 @@ def _tone(facts: RunFacts) -> str:
 
 
 def _banners(facts: RunFacts) -> list[tuple[str, str]]:
-    """Return what should be read first, as tone and text."""
+    """Return the notes at the top of the page, as tone and text."""
     ending = " ".join(part for part in (facts.stop_reason, wording.next_step(facts)) if part)
-    found = [
+    banners = [
         (_tone(facts), ending),
         ("warn", wording.degraded_text(facts.plan)),
         *(("warn", wording.degrade_text(one)) for one in facts.degrades),
         ("warn", wording.unfunded_text(facts)),
         *(("warn", notice) for notice in facts.notices),
     ]
-    return [(tone, text) for tone, text in found if text]
-
-
-def _endpoint_table(facts: RunFacts) -> list[tuple[str, str, str, str]]:
-    """Return name, strong, weak and both of each quantity."""
-    strong, weak = (facts.calls.routes[route] for route in ROUTES)
-    planned = facts.plan.endpoints
-    numbers: list[tuple[str, Callable[[int], str], int, int]] = [
-        ("Requests", count, strong.calls, weak.calls),
-        ("Attempts", count, strong.attempts, weak.attempts),
-        ("Input tokens", count, strong.usage.input_tokens, weak.usage.input_tokens),
-        ("Cached of these", count, strong.usage.cached_input_tokens, weak.usage.cached_input_tokens),
-        ("Output tokens", count, strong.usage.output_tokens, weak.usage.output_tokens),
-        ("Planned", usd, planned[STRONG].planned_nano, planned[WEAK].planned_nano),
-        ("Spent", usd, strong.spent_nano, weak.spent_nano),
-        ("Presumed", usd, strong.presumed_nano, weak.presumed_nano),
-    ]
-    return [(name, form(one), form(other), form(one + other)) for name, form, one, other in numbers]
-
-
-def _bars(entries: list[tuple[str, int, str]]) -> list[Bar]:
-    longest = max([nano for _, nano, _ in entries] + [1])
-    return [Bar(name, nano, look, 100 * nano / longest) for name, nano, look in entries]
-
-
-def _spend_bars(facts: RunFacts) -> list[Bar]:
-    entries: list[tuple[str, int, str]] = []
-    for route in ROUTES:
-        name = route.capitalize()
-        entries.append((f"{name}, planned", facts.plan.endpoints[route].planned_nano, f"{route} outlined"))
-        entries.append((f"{name}, spent", facts.calls.routes[route].spent_nano, route))
-    return _bars(entries)
-
-
-def _routing_bars(facts: RunFacts, counterfactuals: Mapping[Route, int]) -> list[Bar]:
-    return _bars(
-        [
-            ("All strong, estimated", counterfactuals[STRONG], "strong outlined"),
-            ("This run", compared_nano(facts), "mixed"),
-            ("All weak, estimated", counterfactuals[WEAK], "weak outlined"),
-        ]
-    )
+    return [(tone, text) for tone, text in banners if text]
 
 
 def _score_chart(facts: RunFacts) -> Markup | None:
@@ -191,33 +138,37 @@ def _frontier_chart(facts: RunFacts) -> Markup | None:
 
 
 def latencies(facts: RunFacts) -> list[LatencyRow]:
-    """Return the latency of each endpoint that answered, on one axis."""
-    heard = {route: bins for route in ROUTES if (bins := facts.calls.routes[route].latency_bins)}
-    if not heard:
+    """Return the latencies of each endpoint that answered, drawn on one axis."""
+    answered = {route: bins for route in ROUTES if (bins := facts.calls.routes[route].latency_bins)}
+    if not answered:
         return []
-    span = charts.latency_span(list(heard.values()))
+    span = charts.latency_span(list(answered.values()))
     rows = []
-    for route, bins in heard.items():
+    for route, bins in answered.items():
         quantiles = tuple(latency_quantile(bins, quantile) or 0.0 for quantile in QUANTILES)
-        chart = charts.latency_chart(bins, span, route, quantiles[0], axis=route == list(heard)[-1])
+        chart = charts.latency_chart(bins, span, route, quantiles[0], axis=route == list(answered)[-1])
         rows.append(LatencyRow(route, sum(bins.values()), quantiles, chart))
     return rows
 
 
-def _estimates(facts: RunFacts) -> list[tuple[Route, tuple[str, ...]]]:
-    """Return what each endpoint's answers taught: P10, P50, P90, coverage and tokens per character, as texts."""
-    found: list[tuple[Route, tuple[str, ...]]] = []
+def _length_table(facts: RunFacts) -> list[tuple[Route, tuple[str, ...]]]:
+    """Return what was observed of each endpoint's answers: P10, P50, P90, coverage and tokens per character, as text."""
+    table: list[tuple[Route, tuple[str, ...]]] = []
     for route in ROUTES:
-        heard = facts.calls.routes[route].heard
-        if heard.bins:
-            lengths = [count(heard.output_tokens(q) or 0) for q in (LOW, 0.5, HIGH)]
-            covered = "–" if heard.coverage is None else f"{percent(heard.coverage)} of {count(heard.judged)}"
-            found.append((route, (*lengths, covered, f"{heard.tokens_per_char or 0:.3f}")))
-    return found
+        observed = facts.calls.routes[route].heard
+        if observed.bins:
+            lengths = [count(observed.output_tokens(q) or 0) for q in (LOW, 0.5, HIGH)]
+            covered = (
+                "–"
+                if observed.coverage is None
+                else f"{percent(observed.coverage)} of {count(observed.judged)}"
+            )
+            table.append((route, (*lengths, covered, f"{observed.tokens_per_char or 0:.3f}")))
+    return table
 
 
 def _errors(facts: RunFacts) -> list[tuple[str, str, str, float]]:
-    """Return kind, meaning, failed rows and their share in percent of the commonest, commonest first."""
+    """Return kind, meaning, failed rows, and these in percent of the commonest kind's; the commonest comes first."""
     errors = {kind: number for kind, number in facts.calls.errors.items() if number}
     most = max([*errors.values(), 1])
     ordered = sorted(errors.items(), key=lambda item: (-item[1], item[0]))

@@ -1,4 +1,4 @@
-"""A run's outcome in plain sentences, the same in the terminal and on the page. Pure."""
+"""What a run did, in plain sentences: the same in the terminal and on the page. Pure."""
 
 from __future__ import annotations
 
@@ -8,16 +8,10 @@ from decimal import Decimal
 from routellm_batch.budget.plan import Degrade, Plan
 from routellm_batch.budget.pricing import usd_to_nano
 from routellm_batch.budget.spend.projection import WHOLE
-from routellm_batch.config.job import Config
 from routellm_batch.core.types import ROUTES, STRONG, WEAK, ErrorKind, Route
 from routellm_batch.reporting.quality_words import quality_text
-from routellm_batch.reporting.run.facts import (
-    EndpointFacts,
-    RunFacts,
-    answers_nano,
-    compared_nano,
-    counterfactual_nano,
-)
+from routellm_batch.reporting.run.comparison import answers_nano, compared_nano, counterfactual_nano
+from routellm_batch.reporting.run.facts import EndpointFacts, RunFacts
 from routellm_batch.reporting.text import count, percent, price, public_uri, rate, rows, seconds, usd
 
 KIND_TEXTS: dict[str, str] = {
@@ -42,7 +36,7 @@ KIND_TEXTS: dict[str, str] = {
 
 
 def headline(facts: RunFacts) -> str:
-    """Say how the run ended."""
+    """Return how the run ended, in a few words."""
     if facts.state == "budget":
         return "Stopped by the budget"
     if facts.state == "errors":
@@ -53,20 +47,20 @@ def headline(facts: RunFacts) -> str:
 
 
 def next_step(facts: RunFacts) -> str | None:
-    """Say what to do next; None where nothing is left to do."""
+    """Return what to do next; None where nothing is left to do."""
     if facts.state == "budget":
-        return "Raise budget.hard_cap_usd and run the same command: it goes on where it stopped."
+        return "Raise budget.hard_cap_usd, then run the same command: it resumes."
     if facts.state == "errors":
-        return "Mend the endpoint and run the same command: it goes on where it stopped."
+        return "Fix the endpoint, then run the same command: it resumes."
     if facts.state == "interrupted":
-        return "Run the same command again: it goes on where it stopped."
+        return "Run the same command again: it resumes."
     if facts.calls.failed:
         return "Run the same command with --retry-failed to call the failed rows again."
     return None
 
 
 def asked_text(plan: Plan) -> str:
-    """Say what budget was asked for."""
+    """Return the budget that was asked for, in words."""
     value = plan.asked["value"]
     if plan.asked["mode"] == "usd":
         return f"the best routing for {usd_asked(value)}"
@@ -76,17 +70,17 @@ def asked_text(plan: Plan) -> str:
 
 
 def ranked_by(plan: Plan) -> str:
-    """Name what rows are ranked by, and so what a cut is made in."""
+    """Return the name of what rows are ranked by, which is also the unit of the cut."""
     return "gain per dollar" if plan.ranker.order == "gain_per_dollar" else "score"
 
 
 def usd_asked(value: str) -> str:
-    """Return a sum of dollars as configured, in the form of the other sums."""
+    """Return dollars as configured (a decimal string) in the form of other sums."""
     return usd(usd_to_nano(Decimal(value)))
 
 
 def rows_text(facts: RunFacts) -> str:
-    """Say what became of the rows."""
+    """Return how many rows were answered, failed and so on."""
     calls = facts.calls
     parts = [f"{count(calls.ok)} of {rows(facts.plan.valid)} answered"]
     for number, word in (
@@ -101,7 +95,7 @@ def rows_text(facts: RunFacts) -> str:
 
 
 def share_text(facts: RunFacts) -> str:
-    """Say which share of the rows went strong."""
+    """Return which share of the rows went strong, and what was asked for."""
     achieved = facts.achieved_share
     if achieved is None:
         return f"No row called yet; asked for {asked_text(facts.plan)}"
@@ -110,7 +104,7 @@ def share_text(facts: RunFacts) -> str:
 
 
 def saving_text(facts: RunFacts) -> str:
-    """Compare what was spent with what all strong and all weak would have cost."""
+    """Return how the cost compares with what all strong and all weak would have cost."""
     spent = compared_nano(facts)
     if not facts.done:
         return "Nothing was called, so there is nothing to compare."
@@ -122,9 +116,9 @@ def saving_text(facts: RunFacts) -> str:
     what, apart = "This run", ""
     if facts.calls.taken:
         what = "The answers"
-        apart = " Those that the pilot had paid for count as the others do; what else it cost is in none of these."
+        apart = " Answers that the pilot had paid for count as much as the others; its other costs are not counted."
     elif facts.own_pilot:
-        apart = " What the pilot cost is in none of these."
+        apart = " The cost of the pilot is not counted."
     share = f" ({percent(abs(strong - spent) / strong)})" if strong else ""
     return (
         f"{what} cost {_difference(spent, strong)}{share} than sending every row to the strong model, "
@@ -137,52 +131,52 @@ def _difference(spent: int, other: int) -> str:
 
 
 def failures_text(facts: RunFacts) -> str:
-    """Head the list of failed rows, saying how many of them it names."""
+    """Return the heading of the list of failed rows, which says how many of them the list names."""
     named, failed = len(facts.calls.failures), facts.calls.failed
     return "Failed row" if named == failed else f"Failed row ({named} of {count(failed)})"
 
 
 def unfunded_text(facts: RunFacts) -> str | None:
-    """Say how many rows the budget left out; None where it left out none."""
+    """Return how many rows the budget left out; None where it left out none."""
     unfunded = facts.calls.unfunded
     if not unfunded:
         return None
-    return f"The budget left {rows(unfunded)} out: they were not called and are not in the responses."
+    return f"The budget left {rows(unfunded)} out: not called, and not in the responses."
 
 
 def presumed_text(facts: RunFacts) -> str | None:
-    """Explain presumed spend in one sentence; None where there is none."""
+    """Return what presumed spending means and how much there is; None where there is none."""
     presumed = facts.presumed_nano
     if not presumed:
         return None
     return (
-        f"Up to {usd(presumed)} more may have been billed: some requests brought no usable reply, and whether they "
-        "are paid for only the provider's bill can tell; against a cap each counts at its worst case."
+        f"Up to {usd(presumed)} more may have been billed: some requests got no usable reply, and only the provider's "
+        "bill shows whether they were charged. Against a cap, each counts at its worst case."
     )
 
 
 def degraded_text(plan: Plan) -> str | None:
-    """Say what the hard cap took away from the plan; None where it took nothing."""
+    """Return how the hard cap lowered the plan; None where it did not."""
     lowered, cap = plan.degraded, plan.cap_nano
     if lowered is None or cap is None:
         return None
     before = int(lowered["strong_rows"])
     return (
-        f"The plan was lowered to fit the hard cap of {usd(cap)}: with {count(before)} strong rows, as asked, "
-        f"it would have cost about {usd_asked(lowered['planned_usd'])}; {count(plan.strong)} fit."
+        f"The plan was lowered to fit the hard cap of {usd(cap)}: the {count(before)} strong rows that were asked for "
+        f"would have cost about {usd_asked(lowered['planned_usd'])}; {count(plan.strong)} fit."
     )
 
 
 def degrade_text(one: Degrade) -> str:
-    """Say how many rows went weak while the run was under way, when and why."""
+    """Return how many rows went weak while the run was under way, when and why."""
     moved = f"{one.at.replace('+00:00', ' UTC')}: {count(one.moved)} pending strong {_noun(one.moved)} went weak, "
     if one.reason == "worst_case":
         left = usd(max(0, one.cap_nano - one.spent_nano))
-        return f"{moved}as {left} were left and paid for no strong request's worst case."
+        return f"{moved}as the remaining {left} did not cover the worst case of any strong request."
     ratios = " and ".join(f"{one.ratio_ppm[route] / WHOLE:.2f} times ({route})" for route in ROUTES)
     return (
         f"{moved}{count(one.kept)} stayed strong. Answers cost {ratios} what was planned, so the run was heading for "
-        f"{usd(one.projected_nano)} of {usd(one.cap_nano)}; now for {usd(one.lowered_nano)}."
+        f"{usd(one.projected_nano)} against a cap of {usd(one.cap_nano)}; it is now heading for {usd(one.lowered_nano)}."
     )
 
 
@@ -191,7 +185,7 @@ def _noun(number: int) -> str:
 
 
 def rate_text(facts: RunFacts) -> str:
-    """Say how long the run took and how fast it was."""
+    """Return how long the run took, and rows per second."""
     if facts.wall_s <= 0 or not facts.done:
         return seconds(facts.wall_s)
     return f"{seconds(facts.wall_s)} ({rate(facts.done / facts.wall_s)})"
@@ -199,29 +193,31 @@ def rate_text(facts: RunFacts) -> str:
 
 def endpoint_details(endpoints: Mapping[Route, EndpointFacts]) -> list[tuple[str, str]]:
     """Return model and prices of both endpoints, as label and text."""
-    found = []
+    details = []
     for route in ROUTES:
-        end = endpoints[route]
-        sums = [f"{price(end.price.input_nano)} input", f"{price(end.price.output_nano)} output"]
-        if end.price.cached_input_nano != end.price.input_nano:
-            sums.insert(1, f"{price(end.price.cached_input_nano)} cached input")
+        model, prices = endpoints[route].model, endpoints[route].price
+        sums = [f"{price(prices.input_nano)} input", f"{price(prices.output_nano)} output"]
+        if prices.cached_input_nano != prices.input_nano:
+            sums.insert(1, f"{price(prices.cached_input_nano)} cached input")
         name = route.capitalize()
-        found += [(f"{name} model", end.model), (f"{name} price per million tokens", ", ".join(sums))]
-    return found
+        details += [(f"{name} model", model), (f"{name} price per million tokens", ", ".join(sums))]
+    return details
 
 
 def length_details(plan: Plan) -> list[tuple[str, str]]:
-    """Say which earlier run the expected lengths of answers are from, as label and text; nothing where none is."""
-    found = []
-    for route, told in plan.lengths.items():
-        spread = f"P10 {count(told['p10'])}, P90 {count(told['p90'])}; {count(told['answers'])} answers"
-        text = f"{told['mean']:,.0f} tokens on average ({spread})"
-        found.append((f"{route.capitalize()} answers in run {told['run']}", text))
-    return found
+    """Return the lengths of answers in the earlier run that the plan relies on, as label and text; empty without one."""
+    details = []
+    for route, lengths in plan.lengths.items():
+        spread = (
+            f"P10 {count(lengths['p10'])}, P90 {count(lengths['p90'])}; {count(lengths['answers'])} answers"
+        )
+        text = f"{lengths['mean']:,.0f} tokens on average ({spread})"
+        details.append((f"{route.capitalize()} answers in run {lengths['run']}", text))
+    return details
 
 
 def run_details(facts: RunFacts) -> list[tuple[str, str]]:
-    """Return the facts of a run that no chart shows, as label and text."""
+    """Return the facts of a run that no chart or table shows, as label and text."""
     return [
         ("Run", facts.run_id),
         ("Folder", facts.run_uri),
@@ -237,7 +233,7 @@ def run_details(facts: RunFacts) -> list[tuple[str, str]]:
 
 
 def spent_text(facts: RunFacts) -> str:
-    """Say what was spent of what was planned, and on the run's own pilot, which no plan holds."""
+    """Return what was spent beside what was planned, and what the run's own pilot cost, which is in no plan."""
     planned = f"of {usd(facts.plan.planned_nano)} planned"
     if facts.own_pilot is None:
         return f"spent {usd(facts.spent_nano)} {planned}"
@@ -248,7 +244,7 @@ def spent_text(facts: RunFacts) -> str:
 
 
 def answers_text(facts: RunFacts) -> str:
-    """Say what all answers cost; where a pilot had paid for some, what the run paid for the others."""
+    """Return what all answers cost; where a pilot had paid for some, also what the run paid for the others."""
     paid, taken = usd(facts.calls.spent_nano), facts.calls.taken
     if not taken:
         return paid
@@ -256,7 +252,7 @@ def answers_text(facts: RunFacts) -> str:
 
 
 def closing_lines(facts: RunFacts, report_uri: str) -> list[str]:
-    """Return the last lines that a run prints; the very last says where the report is."""
+    """Return the last lines that a run prints; the very last one says where the report is."""
     spent = spent_text(facts)
     if facts.plan.cap_nano is not None:
         spent += f", hard cap {usd(facts.plan.cap_nano)}"
@@ -271,27 +267,34 @@ def closing_lines(facts: RunFacts, report_uri: str) -> list[str]:
     if graded:
         lines.append(f"  quality {graded}")
     degraded = [degraded_text(facts.plan), *map(degrade_text, facts.degrades)]
-    told = facts.plan.invalid and not facts.pending  # written with the answers of their shard
-    invalid = f"What is wrong with each invalid row is in {facts.run_uri}/failed/." if told else ""
+    listed = facts.plan.invalid and not facts.pending  # They are written with the answers of their shard.
+    invalid = f"What is wrong with each invalid row is in {facts.run_uri}/failed/." if listed else ""
     notes = [invalid, presumed_text(facts), *degraded, *facts.notices]
     lines += [f"  note    {note}" for note in notes if note]
-    following = next_step(facts)
-    if following:
-        lines.append(f"  next    {following}")
+    step = next_step(facts)
+    if step:
+        lines.append(f"  next    {step}")
     return [*lines, f"  report  {public_uri(report_uri)}"]
 
 
-ADVICE = {
+ADVICE: Mapping[str, str] = {
     "auth": "an endpoint refused the key; check endpoints.*.api_key",
     "quota": "an endpoint says that its credit or quota is used up",
     "not_found": "an endpoint knows no such URL or model; check endpoints.*.base_url and model",
     "redirect": "an endpoint answered with a redirect, which is never followed; check endpoints.*.base_url",
-    "over_reserve": "an endpoint counted more tokens than its request allowed, so the hard cap can't be kept",
+    "over_reserve": "an endpoint counted more tokens than the request allowed, so the hard cap can't be kept",
 }
+"""Reason of a halt → what happened and what to check."""
 
 
-def stop_words(reason: str | None, config: Config) -> str | None:
-    """Return a stop's reason as a sentence for the user."""
+def stop_words(reason: str | None, max_error_rate: float) -> str | None:
+    """Return why a run stopped, as a clause for the user.
+
+    Args:
+        reason: as the halt has it; None for no stop.
+        max_error_rate: ``retry.max_error_rate``.
+
+    """
     if reason == "error_rate":
-        return f"more than {config.retry.max_error_rate:.0%} of the last rows failed (retry.max_error_rate)"
+        return f"more than {max_error_rate:.0%} of the last rows failed (retry.max_error_rate)"
     return ADVICE.get(reason or "", reason)

@@ -18,7 +18,7 @@
       field.textContent = cell ? cell.textContent : row.dataset[name];
       field.closest("[data-part]").hidden = !field.textContent;
     }
-    slider.setAttribute("aria-valuetext", row.dataset.said);
+    slider.setAttribute("aria-valuetext", row.dataset.spoken);
     if (!cursor) return;
     for (const name of ["x1", "x2", "cx"]) place(name, row.dataset.x);
     place("cy", row.dataset.y);

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from routellm_batch.answers.labels import read_label
 from routellm_batch.config.endpoints import EndpointConfig
 from routellm_batch.config.job import Config, LabelConfig
 from routellm_batch.core.types import ErrorKind
 from routellm_batch.endpoints.calls import History, Outcome, Request
-from routellm_batch.stages.call.labels import ask_again, judge
+from routellm_batch.stages.call.labels import ask_again
 from routellm_batch.stages.call.requests import Call, follow_up
 from routellm_batch.storage.ledger.record import CallRecord
 
@@ -35,7 +36,7 @@ def next_question(config: Config, one: Pending, record: CallRecord) -> Request |
         return None
     end: EndpointConfig = config.endpoints.of(record.route)
     answer = record.answer or ""
-    return follow_up(end, one.request, answer, ask_again(label, judge(label, answer).problem or ""))
+    return follow_up(end, one.request, answer, ask_again(label, read_label(label, answer).problem or ""))
 
 
 def record_of(call: Call, outcome: Outcome, label: LabelConfig | None) -> CallRecord:
@@ -46,7 +47,7 @@ def record_of(call: Call, outcome: Outcome, label: LabelConfig | None) -> CallRe
             filtered = reply.finish_reason == "content_filter"
             kind = ErrorKind.CONTENT_FILTER if filtered else ErrorKind.EMPTY_ANSWER
         elif label is not None:
-            tag = judge(label, reply.answer).label
+            tag = read_label(label, reply.answer).label
             kind = ErrorKind.INVALID_LABEL if tag is None else None
     unsent = outcome.unsent or outcome.again_at_s is not None
     return CallRecord(

@@ -92,12 +92,12 @@ def test_another_thread_does_not_listen() -> None:
 )
 def test_reasons_are_told_in_words(tmp_path: Path, reason: str, words: str) -> None:
     """Each reason is a sentence that says what to do."""
-    assert words in (stop_words(reason, job_config(tmp_path)) or "")
+    assert words in (stop_words(reason, job_config(tmp_path).retry.max_error_rate) or "")
 
 
 def test_a_finished_run_has_no_reason(tmp_path: Path) -> None:
     """There is nothing to say of a run that was not stopped."""
-    assert stop_words(None, job_config(tmp_path)) is None
+    assert stop_words(None, job_config(tmp_path).retry.max_error_rate) is None
 
 
 def test_the_first_signal_is_gentle_whatever_stopped_the_run_before(tmp_path: Path) -> None:

@@ -132,8 +132,8 @@ def test_prices_without_counts_are_refused(tmp_path: Path) -> None:
     ("column", "values", "message"),
     [
         ("strong_output_tokens", [1, None, 1, 1], "column 'strong_output_tokens', row 1: is null"),
-        ("weak_input_tokens", [1, 1, -1, 1], "column 'weak_input_tokens', row 2: is no count of tokens"),
-        ("weak_input_tokens", [1, 1, 1, 1.5], "column 'weak_input_tokens', row 3: is no count of tokens"),
+        ("weak_input_tokens", [1, 1, -1, 1], "column 'weak_input_tokens', row 2: is not a count of tokens"),
+        ("weak_input_tokens", [1, 1, 1, 1.5], "column 'weak_input_tokens', row 3: is not a count of tokens"),
     ],
 )
 def test_bad_counts_are_named(tmp_path: Path, column: str, values: list[Any], message: str) -> None:
@@ -155,7 +155,7 @@ def test_bad_costs_are_named(tmp_path: Path, bad: float | None) -> None:
     ("ids", "columns", "message"),
     [
         (["a", "b"], TOKENS, "has token counts of 2 of 4 prompts; the first without is 'c'"),
-        (["a", "b", "c", "c"], TOKENS, "column 'prompt_id', row 3: this id is there twice"),
+        (["a", "b", "c", "c"], TOKENS, "column 'prompt_id', row 3: is in two rows; each id must be in one"),
         (["a", "b", "c", "d"], ("words",), "has no token counts; they are columns strong_input_tokens"),
     ],
 )

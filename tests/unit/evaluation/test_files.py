@@ -15,8 +15,10 @@ import pytest
 
 from routellm_batch.cli.app import main
 from routellm_batch.core.errors import StoreError
-from routellm_batch.evaluation import evaluate, to_json
+from routellm_batch.evaluation import evaluate, files, to_json
+from routellm_batch.evaluation.plot_svg import HEIGHT, WIDTH
 
+SVG = "{http://www.w3.org/2000/svg}"
 FILES = ["curve.png", "curve.svg", "curves.parquet", "result.json"]
 
 
@@ -70,8 +72,49 @@ def test_pictures_are_whole_and_the_same_again(outcomes: str, tmp_path: Path) ->
         evaluate([outcomes, outcomes], ["length"], replicates=20, out=str(tmp_path / "out"))
         found.append({name: (tmp_path / "out" / name).read_bytes() for name in FILES})
     assert found[0] == found[1]
-    assert "{http://www.w3.org/2000/svg}svg" == ET.fromstring(found[0]["curve.svg"]).tag
+    assert f"{SVG}svg" == ET.fromstring(found[0]["curve.svg"]).tag
     assert b"\x89PNG" == found[0]["curve.png"][:4]
+
+
+def test_svg_shows_every_line_within_its_plot(outcomes: str, tmp_path: Path) -> None:
+    """Each contender is drawn over shares and over dollars and named once below; a router has its interval."""
+    evaluate([outcomes], ["length", "knn"], replicates=20, out=str(tmp_path))
+    root = ET.fromstring((tmp_path / "curve.svg").read_bytes())
+    shapes = {kind: root.findall(f".//{SVG}{kind}") for kind in ("polyline", "polygon")}
+    texts = [element.text for element in root.iter(f"{SVG}text")]
+    assert (2 * 4, 2 * 2) == (len(shapes["polyline"]), len(shapes["polygon"]))
+    assert [1] * 4 == [texts.count(name) for name in ("length", "knn", "random", "oracle")]
+    assert [2, 2] == [texts.count(text) for text in ("quality gap recovered", "outcomes.parquet, 40 prompts")]
+    pairs = [pair.split(",") for shape in shapes["polyline"] for pair in shape.get("points", "").split()]
+    corners = [(float(x), float(y)) for x, y in pairs]
+    assert all(0 <= x <= WIDTH and 0 <= y <= HEIGHT for x, y in corners)
+
+
+def test_without_a_gap_or_costs_the_svg_says_so(outcomes: str, tmp_path: Path) -> None:
+    """Where there is nothing to draw, a sentence stands in its place."""
+    table = pq.read_table(outcomes)
+    names = {"strong_score": "weak_score", "weak_score": "strong_score"}
+    swapped = table.drop_columns(["strong_cost_usd", "weak_cost_usd"])
+    swapped = swapped.rename_columns([names.get(name, name) for name in swapped.column_names])
+    pq.write_table(swapped, tmp_path / "swapped.parquet")
+    evaluate(
+        [outcomes, str(tmp_path / "swapped.parquet")], ["length"], replicates=20, out=str(tmp_path / "out")
+    )
+    text = (tmp_path / "out" / "curve.svg").read_text()
+    assert [1, 1] == [text.count("no gap"), text.count("cost unknown")]
+
+
+def test_without_matplotlib_there_is_no_png(
+    outcomes: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Everything else is written, and one warning says what to install, and that an older picture stays."""
+    monkeypatch.setattr(files, "find_spec", lambda name: None)
+    evaluate([outcomes], ["length"], replicates=20, out=str(tmp_path / "out"))
+    assert sorted({*FILES} - {"curve.png"}) == sorted(path.name for path in (tmp_path / "out").iterdir())
+    (tmp_path / "out" / "curve.png").write_bytes(b"old")
+    evaluate([outcomes], ["length"], replicates=20, out=str(tmp_path / "out"))
+    stale = f"{files.NO_PNG}; the one in the folder is of an earlier evaluation"
+    assert [files.NO_PNG, stale] == [record.getMessage() for record in caplog.records]
 
 
 def test_pilot_curves_are_means(outcomes: str, tmp_path: Path) -> None:

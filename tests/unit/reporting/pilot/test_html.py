@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from helpers.pages import Page
-from helpers.report_facts import calls, facts, foretold
+from helpers.report_facts import calls, facts, plan_with_pilot
 
 from routellm_batch.budget.quality.calibration import fit_calibration
 from routellm_batch.budget.spend.summary import RouteTotals
@@ -23,8 +23,9 @@ from routellm_batch.reporting.pilot.html import (
     sample_frontier,
 )
 from routellm_batch.reporting.quality_view import Achieved, PilotView, QualityView
+from routellm_batch.reporting.run.comparison import answers_nano
 from routellm_batch.reporting.run.cost_json import cost_json
-from routellm_batch.reporting.run.facts import RunFacts, answers_nano
+from routellm_batch.reporting.run.facts import RunFacts
 from routellm_batch.reporting.run.html import render_report
 from routellm_batch.reporting.run.wording import closing_lines
 
@@ -57,10 +58,10 @@ PAGE = PilotPageFacts(
         RouterFigure("length", 0.58),
         RouterFigure("random", 0.5),
     ],
-    foretold().frontier,
+    plan_with_pilot().frontier,
 )
 QUALITY = QualityView(
-    foretold().outlook.quality,
+    plan_with_pilot().outlook.quality,
     Achieved(980, 0.741, 0.72, 0.76),
     0.89,
     0.61,
@@ -73,7 +74,7 @@ QUALITY = QualityView(
 
 def run(**changes: object) -> RunFacts:
     """Return a run with a pilot of its own, graded."""
-    return replace(facts(plan=foretold(), pilot=VIEW, quality=QUALITY), **changes)  # type: ignore[arg-type]
+    return replace(facts(plan=plan_with_pilot(), pilot=VIEW, quality=QUALITY), **changes)  # type: ignore[arg-type]
 
 
 def test_page_of_a_pilot() -> None:
@@ -185,7 +186,7 @@ def test_no_pilot_no_keys() -> None:
     ],
 )
 def test_closing_line_of_quality(quality: QualityView | None, expected: list[str]) -> None:
-    """A run ends with its grade beside the one foretold, as far as they are known."""
+    """A run ends with its grade beside the predicted one, as far as they are known."""
     lines = closing_lines(run(quality=quality), "x")
     assert [line for line in lines if line.startswith("  quality")] == expected
 
@@ -198,19 +199,19 @@ def test_closing_line_of_cost_tells_the_pilot_apart() -> None:
 
 
 def test_report_has_predicted_beside_achieved() -> None:
-    """The report sets grade, gain, both models and cost against what was foretold, and names the pilot."""
+    """The report sets grade, gain, both models and cost against what was predicted, and names the pilot."""
     text = re.sub(r"\s+", " ", Page(render_report(run())).text)
     for part in (
         "Mean grade 0.736 (0.686 – 0.786) 0.741 (0.720 – 0.760) on 980 rows",
-        "… without the rows that the pilot knew – 0.731 (0.700 – 0.760) on 680 rows",
-        "45.2% (40.7% – 49.8%) 46.8% … without the rows that the pilot knew – 43.1%",
+        "… without the rows graded in the pilot – 0.731 (0.700 – 0.760) on 680 rows",
+        "45.2% (40.7% – 49.8%) 46.8% … without the rows graded in the pilot – 43.1%",
         "All strong 0.900 (0.850 – 0.950) 0.890",
         "All weak 0.600 (0.550 – 0.650) 0.610",
         "Cost of all answers $0.3561 ($0.3205 – $0.3917, P10 – P90) $0.3025",
-        "The grade lies within the interval that the pilot foretold.",
+        "The grade lies within the interval that the pilot predicted.",
         "unread the answer holds nothing that can be compared 12",
-        "300 of 400 rows have a grade of both models' answers",
-        "What the pilot cost is in none of these.",
+        "300 of 400 rows have a grade for both models' answers",
+        "The cost of the pilot is not counted.",
         REASON,
     ):
         assert part in text
@@ -218,7 +219,7 @@ def test_report_has_predicted_beside_achieved() -> None:
 
 
 def test_answers_of_the_pilot_count_in_the_cost_beside_the_plan() -> None:
-    """A plan foretells what all answers cost; those that the pilot had paid for stand beside it at the others' mean."""
+    """A plan predicts what all answers cost; those that the pilot had paid for stand beside it at the others' mean."""
     routes = {
         "strong": RouteTotals(260, 200, Usage(20_000, 0, 20_000), 200_000_000, taken=60),
         "weak": RouteTotals(740, 740, Usage(74_000, 0, 74_000), 37_000_000),
@@ -238,7 +239,7 @@ def test_answers_of_the_pilot_count_in_the_cost_beside_the_plan() -> None:
 def test_report_says_where_the_prediction_failed(mean: float, side: str) -> None:
     """A grade outside the interval is called that."""
     quality = replace(QUALITY, achieved=Achieved(980, mean, mean - 0.02, mean + 0.02))
-    assert f"The grade lies {side} the interval that the pilot foretold" in render_report(
+    assert f"The grade lies {side} the interval that the pilot predicted" in render_report(
         run(quality=quality)
     )
 

@@ -12,7 +12,7 @@ from io import StringIO
 import pyarrow as pa
 import pytest
 from helpers.pages import Page
-from helpers.report_facts import ENDPOINTS, foretold, huge, outlook, plan
+from helpers.report_facts import ENDPOINTS, huge, outlook, plan, plan_with_pilot
 from rich.console import Console
 
 from routellm_batch.budget.marginal import Step
@@ -63,9 +63,9 @@ def test_page() -> None:
         plan(valid=0, strong=0),
         plan(strong=0, cut=NONE_STRONG),
         huge().plan,
-        foretold(frontier=[]),
-        foretold(frontier=plan().frontier),
-        foretold(
+        plan_with_pilot(frontier=[]),
+        plan_with_pilot(frontier=plan().frontier),
+        plan_with_pilot(
             frontier=[
                 replace(p, planned_nano=0, outlook=replace(outlook(p.share), random_nano=0))
                 for p in plan().frontier
@@ -175,7 +175,7 @@ FRONTIER = (
 
 def test_frontier_table_with_a_pilot() -> None:
     """What the pilot says stands beside each share."""
-    last = frontier_table(foretold()).to_pylist()[-1]
+    last = frontier_table(plan_with_pilot()).to_pylist()[-1]
     assert last == {
         "share": 1.0,
         "threshold": 0.0,
@@ -204,13 +204,15 @@ def test_frontier_table_with_a_pilot() -> None:
 def test_terminal_table_with_a_pilot(width: int, wanted: list[str], absent: list[str]) -> None:
     """Grades stand beside costs at every width; the wider the terminal, the more there is, and nothing is cut."""
     for seen in (
-        foretold(),
-        foretold(frontier=[replace(p, planned_nano=p.planned_nano * 10**6) for p in foretold().frontier]),
+        plan_with_pilot(),
+        plan_with_pilot(
+            frontier=[replace(p, planned_nano=p.planned_nano * 10**6) for p in plan_with_pilot().frontier]
+        ),
     ):
         lines = printed(seen, width)
         assert max(map(len, lines)) <= width
         assert "…" not in "".join(lines)
-    lines = printed(foretold(), width)
+    lines = printed(plan_with_pilot(), width)
     (marked,) = [line for line in lines if "▶" in line]
     assert [name for name in wanted if name not in lines[0]] == []
     assert [name for name in absent if name in lines[0]] == []
@@ -218,9 +220,9 @@ def test_terminal_table_with_a_pilot(width: int, wanted: list[str], absent: list
         assert part in marked
 
 
-def test_a_pilot_foretells_quality() -> None:
+def test_a_pilot_predicts_quality() -> None:
     """The page tells grade and gain of the plan with their intervals, of both extremes, and of a random choice."""
-    text = Page(render_plan(replace(made(foretold()), steps=STEPS))).text
+    text = Page(render_plan(replace(made(plan_with_pilot()), steps=STEPS))).text
     for part in (
         "0.736",
         "0.686 – 0.786, with 90% confidence",
@@ -228,7 +230,7 @@ def test_a_pilot_foretells_quality() -> None:
         "40.7% – 49.8%",
         "a pilot of 300 labelled rows",
         "All weak 0% $0.0420 0.600 (0.550 – 0.650) 0%",
-        "As many rows at random 26% $0.3561 0.678 (0.628 – 0.728) 26%",
+        "Random choice of as many rows 26% $0.3561 0.678 (0.628 – 0.728) 26%",
         "All strong 100% $1.25 0.900 (0.850 – 0.950) 100%",
         "What the next $0.10 buys",
         "$0.0420 $0.1420 +83 8.3% +0.048 (+0.031 – +0.064)",
@@ -242,17 +244,19 @@ def test_a_pilot_foretells_quality() -> None:
 def test_without_a_pilot_the_page_says_how_to_get_one() -> None:
     """Quality isn't guessed: the page names the command that measures it."""
     text = Page(render_plan(made(plan()))).text
-    assert "That needs a pilot" in text
+    assert "This needs a pilot" in text
     assert "routellm-batch pilot CONFIG" in text
-    assert "grade" not in text.replace("grader", "").replace("the expected grade of every budget", "")
+    assert "grade" not in text.replace("grader", "").replace("the predicted grade of every budget", "")
 
 
 def test_a_held_part_of_the_gain_is_explained() -> None:
     """Where a part of the gain was asked for, the page says which bound holds it and what is lost."""
     choice = RecoverChoice(0.4, 0.9, 0.26, 0.45, 0.41, 0.1, 0.95, 0.031, 0.052)
-    text = Page(render_plan(made(foretold(recover=choice, asked={"mode": "recover", "value": "0.4"})))).text
+    text = Page(
+        render_plan(made(plan_with_pilot(recover=choice, asked={"mode": "recover", "value": "0.4"})))
+    ).text
     assert (
-        "With confidence 90% at least 41% of the gain is kept, 40% was asked for; 3.1% of the rows, at most 5.2%,"
+        "At least 41% of the gain is kept with 90% confidence; 40% was asked for; 3.1% of the rows, at most 5.2%,"
         in text
     )
     assert "budget.recover=null budget.confidence=null" in text
@@ -260,9 +264,9 @@ def test_a_held_part_of_the_gain_is_explained() -> None:
 
 def test_what_rows_are_ranked_by_is_said() -> None:
     """A plan by gain per dollar says so on the page, in its chart and in the terminal, and speaks of no score cut."""
-    by_gain = foretold(ranker=Ranker("gain_per_dollar"))
+    by_gain = plan_with_pilot(ranker=Ranker("gain_per_dollar"))
     for seen, said, heading in (
-        (foretold(), "score", "score cut"),
+        (plan_with_pilot(), "score", "score cut"),
         (by_gain, "gain per dollar", "gain/$ cut"),
     ):
         html = render_plan(made(seen))
@@ -276,7 +280,7 @@ def test_what_rows_are_ranked_by_is_said() -> None:
 
 def test_the_only_script_is_named_by_its_hash() -> None:
     """The page's policy lets that script run and nothing else, and the script is the same whatever the page says."""
-    pages = [render_plan(made(seen)) for seen in (plan(), foretold())]
+    pages = [render_plan(made(seen)) for seen in (plan(), plan_with_pilot())]
     codes = [re.findall(r"<script>(.*?)</script>", html, re.DOTALL) for html in pages]
     assert codes[0] == codes[1]
     (code,) = codes[0]
@@ -294,7 +298,9 @@ def test_hostile_names_stay_text() -> None:
     hostile = '"><script>alert(1)</script>'
     known = {"uri": hostile, "rows": 300, "kind": "isotonic", "note": hostile}
     facts = replace(
-        made(foretold(pilot=known, asked={"mode": "usd", "value": "0.36"})), run_id=hostile, router=hostile
+        made(plan_with_pilot(pilot=known, asked={"mode": "usd", "value": "0.36"})),
+        run_id=hostile,
+        router=hostile,
     )
     html = render_plan(facts)
     assert Page(html).tags.count("script") == 1
@@ -304,9 +310,9 @@ def test_hostile_names_stay_text() -> None:
 
 def test_slider_stops_are_the_rows_of_the_table() -> None:
     """The slider has a stop for each of the 50 budgets and for the plan, where it starts."""
-    html = render_plan(made(foretold()))
+    html = render_plan(made(plan_with_pilot()))
     (rows,) = re.findall(r'<table[^>]*id="budgets">.*?<tbody>(.*?)</tbody>', html, re.DOTALL)
-    said = re.findall(r'data-said="([^"]*)"', rows)
+    said = re.findall(r'data-spoken="([^"]*)"', rows)
     (last,) = re.findall(r'<input id="budget" type="range" min="0" max="(\d+)" step="1" value="13"', html)
     assert (len(said), int(last)) == (51, 50)
     assert said[13] == "26% strong, $0.3561, grade 0.736, 0.686 to 0.786, 45.2% of the gain, the plan"
@@ -361,7 +367,7 @@ def test_every_budget_line_is_a_config() -> None:
 
 def test_outlooks_between_two_points_are_on_the_line() -> None:
     """A share between two points of the frontier has the outlook between theirs."""
-    between = point_at(foretold().frontier, 0.5 / 49).outlook
+    between = point_at(plan_with_pilot().frontier, 0.5 / 49).outlook
     first, second = (outlook(n / 49) for n in (0, 1))
     assert between is not None
     assert between.quality.mean == pytest.approx((first.quality.mean + second.quality.mean) / 2)

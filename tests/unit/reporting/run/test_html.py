@@ -133,14 +133,14 @@ def test_hostile_ids() -> None:
     [
         (
             {"state": "errors", "stop_reason": "strong refused the key."},
-            "strong refused the key. Mend the endpoint",
+            "strong refused the key. Fix the endpoint",
         ),
         ({"state": "budget", "calls": calls(ok=500, unfunded=497)}, "The budget left 497 rows out"),
         ({"notices": ("12 rows were moved to weak.",)}, "12 rows were moved to weak."),
         ({}, "Up to $0.00125 more may have been billed"),
         ({"calls": calls(errors={}, failures=[], failed=0)}, "No row failed."),
         ({"calls": NO_CALLS}, "No request was answered."),
-        ({"plan": plan(frontier=[], histogram=[])}, "The plan holds no frontier."),
+        ({"plan": plan(frontier=[], histogram=[])}, "The plan has no frontier."),
         ({"plan": plan(strong=0, cut=NONE_STRONG)}, "No cut: nothing goes strong"),
         ({"calls": calls(errors={"new_kind": 3})}, "new_kind"),
     ],

@@ -16,8 +16,8 @@ from routellm_batch.reporting.run.wording import closing_lines
 
 INVALID = "What is wrong with each invalid row is in s3://bucket/runs/nightly-2026-11-23/failed/."
 PRESUMED = (
-    "Up to $0.00125 more may have been billed: some requests brought no usable reply, and whether they "
-    "are paid for only the provider's bill can tell; against a cap each counts at its worst case."
+    "Up to $0.00125 more may have been billed: some requests got no usable reply, and only the provider's "
+    "bill shows whether they were charged. Against a cap, each counts at its worst case."
 )
 
 
@@ -42,7 +42,7 @@ def test_closing_lines() -> None:
         ({"state": "finished", "calls": calls(failed=0)}, "Finished in", None),
         ({"state": "finished", "calls": calls(failed=1)}, "Finished, 1 row failed in", "--retry-failed"),
         ({"state": "budget"}, "Stopped by the budget in", "budget.hard_cap_usd"),
-        ({"state": "errors"}, "Stopped by endpoint errors in", "Mend the endpoint"),
+        ({"state": "errors"}, "Stopped by endpoint errors in", "Fix the endpoint"),
         ({"state": "interrupted"}, "Interrupted in", "Run the same command again"),
     ],
 )
@@ -69,20 +69,22 @@ def test_nothing_called() -> None:
         "  rows    0 of 1,000 rows answered, 1,000 still to do, 2 invalid",
         "  share   No row called yet; asked for 26% of the rows strong",
         "  cost    spent $0 of $0.3561 planned",
-        "  next    Run the same command again: it goes on where it stopped.",
+        "  next    Run the same command again: it resumes.",
         "  report  x",
     ]
 
 
 def test_degraded_plan_and_notices() -> None:
-    """What the hard cap took away, and every notice, is told."""
+    """What the hard cap took away, and every notice, is reported."""
     lowered = {"reason": "…", "planned_usd": "2.000000000", "strong_rows": "900"}
-    told = facts(plan=plan(cap_nano=NANO // 2, degraded=lowered), notices=("12 rows were moved to weak.",))
-    lines = closing_lines(told, "x")
+    lowered_facts = facts(
+        plan=plan(cap_nano=NANO // 2, degraded=lowered), notices=("12 rows were moved to weak.",)
+    )
+    lines = closing_lines(lowered_facts, "x")
     assert "  cost    spent $0.3025 of $0.3561 planned, hard cap $0.5000" in lines
     assert (
-        "  note    The plan was lowered to fit the hard cap of $0.5000: with 900 strong rows, as asked, it would "
-        "have cost about $2.00; 260 fit."
+        "  note    The plan was lowered to fit the hard cap of $0.5000: the 900 strong rows that were asked for "
+        "would have cost about $2.00; 260 fit."
     ) in lines
     assert "  note    12 rows were moved to weak." in lines
 

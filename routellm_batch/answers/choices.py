@@ -8,12 +8,18 @@ from routellm_batch.config.graders import ChoiceConfig
 
 _OPENING = r"[\s*_\"'`($\[{:]{0,8}(?:\\boxed\s?\{)?(?:\\(?:text|textbf|mathrm|mathbf)\s?\{)?\s?\(?"
 _WORD_AFTER = re.compile(r" ([a-z]+)")
-_GOES_ON = frozenset(("because", "since", "as", "for", "and", "or", "which", "with", "if", "by", "based"))
-"""Words that may follow the letter A or I; before any other word, "A" is an article and "I" a person."""
+_CONTINUATIONS = frozenset(
+    ("because", "since", "as", "for", "and", "or", "which", "with", "if", "by", "based")
+)
+"""Words that may follow the letter A or I; before any other word, "A" is an article and "I" a pronoun."""
 
 
 class ChoiceReader:
-    """Reads the letter that an answer settles on: the last that it says is the answer, else the only one it is."""
+    """Reads the letter that an answer settles on.
+
+    That is the last letter that it calls its answer; else the last letter that stands alone on a line; else the letter that
+    it opens with, if no other line opens with another one.
+    """
 
     def __init__(self, config: ChoiceConfig) -> None:
         upper = f"[{config.letters}]"
@@ -41,21 +47,21 @@ class ChoiceReader:
         self._opening = re.compile(rf"^[ \t*_(\[\"'`]{{0,6}}({upper})[*_]{{0,2}}[).:\],]", re.MULTILINE)
 
     def reference(self, value: object) -> str | None:
-        """Return the right letter; an option's whole text may follow it."""
+        """Return the right letter, in upper case; the option's text may follow it. None where the reference is no letter."""
         text = str(value).strip()
-        found = self._alone.fullmatch(text) or self._opening.match(text)
-        return found[1].upper() if found else None
+        match = self._alone.fullmatch(text) or self._opening.match(text)
+        return match[1].upper() if match else None
 
     def answer(self, text: str) -> str | None:
-        """Return the letter that an answer settles on; None where it settles on none."""
-        said = [
+        """Return the letter that an answer settles on, in upper case; None where it settles on none."""
+        letters = [
             (match.start(1), match[1].upper())
             for pattern in self._phrases
             for match in pattern.finditer(text)
             if not (self._is_word(text, match) or self._hedge.match(text, match.end(1)))
         ]
-        if said:
-            return max(said)[1]
+        if letters:
+            return max(letters)[1]
         alone = self._alone.findall(text)
         if alone:
             return str(alone[-1]).upper()
@@ -64,11 +70,11 @@ class ChoiceReader:
         return first[1] if first and len(opening) == 1 else None
 
     def same(self, answer: str, reference: str) -> bool:
-        """Compare the two."""
+        """Whether answer and reference are the same letter."""
         return answer == reference
 
     def _is_word(self, text: str, match: re.Match[str]) -> bool:
-        """Say whether the letter is the article "A" or the pronoun "I"."""
+        """Whether the letter is the article "A" or the pronoun "I"."""
         bare = text[match.start(1) - 1 : match.start(1)] in {" ", "\n", ":"}
         after = _WORD_AFTER.match(text, match.end(1))
-        return bool(match[1] in "AI" and bare and after and after[1] not in _GOES_ON)
+        return bool(match[1] in "AI" and bare and after and after[1] not in _CONTINUATIONS)

@@ -1,4 +1,4 @@
-"""The evaluate verb: each router on each set of outcomes, with intervals, baselines and paired tests."""
+"""``evaluate``: each router on each set of outcomes, with intervals, baselines and paired tests."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from routellm_batch.evaluation.seeds import over_seeds
 from routellm_batch.routers import make_router
 
 TRAINED = ("outcome", "knn")
-"""The routers that a pilot trains; others are tested as they are."""
+"""Routers that a pilot trains; others are tested as they are."""
 OPPONENTS = ("random", "length", "knn")
-"""The baselines that every router is tested against."""
+"""Baselines that every router is tested against."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Settings:
-    """What is the same for every router and file."""
+    """Settings that hold for every router and file."""
 
     embedder: EmbedderConfig | str
     options: Mapping[str, Any]
@@ -40,12 +40,12 @@ class _Settings:
     seeds: int
     replicates: int
     drawn: bool
-    """Whether curves are asked for."""
+    """Whether to compute curves."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Trial:
-    """Everything that was measured on one test set."""
+    """The measurements on one test set."""
 
     test: Outcomes
     routers: Sequence[Measured]
@@ -66,31 +66,32 @@ def evaluate(  # noqa: PLR0913 - each is an option of the command line
     tariff: Tariff | None = None,
     out: str | None = None,
 ) -> dict[str, Any]:
-    """Evaluate routers on labelled outcomes.
+    """Evaluate routers on labelled outcomes, and write the curves where ``out`` is given.
 
     Args:
         outcomes: Parquet files, globs or folders (paths or URIs) with ``prompt_id, prompt, strong_score, weak_score``;
             rows with ``contaminated`` true are dropped.
-        routers: ``NAME`` or ``NAME:CHECKPOINT`` each, split at the first colon.
-        embedder: its settings, or a row of ``EMBEDDERS``.
+        routers: each ``NAME`` or ``NAME:CHECKPOINT``, split at the first colon.
+        embedder: settings of the embedder, or its name in ``EMBEDDERS``.
         options: further settings of the routers.
-        where: column → value; only rows with these values.
-        pilot: train the router on so many rows first, and test on the rest.
-        seeds: draw the pilot so many times, with seeds 0, 1, …; figures are means.
-        seed: of the random baseline and the bootstrap.
-        replicates: of the bootstrap.
+        where: column → value; only rows with these values are kept.
+        pilot: number of rows to train the routers on first; they are tested on the rest.
+        seeds: number of pilots to draw, with seeds 0, 1, …; figures are means over them.
+        seed: seed of the random baseline and the bootstrap.
+        replicates: number of resamples of the bootstrap.
         tariff: prices and token counts, for quality per dollar.
-        out: a folder (path or URI) for ``curves.parquet``, ``curve.svg``, ``curve.png`` and ``result.json``.
+        out: a folder (path or URI) for ``curves.parquet``, ``curve.svg``, ``result.json`` and, with the extra
+            ``plot``, ``curve.png``.
 
     Returns:
         For one router and one file: ``router, n, weak, strong, apgr, apgr_full, apgr_ci, cpt50, cpt80, baselines`` and more
-        (docs/evaluate.md; with a pilot also ``pilot, per_seed, sd``); else ``{"results": […], "pairs": […]}``, each with
-        its ``outcomes``. Where the strong model is not better than the weak one the figures are NaN and ``note`` says so.
+        (docs/evaluate.md; with a pilot also ``pilot, per_seed, sd``); otherwise ``{"results": […], "pairs": […]}``, each
+        with its ``outcomes``. Where the strong model is not better than the weak one, figures are NaN and ``note`` says so.
 
     Raises:
-        ConfigError: no router, no file, or a pilot that the file has no rows for.
-        DataError: a file, column or row that can't be used.
-        CheckpointError: weights that can't be used.
+        ConfigError: there is no router or no file, or a file has too few rows for the pilot.
+        DataError: a file, column or row can't be used.
+        CheckpointError: weights can't be used.
 
     """
     if not outcomes or not routers:
@@ -103,16 +104,16 @@ def evaluate(  # noqa: PLR0913 - each is an option of the command line
     sets = [read_outcomes(uri, where or {}, tariff) for uri in outcomes]
     if tariff and tariff.prices and not any(data.costs for data in sets):
         raise ConfigError("--price", "no token counts for any of the outcomes; name a file with --tokens")
-    found, drawings = _evaluate(sets, routers, settings)
+    result, drawings = _evaluate(sets, routers, settings)
     if out is not None:
-        write_files(out, found, drawings)
-    return found
+        write_files(out, result, drawings)
+    return result
 
 
 def _evaluate(
     sets: Sequence[Outcomes], routers: Sequence[str], settings: _Settings
 ) -> tuple[dict[str, Any], list[Drawing]]:
-    """Return the result with the keys of docs/evaluate.md, and the curves where they are asked for."""
+    """Return the result of ``evaluate``, and the curves where they are asked for."""
     results: list[dict[str, Any]] = []
     pairs: list[dict[str, Any]] = []
     drawings: list[Drawing] = []
@@ -128,18 +129,18 @@ def _evaluate(
 
 
 def _trials(data: Outcomes, routers: Sequence[str], settings: _Settings) -> list[_Trial]:
-    """Measure on the one test set, or with pilots on one a seed."""
+    """Return the measurements on all rows, or with pilots on a test set for each seed."""
     shares = share_grid(len(data)) if settings.drawn else None
     if settings.pilot is None:
-        made = [_load(spec, settings, settings.seed) for spec in routers]
+        loaded = [_load(spec, settings, settings.seed) for spec in routers]
         neighbours = make_router("knn", embedder="static")
-        return [_trial(data, routers, made, neighbours, settings, seed=settings.seed, shares=shares)]
+        return [_trial(data, routers, loaded, neighbours, settings, seed=settings.seed, shares=shares)]
     trials: list[_Trial] = []
     for seed in range(settings.seeds):
         pilot, test = draw_pilot(data, settings.pilot, seed)
         neighbours = knn_on(pilot, embedder=settings.embedder, seed=seed)
-        made = [_train(spec, pilot, neighbours, settings, seed) for spec in routers]
-        trials.append(_trial(test, routers, made, neighbours, settings, seed=seed, shares=shares))
+        trained = [_train(spec, pilot, neighbours, settings, seed) for spec in routers]
+        trials.append(_trial(test, routers, trained, neighbours, settings, seed=seed, shares=shares))
     return trials
 
 
@@ -167,7 +168,7 @@ def _train(spec: str, pilot: Outcomes, neighbours: Router, settings: _Settings, 
 def _trial(
     test: Outcomes,
     names: Sequence[str],
-    made: Sequence[Router],
+    routers: Sequence[Router],
     neighbours: Router,
     settings: _Settings,
     *,
@@ -175,7 +176,7 @@ def _trial(
     shares: Floats | None,
 ) -> _Trial:
     contenders: list[Contender] = []
-    for name, router in zip(names, made, strict=True):
+    for name, router in zip(names, routers, strict=True):
         scores = router.score(test.batch)
         check_scores(scores, test)
         contenders.append(Contender(name, [scores]))
@@ -187,7 +188,7 @@ def _trial(
 def _results(
     data: Outcomes, routers: Sequence[str], trials: Sequence[_Trial], settings: _Settings
 ) -> list[dict[str, Any]]:
-    """Return one result a router."""
+    """Return one result per router."""
     beside = [
         {**{name: m.figures for name, m in trial.baselines.items()}, **constants(trial.test)}
         for trial in trials
@@ -197,18 +198,18 @@ def _results(
     for number in range(len(routers)):
         mine = [trial.routers[number] for trial in trials]
         each = [{**m.figures, "baselines": b} for m, b in zip(mine, beside, strict=True)]
-        found = each[0] if settings.pilot is None else over_seeds(each, settings.pilot)
-        found["versus"] = {
+        figures = each[0] if settings.pilot is None else over_seeds(each, settings.pilot)
+        figures["versus"] = {
             name: compare(mine, [trial.baselines[name] for trial in trials]) for name in OPPONENTS
         }
-        found["contradictions"] = disputed
-        said = notes(found, data, mine, disputed)
-        results.append({**found, "note": "; ".join(said)} if said else found)
+        figures["contradictions"] = disputed
+        caveats = notes(figures, data, mine, disputed)
+        results.append({**figures, "note": "; ".join(caveats)} if caveats else figures)
     return results
 
 
 def _pairs(routers: Sequence[str], trials: Sequence[_Trial]) -> list[dict[str, Any]]:
-    """Compare every two routers."""
+    """Return the comparison of every two routers."""
     return [
         {
             "a": routers[a],

@@ -1,0 +1,66 @@
+"""The number that an answer gives: where it stands, and how it may be written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from helpers.graders import grade_of, grader
+
+from routellm_batch.evaluation.graders import Grade, Problem
+
+
+@pytest.mark.parametrize(
+    ("reference", "answer", "expected"),
+    [
+        ("18", "So 9 * $2 = $18 a day.", 1),
+        ("18", "9*2=18\n#### 18\n\nThat was step 3.", 1),
+        ("She has 5.\n#### 1,234", "1234", 1),
+        ("1,234.50", "It costs $1,234.5.", 1),
+        ("-3", "The answer is −3", 1),
+        ("3", "10-3 leaves 3 of 10-3", 1),
+        ("3", "-3", 0),
+        ("0.5", "1/2", 1),
+        ("1.5", "1 1/2 cups", 1),
+        ("0.25", r"\boxed{\frac{1}{4}} of the 12", 1),
+        ("50", "50%", 1),
+        ("0.5", "50 percent", 1),
+        ("50%", "0.5%", 0),
+        ("1200000", "about 1.2 million", 1),
+        ("2000", r"\(2 \times 10^3\)", 1),
+        ("1000", "1{,}000", 1),
+        ("16", "The answer is 16, which is 4 more than 12.", 1),
+        ("7", "The answer is 3 + 4 = 7", 1),
+        ("18", '{"reasoning": "9 times 2", "answer": "18"}', 1),
+        (7.0, "7", 1),
+        ("0.3333333", "1/3", 1),
+        ("0.333", "1/3", 0),
+        ("5", "5km", 1),
+        ("2:30", "It ends at 2:30 pm.", 1),
+        ("3:00", "2:00 pm", 0),
+        ("3", "H2O has 3 atoms", 1),
+    ],
+)
+def test_numeric(reference: Any, answer: str, expected: float) -> None:
+    """A number counts by its value, however it is written, and from where an answer gives it."""
+    assert Grade(expected) == grade_of(grader("numeric"), reference, answer)
+
+
+@pytest.mark.parametrize(
+    ("settings", "answer", "expected"),
+    [
+        ({"read": "first"}, "7 of 12", Grade(1)),
+        ({"read": "last"}, "12, so 7", Grade(1)),
+        ({"read": "boxed"}, r"\boxed{3} then \boxed{7} of 12", Grade(1)),
+        ({"read": "boxed"}, "7", Grade(0, Problem.UNREAD)),
+        ({"read": "marker", "marker": "=>"}, "12 => 7 apples", Grade(1)),
+        ({"read": "marker"}, "7", Grade(0, Problem.UNREAD)),
+        ({"tolerance": 0.1}, "7.6", Grade(1)),
+        ({"tolerance": 0}, "7.0000001", Grade(0)),
+    ],
+)
+def test_numeric_settings(settings: dict[str, Any], answer: str, expected: Grade) -> None:
+    """The config says where the number stands and how far off it may be."""
+    reference = {"boxed": r"\boxed{7}", "marker": f"{settings.get('marker', '####')} 7"}
+    given = reference.get(settings.get("read", ""), "7")
+    assert expected == grade_of(grader("numeric", **settings), given, answer)

@@ -1,0 +1,34 @@
+"""The first JSON value of an answer, compared by structure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from helpers.graders import grade_of, grader
+
+from routellm_batch.evaluation.graders import Grade, Problem
+
+
+@pytest.mark.parametrize(
+    ("reference", "answer", "settings", "expected"),
+    [
+        ('{"a": 1, "b": [2, 3]}', '{"b": [2, 3.0], "a": 1}', {}, Grade(1)),
+        ('{"a": 1}', 'Here:\n```json\n{"a": 1}\n```\nas you {"a": 2} asked', {}, Grade(1)),
+        ('{"a": 1}', 'I say {"a": 1} and not {"a": 2}', {}, Grade(1)),
+        ('{"a": 1}', "{well} [sic] {oops", {}, Grade(0, Problem.UNREAD)),
+        ('{"a": 1}', '{"a": 1, "b": 2}', {}, Grade(0)),
+        ('{"a": 1, "c": 3}', '{"a": 1, "b": 2}', {"keys": ["a"]}, Grade(1)),
+        ('{"a": 1}', '{"b": 1}', {"keys": ["a"]}, Grade(0)),
+        ("[1, 2]", "[2, 1]", {}, Grade(0)),
+        ("1", "true", {}, Grade(0)),
+        ("100", "101", {"tolerance": 0.02}, Grade(1)),
+        ("null", "null", {}, Grade(1)),
+        ({"a": [1]}, '{"a": [1]}', {}, Grade(1)),
+        ('{"a": 1}', "[" * 100_000, {}, Grade(0, Problem.UNREAD)),
+        ('{"a": 1}', '{"a": NaN}', {}, Grade(0, Problem.UNREAD)),
+    ],
+)
+def test_json(reference: Any, answer: str, settings: dict[str, Any], expected: Grade) -> None:
+    """The first JSON value counts by its structure: neither the order of keys nor the text around it."""
+    assert expected == grade_of(grader("json", **settings), reference, answer)
