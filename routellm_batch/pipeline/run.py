@@ -126,7 +126,8 @@ def _run(
             job = replace(job, ranker=plan.ranker, prices=plan.run_prices, pilot=made.pilot)
             stage = CallStage(job, plan, runner, halt, retry_failed, sink=sink, sharing=sharing)
             _call(stage, sink)
-        state, reason = halt.state, stop_words(halt.reason, config.retry.max_error_rate)  # whatever is heard from here on
+        # Whatever a signal asks for from here on comes too late to change the outcome.
+        state, reason = halt.state, stop_words(halt.reason, config.retry.max_error_rate)
     outputs = write_run_outputs(config, run, plan, state, reason, time.monotonic() - begun)
     return RunResult(outputs.exit_code, run.uri, outputs)
 
