@@ -286,7 +286,9 @@ def _stop_told(config: Config, run: Run, plan: Plan, begun_s: float) -> Iterator
 
 def _interrupted(config: Config, run: Run, halt: Halt, wall_s: float) -> RunResult:
     state: State = "errors" if halt.state == "errors" else "interrupted"
-    outputs = write_early_stop(config, run, stop_words(halt.reason, config.retry.max_error_rate), wall_s, state)
+    outputs = write_early_stop(
+        config, run, stop_words(halt.reason, config.retry.max_error_rate), wall_s, state
+    )
     return RunResult(outputs.exit_code, run.uri, outputs)
 
 
