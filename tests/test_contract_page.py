@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from helpers.report_facts import calls, facts, foretold
+from helpers.report_facts import calls, facts, plan_with_pilot
 
 from routellm_batch.budget.plan import Degrade
 from routellm_batch.budget.spend.embeddings import EmbeddingUse
@@ -147,7 +147,7 @@ def test_invalid_kinds() -> None:
 
 def whole_cost_json() -> dict[str, Any]:
     """Return cost.json of a run that had everything: a pilot, grades, a paid embedder, a plan degraded on the way."""
-    plan = replace(foretold(), degraded={"reason": "planned cost was above hard_cap_usd"})
+    plan = replace(plan_with_pilot(), degraded={"reason": "planned cost was above hard_cap_usd"})
     predicted = plan.outlook.quality if plan.outlook else None
     achieved = Achieved(980, 0.741, 0.72, 0.76)
     nano = dict.fromkeys(ROUTES, 1)

@@ -141,7 +141,7 @@ def _run(
             )
             stage = CallStage(calling, plan, runner, halt, retry_failed, sink=sink, sharing=sharing)
             _call(stage, sink)
-        state = halt.state  # a later signal changes neither
+        state = halt.state  # a signal from here on comes too late to change it
         reason = stop_words(halt.reason, config.retry.max_error_rate)
     outputs = write_run_outputs(config, run, plan, state, reason, time.monotonic() - begun_s)
     return RunResult(outputs.exit_code, run.uri, outputs)

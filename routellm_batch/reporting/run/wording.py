@@ -98,7 +98,7 @@ def share_text(facts: RunFacts) -> str:
     """Return which share of the rows went strong, and what was asked for."""
     achieved = facts.achieved_share
     if achieved is None:
-        return f"No row called yet; asked for {asked_text(facts.plan)}"
+        return f"No row has been called yet; asked for {asked_text(facts.plan)}"
     done = f"{count(facts.calls.strong_rows)} of {count(facts.done)}"
     return f"{percent(achieved)} strong ({done}); asked for {asked_text(facts.plan)}"
 
@@ -141,7 +141,8 @@ def unfunded_text(facts: RunFacts) -> str | None:
     unfunded = facts.calls.unfunded
     if not unfunded:
         return None
-    return f"The budget left {rows(unfunded)} out: not called, and not in the responses."
+    was, is_ = ("was", "is") if unfunded == 1 else ("were", "are")
+    return f"The budget left out {rows(unfunded)}, which {was} not called and {is_} not in the responses."
 
 
 def presumed_text(facts: RunFacts) -> str | None:

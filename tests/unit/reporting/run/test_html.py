@@ -135,7 +135,10 @@ def test_hostile_ids() -> None:
             {"state": "errors", "stop_reason": "strong refused the key."},
             "strong refused the key. Fix the endpoint",
         ),
-        ({"state": "budget", "calls": calls(ok=500, unfunded=497)}, "The budget left 497 rows out"),
+        (
+            {"state": "budget", "calls": calls(ok=500, unfunded=497)},
+            "The budget left out 497 rows, which were not called",
+        ),
         ({"notices": ("12 rows were moved to weak.",)}, "12 rows were moved to weak."),
         ({}, "Up to $0.00125 more may have been billed"),
         ({"calls": calls(errors={}, failures=[], failed=0)}, "No row failed."),

@@ -67,7 +67,7 @@ def test_nothing_called() -> None:
     assert lines == [
         "Interrupted in 200 ms",
         "  rows    0 of 1,000 rows answered, 1,000 still to do, 2 invalid",
-        "  share   No row called yet; asked for 26% of the rows strong",
+        "  share   No row has been called yet; asked for 26% of the rows strong",
         "  cost    spent $0 of $0.3561 planned",
         "  next    Run the same command again: it resumes.",
         "  report  x",
