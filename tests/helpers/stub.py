@@ -12,13 +12,15 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
+from unittest.mock import patch
 
 from aiohttp import web
 
+from routellm_batch.endpoints.simulator import serve
 from routellm_batch.endpoints.simulator.billing import BillingLog
 from routellm_batch.endpoints.simulator.model import SimulatedModel
 from routellm_batch.endpoints.simulator.server import ChatServer
-from routellm_batch.endpoints.simulator.spec import SimulateSpec
+from routellm_batch.endpoints.simulator.spec import ReplaySpec, SimulateSpec
 
 
 @dataclass(frozen=True)
@@ -177,6 +179,30 @@ def simulated(spec: SimulateSpec) -> Iterator[str]:
             yield base_url
     finally:
         log.close()
+
+
+@dataclass
+class _Here:
+    """Stands in for the handle of a server process."""
+
+    base_url: str
+    close: Callable[[], None]
+
+
+@contextmanager
+def served_here() -> Iterator[None]:
+    """Serve what a job would start server processes for in this process; each saves a second."""
+
+    def start(spec: SimulateSpec | ReplaySpec) -> _Here:
+        with ExitStack() as stack:
+            log = BillingLog(spec.log, spec.price)
+            stack.callback(log.close)
+            application = ChatServer(spec, serve._model(spec), log).application()
+            base_url = stack.enter_context(_serving(application))
+            return _Here(base_url, stack.pop_all().close)
+
+    with patch("routellm_batch.endpoints.servers.start_server", start):
+        yield
 
 
 @contextmanager

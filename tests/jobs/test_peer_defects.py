@@ -192,6 +192,7 @@ def test_after_a_burst_of_429s_it_is_fast_again(tmp_path: Path) -> None:
     assert late >= 40, f"{late} calls in the last half second, with 16 slots of 50 ms"
 
 
+@pytest.mark.usefixtures("simulated_time")
 def test_who_gives_up_waiting_ends_nobody_elses_pause() -> None:
     """A cancelled waiter ended the pause that all shared; here the others wait until the endpoint's time is up."""
 
