@@ -19,12 +19,19 @@ from routellm_batch.core.events import Event
 from routellm_batch.core.halt import Halt
 from routellm_batch.evaluation.outcomes import read_outcomes
 from routellm_batch.pipeline.jobs import pilot_job, plan_job, run_job
+from routellm_batch.routers.outcome.blend import members
 
 ROWS = 602
 """Of the bundled prompts."""
 SMALL, LARGE = 64, 240
 """Rows of a pilot: too few to fit anything but the calibration, which takes no time; and enough."""
 NUMERIC = {"kind": "numeric", "reference": "reference"}
+
+
+@pytest.fixture(autouse=True)
+def _small_forest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fit what a job needs to go through; how good a fit is, is for the tests of the router."""
+    monkeypatch.setattr(members, "TREES", 40)
 
 
 def tree(folder: Path, **changes: Any) -> dict[str, Any]:
