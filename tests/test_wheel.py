@@ -10,6 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from helpers.patience import patience
 
 REPO = Path(__file__).resolve().parents[1]
 
@@ -28,7 +29,9 @@ cluster: {{kind: serial}}
 
 
 def _run(*command: str | Path, cwd: Path) -> str:
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=100, check=False)
+    done = subprocess.run(
+        command, cwd=cwd, capture_output=True, text=True, timeout=patience(100), check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

@@ -15,6 +15,7 @@ from typing import Any
 from unittest.mock import patch
 
 from aiohttp import web
+from helpers.patience import patience
 
 from routellm_batch.endpoints.simulator import serve
 from routellm_batch.endpoints.simulator.billing import BillingLog
@@ -213,11 +214,11 @@ def _serving(application: web.Application) -> Iterator[str]:
     runner = web.AppRunner(application, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
 
     def on_loop(coroutine: Any) -> None:
-        asyncio.run_coroutine_threadsafe(coroutine, loop).result(10)
+        asyncio.run_coroutine_threadsafe(coroutine, loop).result(patience(10))
 
     with ExitStack() as stack:
         stack.callback(loop.close)
-        stack.callback(thread.join, 10)
+        stack.callback(thread.join, patience(10))
         stack.callback(lambda: loop.call_soon_threadsafe(loop.stop))
         on_loop(runner.setup())
         stack.callback(lambda: on_loop(runner.cleanup()))

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from helpers.jobs import DEAD_URL, job_config, nano, quick_waits, write_prompts
+from helpers.jobs import DEAD_URL, TIMEOUT_S, job_config, nano, quick_waits, write_prompts
 from helpers.stub import Answer, Call, Script, Stub, interrupting, stub_server
 
 from routellm_batch.config.embedder import EmbedderConfig
@@ -60,7 +60,7 @@ def config(folder: Path, url: str, **changes: Any) -> Config:
         "base_url": url,
         "model": "judge",
         "price": {"input": 1, "output": 4},
-        "timeout_s": 5,
+        "timeout_s": TIMEOUT_S,
     }
     judge["params"] = {"max_completion_tokens": 64}
     settings: dict[str, Any] = {"judge": {}, "budget__hard_cap_usd": 1, "endpoints__judge": judge, **changes}

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import aiohttp
 import pytest
 from aiohttp import web
+from helpers.patience import patience
 
 from routellm_batch.core.errors import ConfigError
 from routellm_batch.endpoints.simulator import server as sim_server
@@ -60,7 +61,7 @@ async def _running(spec: SimulateSpec) -> AsyncIterator[Client]:
 
 def _use(spec: SimulateSpec, talk: Callable[[Client], Awaitable[T]]) -> T:
     async def main() -> T:
-        async with _running(spec) as client, asyncio.timeout(20):
+        async with _running(spec) as client, asyncio.timeout(patience(20)):
             return await talk(client)
 
     return asyncio.run(main())
@@ -324,7 +325,7 @@ def test_latency_holds_answers_back_but_not_errors() -> None:
     answer = SimulatedModel(spec)
     tokens = answer.decide(sim_server.parse_chat(_BODY), "k", 0, 0).usage.output_tokens
     assert _use(spec, talk) >= 0.1 + tokens / 1000
-    assert _use(replace(spec, latency_ms=10_000, faults=Faults(auth=1.0)), talk) < 5
+    assert _use(replace(spec, latency_ms=10_000, faults=Faults(auth=1.0)), talk) < patience(5)
 
 
 _BODY = json.dumps({"model": "m", "messages": [{"role": "user", "content": "Prompt k"}]}).encode()
