@@ -19,7 +19,7 @@ from routellm_batch.core.events import Event
 from routellm_batch.core.halt import Halt
 from routellm_batch.evaluation.outcomes import read_outcomes
 from routellm_batch.pipeline.jobs import pilot_job, plan_job, run_job
-from routellm_batch.routers.outcome.blend import members
+from routellm_batch.routers.outcome.blend import fit, members
 
 ROWS = 602
 """Of the bundled prompts."""
@@ -32,6 +32,7 @@ NUMERIC = {"kind": "numeric", "reference": "reference"}
 def _small_forest(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fit what a job needs to go through; how good a fit is, is for the tests of the router."""
     monkeypatch.setattr(members, "TREES", 40)
+    monkeypatch.setattr(fit, "MANY_FOLDS", 3)
 
 
 def tree(folder: Path, **changes: Any) -> dict[str, Any]:
