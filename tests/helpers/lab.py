@@ -112,6 +112,8 @@ class Lab:
             "endpoints__weak__api_key": "env:FAULT_KEY",
             "endpoints__strong__limits": {"concurrency": CONCURRENCY},
             "endpoints__weak__limits": {"concurrency": CONCURRENCY},
+            "endpoints__strong__timeout_s": 5,
+            "endpoints__weak__timeout_s": 5,
         }
         tree = job_tree(self.folder, **urls, **{**plain, **self.changes, **changes})
         path = self.folder / "job.yaml"
