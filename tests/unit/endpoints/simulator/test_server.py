@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -15,6 +16,7 @@ from typing import Any, TypeVar
 import aiohttp
 import pytest
 from aiohttp import web
+from helpers.clock import Clock
 from helpers.patience import patience
 
 from routellm_batch.core.errors import ConfigError
@@ -45,9 +47,9 @@ class Client:
 
 
 @asynccontextmanager
-async def _running(spec: SimulateSpec) -> AsyncIterator[Client]:
+async def _running(spec: SimulateSpec, clock: Callable[[], float]) -> AsyncIterator[Client]:
     log = BillingLog(spec.log, spec.price)
-    application = ChatServer(spec, SimulatedModel(spec), log).application()
+    application = ChatServer(spec, SimulatedModel(spec), log, clock).application()
     runner = web.AppRunner(application, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -59,9 +61,13 @@ async def _running(spec: SimulateSpec) -> AsyncIterator[Client]:
         log.close()
 
 
-def _use(spec: SimulateSpec, talk: Callable[[Client], Awaitable[T]]) -> T:
+def _use(
+    spec: SimulateSpec,
+    talk: Callable[[Client], Awaitable[T]],
+    clock: Callable[[], float] = time.monotonic,
+) -> T:
     async def main() -> T:
-        async with _running(spec) as client, asyncio.timeout(patience(20)):
+        async with _running(spec, clock) as client, asyncio.timeout(patience(20)):
             return await talk(client)
 
     return asyncio.run(main())
@@ -337,7 +343,7 @@ def test_rpm_refuses_what_is_beyond_it() -> None:
     async def talk(client: Client) -> list[int]:
         return [(await client.chat(f"k{n}"))[0] for n in range(8)]
 
-    assert _use(replace(PRICED, rpm=60, burst=5), talk) == [200] * 5 + [429] * 3
+    assert _use(replace(PRICED, rpm=60, burst=5), talk, lambda: 0.0) == [200] * 5 + [429] * 3
 
 
 def test_concurrency_refuses_what_is_beyond_it() -> None:
@@ -348,20 +354,22 @@ def test_concurrency_refuses_what_is_beyond_it() -> None:
         return sorted(status for status, _, _ in at_once), (await client.chat("later"))[0]
 
     expected = ([200] * 4 + [429] * 6, 200)
-    assert _use(replace(PRICED, concurrency=4, latency_ms=300), talk) == expected
+    assert _use(replace(PRICED, concurrency=4, latency_ms=1000 * patience(0.3)), talk) == expected
 
 
 def test_refused_requests_do_not_change_later_decisions() -> None:
     """A 429 by the enforced limit does not count as an attempt, so that timing decides no fault."""
     spec = replace(PRICED, rpm=60, burst=1, script={"k": ("server_error",)})
 
+    clock = Clock()
+
     async def talk(client: Client) -> list[int]:
         await client.chat("other")
         statuses = [(await client.chat("k"))[0]]
-        await asyncio.sleep(1.1)
+        clock.now_s += 1.1
         return [*statuses, (await client.chat("k"))[0]]
 
-    first, second = _use(spec, talk)
+    first, second = _use(spec, talk, clock.monotonic)
     assert (first, second >= 500) == (429, True)
 
 
