@@ -14,8 +14,9 @@ help: ## this list
 quickstart: .venv/.made-core ## the whole job on the bundled prompts; writes ./out/
 	$(BIN)/routellm-batch run configs/quickstart.yaml
 
-test: .venv/.made-test ## unit, contract, wheel and documentation tests
-	$(BIN)/python -m pytest --ignore=tests/e2e --ignore=tests/faults --numprocesses 2 --dist loadfile
+test: .venv/.made-test ## unit, contract, wheel and documentation tests; prints the ten slowest
+	$(BIN)/python -m pytest --ignore=tests/e2e --ignore=tests/faults --numprocesses 2 --dist loadfile \
+	  --durations=10 --durations-min=1
 
 check: .venv/.made-test ## lint, types, layers
 	$(BIN)/ruff check .

@@ -1,15 +1,28 @@
-"""Fixtures that every test folder may use: shared data, an S3 store over HTTP, roots for runs."""
+"""Fixtures that every test folder may use: shared data, an S3 store over HTTP, roots for runs, simulated time."""
 
 from __future__ import annotations
 
+import asyncio
 import os
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from helpers.clock import Clock
+from helpers.patience import patience
 
 REPO = Path(__file__).resolve().parents[1]
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Give each test more time on a busy machine before it counts as hung; a limit of 0 stays none."""
+    mark = item.get_closest_marker("timeout")
+    limit_s = float(mark.args[0] if mark else item.config.getini("timeout") or 0)
+    item.add_marker(pytest.mark.timeout(patience(limit_s)), append=False)
+    return (yield)
 
 
 def missing(what: str) -> None:
@@ -56,6 +69,15 @@ def run_root(tmp_path: Path) -> Path:
     root = tmp_path / "root"
     root.mkdir()
     return root
+
+
+@pytest.fixture
+def simulated_time(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Have ``asyncio.run`` and ``time.monotonic`` live on simulated time, which jumps over every wait."""
+    clock = Clock()
+    monkeypatch.setattr(time, "monotonic", clock.monotonic)
+    monkeypatch.setattr(asyncio, "run", clock.run)
+    return clock
 
 
 @pytest.fixture(scope="session")

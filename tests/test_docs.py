@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from helpers.patience import patience
 
 from routellm_batch.config.job import load_config
 from routellm_batch.core.errors import ConfigError
@@ -61,7 +62,7 @@ def run_commands(page: str, folder: Path) -> None:
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
-                timeout=BLOCK_TIMEOUT_S,
+                timeout=patience(BLOCK_TIMEOUT_S),
                 check=False,
             )
             if done.returncode:

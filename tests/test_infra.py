@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from helpers.patience import patience
 
 from routellm_batch.config.job import load_config
 
@@ -95,7 +96,12 @@ def test_commands_exist(name: str) -> None:
     verbs = [word for word in words[1:3] if re.fullmatch(r"[a-z]+", word)]
     env = {"COLUMNS": "200", "PATH": "/usr/bin:/bin"}
     help_text = subprocess.run(
-        [BIN / words[0], *verbs, "--help"], capture_output=True, text=True, check=True, timeout=60, env=env
+        [BIN / words[0], *verbs, "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=patience(60),
+        env=env,
     ).stdout
     flags = [word for word in words if word.startswith("--")]
     assert [flag for flag in flags if not re.search(rf"{flag}\b", help_text)] == []

@@ -39,6 +39,7 @@ DOORS: Mapping[str, tuple[str, ...]] = {
     "openai": ("endpoints/",),
     "aiohttp": ("endpoints/",),
     "fsspec": ("storage/",),
+    "matplotlib": ("evaluation/",),
     "s3fs": ("storage/",),
     "torch": ("routers/",),
     "transformers": ("routers/",),

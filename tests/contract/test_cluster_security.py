@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -23,6 +24,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from helpers import tasks
 from helpers.jobs import job_config, prompts, run_job, write_prompts
+from helpers.patience import patience, wait_for
 from helpers.stub import answering, stub_server
 from helpers.tasks import Item
 
@@ -82,13 +84,7 @@ def dask(folder: Path, name: str, *words: str) -> Iterator[subprocess.Popen[byte
             yield process
         finally:
             process.kill()
-            process.wait(10)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+            process.wait(patience(10))
 
 
 @contextmanager
@@ -101,12 +97,12 @@ def cluster(
         if tls is None
         else ["--tls-ca-file", tls["ca"], "--tls-cert", tls["cert"], "--tls-key", tls["key"]]
     )
-    scheme, port = "tcp" if tls is None else "tls", free_port()
-    address = f"{scheme}://127.0.0.1:{port}"
+    scheme, file = "tcp" if tls is None else "tls", folder / "scheduler.json"
     where = ["--protocol", scheme, "--host", "127.0.0.1"]
+    listed = ["--scheduler-file", str(file)]
     with ExitStack() as stack:
         stack.enter_context(
-            dask(folder, "scheduler", "scheduler", *where, "--port", str(port), "--no-dashboard", *files)
+            dask(folder, "scheduler", "scheduler", *where, "--port", "0", *listed, "--no-dashboard", *files)
         )
         options = [
             *where,
@@ -118,15 +114,13 @@ def cluster(
             "--local-directory",
             str(folder),
         ]
-        yield address, stack.enter_context(dask(folder, "worker", "worker", address, *options))
+        worker_process = stack.enter_context(dask(folder, "worker", "worker", *listed, *options))
+        yield json.loads(written(file, 30))["address"], worker_process
 
 
-def wait_for(path: Path, seconds: float) -> str:
+def written(path: Path, within_s: float) -> str:
     """Return what a file says once it is there and not empty."""
-    until = time.monotonic() + seconds
-    while not (path.exists() and path.stat().st_size):
-        assert time.monotonic() < until, f"{path.name} was not written in {seconds} s"
-        time.sleep(0.05)
+    wait_for(lambda: path.exists() and path.stat().st_size, within_s, path.name)
     return path.read_text("utf-8")
 
 
@@ -138,9 +132,12 @@ def test_a_job_runs_over_mutual_tls_and_strangers_are_refused(tmp_path: Path) ->
         settings = {"kind": "address", "address": address, "tls": tls}
         done = run_job(job_config(tmp_path, strong=stub.base_url, weak=stub.base_url, cluster=settings))
         port = int(address.rpartition(":")[2])
-        with socket.create_connection(("127.0.0.1", port), 10) as raw, pytest.raises(OSError, match=r".|^$"):
+        with (
+            socket.create_connection(("127.0.0.1", port), patience(10)) as raw,
+            pytest.raises(OSError, match=r".|^$"),
+        ):
             _greet(raw, ssl.create_default_context(cafile=tls["ca"]))
-        with socket.create_connection(("127.0.0.1", port), 10) as raw:
+        with socket.create_connection(("127.0.0.1", port), patience(10)) as raw:
             raw.sendall(b"\0" * 64)
             assert not _answers_in_clear(raw)
     assert (0, 20) == (done.exit_code, done.cost["rows"]["ok"])
@@ -149,14 +146,14 @@ def test_a_job_runs_over_mutual_tls_and_strangers_are_refused(tmp_path: Path) ->
 def _greet(raw: socket.socket, context: ssl.SSLContext) -> None:
     """Raise ConnectionError where the other side hangs up without a word, SSLError where it says why."""
     with context.wrap_socket(raw, server_hostname="127.0.0.1") as stranger:
-        stranger.settimeout(10)
+        stranger.settimeout(patience(10))
         if not stranger.recv(1):  # TLS 1.3 tells of the missing certificate only here
             raise ConnectionError
 
 
 def _answers_in_clear(raw: socket.socket) -> bool:
     """Say whether anything but a TLS alert comes back."""
-    raw.settimeout(10)
+    raw.settimeout(patience(10))
     try:
         said = raw.recv(64)
     except ConnectionError:
@@ -204,12 +201,12 @@ def test_what_a_task_raises_brings_no_data_home(local: Any) -> None:
 
 
 def _first(runner: Runner) -> Any:
-    until = time.monotonic() + 30
+    until = time.monotonic() + patience(30)
     while time.monotonic() < until:
         found = runner.wait(1)
         if found:
             return found[0]
-    message = "no task ended in 30 s"
+    message = f"no task ended in {patience(30):.0f} s"
     raise AssertionError(message)
 
 
@@ -230,12 +227,12 @@ def test_a_worker_that_is_told_to_go_flushes(tmp_path: Path, *, nanny: bool) -> 
         runner = open_runner(ClusterConfig(kind="address", address=address), lambda _: None, "t")
         try:
             runner.submit(tasks.flush_when_drained, Item(0, str(tmp_path / "flushed")))
-            wait_for(tmp_path / "flushed.begun", 30)
+            written(tmp_path / "flushed.begun", 30)
             begun = time.monotonic()
             process.send_signal(signal.SIGTERM)
-            assert "drained" == wait_for(tmp_path / "flushed", FLUSHED_WITHIN_S)
-            process.wait(30)
-            assert time.monotonic() - begun < 30
+            assert "drained" == written(tmp_path / "flushed", FLUSHED_WITHIN_S)
+            process.wait(patience(30))
+            assert time.monotonic() - begun < patience(30)
         finally:
             runner.close()
 

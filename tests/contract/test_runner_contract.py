@@ -14,6 +14,7 @@ from unittest.mock import patch
 import pytest
 from helpers import tasks
 from helpers.jobs import comparable, job_config, prompts, run_job, write_prompts
+from helpers.patience import patience, wait_for
 from helpers.stub import Answer, Call, answering, interrupting, stub_server
 from helpers.tasks import Item
 
@@ -47,7 +48,7 @@ def run_all(runner: Runner, function: Callable[..., Any], numbers: range) -> lis
     for number in numbers:
         runner.submit(function, Item(number))
     found: list[Done] = []
-    until = time.monotonic() + 30
+    until = time.monotonic() + patience(30)
     while len(found) < len(numbers) and time.monotonic() < until:
         found += runner.wait(0.5)
     return found
@@ -73,7 +74,7 @@ def test_dask_tells_no_connection(runner: Runner) -> None:
 def test_waiting_for_nothing_ends(runner: Runner) -> None:
     """Without a finished task ``wait`` returns nothing, after its time at the latest."""
     begun = time.monotonic()
-    assert ([], True) == (list(runner.wait(0.1)), time.monotonic() - begun < 5)
+    assert ([], True) == (list(runner.wait(0.1)), time.monotonic() - begun < patience(5))
 
 
 def test_workers_and_slots_are_told(runner: Runner) -> None:
@@ -113,7 +114,9 @@ def test_events_come_home(opened: tuple[Runner, queue.Queue[Event]]) -> None:
     runner, events = opened
     run_all(runner, tasks.say, range(100, 105))
     found = sorted(
-        event.rows for event in (events.get(timeout=5) for _ in range(5)) if isinstance(event, RowsScored)
+        event.rows
+        for event in (events.get(timeout=patience(5)) for _ in range(5))
+        if isinstance(event, RowsScored)
     )
     time.sleep(0.1)
     assert ([100, 101, 102, 103, 104], True) == (found, events.empty())
@@ -124,7 +127,9 @@ def test_events_of_tasks_side_by_side_come_home_once(opened: tuple[Runner, queue
     runner, events = opened
     run_all(runner, tasks.say_slowly, range(200, 208))
     found = [
-        event.rows for event in (events.get(timeout=5) for _ in range(8)) if isinstance(event, RowsScored)
+        event.rows
+        for event in (events.get(timeout=patience(5)) for _ in range(8))
+        if isinstance(event, RowsScored)
     ]
     time.sleep(0.3)
     assert (list(range(200, 208)), True) == (sorted(found), events.empty())
@@ -145,9 +150,7 @@ def test_a_drain_is_heard_by_running_tasks(runner: Runner) -> None:
 def test_every_process_is_told(runner: Runner, tmp_path: Path) -> None:
     """What is told reaches every process that runs tasks."""
     runner.tell(tasks.leave_a_trace, str(tmp_path))
-    until = time.monotonic() + 20
-    while len(list(tmp_path.iterdir())) < runner.workers and time.monotonic() < until:
-        time.sleep(0.05)
+    wait_for(lambda: len(list(tmp_path.iterdir())) >= runner.workers, 20, "a trace of every process")
     assert runner.workers == len(list(tmp_path.iterdir()))
 
 

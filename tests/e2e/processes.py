@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from helpers.patience import patience
+
 STOP_TIMEOUT_S = 15
 POLL_S = 0.2
 
@@ -41,7 +43,7 @@ def running(
         finally:
             process.terminate()
             try:
-                process.wait(STOP_TIMEOUT_S)
+                process.wait(patience(STOP_TIMEOUT_S))
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
@@ -51,10 +53,11 @@ def wait_until(
     ready: Callable[[], bool], what: str, process: subprocess.Popen[bytes], timeout_s: float
 ) -> None:
     """Poll until ``ready()``; AssertionError when the program ends first or the time is up."""
-    deadline = time.monotonic() + timeout_s
+    begun = time.monotonic()
     while not ready():
         assert process.poll() is None, f"{what} ended with {process.returncode}"
-        assert time.monotonic() < deadline, f"{what} was not ready in {timeout_s} s"
+        late = time.monotonic() > begun + timeout_s and time.monotonic() > begun + patience(timeout_s)
+        assert not late, f"{what} was not ready in {patience(timeout_s):.0f} s"
         time.sleep(POLL_S)
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from helpers.lab import END_S, IN_FLIGHT, MARK, SHARD_ROWS, Lab, texts
 from helpers.oracle import answers, check_accounted, check_every_row_once, check_same
-from helpers.programs import Program, kill, wait_for
+from helpers.patience import wait_for
+from helpers.programs import Program, kill
 
 Rows = list[dict[str, Any]]
 DASK = "distributed.cli"

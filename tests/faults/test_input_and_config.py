@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 from helpers.lab import END_S, MARK, REPO, WORD, Lab, texts
 from helpers.oracle import answers, check_accounted, check_every_row_once, check_same, invalid
-from helpers.programs import kill, wait_for
+from helpers.patience import wait_for
+from helpers.programs import kill
 
 Rows = list[dict[str, Any]]
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from helpers.lab import END_S, IN_FLIGHT, ROWS, Lab
 from helpers.oracle import check_accounted, check_every_row_once, check_same
-from helpers.programs import wait_for
+from helpers.patience import wait_for
 
 Rows = list[dict[str, Any]]
 

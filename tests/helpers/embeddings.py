@@ -12,6 +12,7 @@ from unittest.mock import patch
 
 import numpy as np
 from aiohttp import web
+from helpers.patience import MOST
 from helpers.stub import _serving
 
 from routellm_batch.config.embedder import EmbedderConfig
@@ -35,7 +36,7 @@ def embedder_tree(url: str, **settings: Any) -> dict[str, Any]:
         "base_url": url,
         "price": {"input": PRICE},
         "dimensions": WIDTH,
-        "timeout_s": 5,
+        "timeout_s": 5 * MOST,
         **settings,
     }
     return {name: value for name, value in tree.items() if value is not None}

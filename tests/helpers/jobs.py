@@ -15,6 +15,7 @@ from unittest.mock import patch
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from helpers.patience import MOST
 
 from routellm_batch.budget.pricing import usd_to_nano
 from routellm_batch.config.job import Config, check_config
@@ -22,6 +23,8 @@ from routellm_batch.core.events import Event, Notice
 from routellm_batch.storage.responses import read_shard_responses
 from routellm_batch.storage.run import Run, open_existing
 
+TIMEOUT_S = 5 * MOST
+"""Of a call: longer than any stub takes on a busy machine. What a hang does is for tests that set a time of their own."""
 DEAD_URL = "http://127.0.0.1:9/v1"
 """Where nothing listens."""
 PRICES = {
@@ -75,7 +78,7 @@ def job_tree(
                 "model": f"{route}-model",
                 "price": dict(PRICES[route]),
                 "params": {"max_completion_tokens": 32},
-                "timeout_s": 5,
+                "timeout_s": TIMEOUT_S,
             }
             for route, url in (("strong", strong), ("weak", weak))
         },

@@ -13,7 +13,8 @@ from typing import Any
 
 from helpers.jobs import PRICES, job_tree, write_prompts
 from helpers.oracle import bills
-from helpers.programs import POLL_S, Program, wait_for
+from helpers.patience import POLL_S, wait_for
+from helpers.programs import Program
 
 REPO = Path(__file__).resolve().parents[2]
 INJECT = REPO / "tests" / "faults" / "inject"
@@ -36,7 +37,7 @@ SERVE = (
 """What ``endpoint simulate --faults FILE --port P --log FILE`` does, without the second that the whole CLI takes."""
 SETTLED_S = 0.5
 END_S = 60.0
-"""No start takes longer than this, even on a busy machine."""
+"""No start takes longer than this on a calm machine."""
 
 
 def texts(rows: int = ROWS) -> list[str]:
@@ -111,6 +112,8 @@ class Lab:
             "endpoints__weak__api_key": "env:FAULT_KEY",
             "endpoints__strong__limits": {"concurrency": CONCURRENCY},
             "endpoints__weak__limits": {"concurrency": CONCURRENCY},
+            "endpoints__strong__timeout_s": 5,
+            "endpoints__weak__timeout_s": 5,
         }
         tree = job_tree(self.folder, **urls, **{**plain, **self.changes, **changes})
         path = self.folder / "job.yaml"

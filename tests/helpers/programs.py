@@ -6,12 +6,11 @@ import os
 import shutil
 import signal
 import subprocess
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-POLL_S = 0.01
+from helpers.patience import patience
 
 
 class Program:
@@ -49,9 +48,9 @@ class Program:
             self._process.send_signal(number)
 
     def wait(self, within_s: float) -> int:
-        """Return its exit code; a failure with its last words if it takes longer."""
+        """Return its exit code; a failure with its last words if it takes longer, even for a busy machine."""
         try:
-            return self._process.wait(within_s)
+            return self._process.wait(patience(within_s))
         except subprocess.TimeoutExpired:
             words = self.said[-2000:]
         raise AssertionError(f"still runs after {within_s} s: {words}")
@@ -60,7 +59,7 @@ class Program:
         """End it and all that it started: the group was made for it alone."""
         with suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
-        self._process.wait(20)
+        self._process.wait(patience(20))
 
     def workers(self) -> list[int]:
         """Return the ids of its Dask worker processes, in order of their start: those forked from its fork server."""
@@ -96,12 +95,3 @@ def _command(pid: int) -> bytes:
         return Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return b""
-
-
-def wait_for(condition: Callable[[], object], within_s: float, what: str) -> None:
-    """Return once a condition holds; a failure that names it if that takes longer."""
-    until = time.monotonic() + within_s
-    while not condition():
-        if time.monotonic() > until:
-            raise AssertionError(f"not within {within_s} s: {what}")
-        time.sleep(POLL_S)

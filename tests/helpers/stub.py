@@ -12,13 +12,16 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
+from unittest.mock import patch
 
 from aiohttp import web
+from helpers.patience import patience
 
+from routellm_batch.endpoints.simulator import serve
 from routellm_batch.endpoints.simulator.billing import BillingLog
 from routellm_batch.endpoints.simulator.model import SimulatedModel
 from routellm_batch.endpoints.simulator.server import ChatServer
-from routellm_batch.endpoints.simulator.spec import SimulateSpec
+from routellm_batch.endpoints.simulator.spec import ReplaySpec, SimulateSpec
 
 
 @dataclass(frozen=True)
@@ -179,6 +182,30 @@ def simulated(spec: SimulateSpec) -> Iterator[str]:
         log.close()
 
 
+@dataclass
+class _Here:
+    """Stands in for the handle of a server process."""
+
+    base_url: str
+    close: Callable[[], None]
+
+
+@contextmanager
+def served_here() -> Iterator[None]:
+    """Serve what a job would start server processes for in this process; each saves a second."""
+
+    def start(spec: SimulateSpec | ReplaySpec) -> _Here:
+        with ExitStack() as stack:
+            log = BillingLog(spec.log, spec.price)
+            stack.callback(log.close)
+            application = ChatServer(spec, serve._model(spec), log).application()
+            base_url = stack.enter_context(_serving(application))
+            return _Here(base_url, stack.pop_all().close)
+
+    with patch("routellm_batch.endpoints.servers.start_server", start):
+        yield
+
+
 @contextmanager
 def _serving(application: web.Application) -> Iterator[str]:
     loop = asyncio.new_event_loop()
@@ -187,11 +214,11 @@ def _serving(application: web.Application) -> Iterator[str]:
     runner = web.AppRunner(application, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
 
     def on_loop(coroutine: Any) -> None:
-        asyncio.run_coroutine_threadsafe(coroutine, loop).result(10)
+        asyncio.run_coroutine_threadsafe(coroutine, loop).result(patience(10))
 
     with ExitStack() as stack:
         stack.callback(loop.close)
-        stack.callback(thread.join, 10)
+        stack.callback(thread.join, patience(10))
         stack.callback(lambda: loop.call_soon_threadsafe(loop.stop))
         on_loop(runner.setup())
         stack.callback(lambda: on_loop(runner.cleanup()))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from distributed import get_worker
+from helpers.patience import patience
 
 from routellm_batch.core.errors import CallError, DataError
 from routellm_batch.core.events import RowsScored
@@ -62,8 +63,8 @@ def fail_plainly(item: Item) -> None:
 
 
 def until_drained(item: Item) -> str:
-    """Work until the runner drains; give up after 20 s."""
-    until = time.monotonic() + 20
+    """Work until the runner drains; give up after a while."""
+    until = time.monotonic() + patience(20)
     while time.monotonic() < until:
         if draining(item.token):
             return "drained"

@@ -10,19 +10,29 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from helpers.jobs import Finished, billing, nano
+from helpers.jobs import Finished, billing, nano, quick_waits
+from helpers.stub import served_here
 
 from routellm_batch.config.job import Config, check_config
 from routellm_batch.core.errors import BudgetError, ConfigError, DataError, RoutellmBatchError
 from routellm_batch.core.events import Event
+from routellm_batch.core.halt import Halt
 from routellm_batch.evaluation.outcomes import read_outcomes
 from routellm_batch.pipeline.jobs import pilot_job, plan_job, run_job
+from routellm_batch.routers.outcome.blend import fit, members
 
 ROWS = 602
 """Of the bundled prompts."""
 SMALL, LARGE = 64, 240
 """Rows of a pilot: too few to fit anything but the calibration, which takes no time; and enough."""
 NUMERIC = {"kind": "numeric", "reference": "reference"}
+
+
+@pytest.fixture(autouse=True)
+def _small_forest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fit what a job needs to go through; how good a fit is, is for the tests of the router."""
+    monkeypatch.setattr(members, "TREES", 40)
+    monkeypatch.setattr(fit, "MANY_FOLDS", 3)
 
 
 def tree(folder: Path, **changes: Any) -> dict[str, Any]:
@@ -75,7 +85,8 @@ def run(folder: Path, **changes: Any) -> Finished:
 
 def finished(verb: Any, settings: Config) -> Finished:
     events: list[Event] = []
-    result = verb(settings, events.append)
+    with quick_waits(), served_here():
+        result = verb(settings, events.append)
     return Finished(result.exit_code, result.run_uri, result.outputs.lines, events)
 
 
@@ -243,19 +254,26 @@ def test_a_pilot_larger_than_the_data_is_refused(tmp_path: Path) -> None:
     assert [] == bills(tmp_path)
 
 
-def test_an_interrupted_pilot_goes_on(tmp_path: Path) -> None:
+def test_an_interrupted_pilot_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Past its deadline it exits 75 with what it spent in the report; the same command asks only what is missing."""
     slow = tree(tmp_path)["endpoints"]
     for end in slow.values():
-        end["simulate"]["latency_ms"] = 300
+        end["simulate"]["latency_ms"] = 10
         end["limits"] = {"concurrency": 4}
+    check, billed_before = Halt.check_deadline, 0  # on the deadline's clock each answer takes a second
+    monkeypatch.setattr(
+        Halt,
+        "check_deadline",
+        lambda halt, now_s: check(halt, now_s + len(bills(tmp_path)) - billed_before),
+    )
     codes = []
     for _ in range(20):
         done = run(
-            tmp_path, run={"id": "job", "root": str(tmp_path / "root"), "deadline_s": 8}, endpoints=slow
+            tmp_path, run={"id": "job", "root": str(tmp_path / "root"), "deadline_s": 100}, endpoints=slow
         )
         codes.append(done.exit_code)
         lines = bills(tmp_path)
+        billed_before = len(lines)
         booked = nano(done.cost["spent_usd"]) + nano(done.cost["presumed_usd"])
         assert sum(line["nano"] for line in lines) <= booked
         if done.exit_code == 0:

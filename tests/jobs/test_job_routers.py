@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
+from importlib import import_module
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
+import dask
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from distributed import LocalCluster
+from distributed.utils import get_mp_context
 from helpers.jobs import job_config, run_job, write_prompts
 from helpers.routers import router_settings
 from helpers.stub import Stub, stub_server
@@ -23,13 +28,22 @@ TEXTS = [
 ]
 
 
+HEAVY = ("torch", "transformers.modeling_utils", "routellm_batch.routers.bert.router")
+
+
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    """Two worker processes that every job of this module shares."""
-    with LocalCluster(
-        n_workers=2, threads_per_worker=2, processes=True, host="127.0.0.1", dashboard_address=None
-    ) as cluster:
-        yield cluster.scheduler_address
+    """Two worker processes that every job of this module shares, forks of one that has imported what takes seconds."""
+    with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
+        get_mp_context().set_forkserver_preload(["distributed", *HEAVY])
+        forkserver.ensure_running()
+        for name in HEAVY:  # meanwhile, as the server is at it
+            with suppress(ImportError):
+                import_module(name)
+        with LocalCluster(
+            n_workers=2, threads_per_worker=2, processes=True, host="127.0.0.1", dashboard_address=None
+        ) as cluster:
+            yield cluster.scheduler_address
 
 
 @pytest.fixture

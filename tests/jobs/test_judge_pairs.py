@@ -13,8 +13,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from helpers.jobs import DEAD_URL, job_config, nano, quick_waits, write_prompts
-from helpers.stub import Answer, Call, Script, Stub, interrupting, stub_server
+from helpers.jobs import DEAD_URL, TIMEOUT_S, job_config, nano, quick_waits, write_prompts
+from helpers.stub import Answer, Call, Script, Stub, interrupting, served_here, stub_server
 
 from routellm_batch.config.embedder import EmbedderConfig
 from routellm_batch.config.job import Config, load_config
@@ -59,7 +59,7 @@ def config(folder: Path, url: str, **changes: Any) -> Config:
         "base_url": url,
         "model": "judge",
         "price": {"input": 1, "output": 4},
-        "timeout_s": 5,
+        "timeout_s": TIMEOUT_S,
     }
     judge["params"] = {"max_completion_tokens": 64}
     settings: dict[str, Any] = {"judge": {}, "budget__hard_cap_usd": 1, "endpoints__judge": judge, **changes}
@@ -312,7 +312,8 @@ def test_every_trainer_reads_the_output(tmp_path: Path) -> None:
 def test_the_bundled_config_runs(tmp_path: Path, repo: Path) -> None:
     """configs/judge_pairs.yaml needs nothing but this repository."""
     given = load_config(repo / "configs" / "judge_pairs.yaml", [f"run.root={tmp_path}"])
-    result = go(given)
+    with served_here(), quick_waits():
+        result = go(given)
     assert result.exit_code in {0, 3}
     rows = json.loads((Path(result.run_uri) / "cost.json").read_text())["rows"]
     assert (602, 602) == (rows["pairs"], rows["labelled"] + sum(rows["unlabelled"].values()))

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from helpers.jobs import Finished, job_config, job_tree, prompts, run_job, write_prompts
+from helpers.patience import patience
 from helpers.stub import Answer, Call, Script, Stub, answering, in_turn, stub_server
 
 from routellm_batch.budget.pricing import Price, cost_nano
@@ -188,10 +189,11 @@ def test_after_a_burst_of_429s_it_is_fast_again(tmp_path: Path) -> None:
     done, stub = play(tmp_path, script, rows=400, at_once=16, input__shard_rows=400)
     times = [call.begun_s for call in stub.calls]
     late = sum(one > times[-1] - 0.5 for one in times)
-    assert (0, True) == (done.exit_code, time.monotonic() - begun < 20)
+    assert (0, True) == (done.exit_code, time.monotonic() - begun < patience(20))
     assert late >= 40, f"{late} calls in the last half second, with 16 slots of 50 ms"
 
 
+@pytest.mark.usefixtures("simulated_time")
 def test_who_gives_up_waiting_ends_nobody_elses_pause() -> None:
     """A cancelled waiter ended the pause that all shared; here the others wait until the endpoint's time is up."""
 
@@ -224,7 +226,7 @@ def test_a_429_that_names_no_time_costs_seconds_at_most(tmp_path: Path) -> None:
     """Without a Retry-After an endpoint was left alone for five minutes; here it is tried again soon."""
     begun = time.monotonic()
     done, _ = play(tmp_path, in_turn(Answer(status=429), Answer()), rows=4)
-    assert (0, True) == (done.exit_code, time.monotonic() - begun < 20)
+    assert (0, True) == (done.exit_code, time.monotonic() - begun < patience(20))
 
 
 @pytest.mark.parametrize("size", [1, 100])
@@ -233,7 +235,7 @@ def test_a_small_object_is_created_once(tmp_path: Path, size: int) -> None:
     store, wall = FsStore(str(tmp_path)), threading.Barrier(8)
 
     def create(number: int) -> bool:
-        wall.wait(10)
+        wall.wait(patience(10))
         return store.create("run.json", bytes([65 + number]) * size)
 
     with ThreadPoolExecutor(8) as pool:

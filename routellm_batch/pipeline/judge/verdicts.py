@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import pyarrow as pa
 
-from routellm_batch.budget.pricing import cost_nano, estimate_tokens
+from routellm_batch.budget.costs.expected_costs import LinearCost
+from routellm_batch.budget.pricing import estimate_tokens
 from routellm_batch.config.endpoints import EndpointConfig
 from routellm_batch.config.graders import JudgeConfig
 from routellm_batch.config.job import ColumnsConfig
 from routellm_batch.core.errors import RunMismatchError
-from routellm_batch.core.types import JUDGE, Usage
+from routellm_batch.core.types import JUDGE
 from routellm_batch.evaluation.graders.judge import (
     JudgePrompt,
     JudgeReply,
@@ -66,13 +68,9 @@ def judge_estimate_nano(endpoint: EndpointConfig, pairs: Sequence[Pair], judge: 
         judge: how the judge is asked.
 
     """
-    return sum(
-        cost_nano(
-            endpoint.nano_price,
-            Usage(estimate_tokens(len(one.prompt), 1), 0, endpoint.expected_output_tokens, 0),
-        )
-        for one in judge_prompts(pairs, judge)
-    )
+    cost = LinearCost.of(endpoint.call_price)
+    tokens = [estimate_tokens(len(one.prompt), 1) for one in judge_prompts(pairs, judge)]
+    return int(cost.nano(np.array(tokens, dtype=np.int64)).sum())
 
 
 def _ask(budget: AskBudget, run_id: str, prompts: Sequence[JudgePrompt]) -> AskResult | None:

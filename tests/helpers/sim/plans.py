@@ -36,7 +36,8 @@ def planned(kind: str) -> Scene:
     texts = prompts(ROWS - 1)
     texts.append(texts[1])
     write_prompts(folder / "in.parquet", texts)
-    ends = {f"endpoints__{route}__limits": {"concurrency": 4} for route in ROUTES}
+    given = {"limits": {"concurrency": 4}, "timeout_s": 5}
+    ends = {f"endpoints__{route}__{key}": value for route in ROUTES for key, value in given.items()}
     retry = {"attempts": 3, "deadline_s": 60, "budget": 1, "max_error_rate": 1}
     settings = {"budget": {"strong_share": 0.5}, "retry": retry, **ends, **KINDS[kind]}
     config = job_config(folder, input__shard_rows=SHARD_ROWS, **settings)

@@ -83,7 +83,10 @@ class _Hand:
     """A thread that turns borrow."""
 
     def __init__(self) -> None:
-        self._go, self._back = threading.Semaphore(0), threading.Semaphore(0)
+        # Plain locks, each held until the other side lets go of it: a semaphore takes four times as long.
+        self._go, self._back = threading.Lock(), threading.Lock()
+        self._go.acquire()
+        self._back.acquire()
         self._play: Callable[[], None] = lambda: None
         thread = threading.Thread(target=self._work, name="sim-turn", daemon=True)
         thread.start()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from helpers.jobs import job_config
+from helpers.patience import patience
 
 from routellm_batch.core.halt import Halt, stopping_on_signals
 from routellm_batch.reporting.run.wording import stop_words
@@ -63,7 +64,12 @@ with stopping_on_signals(halt):
         while not halt.stopped: pass
     while True: pass
 """
-    assert 75 == subprocess.run([sys.executable, "-c", code], cwd=repo, timeout=60, check=False).returncode
+    assert (
+        75
+        == subprocess.run(
+            [sys.executable, "-c", code], cwd=repo, timeout=patience(60), check=False
+        ).returncode
+    )
 
 
 def test_another_thread_does_not_listen() -> None:

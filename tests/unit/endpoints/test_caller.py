@@ -37,6 +37,9 @@ NO_KEY = CallError(Kind.AUTH, Verdict.FATAL, status=401)
 Step = Reply | CallError
 
 
+pytestmark = pytest.mark.usefixtures("simulated_time")
+
+
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "BASE_WAIT_S", 0.002)

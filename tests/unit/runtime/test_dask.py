@@ -8,6 +8,7 @@ from typing import Any
 from distributed import Nanny, SpecCluster
 from distributed.scheduler import Scheduler
 from helpers import tasks
+from helpers.patience import patience
 from helpers.tasks import Item
 
 from routellm_batch.config.job import ClusterConfig
@@ -19,7 +20,7 @@ TOKEN = "gpu-token"
 def wait_for(runner: Any, count: int) -> list[Any]:
     """Return what ``count`` tasks returned."""
     found: list[Any] = []
-    until = time.monotonic() + 30
+    until = time.monotonic() + patience(30)
     while len(found) < count and time.monotonic() < until:
         found += [done.receipt for done in runner.wait(0.5)]
     return found

@@ -111,12 +111,13 @@ def test_recover_agrees_with_brute_force(target: float) -> None:
     """The share is the last of those tried from all strong downwards whose bound holds, found by a loop."""
     made = calibration(300)
     expected = None
-    for step in range(STEPS, -1, -1):
-        (q,) = predict(made, [step / STEPS], confidence=0.8)  # Two-sided 80 % ends where one-sided 90 % does.
+    shares = [step / STEPS for step in range(STEPS, -1, -1)]
+    every = predict(made, shares, confidence=0.8)  # Two-sided 80 % ends where one-sided 90 % does.
+    for share, q in zip(shares, every, strict=True):
         bound = -1.0 if q.pgr_lo is None else q.pgr_lo
         if bound < target - 1e-9:
             break
-        expected = step / STEPS
+        expected = share
     found = recover_share(made, target, 0.9)
     assert expected == pytest.approx(found.share)
     assert found.bound is not None

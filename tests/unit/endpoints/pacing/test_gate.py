@@ -1,4 +1,4 @@
-"""Pace: buckets, retry budget and error window with a clock in hand; the gate on a real loop."""
+"""Pace: buckets, retry budget and error window with a clock in hand; the gate on a loop of simulated time."""
 
 from __future__ import annotations
 
@@ -95,6 +95,7 @@ def _through(
     return peak, time.monotonic() - begun
 
 
+@pytest.mark.usefixtures("simulated_time")
 @pytest.mark.parametrize("concurrency", [1, 3])
 def test_as_many_at_once_as_configured(concurrency: int) -> None:
     """The gate fills its slots, and never opens one more."""
@@ -102,17 +103,20 @@ def test_as_many_at_once_as_configured(concurrency: int) -> None:
     assert (concurrency, 0) == (_through(gate, 12, hold_s=0.005)[0], gate.in_flight)
 
 
+@pytest.mark.usefixtures("simulated_time")
 def test_a_slot_comes_back_from_a_failed_call() -> None:
     """Calls that raise leave their slots, so that all get through."""
     gate = Gate(Limits(1))
     assert (1, 0) == (_through(gate, 5, fail=True)[0], gate.in_flight)
 
 
+@pytest.mark.usefixtures("simulated_time")
 def test_requests_keep_to_the_rate() -> None:
     """At 1,200 a minute, beyond a burst of 5, six more take at least 0.25 s."""
     assert _through(Gate(Limits(50, rpm=1200)), 11)[1] >= 0.25
 
 
+@pytest.mark.usefixtures("simulated_time")
 def test_tokens_keep_to_the_rate() -> None:
     """At 60,000 tokens a minute, beyond a burst of 250, another 300 take at least 0.25 s."""
     assert _through(Gate(Limits(50, tpm=60_000)), 6, tokens=100)[1] >= 0.25

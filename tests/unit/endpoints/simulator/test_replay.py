@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from helpers.patience import patience
 
 from routellm_batch.core.errors import DataError
 from routellm_batch.core.types import Usage
@@ -100,7 +101,7 @@ def _post(base_url: str, model: str, prompt: str) -> tuple[int, dict[str, Any]]:
     headers = {"Content-Type": "application/json", "X-Request-Key": "row-1", "X-Attempt": "2"}
     request = urllib.request.Request(f"{base_url}/chat/completions", json.dumps(body).encode(), headers)
     try:
-        with urllib.request.urlopen(request, timeout=20) as reply:
+        with urllib.request.urlopen(request, timeout=patience(20)) as reply:
             return reply.status, json.loads(reply.read())
     except urllib.error.HTTPError as error:
         with error:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.patience import patience
 
 from routellm_batch.core.errors import InputError
 from routellm_batch.endpoints.simulator.serve import start_server
@@ -27,7 +28,7 @@ def _chat(base_url: str, prompt: str, model: str = "m", timeout_s: float = 20) -
         json.dumps(body).encode(),
         {"Content-Type": "application/json", "X-Request-Key": prompt, "X-Attempt": "1"},
     )
-    with urllib.request.urlopen(request, timeout=timeout_s) as reply:
+    with urllib.request.urlopen(request, timeout=patience(timeout_s)) as reply:
         return json.loads(reply.read())
 
 
@@ -41,7 +42,7 @@ def _alive(pid: int) -> bool:
 
 
 def _gone(pid: int, within_s: float = 10) -> bool:
-    until = time.monotonic() + within_s
+    until = time.monotonic() + patience(within_s)
     while time.monotonic() < until:
         if not _alive(pid):
             return True
@@ -78,7 +79,7 @@ def test_close_does_not_wait_for_hanging_requests(tmp_path: Path) -> None:
         _chat(server.base_url, "x", timeout_s=0.3)
     start = time.monotonic()
     server.close()
-    assert time.monotonic() - start < 4
+    assert (True, 0) == (time.monotonic() - start < patience(4), server.process.returncode)
     assert [json.loads(line)["status"] for line in log.read_text().splitlines()] == [499]
 
 
@@ -157,5 +158,5 @@ def test_blocking_server_prints_its_url_and_stops_by_signal(number: signal.Signa
     url = process.stdout.readline().strip()
     object_name = _chat(url, "Hello")["object"]
     os.kill(process.pid, number)
-    rest, errors = process.communicate(timeout=20)
+    rest, errors = process.communicate(timeout=patience(20))
     assert (object_name, process.returncode, rest, errors) == ("chat.completion", 0, "", "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -15,6 +16,8 @@ from typing import Any, TypeVar
 import aiohttp
 import pytest
 from aiohttp import web
+from helpers.clock import Clock
+from helpers.patience import patience
 
 from routellm_batch.core.errors import ConfigError
 from routellm_batch.endpoints.simulator import server as sim_server
@@ -44,9 +47,9 @@ class Client:
 
 
 @asynccontextmanager
-async def _running(spec: SimulateSpec) -> AsyncIterator[Client]:
+async def _running(spec: SimulateSpec, clock: Callable[[], float]) -> AsyncIterator[Client]:
     log = BillingLog(spec.log, spec.price)
-    application = ChatServer(spec, SimulatedModel(spec), log).application()
+    application = ChatServer(spec, SimulatedModel(spec), log, clock).application()
     runner = web.AppRunner(application, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -58,9 +61,13 @@ async def _running(spec: SimulateSpec) -> AsyncIterator[Client]:
         log.close()
 
 
-def _use(spec: SimulateSpec, talk: Callable[[Client], Awaitable[T]]) -> T:
+def _use(
+    spec: SimulateSpec,
+    talk: Callable[[Client], Awaitable[T]],
+    clock: Callable[[], float] = time.monotonic,
+) -> T:
     async def main() -> T:
-        async with _running(spec) as client, asyncio.timeout(20):
+        async with _running(spec, clock) as client, asyncio.timeout(patience(20)):
             return await talk(client)
 
     return asyncio.run(main())
@@ -324,7 +331,7 @@ def test_latency_holds_answers_back_but_not_errors() -> None:
     answer = SimulatedModel(spec)
     tokens = answer.decide(sim_server.parse_chat(_BODY), "k", 0, 0).usage.output_tokens
     assert _use(spec, talk) >= 0.1 + tokens / 1000
-    assert _use(replace(spec, latency_ms=10_000, faults=Faults(auth=1.0)), talk) < 5
+    assert _use(replace(spec, latency_ms=10_000, faults=Faults(auth=1.0)), talk) < patience(5)
 
 
 _BODY = json.dumps({"model": "m", "messages": [{"role": "user", "content": "Prompt k"}]}).encode()
@@ -336,7 +343,7 @@ def test_rpm_refuses_what_is_beyond_it() -> None:
     async def talk(client: Client) -> list[int]:
         return [(await client.chat(f"k{n}"))[0] for n in range(8)]
 
-    assert _use(replace(PRICED, rpm=60, burst=5), talk) == [200] * 5 + [429] * 3
+    assert _use(replace(PRICED, rpm=60, burst=5), talk, lambda: 0.0) == [200] * 5 + [429] * 3
 
 
 def test_concurrency_refuses_what_is_beyond_it() -> None:
@@ -347,20 +354,22 @@ def test_concurrency_refuses_what_is_beyond_it() -> None:
         return sorted(status for status, _, _ in at_once), (await client.chat("later"))[0]
 
     expected = ([200] * 4 + [429] * 6, 200)
-    assert _use(replace(PRICED, concurrency=4, latency_ms=300), talk) == expected
+    assert _use(replace(PRICED, concurrency=4, latency_ms=1000 * patience(0.3)), talk) == expected
 
 
 def test_refused_requests_do_not_change_later_decisions() -> None:
     """A 429 by the enforced limit does not count as an attempt, so that timing decides no fault."""
     spec = replace(PRICED, rpm=60, burst=1, script={"k": ("server_error",)})
 
+    clock = Clock()
+
     async def talk(client: Client) -> list[int]:
         await client.chat("other")
         statuses = [(await client.chat("k"))[0]]
-        await asyncio.sleep(1.1)
+        clock.now_s += 1.1
         return [*statuses, (await client.chat("k"))[0]]
 
-    first, second = _use(spec, talk)
+    first, second = _use(spec, talk, clock.monotonic)
     assert (first, second >= 500) == (429, True)
 
 
