@@ -20,7 +20,9 @@ REPO = Path(__file__).resolve().parents[1]
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     """Give each test more time on a busy machine before it counts as hung; a limit of 0 stays none."""
     mark = item.get_closest_marker("timeout")
-    limit_s = float(mark.args[0] if mark else item.config.getini("timeout") or 0)
+    limit_s = float(
+        mark.args[0] if mark else item.config.getoption("timeout") or item.config.getini("timeout")
+    )
     item.add_marker(pytest.mark.timeout(patience(limit_s)), append=False)
     return (yield)
 
