@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from decimal import Decimal
 from itertools import accumulate
 from math import ceil
@@ -25,11 +26,10 @@ from routellm_batch.budget.selection.ranking import BY_SCORE
 from routellm_batch.budget.spend.embeddings import EmbeddingUse
 from routellm_batch.config.job import Config
 from routellm_batch.core.errors import BudgetError, ConfigError
-from routellm_batch.pipeline import run as pipeline
+from routellm_batch.pipeline.run import PreparedJob
 from routellm_batch.stages.call.degrade import load_degrades
 from routellm_batch.stages.plan import make as planning
 from routellm_batch.stages.plan.files import load_plan
-from routellm_batch.stages.plan.make import make_plan
 from routellm_batch.storage.tables import from_parquet
 
 ROWS = 60
@@ -47,15 +47,25 @@ def job_config(folder: Path, **settings: Any) -> Config:
     return jobs.job_config(folder, pilot={"usd": 1, "grader": grader}, **settings)
 
 
-@pytest.fixture
+@dataclass(frozen=True)
+class GivenPilot:
+    """A source of pilots that has one already, or none."""
+
+    facts: PilotFacts | None
+
+    def prepare(self, config: Config, *_: object) -> PreparedJob:
+        """Return the job with what the pilot found."""
+        return PreparedJob(config, self.facts)
+
+
+@pytest.fixture(autouse=True)
 def use(monkeypatch: pytest.MonkeyPatch) -> Use:
-    """Have every plan made with a pilot."""
+    """Have every plan made with a given pilot; with none, until one is given."""
 
-    def plan_with(pilot: PilotFacts) -> None:
-        monkeypatch.setattr(
-            pipeline, "make_plan", lambda config, run, **_: make_plan(config, run, pilot=pilot)
-        )
+    def plan_with(pilot: PilotFacts | None) -> None:
+        monkeypatch.setattr("routellm_batch.pipeline.jobs.JobPilot", lambda **_: GivenPilot(pilot))
 
+    plan_with(None)
     return plan_with
 
 

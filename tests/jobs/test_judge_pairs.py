@@ -261,7 +261,7 @@ def test_another_job_under_the_same_id_is_refused(tmp_path: Path) -> None:
         (
             {"endpoints__weak__model": "strong-model"},
             ConfigError,
-            "endpoints.weak.model: is the strong one's too",
+            "endpoints.weak.model: is the strong endpoint's model too",
         ),
         ({"run__id": "j-{date}"}, ConfigError, "run.id: has {date}"),
         ({"endpoints__judge__api_key": "env:NO_SUCH_KEY_HERE"}, ConfigError, "endpoints.judge.api_key"),
