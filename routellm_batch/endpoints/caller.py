@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,6 +18,7 @@ from routellm_batch.budget.pricing import Price, cost_nano
 from routellm_batch.core.errors import CallError
 from routellm_batch.core.protocols import Endpoint
 from routellm_batch.core.types import ErrorKind, Reply, Verdict
+from routellm_batch.core.worker import Worker
 from routellm_batch.endpoints.calls import NEW, History, Outcome, Request, RetryPolicy
 from routellm_batch.endpoints.pacing.breaker import is_down
 from routellm_batch.endpoints.pacing.gate import DownError, Gate
@@ -28,11 +28,7 @@ from routellm_batch.endpoints.wallet import Wallet
 
 __all__ = ["Caller", "History", "Outcome", "Request", "RetryPolicy"]
 
-BASE_WAIT_S = 0.5
-MAX_WAIT_S = 30.0
 MAX_DOUBLINGS = 16
-POLL_S = 0.25
-"""How often a row that waits looks whether it should give up."""
 
 
 def _nothing() -> None:
@@ -56,6 +52,8 @@ class Caller:
     """Of one attempt, from connect to last byte."""
     presume_5xx: bool
     """Book a 5xx at its worst cost."""
+    worker: Worker
+    """The process that calls."""
 
     async def call(
         self,
@@ -107,6 +105,7 @@ class _Tries:
         sending: Callable[[], None],
     ) -> None:
         self._caller = caller
+        self._now_s, self._settings = caller.worker.clock.monotonic, caller.worker.settings
         self._request = request
         self._wallet = wallet
         self._stopping = stopping
@@ -147,7 +146,7 @@ class _Tries:
             if error.verdict is Verdict.RETRY:
                 wait_s = self._wait_s(error)
                 if self._presumes(error) and not self._spent(wait_s):
-                    return self._ended(again_at_s=time.monotonic() + wait_s)
+                    return self._ended(again_at_s=self._now_s() + wait_s)
             return self._ended(error=error, unsent=error.verdict is Verdict.FATAL)
 
     def _ended(self, **fields: Any) -> Outcome:
@@ -178,13 +177,13 @@ class _Tries:
 
     def _spent(self, wait_s: float) -> bool:
         """Say whether attempts or seconds are used up."""
-        since_s = 0.0 if self._first_s is None else time.monotonic() - self._first_s
+        since_s = 0.0 if self._first_s is None else self._now_s() - self._first_s
         late = since_s + wait_s > self._caller.policy.deadline_s
         return late or self._failures >= self._caller.policy.attempts
 
     def _wait_s(self, error: BaseException | None) -> float:
         doublings = min(MAX_DOUBLINGS, max(0, self._failures + self._limited - 1))
-        span = min(MAX_WAIT_S, BASE_WAIT_S * 2**doublings)
+        span = min(self._settings.max_wait_s, self._settings.base_wait_s * 2**doublings)
         if isinstance(error, CallError) and error.retry_after_s is not None:
             return error.retry_after_s + random.uniform(0, min(1.0, span))
         return random.uniform(0, span)
@@ -200,9 +199,9 @@ class _Tries:
         sent = False
         try:
             await self._reserve()
-            send, sent = replace(send, begun_s=time.monotonic()), True
+            send, sent = replace(send, begun_s=self._now_s()), True
             came = reply = await self._send(send)
-            return self._settle(reply, time.monotonic() - send.begun_s)
+            return self._settle(reply, self._now_s() - send.begun_s)
         except CallError as error:
             came = error
             raise
@@ -249,14 +248,14 @@ class _Tries:
 
     async def pause(self, seconds: float) -> None:
         """Wait outside the slot, and for the retry budget; leave as soon as the run stops."""
-        until = time.monotonic() + seconds
+        until, look_s = self._now_s() + seconds, self._settings.look_s
         while True:
             if self._stopping():
                 raise _StopError
-            left = until - time.monotonic()
-            if left <= 0 and (self._free or self._caller.retries.allow(time.monotonic())):
+            left = until - self._now_s()
+            if left <= 0 and (self._free or self._caller.retries.allow(self._now_s())):
                 return
-            await asyncio.sleep(min(POLL_S, left) if left > 0 else POLL_S)
+            await asyncio.sleep(min(look_s, left) if left > 0 else look_s)
 
     def _book_failure(self, error: CallError, *, probe: bool) -> None:
         self._free = error.verdict is Verdict.WAIT

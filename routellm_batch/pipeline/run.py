@@ -17,6 +17,7 @@ from routellm_batch.core.events import Notice, Sink, StageFinished, StageStarted
 from routellm_batch.core.halt import Halt, stopping_on_signals
 from routellm_batch.core.protocols import Runner
 from routellm_batch.core.registry import check_name
+from routellm_batch.core.worker import this_worker
 from routellm_batch.endpoints.servers import base_urls, check_keys, check_reachable, check_scoring_key
 from routellm_batch.pipeline.outputs import (
     Outputs,
@@ -38,7 +39,6 @@ from routellm_batch.stages.plan.make import make_plan
 from routellm_batch.stages.plan.past_run import pin_lengths
 from routellm_batch.stages.score.loop import run_score_stage
 from routellm_batch.stages.score.task import STAGE as SCORE
-from routellm_batch.storage.ledger.liveness import lease_s
 from routellm_batch.storage.run import Run, newest_markers, open_existing, open_run
 from routellm_batch.storage.tables import RESPONSE_COLUMNS
 
@@ -108,9 +108,9 @@ def _run(
     if plan is not None and ended is not None and not (retry_failed and ended == SOME_FAILED):
         sink(Notice(f"{run.uri} is finished already; nothing is called"))
         return RunResult(ended, run.uri, rewrite_run_outputs(config, run, plan))
-    sharing = Sharing()
-    hearing = sharing.listening(sink, time.monotonic)
-    with driving(run, sink, halt) as start, runner_of(config, hearing, start.token) as runner:
+    sharing, worker = Sharing(), this_worker()
+    hearing = sharing.listening(sink, worker.clock.monotonic)
+    with driving(run, sink, halt, worker) as start, runner_of(config, hearing, start.token) as runner:
         with _early_stop_told(config, run, begun):
             made = prepare(config, run, runner, sink, halt)
             plan = None if made is None else _score_and_plan(made, run, runner, sink, halt)
@@ -121,10 +121,21 @@ def _run(
             if config.cluster.kind != "address":
                 check_reachable(urls)
             calls = sum(totals.calls for totals in plan.endpoints.values())
-            names = (start.token, start.epoch, lease_s())
-            job = CallJob(config, run, plan.cut, urls, runner.workers, calls, *names)
-            job = replace(job, ranker=plan.ranker, prices=plan.run_prices, pilot=made.pilot)
-            stage = CallStage(job, plan, runner, halt, retry_failed, sink=sink, sharing=sharing)
+            job = CallJob(
+                config=config,
+                run=run,
+                cut=plan.cut,
+                base_urls=urls,
+                workers=runner.workers,
+                calls=calls,
+                token=start.token,
+                epoch=start.epoch,
+                lease_s=start.lease_s,
+                ranker=plan.ranker,
+                prices=plan.run_prices,
+                pilot=made.pilot,
+            )
+            stage = CallStage(job, plan, runner, halt, worker, retry_failed, sink=sink, sharing=sharing)
             _call(stage, sink)
         state, reason = halt.state, stop_words(halt.reason, config)  # whatever is heard from here on
     outputs = write_run_outputs(config, run, plan, state, reason, time.monotonic() - begun)
@@ -142,7 +153,7 @@ def _call(stage: CallStage, sink: Sink) -> None:
     try:
         stage.run()
     finally:
-        close_pool(job.token)
+        close_pool(job.token, stage.worker)
     sink(StageFinished("call"))
 
 
@@ -255,7 +266,7 @@ def _begun(config: Config, sink: Sink, halt: Halt, begun_s: float) -> Iterator[t
     """Begin a run, or go on with it, as its one driver; what stops it before its calls is reported."""
     run = _open(config, sink)
     with (
-        driving(run, sink, halt) as start,
+        driving(run, sink, halt, this_worker()) as start,
         runner_of(config, sink, start.token) as runner,
         _early_stop_told(config, run, begun_s),
     ):

@@ -6,6 +6,7 @@ from routellm_batch.config.cluster import ClusterConfig
 from routellm_batch.core.events import Sink
 from routellm_batch.core.protocols import Runner
 from routellm_batch.core.registry import resolve
+from routellm_batch.core.worker import this_worker
 from routellm_batch.runtime.serial import SerialRunner
 
 RUNNERS = {
@@ -23,6 +24,6 @@ def open_runner(config: ClusterConfig, sink: Sink, token: str) -> Runner:
 
     """
     if config.kind == "serial":
-        return SerialRunner(sink, token)
+        return SerialRunner(sink, token, this_worker())
     runner: Runner = resolve(RUNNERS, config.kind, key="cluster.kind")(config, sink, token)
     return runner

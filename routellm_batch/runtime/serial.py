@@ -7,8 +7,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any
 
 from routellm_batch.core.events import Sink
-from routellm_batch.core.process import drain, subscribe
 from routellm_batch.core.types import Done
+from routellm_batch.core.worker import Worker
 from routellm_batch.runtime.tasks import run_task
 
 SLOTS = 2
@@ -21,11 +21,12 @@ class SerialRunner:
     workers = 1
     slots = SLOTS
 
-    def __init__(self, sink: Sink, token: str) -> None:
+    def __init__(self, sink: Sink, token: str, worker: Worker) -> None:
         self._token = token
+        self._worker = worker
         self._threads = ThreadPoolExecutor(SLOTS, thread_name_prefix="routellm-task")
         self._futures: dict[Future[Any], object] = {}
-        self._unsubscribe = subscribe(sink)
+        self._unsubscribe = worker.events.subscribe(sink)
 
     def submit(self, function: Callable[..., Any], task: object, *, scores: bool = False) -> None:  # noqa: ARG002
         """Start ``function(task)``; every task runs here."""
@@ -42,7 +43,7 @@ class SerialRunner:
 
     def drain(self, token: str | None = None) -> None:
         """Tell running tasks to begin nothing new; only those that heed ``token``, if one is given."""
-        drain(token or self._token)
+        self._worker.drains.drain(token or self._token)
 
     def close(self) -> None:
         """End the threads."""

@@ -7,11 +7,9 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from types import SimpleNamespace
-from unittest.mock import patch
 
 import pytest
-from helpers.sim.loop import SimLoop
+from helpers.sim.loop import LoopClock, SimLoop
 from helpers.sim.profile import PROFILE, TIMEOUT_S
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -21,6 +19,7 @@ from routellm_batch.budget.pricing import Price
 from routellm_batch.core.errors import CallError
 from routellm_batch.core.types import ErrorKind as Kind
 from routellm_batch.core.types import Reply, Usage, Verdict
+from routellm_batch.core.worker import Worker
 from routellm_batch.endpoints.caller import Caller, Outcome, Request, RetryPolicy
 from routellm_batch.endpoints.calls import NEW
 from routellm_batch.endpoints.classify import rate_hint, retry_after_s
@@ -186,12 +185,7 @@ class Pacing(RuleBasedStateMachine):
         self.problems: list[BaseException] = []
         self.unsure: list[CallError] = []
         """Failures of requests that may have been billed."""
-        clock = SimpleNamespace(monotonic=lambda: self.now_s)
-        self.patches = [
-            patch(f"routellm_batch.endpoints.{name}.time", clock) for name in ("caller", "pacing.gate")
-        ]
-        for one in self.patches:
-            one.start()
+        self.worker = Worker(clock=LoopClock(self.loop))
 
     @initialize(
         most=st.integers(1, 24),
@@ -209,12 +203,13 @@ class Pacing(RuleBasedStateMachine):
         self.wallet = Wallet(None)
         self.caller = Caller(
             self,
-            Gate(Limits(most, rpm, tpm), patience_s=DEADLINE_S),
+            Gate(Limits(most, rpm, tpm), self.worker, patience_s=DEADLINE_S),
             RetryPolicy(attempts, DEADLINE_S),
             RetryBudget(share),
             PRICE,
             60.0,
             presume,
+            self.worker,
         )
         self.model = Model(most, {"requests": rpm and rpm / 60, "tokens": tpm and tpm / 60})
 
@@ -355,12 +350,8 @@ class Pacing(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Answer everything from now on: each row ends, answered or failed for a reason."""
-        try:
-            if hasattr(self, "model"):
-                self._finish()
-        finally:
-            for one in self.patches:
-                one.stop()
+        if hasattr(self, "model"):
+            self._finish()
 
     def _finish(self) -> None:
         for _ in range(3_000):

@@ -16,7 +16,9 @@ from typing import Any
 import pyarrow as pa
 
 from routellm_batch.core.encoding import to_json
+from routellm_batch.core.protocols import Store
 from routellm_batch.core.types import Shard
+from routellm_batch.core.worker import Worker
 from routellm_batch.stages.call.job import CallJob
 from routellm_batch.stages.call.responses import FINAL, copy_of, response_table, summarise, write_failed
 from routellm_batch.storage.inputs import read_rows
@@ -27,8 +29,10 @@ from routellm_batch.storage.ledger.state import LedgerState
 from routellm_batch.storage.prompts import input_columns
 from routellm_batch.storage.responses import read_responses, response_path, response_paths, revision_of
 from routellm_batch.storage.run import STAGE, marker_name, newest_markers
-from routellm_batch.storage.store import FsStore
 from routellm_batch.storage.tables import to_parquet
+
+MOST_LEDGERS = 16
+"""Of other shards, in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,8 @@ class Ending:
     ledger: ShardLedger
     revision: int
     """0, or the least number of what is written: that of this pass over rows that were failed or unfunded."""
+    worker: Worker
+    """The process that writes it."""
 
 
 def deliver(end: Ending, state: LedgerState) -> None:
@@ -67,7 +73,7 @@ def _catch_up(end: Ending) -> bool:
     run = end.job.run
     newest, after = _markers(end)
     paths = _responses(end)
-    _other_ledger.cache_clear()
+    end.worker.kept(OtherLedgers).forget()
     # Only now: who wrote what was found had read the ledger before, so this is all that they knew and more.
     final, receipt = _told(end, end.ledger.load(sure=True))
     rows = _changed(end, paths, final)
@@ -139,11 +145,26 @@ def _owner(end: Ending, row: int, records: Mapping[int, CallRecord]) -> CallReco
     index, owner_row = end.copies[row]
     if index == end.shard.index:
         return records.get(owner_row)
-    run = end.job.run
-    return _other_ledger(run.uri, run.shards[index].name, end.job.token).records.get(owner_row)
+    return end.worker.kept(OtherLedgers).read(end.job, index).records.get(owner_row)
 
 
-@lru_cache(maxsize=16)
-def _other_ledger(run_uri: str, shard: str, token: str) -> LedgerState:  # noqa: ARG001 - a new start reads anew
-    """Read another shard's ledger; all calls are done by the time this is asked."""
-    return ShardLedger(FsStore(run_uri), shard).load()
+class OtherLedgers:
+    """What a process read last of other shards' ledgers; kept by its ``Worker``, and any thread may ask.
+
+    All calls of a start are done by the time that its first one is read; a new start reads anew.
+    """
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Read every ledger anew from now on."""
+        self._read = lru_cache(maxsize=MOST_LEDGERS)(_read)
+
+    def read(self, job: CallJob, index: int) -> LedgerState:
+        """Return what the ledger of a shard of the job's run holds."""
+        return self._read(job.run.store, job.run.shards[index].name, job.token)
+
+
+def _read(store: Store, shard: str, _token: str) -> LedgerState:
+    return ShardLedger(store, shard).load()

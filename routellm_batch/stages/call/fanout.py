@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from routellm_batch.core.events import CallProgress
-from routellm_batch.core.process import NAME, draining
 from routellm_batch.core.types import ROUTES, Route, Verdict
+from routellm_batch.core.worker import Worker
 from routellm_batch.endpoints.caller import Caller
 from routellm_batch.endpoints.calls import History, Outcome
 from routellm_batch.endpoints.wallet import Wallet
@@ -25,13 +24,6 @@ from routellm_batch.stages.call.job import EndpointPool
 from routellm_batch.stages.call.requests import Call
 from routellm_batch.storage.ledger.record import CallRecord
 from routellm_batch.storage.ledger.writer import LedgerWriter
-
-INTENT_ROWS = 128
-"""Rows to one intent, at least where so many wait; more where more are in flight. Half as many would be twice the
-objects, and what a lost host leaves open, and presumed spent, is at most two intents' rows and the calls in flight."""
-MAX_INTENT_ROWS = 256
-LOOK_S = 0.25
-PROGRESS_S = 0.5
 
 
 @dataclass
@@ -42,7 +34,8 @@ class FanOut:
     pool: EndpointPool
     writer: LedgerWriter
     wallet: Wallet
-    emit: Callable[[CallProgress], None]
+    worker: Worker
+    """The process that calls."""
     records: dict[int, CallRecord] = field(default_factory=dict)
     """Row → what came of it, in this go."""
     round_token: str = ""
@@ -77,7 +70,11 @@ class FanOut:
 
     def stopping(self) -> bool:
         """Say whether this task is to begin nothing more."""
-        return self.writer.error is not None or self.pool.stopping() or draining(self.round_token)
+        return (
+            self.writer.error is not None
+            or self.pool.stopping()
+            or self.worker.drains.draining(self.round_token)
+        )
 
     def keep(self, record: CallRecord, *, final: bool) -> None:
         """Take a record of one send, or of a row's end."""
@@ -98,14 +95,15 @@ class FanOut:
 
     async def _report_often(self) -> None:
         while True:
-            await asyncio.sleep(PROGRESS_S)
+            await asyncio.sleep(self.worker.settings.progress_s)
             self._report()
 
     def _report(self) -> None:
         answered = sum(record.status != "unsent" for record in self.records.values())
         spent, demand = self.wallet.settled_nano, self.pool.demand()
-        self.emit(
-            CallProgress(self.shard, answered, self._failed, self.open, spent, NAME, demand, self.earlier)
+        name = self.worker.name
+        self.worker.events.emit(
+            CallProgress(self.shard, answered, self._failed, self.open, spent, name, demand, self.earlier)
         )
 
 
@@ -116,6 +114,7 @@ class _Lane:
         self._fan = fan
         self._route = route
         self._caller: Caller = fan.pool.callers[route]
+        self._now_s, self._settings = fan.worker.clock.monotonic, fan.worker.settings
         self._fresh = deque(rows)
         self._later: list[tuple[float, int, Pending]] = []
         """Heap of (due, row, …)."""
@@ -127,7 +126,7 @@ class _Lane:
         async with asyncio.TaskGroup() as group:
             while self._open or ((self._fresh or self._later) and not self._fan.stopping()):
                 idle = self._fan.stopping() or self._fan.writer.silent()
-                batch = [] if idle else self._take(time.monotonic())
+                batch = [] if idle else self._take(self._now_s())
                 if not batch:
                     if self._open or self._fresh or self._later:  # else all that was left can't be paid for
                         await self._pause()
@@ -146,7 +145,7 @@ class _Lane:
         Rows that can't be paid for are passed over: they come back with another grant, if ever.
         """
         busy = self._caller.gate.concurrency
-        size = min(MAX_INTENT_ROWS, max(INTENT_ROWS, busy))
+        size = min(self._settings.max_intent_rows, max(self._settings.intent_rows, busy))
         room = busy + 2 * size - self._open
         if room < size:
             return []
@@ -167,7 +166,7 @@ class _Lane:
         """Wait until a row ends or comes due, but not long: a stop is not announced."""
         self._moved.clear()
         with suppress(TimeoutError):
-            async with asyncio.timeout(LOOK_S):
+            async with asyncio.timeout(self._settings.look_s):
                 await self._moved.wait()
 
     async def _send(self, one: Pending) -> None:
@@ -201,6 +200,6 @@ class _Lane:
             back = replace(one, history=outcome.history, asks_again=outcome.unsent)
         if back is not None:
             record = replace(record, status="unsent")
-            due_s = outcome.again_at_s or time.monotonic()
+            due_s = outcome.again_at_s or self._now_s()
             heapq.heappush(self._later, (due_s, one.call.row, back))
         self._fan.keep(record, final=back is None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter, deque
 from dataclasses import dataclass, field, replace
 
@@ -18,14 +17,15 @@ from routellm_batch.core.events import Sink
 from routellm_batch.core.halt import Halt
 from routellm_batch.core.protocols import Runner
 from routellm_batch.core.types import ROUTES, Done, Shard
+from routellm_batch.core.worker import Worker
 from routellm_batch.stages.call.degrade import load_degrades
 from routellm_batch.stages.call.governor import Governor
 from routellm_batch.stages.call.job import CallJob, take_share
 from routellm_batch.stages.call.limit_shares import Sharing
 from routellm_batch.stages.call.tally import Tally, tallies
 from routellm_batch.stages.call.task import CallReceipt, CallTask, call_shard
-from routellm_batch.stages.tasks import POLL_S, WINDOW, error_of
-from routellm_batch.storage.ledger.shard import ShardLedger
+from routellm_batch.stages.tasks import WINDOW, error_of
+from routellm_batch.storage.ledger.shard import RUNNER_BYTES, ShardLedger
 
 MOST_TOLD = 3
 MOST_FENCED = 4
@@ -47,6 +47,7 @@ class CallStage:
     plan: Plan
     runner: Runner
     halt: Halt
+    worker: Worker
     retry_failed: bool = False
     sink: Sink = lambda _event: None
     sharing: Sharing = field(default_factory=Sharing)
@@ -135,14 +136,14 @@ class CallStage:
         for tally in tallies(run):
             mended = tally.summary.failed + tally.summary.unfunded > 0
             if tally.shard in begun and (tally.revision is None or mended):
-                ShardLedger(run.store, tally.shard, epoch=self.job.epoch).seal()
+                self._sealer(tally.shard).seal()
 
     def _reopened(self, tally: Tally) -> bool:
         return tally.summary.unfunded > 0 or (self.retry_failed and tally.summary.failed > 0)
 
     def _loop(self, *, finishing: bool = False) -> None:
         while self._waiting or self._running or self._again or self._stuck:
-            self.halt.check_deadline(time.monotonic())
+            self.halt.check_deadline(self.worker.clock.monotonic())
             if self._error is not None or (self.halt.stopped and not finishing):
                 self._drain()
                 if not self._running:
@@ -153,9 +154,9 @@ class CallStage:
                     self._degrade(self._due)
             else:
                 self._submit()
-            if (shares := self.sharing.due(time.monotonic())) and self.runner.workers > 1:
+            if (shares := self.sharing.due(self.worker.clock.monotonic())) and self.runner.workers > 1:
                 self.runner.tell(take_share, self.job.token, shares)
-            for done in self.runner.wait(POLL_S):
+            for done in self.runner.wait(self.worker.settings.poll_s):
                 self._take(done)
         if isinstance(self._error, ConfigError) and any(self._spent.values()):
             self.halt.stop(
@@ -174,7 +175,9 @@ class CallStage:
         """Give pending rows a higher cut; nothing is running. Where none helps, what is stuck is left out."""
         tasks = [*self._waiting, *self._again, *self._stuck]
         shards = [task.shard for task in tasks]
-        job = self._governor.degrade(self.job, shards, sum(self._spent.values()), reason)
+        job = self._governor.degrade(
+            self.job, shards, sum(self._spent.values()), reason, self.worker.clock.wall()
+        )
         self._due = None
         # Another round even where no cut helps: the token of this one is drained for good.
         self.job = replace(job or self.job, round=self.job.round + 1)
@@ -267,10 +270,15 @@ class CallStage:
             self.halt.loose = True
             self._error = self._error or error
 
+    def _sealer(self, shard: str, turn: int = 0) -> ShardLedger:
+        """Return a shard's ledger as this start of the run writes to it: only seals."""
+        store, runner = self.job.run.store, self.worker.new_name(RUNNER_BYTES)
+        return ShardLedger(store, shard, epoch=self.job.epoch, turn=turn, runner=runner)
+
     def _recount(self, shard: Shard) -> None:
         """Shut a lost task and its copies out of its shard and count what they spent, before its grant goes to others."""
         turn = self._turns[shard.index]
-        ledger = ShardLedger(self.job.run.store, shard.name, epoch=self.job.epoch, turn=turn)
+        ledger = self._sealer(shard.name, turn)
         try:
             ledger.seal()
             self._spent[shard.index] = ledger.load(sure=True).spent_nano

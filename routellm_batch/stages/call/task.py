@@ -6,17 +6,15 @@ shards whose rows wait for another shard's answer, and for those that the budget
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Literal
 
 import pyarrow as pa
 
 from routellm_batch.budget.spend.projection import Ended
-from routellm_batch.core.process import draining, emit, run_on_loop
 from routellm_batch.core.types import STRONG, WEAK, ErrorKind, Route, Shard
+from routellm_batch.core.worker import Worker, this_worker
 from routellm_batch.endpoints.wallet import Wallet
 from routellm_batch.stages.call.deliver import Ending, deliver
 from routellm_batch.stages.call.fanout import FanOut
@@ -28,12 +26,11 @@ from routellm_batch.stages.plan.make import copies_path
 from routellm_batch.storage.inputs import read_rows
 from routellm_batch.storage.ledger.local import left_here, local_folder
 from routellm_batch.storage.ledger.record import CallRecord
-from routellm_batch.storage.ledger.shard import ShardLedger
+from routellm_batch.storage.ledger.shard import RUNNER_BYTES, ShardLedger
 from routellm_batch.storage.ledger.state import LedgerState
 from routellm_batch.storage.ledger.succession import adopt, wait_for_predecessors
 from routellm_batch.storage.ledger.writer import LedgerWriter
 from routellm_batch.storage.prompts import Prompt, decode_prompts, input_columns
-from routellm_batch.storage.store import FsStore
 from routellm_batch.storage.tables import from_parquet
 
 PERMANENT = frozenset(
@@ -100,26 +97,34 @@ class _Open:
     state: LedgerState
 
 
-def call_shard(task: CallTask) -> CallReceipt:
+def call_shard(task: CallTask, worker: Worker | None = None) -> CallReceipt:
     """Do one shard (see the module).
+
+    Args:
+        task: what is to be done.
+        worker: the process that does it; None for this one.
+
+    Returns:
+        What was done and spent.
 
     Raises:
         DataError: the input changed or was damaged since it was scored.
-        ConfigError: a key reference stands for nothing on this worker.
+        ConfigError: a key reference is unknown on this worker.
         FencedError: another start of the run, or a copy of this task, has taken the shard over.
 
     """
-    shard = _open(task)
+    here = worker or this_worker()
+    shard = _open(task, here)
     calls = _missing(task, shard, shard.state.records) if task.mode == "call" else []
     # Where nothing is missing a runner may be at work all the same, on rows that another has answered: it ends here.
     if calls or (task.mode == "call" and shard.state.held):
-        _claim(task, shard)
+        _claim(task, shard, here)
         calls = _missing(task, shard, shard.state.records)
     before, stop, short, unsent = shard.state.spent_nano, None, False, 0
     wallet = Wallet(None if task.grant_nano is None else task.grant_nano - max(0, before - task.known_nano))
     records = dict(shard.state.records)
     if calls:
-        pool = endpoint_pool(task.job)
+        pool = endpoint_pool(task.job, here)
         made = _fan_out(task, pool, shard, wallet, calls)
         stop, short = pool.stop, wallet.empty
         for row, record in made.items():
@@ -130,14 +135,14 @@ def call_shard(task: CallTask) -> CallReceipt:
     # A process that stopped calling for errors leaves its shards open: their failures may be mended by a resume.
     committed = task.mode == "finish" or (unsent == 0 and not waits and stop is None)
     if committed:
-        end = Ending(task.job, task.shard, shard.scores, shard.copies, shard.ledger, task.revision)
+        end = Ending(task.job, task.shard, shard.scores, shard.copies, shard.ledger, task.revision, here)
         deliver(end, LedgerState(records, shard.state.orphans))
     total = before + wallet.settled_nano + wallet.presumed_nano
     ended = ended_calls(shard.scores, records)
     return CallReceipt(task.shard.index, committed, unsent, total, stop, short, ended)
 
 
-def _open(task: CallTask) -> _Open:
+def _open(task: CallTask, worker: Worker) -> _Open:
     job, shard = task.job, task.shard
     scores = from_parquet(job.run.store.read(f"score/{shard.name}.parquet"))
     columns = scores.column("score").to_numpy(), scores.column("tokens").fill_null(0).to_numpy()
@@ -146,7 +151,8 @@ def _open(task: CallTask) -> _Open:
     if task.has_copies:
         rows = from_parquet(job.run.store.read(copies_path(job.copies_cut or job.cut, shard))).to_pylist()
         copies = {row["row"]: (row["owner_shard"], row["owner_row"]) for row in rows}
-    ledger = ShardLedger(job.run.store, shard.name, epoch=job.epoch, turn=task.turn)
+    runner = worker.new_name(RUNNER_BYTES)
+    ledger = ShardLedger(job.run.store, shard.name, epoch=job.epoch, turn=task.turn, runner=runner)
     return _Open(scores, [STRONG if s else WEAK for s in strong], copies, ledger, ledger.load())
 
 
@@ -185,11 +191,14 @@ def _missing(task: CallTask, shard: _Open, records: Mapping[int, CallRecord]) ->
     ]
 
 
-def _claim(task: CallTask, shard: _Open) -> None:
+def _claim(task: CallTask, shard: _Open, worker: Worker) -> None:
     """Become the shard's only runner, with all that earlier ones left."""
-    run = task.job.run
-    folder = local_folder(run.uri)
-    _adopt_all(run.uri, task.job.token)
+    run, token = task.job.run, task.job.token
+    folder = local_folder(run.uri, worker.local_folder)
+    adopted = worker.kept(AdoptedStarts)
+    if token not in adopted.tokens:  # what dead processes left on this machine, whatever shard it is of
+        adopt(run.store, folder)
+        adopted.tokens.add(token)
 
     def adopt_here() -> set[str]:
         adopt(run.store, folder, task.shard.name)
@@ -200,22 +209,25 @@ def _claim(task: CallTask, shard: _Open) -> None:
         shard.ledger.claim(),
         adopt_here,
         lease_s=task.job.lease_s,
-        now_s=time.monotonic,
-        sleep=time.sleep,
-        stopping=lambda: draining(task.job.token),
+        worker=worker,
+        stopping=lambda: worker.drains.draining(token),
     )
 
 
-@lru_cache(maxsize=4)
-def _adopt_all(run_uri: str, token: str) -> int:  # noqa: ARG001 - once in each process and start
-    """Store what dead processes left on this machine, whatever shard it is of."""
-    return adopt(FsStore(run_uri), local_folder(run_uri))
+@dataclass(eq=False)
+class AdoptedStarts:
+    """Starts of runs for which a process has looked through its machine's local logs; kept by its ``Worker``."""
+
+    tokens: set[str] = field(default_factory=set)
+    """Names of the starts."""
 
 
 def _fan_out(
     task: CallTask, pool: EndpointPool, shard: _Open, wallet: Wallet, calls: list[Call]
 ) -> dict[int, CallRecord]:
-    writer = LedgerWriter(shard.ledger, local_folder(task.job.run.uri), lease_s=task.job.lease_s)
+    worker = pool.worker
+    folder = local_folder(task.job.run.uri, worker.local_folder)
+    writer = LedgerWriter(shard.ledger, folder, lease_s=task.job.lease_s, worker=worker)
     try:
         open_rows = {call.row for call in calls}
         earlier = sum(r.status in FINAL and row not in open_rows for row, r in shard.state.records.items())
@@ -224,11 +236,11 @@ def _fan_out(
             pool,
             writer,
             wallet,
-            emit,
+            worker,
             round_token=task.job.round_token,
             earlier=earlier,
         )
-        run_on_loop(fan_out.run(calls, reused(task.job.pilot, calls)))
+        worker.loop.run(fan_out.run(calls, reused(task.job.pilot, calls)))
     except ExceptionGroup as group:
         error: BaseException = group
         while isinstance(error, BaseExceptionGroup):

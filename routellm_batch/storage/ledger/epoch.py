@@ -10,22 +10,18 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from routellm_batch.core.errors import BusyRunError
 from routellm_batch.core.protocols import Store
-from routellm_batch.storage.ledger.liveness import is_dead, is_myself, is_running, myself
+from routellm_batch.core.worker import Worker
+from routellm_batch.storage.ledger.liveness import AtWork, is_dead, is_myself, is_running, myself
 
 BEATS_PER_LEASE = 3
 LOOKS_PER_LEASE = 20
 _EPOCH = re.compile(r"^epoch/(\d{6})\.json$")
-_held: set[tuple[str, int]] = set()
-"""Epochs that this very process holds: (nonce of the start, number)."""
-
-Sleep = Callable[[float], None]
 
 
 def epoch_path(number: int) -> str:
@@ -47,7 +43,7 @@ def there(store: Store, path: str) -> bool:
 
 
 def take(
-    store: Store, token: str, lease_s: float, sleep: Sleep, waiting: Callable[[str], None]
+    store: Store, token: str, lease_s: float, worker: Worker, waiting: Callable[[str], None]
 ) -> tuple[int, bool]:
     """Take the run for the start named by a token.
 
@@ -55,7 +51,7 @@ def take(
         store: rooted at the run.
         token: names this start.
         lease_s: how long a silent start is waited for.
-        sleep: waits.
+        worker: this process.
         waiting: told, once, that another start is being waited for.
 
     Returns:
@@ -71,7 +67,7 @@ def take(
         if latest:
             clean = there(store, _end_path(latest))
             holder = json.loads(store.read(epoch_path(latest)))
-            if not clean and _lives(store, latest, holder, lease_s, sleep, waiting):
+            if not clean and _lives(store, latest, holder, lease_s, worker, waiting):
                 raise BusyRunError(holder["who"])
         body = json.dumps({"token": token, "who": myself()}, sort_keys=True).encode()
         if store.create(epoch_path(latest + 1), body):
@@ -92,7 +88,7 @@ def _lives(
     number: int,
     holder: Mapping[str, Any],
     lease_s: float,
-    sleep: Sleep,
+    worker: Worker,
     waiting: Callable[[str], None],
 ) -> bool:
     """Say whether a start that has not ended lives, watching it for a lease where its machine is another."""
@@ -100,7 +96,7 @@ def _lives(
     if is_dead(who):
         return False
     if is_myself(who):
-        return (holder["token"], number) in _held
+        return (holder["token"], number) in worker.kept(AtWork).starts
     if is_running(who):
         return True
     waiting(
@@ -108,7 +104,7 @@ def _lives(
     )
     before = _latest(store)
     for _ in range(LOOKS_PER_LEASE):
-        sleep(lease_s / LOOKS_PER_LEASE)
+        worker.clock.sleep(lease_s / LOOKS_PER_LEASE)
         if is_dead(who):
             return False
         if _latest(store) != before:
@@ -118,32 +114,30 @@ def _lives(
 
 @contextmanager
 def holding(
-    store: Store, token: str, number: int, lease_s: float, lost: Callable[[], None]
+    store: Store, token: str, number: int, lease_s: float, lost: Callable[[], None], worker: Worker
 ) -> Iterator[None]:
     """Show life while the run is driven, and call ``lost`` once if another start takes over."""
-    ended = threading.Event()
+    beats = 0
 
-    def beat() -> None:
-        beats = 0
-        while not ended.wait(lease_s / BEATS_PER_LEASE):
-            try:
-                if there(store, epoch_path(number + 1)):
-                    lost()
-                    return
-                store.create(f"epoch/{number:06d}.b{beats:06d}", b"alive")
-                beats += 1
-            except OSError:  # storage is away for a while: so it is for whoever would take over
-                continue
+    def beat() -> bool:
+        nonlocal beats
+        try:
+            if there(store, epoch_path(number + 1)):
+                lost()
+                return False
+            store.create(f"epoch/{number:06d}.b{beats:06d}", b"alive")
+            beats += 1
+        except OSError:  # storage is away for a while: so it is for whoever would take over
+            pass
+        return True
 
-    thread = threading.Thread(target=beat, name="routellm-epoch", daemon=True)
-    _held.add((token, number))
-    thread.start()
+    starts = worker.kept(AtWork).starts
+    starts.add((token, number))
     try:
-        yield
+        with worker.clock.repeating(lease_s / BEATS_PER_LEASE, beat, "routellm-epoch"):
+            yield
     finally:
-        ended.set()
-        thread.join()
-        _held.discard((token, number))
+        starts.discard((token, number))
 
 
 def end(store: Store, number: int) -> None:

@@ -6,6 +6,7 @@ import os
 import platform
 import uuid
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,16 @@ import psutil
 
 LEASE_VARIABLE = "ROUTELLM_LEASE_S"
 LEASE_S = 30.0
+
+
+@dataclass(eq=False)
+class AtWork:
+    """What this process is at work on; kept by its ``Worker``. Adding and removing are single steps: any thread may."""
+
+    runners: set[str] = field(default_factory=set)
+    """Runners of shards."""
+    starts: set[tuple[str, int]] = field(default_factory=set)
+    """Starts of runs that it drives, each as the start's token and its epoch."""
 
 
 def lease_s() -> float:

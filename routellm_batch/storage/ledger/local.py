@@ -24,14 +24,18 @@ SUFFIX = ".log"
 _HEAD = struct.Struct("<II")
 
 
-def local_folder(run_uri: str) -> Path:
+def local_folder(run_uri: str, base: Path | None = None) -> Path:
     """Return the folder of a run's local logs on this machine, readable and writable by this user alone.
+
+    Args:
+        run_uri: full URI of the run.
+        base: the folder that holds those of all runs; None for what the environment says, or a temporary one.
 
     Raises:
         StoreError: it can't be made, or is somebody else's, who could read answers or have us adopt made-up ones.
 
     """
-    given = os.environ.get(FOLDER_VARIABLE)
+    given = base or os.environ.get(FOLDER_VARIABLE)
     base = Path(given or f"{tempfile.gettempdir()}/routellm-batch-{os.getuid()}")
     folder = base / hashlib.sha256(run_uri.encode()).hexdigest()[:16]
     try:

@@ -19,12 +19,27 @@ _ENTRY = re.compile(r"/(\d{6})\.json$")
 _RESULTS = re.compile(r"/([0-9a-f]{16})\.r(\d{6})\.jsonl$")
 
 
-class ShardLedger:
-    """Reads a shard's ledger and, once it has claimed the shard, writes to it as its runner."""
+RUNNER_BYTES = 8
+"""Of a runner's name."""
 
-    def __init__(self, store: Store, shard: str, *, epoch: int = 0, turn: int = 0) -> None:
+
+class ShardLedger:
+    """Reads a shard's ledger and, once it has claimed the shard, writes to it as its runner.
+
+    Args:
+        store: rooted at the run.
+        shard: name of the shard.
+        epoch: of the start of the run that reads or writes; 0 for one that only reads.
+        turn: of that start's task for this shard.
+        runner: names this reader or writer, as no other is named; None for a random name.
+
+    """
+
+    def __init__(
+        self, store: Store, shard: str, *, epoch: int = 0, turn: int = 0, runner: str | None = None
+    ) -> None:
         self.shard = shard
-        self.runner = secrets.token_hex(8)
+        self.runner = runner or secrets.token_hex(RUNNER_BYTES)
         self._store = store
         self._folder = f"call/{shard}"
         self._epoch = epoch

@@ -8,16 +8,12 @@ from pathlib import Path
 
 from routellm_batch.core.protocols import Store
 from routellm_batch.core.types import Route
-from routellm_batch.storage.ledger.liveness import is_dead, is_myself
+from routellm_batch.core.worker import Worker
+from routellm_batch.storage.ledger.liveness import AtWork, is_dead, is_myself
 from routellm_batch.storage.ledger.local import abandoned, frames
 from routellm_batch.storage.ledger.record import CallRecord
 from routellm_batch.storage.ledger.shard import ShardLedger
 from routellm_batch.storage.ledger.state import Entry, LedgerState
-
-LOOK_S = 0.25
-
-active: set[str] = set()
-"""Runners at work in this process."""
 
 
 def sent_line(row: int) -> bytes:
@@ -78,8 +74,7 @@ def wait_for_predecessors(
     adopt_here: Callable[[], Collection[str]],
     *,
     lease_s: float,
-    now_s: Callable[[], float],
-    sleep: Callable[[float], None],
+    worker: Worker,
     stopping: Callable[[], bool],
 ) -> LedgerState:
     """Wait until no runner before this one can still write; returns what there is then.
@@ -90,8 +85,9 @@ def wait_for_predecessors(
     """
     heard: dict[str, tuple[int, float]] = {}
     passed: set[str] = set()
+    now_s, active = worker.clock.monotonic, worker.kept(AtWork).runners
     while state.open_runners:
-        writing = {runner for runner, claim in state.open_runners.items() if _may_live(runner, claim)}
+        writing = {runner for runner, claim in state.open_runners.items() if _may_live(runner, claim, active)}
         writing.update(adopt_here())
         state = ledger.load(sure=True)  # only now: of a runner that is no longer written for, this is all
         waits = [runner for runner in state.open_runners if runner in writing and runner not in passed]
@@ -103,11 +99,11 @@ def wait_for_predecessors(
                 heard[runner] = (trace, now_s())
             if ledger.has_ended(runner) or now_s() - heard[runner][1] > lease_s:
                 passed.add(runner)
-        sleep(LOOK_S)
+        worker.clock.sleep(worker.settings.look_s)
     return state
 
 
-def _may_live(runner: str, claim: Entry) -> bool:
+def _may_live(runner: str, claim: Entry, active: Collection[str]) -> bool:
     if is_myself(claim.who):
         return runner in active
     return not is_dead(claim.who)

@@ -14,7 +14,7 @@ from routellm_batch.budget.pricing import Price
 from routellm_batch.core.errors import CallError
 from routellm_batch.core.types import ErrorKind as Kind
 from routellm_batch.core.types import Reply, Usage, Verdict
-from routellm_batch.endpoints import caller as module
+from routellm_batch.core.worker import Worker, WorkerSettings
 from routellm_batch.endpoints.caller import Caller, History, Outcome, Request, RetryPolicy, _Tries
 from routellm_batch.endpoints.calls import NEW
 from routellm_batch.endpoints.pacing import breaker
@@ -37,11 +37,8 @@ NO_KEY = CallError(Kind.AUTH, Verdict.FATAL, status=401)
 Step = Reply | CallError
 
 
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "BASE_WAIT_S", 0.002)
-    monkeypatch.setattr(module, "MAX_WAIT_S", 0.02)
-    monkeypatch.setattr(module, "POLL_S", 0.01)
+WORKER = Worker(settings=WorkerSettings(base_wait_s=0.002, max_wait_s=0.02, look_s=0.01))
+"""A process that waits only for moments."""
 
 
 @dataclass
@@ -76,12 +73,13 @@ def make(
 ) -> Caller:
     return Caller(
         endpoint,
-        Gate(Limits(concurrency)),
+        Gate(Limits(concurrency), WORKER),
         RetryPolicy(attempts, deadline_s),
         retries or RetryBudget(1),
         PRICE,
         9.0,
         presume_5xx,
+        WORKER,
     )
 
 
@@ -201,7 +199,7 @@ def test_the_slot_is_free_while_a_row_waits() -> None:
 
     async def play() -> list[str]:
         first, second = Scripted([replace_wait(LIMITED, 0.2), OK]), Scripted([OK])
-        gate = Gate(Limits(1))
+        gate = Gate(Limits(1), WORKER)
         ended: list[str] = []
 
         async def one(name: str, endpoint: Scripted) -> None:
@@ -294,7 +292,7 @@ def test_waits_stay_bounded_after_any_number_of_429s() -> None:
     """A row that was limited five thousand times still waits at most half a minute."""
     tries = _Tries(make(Scripted([OK])), REQUEST, Wallet(None), lambda: False, History(), lambda: None)
     tries._limited = 5000
-    assert 0 <= tries._wait_s(None) <= module.MAX_WAIT_S
+    assert 0 <= tries._wait_s(None) <= WORKER.settings.max_wait_s
 
 
 def _once(
@@ -366,7 +364,7 @@ def test_a_cancelled_wait_does_not_end_the_pause_of_others() -> None:
     """While an endpoint cools down, a call that is cancelled and one that stops leave the pause as it is."""
 
     async def play() -> tuple[float, list[object]]:
-        gate, stop = Gate(Limits(4)), [False]
+        gate, stop = Gate(Limits(4), WORKER), [False]
         send = await gate.enter(1)
         assert send is not None
         gate.leave(send, replace_wait(LIMITED, 0.5))
@@ -392,7 +390,7 @@ def test_a_dead_endpoint_fails_rows_only_after_the_deadline(monkeypatch: pytest.
 
     async def play() -> tuple[bool, bool, Outcome, int]:
         endpoint = Scripted([TIMEOUT])
-        caller = replace(make(endpoint), gate=Gate(Limits(4), patience_s=0.4))
+        caller = replace(make(endpoint), gate=Gate(Limits(4), WORKER, patience_s=0.4))
         for _ in range(2):
             await caller.call(REQUEST, Wallet(None), lambda: False)
         waiting = asyncio.create_task(caller.call(REQUEST, Wallet(None), lambda: False))
