@@ -8,17 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
 import pyarrow as pa
 
-from routellm_batch.budget.spend.projection import Ended
 from routellm_batch.core.types import STRONG, WEAK, ErrorKind, Route, Shard
 from routellm_batch.core.worker import Worker, this_worker
 from routellm_batch.endpoints.wallet import Wallet
 from routellm_batch.stages.call.deliver import Ending, deliver
 from routellm_batch.stages.call.fanout import FanOut
 from routellm_batch.stages.call.job import CallJob, EndpointPool, endpoint_pool
+from routellm_batch.stages.call.queue import CallReceipt, ShardTask
 from routellm_batch.stages.call.requests import Call, build_call
 from routellm_batch.stages.call.responses import FINAL, ended_calls
 from routellm_batch.stages.call.reuse import reused
@@ -48,41 +47,17 @@ PERMANENT = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class CallTask:
-    """One shard to call, or to finish."""
+    """One shard to call, or to finish, as it travels to a process."""
 
     job: CallJob
-    shard: Shard
-    mode: Literal["call", "finish"] = "call"
-    grant_nano: int | None = None
-    """What this task may spend; None without a cap."""
-    turn: int = 0
-    """Number of this task among those that its start has handed out for the shard; a copy of it has the same."""
-    known_nano: int = 0
-    """What the grant's giver knew of this shard's spending; whatever the ledger holds beyond it comes off the grant."""
-    has_copies: bool = False
-    revision: int = 0
-    """0, or the number of this pass over rows that an earlier one left failed or unfunded."""
-    retry_failed: bool = False
-    again: bool = False
-    """An earlier task of this start ran out of its grant: what failed then has failed."""
+    """What all tasks of this start share."""
+    work: ShardTask
+    """What is to be done with the shard."""
 
-
-@dataclass(frozen=True, slots=True)
-class CallReceipt:
-    """What a call task did; small, as it travels through the scheduler."""
-
-    shard: int
-    committed: bool
-    unsent: int
-    """Rows that still need a call."""
-    total_nano: int
-    """Settled and presumed for this shard, by all tasks there ever were."""
-    stop: str | None
-    """Why this process calls no more, if so."""
-    short: bool = False
-    """The grant did not pay for a row's worst case."""
-    ended: Mapping[Route, Ended] = field(default_factory=dict)
-    """This shard's calls that ended, by all tasks there ever were."""
+    @property
+    def shard(self) -> Shard:
+        """The shard."""
+        return self.work.shard
 
 
 @dataclass
@@ -115,13 +90,15 @@ def call_shard(task: CallTask, worker: Worker | None = None) -> CallReceipt:
     """
     here = worker or this_worker()
     shard = _open(task, here)
-    calls = _missing(task, shard, shard.state.records) if task.mode == "call" else []
+    calls = _missing(task, shard, shard.state.records) if task.work.mode == "call" else []
     # Where nothing is missing a runner may be at work all the same, on rows that another has answered: it ends here.
-    if calls or (task.mode == "call" and shard.state.held):
+    if calls or (task.work.mode == "call" and shard.state.held):
         _claim(task, shard, here)
         calls = _missing(task, shard, shard.state.records)
     before, stop, short, unsent = shard.state.spent_nano, None, False, 0
-    wallet = Wallet(None if task.grant_nano is None else task.grant_nano - max(0, before - task.known_nano))
+    wallet = Wallet(
+        None if task.work.grant_nano is None else task.work.grant_nano - max(0, before - task.work.known_nano)
+    )
     records = dict(shard.state.records)
     if calls:
         pool = endpoint_pool(task.job, here)
@@ -133,9 +110,9 @@ def call_shard(task: CallTask, worker: Worker | None = None) -> CallReceipt:
     shard.ledger.finish()
     waits = any(owner != task.shard.index for owner, _ in shard.copies.values())
     # A process that stopped calling for errors leaves its shards open: their failures may be mended by a resume.
-    committed = task.mode == "finish" or (unsent == 0 and not waits and stop is None)
+    committed = task.work.mode == "finish" or (unsent == 0 and not waits and stop is None)
     if committed:
-        end = Ending(task.job, task.shard, shard.scores, shard.copies, shard.ledger, task.revision, here)
+        end = Ending(task.job, task.shard, shard.scores, shard.copies, shard.ledger, task.work.revision, here)
         deliver(end, LedgerState(records, shard.state.orphans))
     total = before + wallet.settled_nano + wallet.presumed_nano
     ended = ended_calls(shard.scores, records)
@@ -148,11 +125,11 @@ def _open(task: CallTask, worker: Worker) -> _Open:
     columns = scores.column("score").to_numpy(), scores.column("tokens").fill_null(0).to_numpy()
     strong = job.cut.strong(job.ranker.keys(*columns), scores.column("tie").fill_null(0).to_numpy())
     copies: dict[int, tuple[int, int]] = {}
-    if task.has_copies:
+    if task.work.has_copies:
         rows = from_parquet(job.run.store.read(copies_path(job.copies_cut or job.cut, shard))).to_pylist()
         copies = {row["row"]: (row["owner_shard"], row["owner_row"]) for row in rows}
     runner = worker.new_name(RUNNER_BYTES)
-    ledger = ShardLedger(job.run.store, shard.name, epoch=job.epoch, turn=task.turn, runner=runner)
+    ledger = ShardLedger(job.run.store, shard.name, epoch=job.epoch, turn=task.work.turn, runner=runner)
     return _Open(scores, [STRONG if s else WEAK for s in strong], copies, ledger, ledger.load())
 
 
@@ -163,11 +140,17 @@ def _pending(record: CallRecord | None, *, retry: bool) -> bool:
     return record.status == "failed" and (retry or record.error_kind not in PERMANENT)
 
 
-def _wanted(task: CallTask, record: CallRecord | None) -> bool:
-    """Say whether this task is to call a row: a committed shard keeps its failures, unless they are asked for."""
-    if task.again or (task.revision and not task.retry_failed):
+def is_wanted(work: ShardTask, record: CallRecord | None) -> bool:
+    """Whether a task is to call a row: a committed shard keeps its failures, unless they are asked for.
+
+    Args:
+        work: what the task is to do.
+        record: what the ledger holds of the row; None if nothing.
+
+    """
+    if work.again or (work.revision and not work.retry_failed):
         return record is None or record.status == "unsent"
-    return _pending(record, retry=task.retry_failed)
+    return _pending(record, retry=work.retry_failed)
 
 
 def _missing(task: CallTask, shard: _Open, records: Mapping[int, CallRecord]) -> list[Call]:
@@ -176,7 +159,7 @@ def _missing(task: CallTask, shard: _Open, records: Mapping[int, CallRecord]) ->
     wanted = [
         row
         for row, kind in enumerate(kinds)
-        if kind is None and row not in shard.copies and _wanted(task, records.get(row))
+        if kind is None and row not in shard.copies and is_wanted(task.work, records.get(row))
     ]
     if not wanted:
         return []
