@@ -1,4 +1,4 @@
-"""What a row's outcome means: a record for the ledger, and whether the model is asked again. Pure."""
+"""What a call's result means: a record for the ledger, and whether the model is asked again. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from routellm_batch.config.endpoints import EndpointConfig
 from routellm_batch.config.job import Config, LabelConfig
 from routellm_batch.core.types import ErrorKind
-from routellm_batch.endpoints.calls import History, Outcome, Request
+from routellm_batch.endpoints.calls import CallResult, History, Request
 from routellm_batch.stages.call.labels import ask_again, judge
 from routellm_batch.stages.call.requests import Call, follow_up
 from routellm_batch.storage.ledger.record import CallRecord
@@ -38,9 +38,9 @@ def next_question(config: Config, one: Pending, record: CallRecord) -> Request |
     return follow_up(end, one.request, answer, ask_again(label, judge(label, answer).problem or ""))
 
 
-def record_of(call: Call, outcome: Outcome, label: LabelConfig | None) -> CallRecord:
-    """Return what the ledger keeps of an outcome."""
-    reply, kind, tag = outcome.reply, outcome.error.kind if outcome.error else None, None
+def record_of(call: Call, result: CallResult, label: LabelConfig | None) -> CallRecord:
+    """Return what the ledger keeps of a call's result."""
+    reply, kind, tag = result.reply, result.error.kind if result.error else None, None
     if reply is not None:
         if not reply.answer.strip():
             filtered = reply.finish_reason == "content_filter"
@@ -48,7 +48,7 @@ def record_of(call: Call, outcome: Outcome, label: LabelConfig | None) -> CallRe
         elif label is not None:
             tag = judge(label, reply.answer).label
             kind = ErrorKind.INVALID_LABEL if tag is None else None
-    unsent = outcome.unsent or outcome.again_at_s is not None
+    unsent = result.unsent or result.again_at_s is not None
     return CallRecord(
         row=call.row,
         route=call.route,
@@ -59,9 +59,9 @@ def record_of(call: Call, outcome: Outcome, label: LabelConfig | None) -> CallRe
         label=tag,
         finish_reason=reply.finish_reason if reply else None,
         model=reply.model if reply else None,
-        attempts=outcome.attempts,
-        usage=outcome.usage,
-        cost_nano=outcome.cost_nano,
-        presumed_nano=outcome.presumed_nano,
-        latency_s=outcome.latency_s,
+        attempts=result.attempts,
+        usage=result.usage,
+        cost_nano=result.cost_nano,
+        presumed_nano=result.presumed_nano,
+        latency_s=result.latency_s,
     )

@@ -17,7 +17,7 @@ from routellm_batch.core.events import CallProgress
 from routellm_batch.core.types import ROUTES, Route, Verdict
 from routellm_batch.core.worker import Worker
 from routellm_batch.endpoints.caller import Caller
-from routellm_batch.endpoints.calls import History, Outcome
+from routellm_batch.endpoints.calls import CallResult, History
 from routellm_batch.endpoints.wallet import Wallet
 from routellm_batch.stages.call.answers import Pending, next_question, record_of
 from routellm_batch.stages.call.job import EndpointPool
@@ -86,11 +86,11 @@ class FanOut:
             self._failed += failed
             self.pool.count(record.route, failed=failed)
 
-    def watch(self, route: Route, outcome: Outcome) -> None:
-        """Stop calling where an outcome says so."""
-        if outcome.error is not None and outcome.error.verdict is Verdict.FATAL:
-            self.pool.fatal(outcome.error.kind)
-        if outcome.over_reserve:
+    def watch(self, route: Route, result: CallResult) -> None:
+        """Stop calling where a call's result says so."""
+        if result.error is not None and result.error.verdict is Verdict.FATAL:
+            self.pool.fatal(result.error.kind)
+        if result.over_reserve:
             self.pool.exceeded(route, capped=self.wallet.grant_nano is not None)
 
     async def _report_often(self) -> None:
@@ -172,7 +172,7 @@ class _Lane:
     async def _send(self, one: Pending) -> None:
         fan = self._fan
         try:
-            outcome = await self._caller.call(
+            result = await self._caller.call(
                 one.request,
                 fan.wallet,
                 lambda: fan.stopping() or fan.writer.silent(),
@@ -180,26 +180,26 @@ class _Lane:
                 lambda: fan.writer.sending(one.call.row),
             )
         except OSError:  # the local log is full: nothing was sent, and the writer says why
-            outcome = Outcome(unsent=True, history=one.history)
+            result = CallResult(unsent=True, history=one.history)
         finally:
             self._open -= 1
             fan.open -= 1
             self._moved.set()
-        self._end(one, outcome)
+        self._end(one, result)
 
-    def _end(self, one: Pending, outcome: Outcome) -> None:
-        """Book a row's outcome, and put the row back where it is to be sent again."""
-        self._fan.watch(self._route, outcome)
-        record = record_of(one.call, outcome, self._fan.pool.job.config.label)
+    def _end(self, one: Pending, result: CallResult) -> None:
+        """Book a row's result, and put the row back where it is to be sent again."""
+        self._fan.watch(self._route, result)
+        record = record_of(one.call, result, self._fan.pool.job.config.label)
         question = next_question(self._fan.pool.job.config, one, record)
         back: Pending | None = None
         if question is not None:
             back = replace(one, request=question, reasks=one.reasks + 1, asks_again=True, history=History())
             # Its answer is kept, should there be no second.
-        elif outcome.again_at_s is not None or outcome.unsent:
-            back = replace(one, history=outcome.history, asks_again=outcome.unsent)
+        elif result.again_at_s is not None or result.unsent:
+            back = replace(one, history=result.history, asks_again=result.unsent)
         if back is not None:
             record = replace(record, status="unsent")
-            due_s = outcome.again_at_s or self._now_s()
+            due_s = result.again_at_s or self._now_s()
             heapq.heappush(self._later, (due_s, one.call.row, back))
         self._fan.keep(record, final=back is None)
