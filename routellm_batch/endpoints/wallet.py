@@ -28,7 +28,7 @@ class Wallet:
         return (self.grant_nano or 0) - self.settled_nano - self.presumed_nano - self.reserved_nano
 
     def affords(self, worst_nano: int) -> bool:
-        """Say whether a call can be paid for, if all that is open costs nothing; if not now, then never."""
+        """Whether a call can be paid for, if all that is open costs nothing; if not now, then never."""
         affords = self.grant_nano is None or worst_nano <= self.left_nano + self.reserved_nano
         self.empty = self.empty or not affords
         return affords

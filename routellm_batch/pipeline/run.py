@@ -101,8 +101,8 @@ def _run(
     config: Config, sink: Sink, halt: Halt, begun: float, prepare: Prepare, *, retry_failed: bool
 ) -> RunResult:
     check_names(config)
-    check_keys(config)
-    check_scoring_key(config)
+    check_keys(config.endpoints)
+    check_scoring_key(config.router.embedder)
     run = _open(config, sink, retry_failed=retry_failed)
     ended, plan = finished_exit(run), load_plan(run)
     if plan is not None and ended is not None and not (retry_failed and ended == SOME_FAILED):
@@ -110,14 +110,17 @@ def _run(
         return RunResult(ended, run.uri, rewrite_run_outputs(config, run, plan))
     sharing, worker = Sharing(), this_worker()
     hearing = sharing.listening(sink, worker.clock.monotonic)
-    with driving(run, sink, halt, worker) as start, runner_of(config, hearing, start.token) as runner:
+    with driving(run, sink, halt, worker) as start, runner_of(config.cluster, hearing, start.token) as runner:
         with _early_stop_told(config, run, begun):
             made = prepare(config, run, runner, sink, halt)
             plan = None if made is None else _score_and_plan(made, run, runner, sink, halt)
         if made is None or plan is None:
             return _interrupted(config, run, halt, time.monotonic() - begun)
         config = made.config
-        with _stop_told(config, run, plan, begun), base_urls(config) as urls:
+        with (
+            _stop_told(config, run, plan, begun),
+            base_urls(config.endpoints, config.cluster.address) as urls,
+        ):
             if config.cluster.kind != "address":
                 check_reachable(urls)
             calls = sum(totals.calls for totals in plan.endpoints.values())
@@ -168,7 +171,7 @@ def plan_job(config: Config, sink: Sink, *, prepare: Prepare = without_pilot) ->
     begun, halt = time.monotonic(), Halt()
     with stopping_on_signals(halt):
         check_names(config)
-        check_scoring_key(config)
+        check_scoring_key(config.router.embedder)
         with _begun(config, sink, halt, begun) as (run, runner):
             made = prepare(config, run, runner, sink, halt)
             plan = None if made is None else _score_and_plan(made, run, runner, sink, halt)
@@ -189,8 +192,8 @@ def prepare_job(config: Config, sink: Sink, *, prepare: Prepare) -> tuple[RunRes
     halt = Halt(None if config.run.deadline_s is None else begun + config.run.deadline_s)
     with stopping_on_signals(halt):
         check_names(config)
-        check_keys(config)
-        check_scoring_key(config)
+        check_keys(config.endpoints)
+        check_scoring_key(config.router.embedder)
         with _begun(config, sink, halt, begun) as (run, runner):
             made = prepare(config, run, runner, sink, halt)
         if made is None:
@@ -267,7 +270,7 @@ def _begun(config: Config, sink: Sink, halt: Halt, begun_s: float) -> Iterator[t
     run = _open(config, sink)
     with (
         driving(run, sink, halt, this_worker()) as start,
-        runner_of(config, sink, start.token) as runner,
+        runner_of(config.cluster, sink, start.token) as runner,
         _early_stop_told(config, run, begun_s),
     ):
         yield run, runner

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
-from routellm_batch.config.job import Config
+from routellm_batch.config.cluster import ClusterConfig
 from routellm_batch.core.errors import InterruptedRunError
 from routellm_batch.core.events import Notice, Sink
 from routellm_batch.core.halt import Halt
@@ -67,9 +67,19 @@ def driving(
 
 
 @contextmanager
-def runner_of(config: Config, sink: Sink, token: str) -> Iterator[Runner]:
-    """Open what the config's tasks run on, and close it."""
-    runner = open_runner(config.cluster, sink, token)
+def runner_of(cluster: ClusterConfig, sink: Sink, token: str) -> Iterator[Runner]:
+    """Open what tasks run on, and close it.
+
+    Args:
+        cluster: says what that is.
+        sink: gets the events of all processes.
+        token: names the start of the run.
+
+    Raises:
+        ConfigError: no scheduler answers at the address, or no worker joins it.
+
+    """
+    runner = open_runner(cluster, sink, token)
     try:
         yield runner
     finally:

@@ -55,7 +55,9 @@ class _Sent:
     """A task on its way."""
 
     function: Callable[..., Any]
+    """What is called, on the task alone."""
     task: object
+    """What is sent."""
     resources: Mapping[str, int] | None
     """What its worker must have free."""
     future: Future[Any] | None = None
@@ -126,8 +128,8 @@ class DaskRunner:
     def wait(self, timeout_s: float) -> Sequence[Done]:
         """Return what has finished."""
         if self._draining and self._suspects:
-            given_up, self._suspects = self._suspects, deque()
-            return [Done(sent.task, error=_lost(sent)) for sent in given_up]
+            suspects, self._suspects = self._suspects, deque()
+            return [Done(sent.task, error=_lost(sent)) for sent in suspects]
         if self._scheduler_is_gone(time.monotonic()):
             lost, self._tasks = self._tasks, {}
             return [Done(sent.task, error=SchedulerLostError()) for sent in lost.values()]
@@ -140,7 +142,7 @@ class DaskRunner:
         return [done for future in futures if (done := self._done(future)) is not None]
 
     def _scheduler_is_gone(self, now_s: float) -> bool:
-        """Say whether the scheduler was away so long that what it knew is lost."""
+        """Whether the scheduler was away so long that what it knew is lost."""
         if self._client.status == "running":
             self._away_since_s = None
         elif self._away_since_s is None:
@@ -150,7 +152,7 @@ class DaskRunner:
     def tell(self, function: Callable[..., Any], *args: object) -> None:
         """Call a quick function in every worker process, without waiting for it."""
         if self._client.status == "running":
-            self._client.run(_told, function, *args, wait=False, on_error="ignore")
+            self._client.run(_call_async, function, *args, wait=False, on_error="ignore")
 
     def drain(self, token: str | None = None) -> None:
         """Tell running tasks on every worker to begin nothing new; said again, as a worker may have been replaced."""
@@ -213,7 +215,7 @@ def _lost(sent: _Sent) -> WorkerLostError:
     return WorkerLostError((sent.trials + 1) * (ALLOWED_DEATHS + 1))
 
 
-async def _told(function: Callable[..., Any], *args: object) -> None:
+async def _call_async(function: Callable[..., Any], *args: object) -> None:
     """Dask would wait for a plain function, and for ever on a dying worker."""
     function(*args)
 

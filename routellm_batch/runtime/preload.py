@@ -16,5 +16,5 @@ def dask_setup(_worker: object) -> None:
     """Leave Ctrl-C to the driver, and keep keys and data out of the worker's log from its first line."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     install_redaction()
-    # What a task raises comes home and is told there, once and without a traceback.
+    # What a task raises is reported by the driver, once and without a traceback.
     logging.getLogger("distributed.worker").setLevel(logging.CRITICAL)

@@ -29,8 +29,11 @@ class DownError(Exception):
 @dataclass(slots=True, eq=False)
 class _Waiter:
     tokens: int
+    """What the call may use."""
     stopping: Callable[[], bool]
+    """Whether the run stops."""
     turn: asyncio.Future[Send | None]
+    """Done once it is let through, or given up."""
 
 
 class Gate:
@@ -77,7 +80,7 @@ class Gate:
 
         Args:
             tokens: that the call may use.
-            stopping: says whether the run stops.
+            stopping: whether the run stops.
             again: this call was made before; it has waited once, and goes before those that were not.
 
         Raises:
@@ -98,13 +101,13 @@ class Gate:
             self._withdraw(waiter)
             raise
 
-    def leave(self, send: Send, came: Reply | CallError | None = None, *, sent: bool = True) -> None:
-        """End a call: with a reply, a failure, or neither if it was cut off or never sent."""
+    def leave(self, send: Send, ending: Reply | CallError | None = None, *, sent: bool = True) -> None:
+        """End a call: with a reply, a failure, or neither if it was cut off or never ``sent``."""
         now_s = self._now_s()
-        if isinstance(came, Reply):
-            self.pace.answered(send, came, now_s)
-        elif came is not None:
-            self.pace.failed(send, came, now_s, random.random())
+        if isinstance(ending, Reply):
+            self.pace.answered(send, ending, now_s)
+        elif ending is not None:
+            self.pace.failed(send, ending, now_s, random.random())
         elif sent:
             self.pace.cut_off(send)
         else:
@@ -157,7 +160,7 @@ class Gate:
         self._look()
 
     def _down(self, now_s: float) -> DownError | None:
-        """Return why it is vain to wait; None where a probe is due, as there always may be one."""
+        """Return why waiting is in vain; None where it is not, or a probe is due, which always may be sent."""
         breaker = self.pace.breaker
         if not breaker.given_up(now_s) or breaker.wait_s(now_s) <= 0:
             return None

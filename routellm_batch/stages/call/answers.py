@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from routellm_batch.config.endpoints import EndpointConfig
-from routellm_batch.config.job import Config, LabelConfig
+from routellm_batch.config.job import LabelConfig
 from routellm_batch.core.types import ErrorKind
 from routellm_batch.endpoints.calls import CallResult, History, Request
-from routellm_batch.stages.call.labels import ask_again, judge
+from routellm_batch.stages.call.labels import ask_again, read_label
 from routellm_batch.stages.call.requests import Call, follow_up
 from routellm_batch.storage.ledger.record import CallRecord
 
@@ -18,6 +18,7 @@ class Pending:
     """A row on its way."""
 
     call: Call
+    """The row and its first request."""
     request: Request
     """What is sent next: the call's own request, or one that asks again."""
     history: History = History()
@@ -28,14 +29,23 @@ class Pending:
     """What is sent next is no retry."""
 
 
-def next_question(config: Config, one: Pending, record: CallRecord) -> Request | None:
-    """Return the request that asks a model again for a label that can be used; None if it is not asked."""
-    label = config.label
+def next_question(
+    label: LabelConfig | None, endpoint: EndpointConfig, one: Pending, record: CallRecord
+) -> Request | None:
+    """Return the request that asks a model again for a label that can be used; None if it is not asked.
+
+    Args:
+        label: what the job's labels are; None where it asks for none.
+        endpoint: that answered.
+        one: the row.
+        record: what its answer came to.
+
+    """
     if label is None or record.error_kind != ErrorKind.INVALID_LABEL or one.reasks >= label.reask:
         return None
-    end: EndpointConfig = config.endpoints.of(record.route)
     answer = record.answer or ""
-    return follow_up(end, one.request, answer, ask_again(label, judge(label, answer).problem or ""))
+    problem = read_label(label, answer).problem or ""
+    return follow_up(endpoint, one.request, answer, ask_again(label, problem))
 
 
 def record_of(call: Call, result: CallResult, label: LabelConfig | None) -> CallRecord:
@@ -46,7 +56,7 @@ def record_of(call: Call, result: CallResult, label: LabelConfig | None) -> Call
             filtered = reply.finish_reason == "content_filter"
             kind = ErrorKind.CONTENT_FILTER if filtered else ErrorKind.EMPTY_ANSWER
         elif label is not None:
-            tag = judge(label, reply.answer).label
+            tag = read_label(label, reply.answer).label
             kind = ErrorKind.INVALID_LABEL if tag is None else None
     unsent = result.unsent or result.again_at_s is not None
     return CallRecord(

@@ -31,9 +31,13 @@ class FanOut:
     """One task's calls for one shard, on the process's event loop."""
 
     shard: int
+    """Index of the shard."""
     pool: EndpointPool
+    """The process's endpoints."""
     writer: LedgerWriter
+    """Writes the shard's ledger."""
     wallet: Wallet
+    """Keeps the task within its grant."""
     worker: Worker
     """The process that calls."""
     records: dict[int, CallRecord] = field(default_factory=dict)
@@ -43,6 +47,7 @@ class FanOut:
     earlier: int = 0
     """Rows of the shard that are answered, or have failed for good, already."""
     open: int = 0
+    """Calls in hand, sent or waiting for their turn."""
     _failed: int = 0
 
     async def run(self, calls: Sequence[Call], known: Sequence[CallRecord] = ()) -> None:
@@ -69,7 +74,7 @@ class FanOut:
             raise self.writer.error
 
     def stopping(self) -> bool:
-        """Say whether this task is to begin nothing more."""
+        """Whether this task is to begin nothing more."""
         return (
             self.writer.error is not None
             or self.pool.stopping()
@@ -190,8 +195,9 @@ class _Lane:
     def _end(self, one: Pending, result: CallResult) -> None:
         """Book a row's result, and put the row back where it is to be sent again."""
         self._fan.watch(self._route, result)
-        record = record_of(one.call, result, self._fan.pool.job.config.label)
-        question = next_question(self._fan.pool.job.config, one, record)
+        config = self._fan.pool.job.config
+        record = record_of(one.call, result, config.label)
+        question = next_question(config.label, config.endpoints.of(self._route), one, record)
         back: Pending | None = None
         if question is not None:
             back = replace(one, request=question, reasks=one.reasks + 1, asks_again=True, history=History())

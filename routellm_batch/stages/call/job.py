@@ -38,8 +38,11 @@ class CallJob:
     """One start of a run's call stage; goes to every worker."""
 
     config: Config
+    """The job."""
     run: Run
+    """Where everything is read and written."""
     cut: Cut
+    """Which rows go strong, for now."""
     base_urls: Mapping[Route, str]
     """Where each endpoint listens; for a simulated one, where this start's server does."""
     workers: int
@@ -79,7 +82,9 @@ class EndpointPool:
     """A process's callers, and why it stopped calling, if it did."""
 
     job: CallJob
+    """The start of the run that they are called for."""
     callers: Mapping[Route, Caller]
+    """Route → what calls its endpoint."""
     worker: Worker
     """This process."""
     stop: str | None = None
@@ -87,7 +92,7 @@ class EndpointPool:
     windows: Mapping[Route, ErrorWindow] = field(
         default_factory=lambda: {route: ErrorWindow(ERROR_WINDOW) for route in ROUTES}
     )
-
+    """Route → which of its last rows failed."""
     warned: set[Route] = field(default_factory=set)
     """Endpoints that count more tokens than they may, said once."""
     used_s: float = 0.0
@@ -96,7 +101,7 @@ class EndpointPool:
     """Its connections are closed: its start of the run seemed to have ended here."""
 
     def stopping(self) -> bool:
-        """Say whether nothing more should be sent."""
+        """Whether nothing more is to be sent."""
         return self.stop is not None or self.closed or self.worker.drains.draining(self.job.token)
 
     def demand(self) -> Mapping[Route, int]:
@@ -108,7 +113,7 @@ class EndpointPool:
         self.callers[route].gate.set_share(share)
 
     def idle(self, now_s: float) -> bool:
-        """Say whether its start of the run seems to have ended here."""
+        """Whether its start of the run seems to have ended here."""
         return now_s - self.used_s > IDLE_S and not any(self.demand().values())
 
     def count(self, route: Route, *, failed: bool) -> None:
@@ -119,7 +124,7 @@ class EndpointPool:
             self.stop = self.stop or "error_rate"
 
     def fatal(self, kind: ErrorKind) -> None:
-        """Stop calling: no retry mends this."""
+        """Stop calling: no retry helps."""
         self.stop = self.stop or str(kind)
 
     def exceeded(self, route: Route, *, capped: bool) -> None:
@@ -173,8 +178,8 @@ class EndpointPools:
         ended = []
         if job.token not in self._pools:
             ended = [token for token, pool in self._pools.items() if pool.idle(now_s)]
-            ends = job.config.endpoints.by_route()
-            callers = {route: self._caller(job, worker, route, end) for route, end in ends.items()}
+            endpoints = job.config.endpoints.by_route()
+            callers = {r: self._caller(job, worker, r, endpoint) for r, endpoint in endpoints.items()}
             self._pools[job.token] = EndpointPool(job, callers, worker)
         pool = self._pools[job.token]
         pool.used_s = now_s
@@ -197,10 +202,12 @@ class EndpointPools:
             for route, share in shares.items():
                 pool.set_share(route, share)
 
-    def _caller(self, job: CallJob, worker: Worker, route: Route, end: EndpointConfig) -> Caller:
-        limits, retry = end.limits, job.config.retry
+    def _caller(self, job: CallJob, worker: Worker, route: Route, endpoint: EndpointConfig) -> Caller:
+        limits, retry = endpoint.limits, job.config.retry
         return Caller(
-            endpoint=self._open_endpoint(job.base_urls[route], end.api_key, connections=limits.concurrency),
+            endpoint=self._open_endpoint(
+                job.base_urls[route], endpoint.api_key, connections=limits.concurrency
+            ),
             gate=Gate(
                 Limits(limits.concurrency, limits.rpm, limits.tpm),
                 worker,
@@ -209,9 +216,9 @@ class EndpointPools:
             ),
             policy=RetryPolicy(retry.attempts, retry.deadline_s),
             retries=RetryBudget(retry.budget),
-            price=end.nano_price,
-            timeout_s=end.timeout_s,
-            presume_5xx=end.presume_5xx,
+            price=endpoint.nano_price,
+            timeout_s=endpoint.timeout_s,
+            presume_5xx=endpoint.presume_5xx,
             worker=worker,
         )
 

@@ -115,8 +115,8 @@ class CallStage:
         run = self.job.run
         begun = set(run.store.folders("call"))
         for tally in tallies(run):
-            mended = tally.summary.failed + tally.summary.unfunded > 0
-            if tally.shard in begun and (tally.revision is None or mended):
+            retried = tally.summary.failed + tally.summary.unfunded > 0
+            if tally.shard in begun and (tally.revision is None or retried):
                 self._sealer(tally.shard).seal()
 
     def _reopened(self, tally: Tally) -> bool:

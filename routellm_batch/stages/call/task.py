@@ -65,11 +65,15 @@ class _Open:
     """A shard being worked on."""
 
     scores: pa.Table
+    """Its score table."""
     routes: list[Route]
+    """Row → where it is sent."""
     copies: Mapping[int, tuple[int, int]]
     """Row → its owner's (shard, row)."""
     ledger: ShardLedger
+    """Its ledger, read and, once claimed, written."""
     state: LedgerState
+    """What the ledger held when it was last read."""
 
 
 def call_shard(task: CallTask, worker: Worker | None = None) -> CallReceipt:
@@ -102,18 +106,20 @@ def call_shard(task: CallTask, worker: Worker | None = None) -> CallReceipt:
     records = dict(shard.state.records)
     if calls:
         pool = endpoint_pool(task.job, here)
-        made = _fan_out(task, pool, shard, wallet, calls)
+        results = _fan_out(task, pool, shard, wallet, calls)
         stop, short = pool.stop, wallet.empty
-        for row, record in made.items():
+        for row, record in results.items():
             records[row] = record.after(records[row]) if row in records else record
-        unsent = sum(call.row not in made or made[call.row].status == "unsent" for call in calls)
+        unsent = sum(call.row not in results or results[call.row].status == "unsent" for call in calls)
     shard.ledger.finish()
     waits = any(owner != task.shard.index for owner, _ in shard.copies.values())
-    # A process that stopped calling for errors leaves its shards open: their failures may be mended by a resume.
+    # A process that stopped calling for errors leaves its shards open: a resume may answer the rows that failed.
     committed = task.work.mode == "finish" or (unsent == 0 and not waits and stop is None)
     if committed:
-        end = Ending(task.job, task.shard, shard.scores, shard.copies, shard.ledger, task.work.revision, here)
-        deliver(end, LedgerState(records, shard.state.orphans))
+        ending = Ending(
+            task.job, task.shard, shard.scores, shard.copies, shard.ledger, task.work.revision, here
+        )
+        deliver(ending, LedgerState(records, shard.state.orphans))
     total = before + wallet.settled_nano + wallet.presumed_nano
     ended = ended_calls(shard.scores, records)
     return CallReceipt(task.shard.index, committed, unsent, total, stop, short, ended)
@@ -134,7 +140,7 @@ def _open(task: CallTask, worker: Worker) -> _Open:
 
 
 def _pending(record: CallRecord | None, *, retry: bool) -> bool:
-    """Say whether a row still needs a call."""
+    """Whether a row still needs a call."""
     if record is None or record.status == "unsent":
         return True
     return record.status == "failed" and (retry or record.error_kind not in PERMANENT)

@@ -1,4 +1,4 @@
-"""Which start of a run drives it. One at a time; the others say so and leave.
+"""Which start of a run drives it: one at a time; the others report it and leave.
 
 ``epoch/<n>.json`` is created exclusively by the n-th start. It shows that it lives by ``epoch/<n>.b<k>`` every
 few seconds, and ends with ``epoch/<n>.end``. A newcomer takes over at once from a start that ended or whose
@@ -25,7 +25,7 @@ _EPOCH = re.compile(r"^epoch/(\d{6})\.json$")
 
 
 def epoch_path(number: int) -> str:
-    """Path of the object that says which start drives the run."""
+    """Return the path of the object that names the ``number``-th start."""
     return f"epoch/{number:06d}.json"
 
 
@@ -33,8 +33,8 @@ def _end_path(number: int) -> str:
     return f"epoch/{number:06d}.end"
 
 
-def there(store: Store, path: str) -> bool:
-    """Say whether an object is there. By reading it: some stores' ``exists`` takes any error for a no."""
+def exists(store: Store, path: str) -> bool:
+    """Whether an object is on storage. It is read for that: the ``exists`` of some stores takes any error for a no."""
     try:
         store.read(path)
     except FileNotFoundError:
@@ -52,7 +52,7 @@ def take(
         token: names this start.
         lease_s: how long a silent start is waited for.
         worker: this process.
-        waiting: told, once, that another start is being waited for.
+        waiting: called once, with a text, if another start has to be waited for.
 
     Returns:
         The epoch's number, and whether the start before it, if any, left no runner behind.
@@ -65,7 +65,7 @@ def take(
         latest, _ = _latest(store)
         clean = True
         if latest:
-            clean = there(store, _end_path(latest))
+            clean = exists(store, _end_path(latest))
             holder = json.loads(store.read(epoch_path(latest)))
             if not clean and _lives(store, latest, holder, lease_s, worker, waiting):
                 raise BusyRunError(holder["who"])
@@ -76,9 +76,9 @@ def take(
 
 def _latest(store: Store) -> tuple[int, set[str]]:
     """Return the newest epoch's number and what else a listing shows; the listing may be stale, the number is not."""
-    names = {found.path for found in store.list("epoch")}
+    names = {stored.path for stored in store.list("epoch")}
     latest = max((int(match[1]) for name in names if (match := _EPOCH.match(name))), default=0)
-    while there(store, epoch_path(latest + 1)):
+    while exists(store, epoch_path(latest + 1)):
         latest += 1
     return latest, names
 
@@ -91,7 +91,7 @@ def _lives(
     worker: Worker,
     waiting: Callable[[str], None],
 ) -> bool:
-    """Say whether a start that has not ended lives, watching it for a lease where its machine is another."""
+    """Whether a start that has not ended lives; one on another machine is watched for a lease."""
     who = holder["who"]
     if is_dead(who):
         return False
@@ -108,7 +108,7 @@ def _lives(
         if is_dead(who):
             return False
         if _latest(store) != before:
-            return not there(store, _end_path(number))
+            return not exists(store, _end_path(number))
     return False
 
 
@@ -116,13 +116,23 @@ def _lives(
 def holding(
     store: Store, token: str, number: int, lease_s: float, lost: Callable[[], None], worker: Worker
 ) -> Iterator[None]:
-    """Show life while the run is driven, and call ``lost`` once if another start takes over."""
+    """Show life while the run is driven, and call ``lost`` once if another start takes over.
+
+    Args:
+        store: rooted at the run.
+        token: names this start.
+        number: its epoch.
+        lease_s: how long others wait for a sign of it; it shows life three times as often.
+        lost: called in another thread.
+        worker: this process.
+
+    """
     beats = 0
 
     def beat() -> bool:
         nonlocal beats
         try:
-            if there(store, epoch_path(number + 1)):
+            if exists(store, epoch_path(number + 1)):
                 lost()
                 return False
             store.create(f"epoch/{number:06d}.b{beats:06d}", b"alive")
@@ -141,5 +151,5 @@ def holding(
 
 
 def end(store: Store, number: int) -> None:
-    """Say that a start is over and has left no runner behind."""
+    """Note on storage that a start is over and has left no runner behind."""
     store.create(_end_path(number), b"ended")

@@ -43,7 +43,7 @@ class LedgerWriter:
         return LocalLog(folder, self._ledger.shard, self._ledger.runner)
 
     def silent(self) -> bool:
-        """Say whether this runner may have been passed over, or soon be: nothing may be sent then."""
+        """Whether this runner may have been passed over, or soon be: nothing may be sent then."""
         return self._unsure_s() > self._lease_s * 2 / 3
 
     async def intend(
@@ -53,10 +53,10 @@ class LedgerWriter:
         await self._look(stopping, self._ledger.write_intent, route, rows)
 
     def sending(self, row: int) -> None:
-        """Take note that a row is sent now.
+        """Note that a row is sent now.
 
         Raises:
-            OSError: that can't be noted, and so the row must not be sent.
+            OSError: it can't be noted, so the row must not be sent.
 
         """
         self._note(sent_line(row))
@@ -111,7 +111,7 @@ class LedgerWriter:
             raise
 
     async def _look(self, stopping: Callable[[], bool], write: Callable[..., Any], *args: Any) -> None:
-        """Write what a runner can't that was shut out. Results are no such thing, and a write may be heard of late."""
+        """Write what only a runner can that was not shut out. Results don't show that, and a reply may come late."""
         async with self._log_order:
             begun = self._now_s()
             if await self._write(stopping, write, *args):

@@ -122,6 +122,10 @@ class _System:
         assert self._world.here is not None
         return self._world.here
 
+    def host(self) -> str:
+        """Return the name of this machine."""
+        return self.here.host.name
+
     def started(self, pid: int) -> float | None:
         """Return when a process of this machine began; None if none of that number runs."""
         process = self.here.host.processes.get(pid)
@@ -166,9 +170,8 @@ def inside(world: World) -> Iterator[None]:
     it, watch = _System(world), _Watch(world)
     system = SimpleNamespace(getpid=lambda: it.here.pid, environ=os.environ)
     programs = SimpleNamespace(Process=it.status, Error=psutil.Error, STATUS_STOPPED=psutil.STATUS_STOPPED)
-    host = lambda: it.here.host.name  # noqa: E731 - a name for what follows
     with ExitStack() as stack:
-        replaced = {"host": host, "_started": it.started, "os": system, "psutil": programs}
+        replaced = {"host": it.host, "_started": it.started, "os": system, "psutil": programs}
         stack.enter_context(patch.multiple(liveness, **replaced))
         seen = {"Wallet": watch.wallet, "ShardLedger": watch.ledger, "LedgerWriter": watch.writer}
         stack.enter_context(patch.multiple(call, **seen))

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from routellm_batch.config.job import LabelConfig
-from routellm_batch.stages.call.labels import ask_again, judge
+from routellm_batch.stages.call.labels import ask_again, read_label
 
 VALUES = LabelConfig(values=("Spam", "ham", "U.S.", "a", "A"))
 SCHEMA = LabelConfig(
@@ -46,7 +46,7 @@ SCHEMA = LabelConfig(
 )
 def test_values(answer: str, expected: str | None) -> None:
     """A value counts as written, then in other case or dress; a sentence around it does not."""
-    verdict = judge(VALUES, answer)
+    verdict = read_label(VALUES, answer)
     assert (expected, expected is None) == (verdict.label, verdict.problem is not None)
 
 
@@ -61,7 +61,7 @@ def test_values(answer: str, expected: str | None) -> None:
 )
 def test_json(answer: str, expected: str) -> None:
     """JSON that holds to the schema is kept in one form, with its keys sorted."""
-    assert expected == judge(SCHEMA, answer).label
+    assert expected == read_label(SCHEMA, answer).label
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_json(answer: str, expected: str) -> None:
 )
 def test_what_is_wrong_is_told(answer: str, words: str) -> None:
     """The problem says where the answer breaks the schema, for the model to read."""
-    verdict = judge(SCHEMA, answer)
+    verdict = read_label(SCHEMA, answer)
     assert (None, True) == (verdict.label, words in (verdict.problem or ""))
 
 
@@ -109,6 +109,6 @@ def test_a_label_is_json_that_the_schema_allows(value: Any) -> None:
         and value["n"] >= 0
         and ("tags" not in value or (isinstance(value["tags"], list) and len(value["tags"]) <= 2))
     )
-    label = judge(SCHEMA, json.dumps(value)).label
+    label = read_label(SCHEMA, json.dumps(value)).label
     assert good == (label is not None)
     assert label is None or value == json.loads(label)
