@@ -19,9 +19,9 @@ import pyarrow.parquet as pq
 
 from benchmarks.prompts import REPO, load_prompts
 from benchmarks.table import Table
+from routellm_batch.core.worker import WorkerSettings
 from routellm_batch.endpoints.simulator.serve import start_server
 from routellm_batch.endpoints.simulator.spec import SimulateSpec
-from routellm_batch.storage.ledger.writer import MICRO_BATCH
 
 WAYS = {
     "sdk": "AsyncOpenAI, chat.completions.create",
@@ -127,11 +127,12 @@ def _ledger_note(done: dict[str, list[_Run]], written: Counter[str], rows: int) 
     pairs = list(zip(done["ours"], done["no ledger"], strict=True))
     slower = statistics.median(1 - ours.rate / bare.rate for ours, bare in pairs)
     busier = statistics.median(1 - bare.cpu_ms / ours.cpu_ms for ours, bare in pairs)
-    batches = rows / MICRO_BATCH
+    calls = WorkerSettings().micro_batch
+    batches = rows / calls
     kinds = ", ".join(f"{name} {number / batches:.2f}" for name, number in sorted(written.items()))
     return (
         f"The ledger takes {slower:.1%} of the calls/s and {busier:.1%} of the CPU (medians of the rounds' pairs), and "
-        f"{written.total() / batches:.2f} store writes for {MICRO_BATCH} calls ({kinds}); to be reached: 10 % and 2."
+        f"{written.total() / batches:.2f} store writes for {calls} calls ({kinds}); to be reached: 10 % and 2."
     )
 
 

@@ -120,7 +120,7 @@ class BudgetStopError(StopError):
 
 
 class EndpointStopError(StopError):
-    """Too many errors, or one that no retry can mend."""
+    """Too many errors, or one that no retry can help."""
 
     exit_code = 5
 

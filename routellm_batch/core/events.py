@@ -19,9 +19,11 @@ class StageStarted:
     stage: str
     """score | plan | call | report."""
     total_rows: int
+    """Rows that the stage has to do, in all starts."""
     done_rows: int
     """Rows that an earlier start of this run has done already."""
     planned_nano: int = 0
+    """What the plan expects all calls to cost, in nano-dollars; 0 where the stage calls nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,7 @@ class RowsScored:
     """A score task has finished."""
 
     rows: int
+    """Rows of the task."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +39,13 @@ class CallProgress:
     """How one call shard stands; each event replaces the shard's one before."""
 
     shard: int
+    """Its index."""
     answered: int
     """Rows with an answer or a final failure, from this start of the run."""
     failed: int
+    """Those of them that failed for good."""
     in_flight: int
+    """Rows that are sent or wait for their turn."""
     spent_nano: int
     """Settled by this start of the run."""
     process: str = ""
@@ -55,6 +61,7 @@ class StageFinished:
     """A stage has ended, whole or not."""
 
     stage: str
+    """score | plan | call | report."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +69,9 @@ class Notice:
     """Something the user should read."""
 
     text: str
+    """In full sentences."""
     warning: bool = False
+    """Whether something may be wrong."""
 
 
 Event = StageStarted | RowsScored | CallProgress | StageFinished | Notice

@@ -23,8 +23,9 @@ class Halt:
     deadline_s: float | None = None
     """On the monotonic clock."""
     state: Literal["finished", "budget", "errors", "interrupted"] = "finished"
+    """How the run would end now; ``finished`` while nothing stops it."""
     reason: str | None = None
-    """In words, or the error kind that stopped the calls."""
+    """Why, in words or as the error kind that stopped the calls; None while nothing stops it."""
     loose: bool = False
     """Tasks of this start, or of an earlier one, may still run out of its sight."""
 
@@ -35,7 +36,7 @@ class Halt:
 
     @property
     def stopped(self) -> bool:
-        """Say whether nothing more is begun."""
+        """Whether nothing more is begun."""
         return self.state != "finished"
 
     def check_deadline(self, now_s: float) -> None:
@@ -51,12 +52,12 @@ def stopping_on_signals(halt: Halt) -> Iterator[None]:
         yield
         return
 
-    heard: list[int] = []  # not halt.stopped: a run that drains for another reason still wants its answers
+    signals: list[int] = []  # not halt.stopped: a run that drains for another reason still wants its answers
 
     def handle(number: int, _frame: FrameType | None) -> None:
-        if heard:
+        if signals:
             os._exit(InterruptedRunError.exit_code)
-        heard.append(number)
+        signals.append(number)
         halt.stop("interrupted", f"{signal.Signals(number).name} was received")
 
     before = {number: signal.signal(number, handle) for number in SIGNALS}

@@ -1,7 +1,7 @@
-"""Logging: warnings to stderr, and no key, no query of a URL and no text of a stranger's exception in any line.
+"""Logging: warnings to stderr, and no key, no query of a URL and no text of another library's exception in any line.
 
-What is blotted out is blotted out as a record is made, so whoever logs, and whichever handler writes it or is
-added later, in the driver and on every worker.
+Secrets are blotted out when a record is made: whoever logs, whichever handler writes it or is added later, in the
+driver and on every worker.
 """
 
 from __future__ import annotations
@@ -38,6 +38,8 @@ NOISY = (
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 
 _hidden: set[str] = set()
+"""Secrets of this process. Global, and no part of a ``Worker``, as logging itself is: a process has one factory of
+records, which any library calls from any thread, and a secret that is known to one part is to be hidden by all."""
 
 
 def hide(secret: str) -> None:
@@ -54,10 +56,10 @@ def redact(text: str) -> str:
     return _QUERY.sub(_without_query, text) if "://" in text else text
 
 
-def _without_query(found: re.Match[str]) -> str:
-    user = f"{BLOT}@" if found["user"] else ""
-    query = f"?{BLOT}" if found["query"] else ""
-    return f"{user}{found['path']}{query}"
+def _without_query(match: re.Match[str]) -> str:
+    user = f"{BLOT}@" if match["user"] else ""
+    query = f"?{BLOT}" if match["query"] else ""
+    return f"{user}{match['path']}{query}"
 
 
 def describe(error: BaseException) -> str:

@@ -106,12 +106,15 @@ class RateHint:
     limit_requests: int | None = None
     """Requests to one period."""
     limit_tokens: int | None = None
+    """Tokens to one period."""
     remaining_requests: int | None = None
     """Requests that are left now."""
     remaining_tokens: int | None = None
+    """Tokens that are left now."""
     reset_requests_s: float | None = None
     """Seconds until all requests of the period are back."""
     reset_tokens_s: float | None = None
+    """Seconds until all tokens of the period are back."""
 
 
 @dataclass(frozen=True, slots=True)

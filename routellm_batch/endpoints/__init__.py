@@ -26,7 +26,7 @@ async def fetch_embeddings(
         float32 [B, D] for each request, finite, as the endpoint gave them.
 
     Raises:
-        ConfigError: the key's reference stands for nothing here.
+        ConfigError: the key's reference is unknown here.
         EndpointStopError: a request failed for good.
         BudgetStopError: the meter's allowance pays for no further request.
 

@@ -1,4 +1,4 @@
-"""What is asked of a call and what comes of it: plain values."""
+"""What is asked of a call and what it comes to: plain values."""
 
 from __future__ import annotations
 
@@ -48,20 +48,28 @@ NEW = History()
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What came of a request: attempts and money of this call, the row's totals in its history."""
+class CallResult:
+    """What a call came to: attempts and money of this call, the row's totals in its history."""
 
     reply: Reply | None = None
+    """The answer, if there is one."""
     error: CallError | None = None
+    """What the row failed with, or what stops all calls; None where it is answered or may be called again."""
     unsent: bool = False
     """Given up before an answer because the run stops or nothing is left to pay with; to be called later."""
     attempts: int = 0
+    """Requests that this call sent."""
     usage: Usage = Usage()
+    """Tokens of the answer."""
     cost_nano: int = 0
+    """What the answer costs, in nano-dollars."""
     presumed_nano: int = 0
+    """Worst cost of attempts of this call whose fate is unknown."""
     latency_s: float | None = None
+    """Seconds from the send of the answering attempt to its last byte."""
     over_reserve: bool = False
     """The endpoint counted more than the worst case: it ignores the limit it was sent."""
     history: History = NEW
+    """What all sends of the row came to."""
     again_at_s: float | None = None
     """Monotonic time from which the row may be sent again, under a new intent: its last attempt may have been billed."""

@@ -106,10 +106,10 @@ def rate_hint(headers: Mapping[str, str]) -> RateHint | None:
         headers: of a reply; names in lower case, or a mapping that does not mind the case.
 
     """
-    found = [headers.get(name) for name in _RATE_HEADERS]
-    if not any(found):
+    texts = [headers.get(name) for name in _RATE_HEADERS]
+    if not any(texts):
         return None
-    counts, resets = [_count(text) for text in found[:4]], [_seconds(text) for text in found[4:]]
+    counts, resets = [_count(text) for text in texts[:4]], [_seconds(text) for text in texts[4:]]
     hint = RateHint(*counts, *resets)
     return None if hint == RateHint() else hint
 
@@ -156,25 +156,25 @@ def _storable(text: str) -> str:
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
-def _usage(found: Any) -> Usage:
-    details_in = found.get("prompt_tokens_details") or {}
-    details_out = found.get("completion_tokens_details") or {}
+def _usage(fields: Any) -> Usage:
+    details_in = fields.get("prompt_tokens_details") or {}
+    details_out = fields.get("completion_tokens_details") or {}
     counts = (
-        found["prompt_tokens"],
+        fields["prompt_tokens"],
         details_in.get("cached_tokens") or 0,
-        found["completion_tokens"],
+        fields["completion_tokens"],
         details_out.get("reasoning_tokens") or 0,
     )
     if not all(_is_count(count) for count in counts):
         message = "usage must be whole numbers of tokens"
         raise ValueError(message)
-    given, cached, told, reasoning = counts
+    prompt, cached, completion, reasoning = counts
     # Some endpoints count reasoning apart from the completion, and bill it all the same: then the total shows it,
     # or there is more of it than could be within the completion.
-    total = found.get("total_tokens")
-    rest = total - given if _is_count(total) else 0
-    output = max(told, rest, told + reasoning if reasoning > told else 0)
-    return Usage(given, cached, output, reasoning)
+    total = fields.get("total_tokens")
+    rest = total - prompt if _is_count(total) else 0
+    output = max(completion, rest, completion + reasoning if reasoning > completion else 0)
+    return Usage(prompt, cached, output, reasoning)
 
 
 def _is_count(value: Any) -> bool:

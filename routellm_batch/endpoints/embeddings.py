@@ -34,7 +34,7 @@ _ADVICE: Mapping[ErrorKind, str] = {
     ErrorKind.NOT_FOUND: "check router.embedder.model and base_url",
     ErrorKind.BAD_REQUEST: "check router.embedder.model and dimensions, or lower its max_tokens",
     ErrorKind.CONTEXT_LENGTH: "lower router.embedder.max_tokens",
-    ErrorKind.BAD_REPLY: "its replies are no embeddings",
+    ErrorKind.BAD_REPLY: "its replies are not embeddings",
 }
 
 
@@ -45,7 +45,7 @@ async def fetch_all(
 
     Once a request has failed for good no other one is begun; those that are open come to their end and are booked.
     """
-    found: dict[int, NDArray[np.float32]] = {}
+    vectors: dict[int, NDArray[np.float32]] = {}
     errors: list[RoutellmBatchError] = []
     waiting = iter(enumerate(requests))
     client = OpenAIEndpoint(config.base_url or "", config.api_key, connections=IN_FLIGHT)
@@ -56,7 +56,7 @@ async def fetch_all(
             if errors:
                 return
             try:
-                found[number] = await sender.fetch(texts)
+                vectors[number] = await sender.fetch(texts)
             except RoutellmBatchError as error:
                 errors.append(error)
 
@@ -66,7 +66,7 @@ async def fetch_all(
         await client.close()
     if errors:
         raise errors[0]
-    return [found[number] for number in range(len(requests))]
+    return [vectors[number] for number in range(len(requests))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +74,11 @@ class _Sender:
     """Sends requests to one endpoint."""
 
     config: EmbedderConfig
+    """Model, price, attempts and time limit."""
     client: OpenAIEndpoint
+    """What posts requests."""
     meter: Meter
+    """Where what is paid is booked."""
 
     async def fetch(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return float32 [B, D], trying ``attempts`` times.
@@ -120,8 +123,8 @@ class _Sender:
         # So it is booked if this is cancelled while it waits.
         use = EmbeddingUse(model, attempts=1, presumed_nano=worst)
         try:
-            status, found, _ = await self.client.post("/embeddings", content, headers, self.config.timeout_s)
-            vectors, counted = parse_embeddings(status, found, len(texts))
+            status, reply, _ = await self.client.post("/embeddings", content, headers, self.config.timeout_s)
+            vectors, counted = parse_embeddings(status, reply, len(texts))
             if counted is None:
                 use = EmbeddingUse(model, 1, 1, sum(tokens), 0, worst)
             else:
@@ -139,7 +142,7 @@ class _Sender:
         advice = _ADVICE.get(error.kind, "see whether it is up and within its limits")
         return EndpointStopError(
             f"router.embedder: {self.config.model} at {self.config.base_url} failed{tries}: {error}; {advice}. "
-            "What is scored is kept: mend it and run the same command again"
+            "What is scored is kept: fix the endpoint, then run the same command again"
         )
 
 
@@ -184,9 +187,9 @@ def parse_embeddings(status: int, content: bytes, count: int) -> tuple[NDArray[n
     return vectors, tokens if known else None
 
 
-def _vector(found: str | list[float]) -> NDArray[np.float32]:
+def _vector(value: str | list[float]) -> NDArray[np.float32]:
     """Read one vector, float32 [D]: base64 of little-endian float32, or numbers from servers that don't know it."""
-    if isinstance(found, str):
-        return np.frombuffer(base64.b64decode(found, validate=True), dtype="<f4").astype(np.float32)
+    if isinstance(value, str):
+        return np.frombuffer(base64.b64decode(value, validate=True), dtype="<f4").astype(np.float32)
     with np.errstate(over="ignore"):
-        return np.asarray(found, dtype=np.float32)
+        return np.asarray(value, dtype=np.float32)

@@ -15,7 +15,7 @@ from routellm_batch.budget.spend.embeddings import EmbeddingUse
 from routellm_batch.core.errors import BudgetStopError
 
 Declare = Callable[[int], None]
-"""Makes known that so many nano-dollars more may be spent from now on."""
+"""Records on storage that so many nano-dollars more may be spent from now on."""
 
 
 class Meter:
@@ -66,7 +66,7 @@ _open: ContextVar[Meter | None] = ContextVar("routellm_batch_meter", default=Non
 
 @contextmanager
 def metered(allowance_nano: int | None = None, declare: Declare | None = None) -> Iterator[Meter]:
-    """Open a meter for this thread's work; None is no limit. ``declare`` is told before more is spent."""
+    """Open a meter for this thread's work; None is no limit. ``declare`` is called before more is spent."""
     meter = Meter(allowance_nano, declare)
     token = _open.set(meter)
     try:

@@ -8,8 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from urllib.parse import urlsplit
 
-from routellm_batch.config.endpoints import EndpointConfig, ReplayConfig, SimulateConfig, is_loopback
-from routellm_batch.config.job import Config
+from routellm_batch.config.embedder import EmbedderConfig
+from routellm_batch.config.endpoints import (
+    EndpointConfig,
+    ReplayConfig,
+    SimulateConfig,
+    is_loopback,
+)
+from routellm_batch.config.job import EndpointsConfig
 from routellm_batch.core.errors import ConfigError, EndpointStopError
 from routellm_batch.core.types import ROUTES, STRONG, WEAK, Route
 from routellm_batch.endpoints.keys import resolve_key
@@ -20,58 +26,62 @@ CONNECT_S = 10.0
 
 
 @contextmanager
-def base_urls(config: Config) -> Iterator[Mapping[Route, str]]:
+def base_urls(endpoints: EndpointsConfig, scheduler: str | None) -> Iterator[Mapping[Route, str]]:
     """Start the simulated and replay servers that the config asks for; yield each route's base URL.
+
+    Args:
+        endpoints: of the job.
+        scheduler: address of the cluster that calls them; None for processes on this machine.
 
     Raises:
         ConfigError: such a server can't be reached from the cluster that the config names.
         InputError: a server can't be started; the text says why.
 
     """
-    _check_reach(config)
-    ends: dict[Route, EndpointConfig] = config.endpoints.by_route()
+    _check_reach(endpoints, scheduler)
+    by_route = endpoints.by_route()
     with ExitStack() as stack, ThreadPoolExecutor(len(ROUTES)) as pool:
 
-        def begin(end: EndpointConfig) -> str:
-            spec = server_spec(end)
+        def begin(endpoint: EndpointConfig) -> str:
+            spec = server_spec(endpoint)
             if spec is None:
-                return end.base_url or ""
+                return endpoint.base_url or ""
             handle = start_server(spec)
             stack.callback(handle.close)  # here, so that one is stopped even if the other fails to start
             return handle.base_url
 
         # One endpoint may serve both routes (``ask``); then it has one server, with one log and one limit.
-        strong = pool.submit(begin, ends[STRONG])
-        weak = strong if ends[WEAK] == ends[STRONG] else pool.submit(begin, ends[WEAK])
+        strong = pool.submit(begin, by_route[STRONG])
+        weak = strong if by_route[WEAK] == by_route[STRONG] else pool.submit(begin, by_route[WEAK])
         yield {STRONG: strong.result(), WEAK: weak.result()}
 
 
-def server_spec(end: EndpointConfig) -> SimulateSpec | ReplaySpec | None:
+def server_spec(endpoint: EndpointConfig) -> SimulateSpec | ReplaySpec | None:
     """Return what to start for an endpoint; None for a real one."""
-    price = end.price
+    price = endpoint.price
     cached = None if price.cached_input is None else str(price.cached_input)
-    if end.kind == "simulated":
-        given = end.simulate or SimulateConfig()
-        reference = None if given.reference is None else ReferenceSpec(**given.reference.model_dump())
+    if endpoint.kind == "simulated":
+        settings = endpoint.simulate or SimulateConfig()
+        reference = None if settings.reference is None else ReferenceSpec(**settings.reference.model_dump())
         return SimulateSpec(
-            model=end.model,
-            latency_ms=given.latency_ms,
-            faults=Faults(**given.faults.model_dump()),
-            seed=given.seed,
-            skill=given.skill,
-            output_tokens=given.output_tokens,
+            model=endpoint.model,
+            latency_ms=settings.latency_ms,
+            faults=Faults(**settings.faults.model_dump()),
+            seed=settings.seed,
+            skill=settings.skill,
+            output_tokens=settings.output_tokens,
             reference=reference,
-            replies=given.replies,
-            rpm=given.rpm,
-            log=given.log,
+            replies=settings.replies,
+            rpm=settings.rpm,
+            log=settings.log,
             price_input=str(price.input),
             price_output=str(price.output),
             price_cached=cached,
         )
-    if isinstance(end.replay, ReplayConfig):
-        replay = end.replay
+    if isinstance(endpoint.replay, ReplayConfig):
+        replay = endpoint.replay
         return ReplaySpec(
-            model=end.model,
+            model=endpoint.model,
             uri=replay.uri,
             prompt=replay.prompt,
             answer=replay.answer,
@@ -84,11 +94,10 @@ def server_spec(end: EndpointConfig) -> SimulateSpec | ReplaySpec | None:
     return None
 
 
-def _check_reach(config: Config) -> None:
+def _check_reach(endpoints: EndpointsConfig, scheduler: str | None) -> None:
     """Refuse servers on this machine's loopback for workers on others."""
-    own = [route for route in ROUTES if config.endpoints.of(route).kind != "openai"]
-    address = config.cluster.address
-    if own and address is not None and not is_loopback(urlsplit(address).hostname or ""):
+    own = [route for route in ROUTES if endpoints.of(route).kind != "openai"]
+    if own and scheduler is not None and not is_loopback(urlsplit(scheduler).hostname or ""):
         problem = "a simulated or replay endpoint listens on this machine only, but the workers are elsewhere"
         raise ConfigError(f"endpoints.{own[0]}.kind", problem)
 
@@ -114,22 +123,22 @@ def check_reachable(urls: Mapping[Route, str]) -> None:
             raise EndpointStopError(message) from None
 
 
-def check_keys(config: Config) -> None:
+def check_keys(endpoints: EndpointsConfig) -> None:
     """Look every key reference up before anything is done; the keys themselves are read where they are used.
 
     Raises:
-        ConfigError: a reference stands for nothing here.
+        ConfigError: a reference is unknown on this machine.
 
     """
-    for name, endpoint in config.endpoints.named().items():
+    for name, endpoint in endpoints.named().items():
         resolve_key(endpoint.api_key, f"endpoints.{name}.api_key")
 
 
-def check_scoring_key(config: Config) -> None:
+def check_scoring_key(embedder: EmbedderConfig) -> None:
     """Look the key reference of a ``remote`` embedder up, which scoring calls before any model is.
 
     Raises:
-        ConfigError: it stands for nothing here.
+        ConfigError: it is unknown on this machine.
 
     """
-    resolve_key(config.router.embedder.api_key, "router.embedder.api_key")
+    resolve_key(embedder.api_key, "router.embedder.api_key")

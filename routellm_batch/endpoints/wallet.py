@@ -1,4 +1,4 @@
-"""Escrow: a task's part of the hard cap. The worst cost of a call is set aside before it is sent.
+"""A task's part of the hard cap: the worst cost of a call is reserved before it is sent.
 
 Kept at every moment: settled + presumed + reserved ≤ grant. There is no check-then-spend: reserving is one
 synchronous step on one event loop.
@@ -28,7 +28,7 @@ class Wallet:
         return (self.grant_nano or 0) - self.settled_nano - self.presumed_nano - self.reserved_nano
 
     def affords(self, worst_nano: int) -> bool:
-        """Say whether a call can be paid for, if all that is open costs nothing; if not now, then never."""
+        """Whether a call can be paid for, if all that is open costs nothing; if not now, then never."""
         affords = self.grant_nano is None or worst_nano <= self.left_nano + self.reserved_nano
         self.empty = self.empty or not affords
         return affords
@@ -60,3 +60,37 @@ class Wallet:
     def _free(self, worst_nano: int) -> None:
         self.reserved_nano -= worst_nano
         self._changed.set()
+
+
+class Reservation:
+    """What the sends of one request may cost and did, within a wallet: one worst case at a time.
+
+    Args:
+        wallet: what pays.
+        worst_nano: the most one send can cost.
+
+    """
+
+    def __init__(self, wallet: Wallet, worst_nano: int) -> None:
+        self.presumed_nano = 0
+        """Booked as spent so far, for sends of which nobody knows whether they were billed."""
+        self._wallet = wallet
+        self._worst_nano = worst_nano
+
+    async def reserve(self) -> bool:
+        """Set the worst case of a send aside, waiting while that may yet become possible; False if it can't be paid."""
+        return await self._wallet.reserve(self._worst_nano)
+
+    def release(self) -> None:
+        """Give it back: nothing was sent, or what was sent was surely not billed."""
+        self._wallet.release(self._worst_nano)
+
+    def presume(self) -> None:
+        """Book it as spent: whether the send was billed can't be known."""
+        self._wallet.presume(self._worst_nano)
+        self.presumed_nano += self._worst_nano
+
+    def settle(self, cost_nano: int) -> bool:
+        """Put the real cost in its place; returns whether that is more than the worst case."""
+        self._wallet.settle(self._worst_nano, cost_nano)
+        return cost_nano > self._worst_nano

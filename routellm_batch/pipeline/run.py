@@ -21,6 +21,7 @@ from routellm_batch.core.events import Notice, Sink, StageFinished, StageStarted
 from routellm_batch.core.halt import Halt, stopping_on_signals
 from routellm_batch.core.protocols import Runner
 from routellm_batch.core.registry import check_name
+from routellm_batch.core.worker import this_worker
 from routellm_batch.endpoints.servers import base_urls, check_keys, check_reachable, check_scoring_key
 from routellm_batch.pipeline.outputs import (
     Outputs,
@@ -43,7 +44,6 @@ from routellm_batch.stages.plan.make import make_plan
 from routellm_batch.stages.plan.past_run import pin_lengths
 from routellm_batch.stages.score.loop import run_score_stage
 from routellm_batch.stages.score.task import STAGE as SCORE
-from routellm_batch.storage.ledger.liveness import lease_s
 from routellm_batch.storage.run import Run, newest_markers, open_existing, open_run
 from routellm_batch.storage.tables import RESPONSE_COLUMNS
 
@@ -112,16 +112,22 @@ def _run(
     if plan is not None and ended is not None and not (retry_failed and ended == SOME_FAILED):
         sink(Notice(f"{run.uri} is finished already, so no model is called"))
         return RunResult(ended, run.uri, rewrite_run_outputs(config, run, plan))
-    sharing = Sharing()
-    shared_sink = sharing.listening(sink, time.monotonic)
-    with driving(run, sink, halt) as start, runner_of(config, shared_sink, start.token) as runner:
+    sharing, worker = Sharing(), this_worker()
+    shared_sink = sharing.listening(sink, worker.clock.monotonic)
+    with (
+        driving(run, sink, halt, worker) as start,
+        runner_of(config.cluster, shared_sink, start.token) as runner,
+    ):
         with _reporting_early_stop(config, run, begun_s):
             job = pilots.prepare(config, run, runner, sink, halt)
             plan = None if job is None else _score_and_plan(job, run, runner, sink, halt)
         if job is None or plan is None:
             return _interrupted(config, run, halt, time.monotonic() - begun_s)
         config = job.config
-        with _reporting_stop(config, run, plan, begun_s), base_urls(config) as urls:
+        with (
+            _reporting_stop(config, run, plan, begun_s),
+            base_urls(config.endpoints, config.cluster.address) as urls,
+        ):
             if config.cluster.kind != "address":
                 check_reachable(urls)
             calls = sum(totals.calls for totals in plan.endpoints.values())
@@ -134,12 +140,12 @@ def _run(
                 calls=calls,
                 token=start.token,
                 epoch=start.epoch,
-                lease_s=lease_s(),
+                lease_s=start.lease_s,
                 ranker=plan.ranker,
                 prices=plan.run_prices,
                 pilot=job.pilot,
             )
-            stage = CallStage(calling, plan, runner, halt, retry_failed, sink=sink, sharing=sharing)
+            stage = CallStage(calling, plan, runner, halt, worker, retry_failed, sink=sink, sharing=sharing)
             _call(stage, sink)
         state = halt.state  # a signal from here on comes too late to change it
         reason = stop_words(halt.reason, config.retry.max_error_rate)
@@ -158,7 +164,7 @@ def _call(stage: CallStage, sink: Sink) -> None:
     try:
         stage.run()
     finally:
-        close_pool(job.token)
+        close_pool(job.token, stage.worker)
     sink(StageFinished("call"))
 
 
@@ -178,7 +184,7 @@ def plan_run(config: Config, sink: Sink, pilots: PilotSource) -> RunResult:
     begun_s, halt = time.monotonic(), Halt()
     with stopping_on_signals(halt):
         check_names(config)
-        check_scoring_key(config)
+        check_scoring_key(config.router.embedder)
         with _driven(config, sink, halt, begun_s) as (run, runner):
             job = pilots.prepare(config, run, runner, sink, halt)
             plan = None if job is None else _score_and_plan(job, run, runner, sink, halt)
@@ -236,8 +242,8 @@ def _deadline_halt(run: RunConfig, begun_s: float) -> Halt:
 def _check_before_calls(config: Config) -> None:
     """Refuse what can be refused before a run is opened: names, and keys that are not set."""
     check_names(config)
-    check_keys(config)
-    check_scoring_key(config)
+    check_keys(config.endpoints)
+    check_scoring_key(config.router.embedder)
 
 
 def check_names(config: Config) -> None:
@@ -293,8 +299,8 @@ def _driven(config: Config, sink: Sink, halt: Halt, begun_s: float) -> Iterator[
     """Begin a run or resume it, as its one driver; what stops it before its calls is reported."""
     run = _open(config, sink)
     with (
-        driving(run, sink, halt) as start,
-        runner_of(config, sink, start.token) as runner,
+        driving(run, sink, halt, this_worker()) as start,
+        runner_of(config.cluster, sink, start.token) as runner,
         _reporting_early_stop(config, run, begun_s),
     ):
         yield run, runner

@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import dask
@@ -20,10 +21,10 @@ from distributed import Client, Future, LocalCluster, Status, Worker, WorkerPlug
 from distributed.scheduler import KilledWorker
 
 from routellm_batch.core.errors import ConfigError, SchedulerLostError, WorkerLostError
-from routellm_batch.core.events import Sink, from_plain, to_plain
+from routellm_batch.core.events import Event, Sink, from_plain, to_plain
 from routellm_batch.core.logs import install_redaction, quiet
-from routellm_batch.core.process import drain, drain_all, subscribe
 from routellm_batch.core.types import Done
+from routellm_batch.core.worker import drain_here, this_worker
 from routellm_batch.runtime.tasks import run_task
 
 THREADS = 2
@@ -106,7 +107,7 @@ class WorkerCare(WorkerPlugin):
     def teardown(self, worker: Worker) -> None:
         """Let the tasks of a worker that is told to go persist what they have; Dask kills it soon."""
         if worker.status in ENDING:
-            drain_all()
+            this_worker().drains.drain_all()
 
 
 class DaskRunner:
@@ -154,8 +155,8 @@ class DaskRunner:
     def wait(self, timeout_s: float) -> Sequence[Done]:
         """Return what has finished."""
         if self._draining and self._suspects:
-            given_up, self._suspects = self._suspects, deque()
-            return [Done(sent.task, error=_lost(sent)) for sent in given_up]
+            suspects, self._suspects = self._suspects, deque()
+            return [Done(sent.task, error=_lost(sent)) for sent in suspects]
         if self._scheduler_is_gone(time.monotonic()):
             lost, self._tasks = self._tasks, {}
             return [Done(sent.task, error=SchedulerLostError()) for sent in lost.values()]
@@ -186,7 +187,7 @@ class DaskRunner:
         self._draining = self._draining or token == self._token
         if time.monotonic() >= self._drain_again_s.get(token, 0.0):
             self._drain_again_s[token] = time.monotonic() + DRAIN_EVERY_S
-            self.tell(drain, token)
+            self.tell(drain_here, token)
 
     def close(self) -> None:
         """Leave the cluster; end it if it is ours."""
@@ -246,11 +247,15 @@ async def _call(function: Callable[..., Any], *args: object) -> None:
     function(*args)
 
 
+def _send_home(worker: Worker, topic: str, event: Event) -> None:
+    worker.log_event(topic, to_plain(event))
+
+
 def _on_worker(function: Callable[..., Any], task: object, token: str) -> Any:
     """Run a task in a worker's thread, with its events sent to the driver."""
-    worker = get_worker()
     topic = f"{TOPIC}-{token}"
-    unsubscribe = subscribe(lambda event: worker.log_event(topic, to_plain(event)), key=topic)
+    send_home = partial(_send_home, get_worker(), topic)
+    unsubscribe = this_worker().events.subscribe(send_home, key=topic)
     try:
         return run_task(function, task)
     finally:

@@ -8,8 +8,8 @@ from typing import Any
 
 from routellm_batch.config.cluster import ClusterConfig
 from routellm_batch.core.events import Sink
-from routellm_batch.core.process import drain, subscribe
 from routellm_batch.core.types import Done
+from routellm_batch.core.worker import Worker, this_worker
 from routellm_batch.runtime.tasks import run_task
 
 SLOTS = 2
@@ -18,7 +18,7 @@ SLOTS = 2
 
 def open_serial(_config: ClusterConfig, sink: Sink, token: str) -> SerialRunner:
     """Return a runner in this process."""
-    return SerialRunner(sink, token)
+    return SerialRunner(sink, token, this_worker())
 
 
 class SerialRunner:
@@ -33,11 +33,12 @@ class SerialRunner:
     workers = 1
     slots = SLOTS
 
-    def __init__(self, sink: Sink, token: str) -> None:
+    def __init__(self, sink: Sink, token: str, worker: Worker) -> None:
         self._token = token
+        self._worker = worker
         self._threads = ThreadPoolExecutor(SLOTS, thread_name_prefix="routellm-task")
         self._futures: dict[Future[Any], object] = {}
-        self._unsubscribe = subscribe(sink)
+        self._unsubscribe = worker.events.subscribe(sink)
 
     def submit(self, function: Callable[..., Any], task: object, *, scores: bool = False) -> None:  # noqa: ARG002
         """Start ``function(task)``; every task runs here."""
@@ -54,7 +55,7 @@ class SerialRunner:
 
     def drain(self, token: str | None = None) -> None:
         """Tell running tasks to begin nothing new; only those of ``token``, if one is given."""
-        drain(token or self._token)
+        self._worker.drains.drain(token or self._token)
 
     def close(self) -> None:
         """End the threads."""

@@ -5,9 +5,6 @@ from __future__ import annotations
 from routellm_batch.core.errors import InterruptedRunError, StoreError
 from routellm_batch.core.types import Done
 
-POLL_S = 0.2
-
-
 WINDOW = 2
 """Tasks submitted, per slot."""
 

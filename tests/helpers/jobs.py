@@ -6,7 +6,7 @@ import copy
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +20,7 @@ from helpers.patience import MOST
 from routellm_batch.budget.pricing import usd_to_nano
 from routellm_batch.config.job import Config, check_config
 from routellm_batch.core.events import Event, Notice
+from routellm_batch.core.worker import this_worker
 from routellm_batch.storage.responses import read_shard_responses
 from routellm_batch.storage.run import Run, open_existing
 
@@ -165,16 +166,19 @@ def _table(run: Run, path: str) -> pa.Table:
     return pq.read_table(pa.BufferReader(run.store.read(path)))
 
 
+def settings_of_this_worker(**settings: Any) -> AbstractContextManager[object]:
+    """Change settings of this process's own worker."""
+    return patch.object(this_worker(), "settings", replace(this_worker().settings, **settings))
+
+
 @contextmanager
 def quick_waits() -> Iterator[None]:
     """Let retries wait for milliseconds, not for seconds."""
-    shorter = {"BASE_WAIT_S": 0.004, "MAX_WAIT_S": 0.02, "POLL_S": 0.01}
     with (
-        patch.multiple("routellm_batch.endpoints.caller", **shorter),
+        settings_of_this_worker(base_wait_s=0.004, max_wait_s=0.02, look_s=0.01, poll_s=0.05),
         patch.multiple(
             "routellm_batch.endpoints.pacing.breaker", PROBE_S=0.01, MAX_PROBE_S=0.05, NEVER_ANSWERED_S=0.5
         ),
-        patch("routellm_batch.stages.tasks.POLL_S", 0.05),
     ):
         yield
 

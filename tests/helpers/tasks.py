@@ -13,8 +13,8 @@ from helpers.patience import patience
 
 from routellm_batch.core.errors import CallError, DataError
 from routellm_batch.core.events import RowsScored
-from routellm_batch.core.process import draining, emit
 from routellm_batch.core.types import ErrorKind, Verdict
+from routellm_batch.core.worker import this_worker
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def profilers(item: Item) -> list[str]:
 
 def say(item: Item) -> int:
     """Emit an event."""
-    emit(RowsScored(item.number))
+    this_worker().events.emit(RowsScored(item.number))
     return item.number
 
 
@@ -66,7 +66,7 @@ def until_drained(item: Item) -> str:
     """Work until the runner drains; give up after a while."""
     until = time.monotonic() + patience(20)
     while time.monotonic() < until:
-        if draining(item.token):
+        if this_worker().drains.draining(item.token):
             return "drained"
         time.sleep(0.01)
     return "never"
@@ -104,6 +104,6 @@ def worker_name(_item: Item) -> str:
 def say_slowly(item: Item) -> int:
     """Emit an event while other tasks of this process are under way."""
     time.sleep(0.2)
-    emit(RowsScored(item.number))
+    this_worker().events.emit(RowsScored(item.number))
     time.sleep(0.2)
     return item.number

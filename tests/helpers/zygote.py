@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 from unittest.mock import patch
 
 from helpers.door import Door
-from helpers.jobs import no_page, quick_waits
+from helpers.jobs import no_page, quick_waits, settings_of_this_worker
 
 from routellm_batch.config.job import load_config
 from routellm_batch.core.errors import RoutellmBatchError
@@ -32,12 +32,8 @@ HANGS_S = 60
 """A start that takes longer is ended by SIGALRM."""
 IMPORTED_LATE = ("httpcore2", "pandas", "routellm_batch.routers.length")
 """What a start would import while it runs; nine tenths of its time."""
-PATCHES = {
-    "routellm_batch.stages.call.fanout.INTENT_ROWS": 2,
-    "routellm_batch.storage.ledger.writer.MICRO_BATCH": 2,
-    "os.fsync": lambda _: None,
-}
-"""A few calls make several intents and results objects. What is written outlives its process without a sync too."""
+SMALL = {"intent_rows": 2, "micro_batch": 2}
+"""A few calls make several intents and results objects."""
 
 
 def main() -> None:
@@ -64,8 +60,10 @@ def be_a_start(order: Mapping[str, Any]) -> NoReturn:
     code = 70
     try:
         with ExitStack() as stack:
-            for entered in (quick_waits(), no_page(), *(patch(*one) for one in PATCHES.items())):
-                stack.enter_context(entered)
+            stack.enter_context(quick_waits())
+            stack.enter_context(settings_of_this_worker(**SMALL))
+            stack.enter_context(no_page())
+            stack.enter_context(patch("os.fsync"))  # what is written outlives its process without a sync too
             Door(Path(order["trace"]), order["at"]).open()
             code = run_job(load_config(Path(order["config"]), ()), lambda _: None).exit_code
     except RoutellmBatchError as error:

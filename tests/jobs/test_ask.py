@@ -99,7 +99,7 @@ def test_one_endpoint_on_both_routes_has_one_server(tmp_path: Path) -> None:
         "params": {"max_completion_tokens": 64},
     }
     config = ask_config(asking(tmp_path, job_config(tmp_path, endpoints__weak=simulated), "weak"))
-    with base_urls(config) as urls:
+    with base_urls(config.endpoints, config.cluster.address) as urls:
         assert urls["strong"] == urls["weak"]
 
 

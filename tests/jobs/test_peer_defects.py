@@ -21,6 +21,7 @@ from routellm_batch.budget.pricing import Price, cost_nano
 from routellm_batch.config.job import check_config
 from routellm_batch.core.errors import CallError, ConfigError
 from routellm_batch.core.types import ErrorKind, Usage, Verdict
+from routellm_batch.core.worker import this_worker
 from routellm_batch.endpoints.classify import failure_of
 from routellm_batch.endpoints.pacing.gate import Gate
 from routellm_batch.endpoints.pacing.pace import Limits
@@ -198,7 +199,7 @@ def test_who_gives_up_waiting_ends_nobody_elses_pause() -> None:
     """A cancelled waiter ended the pause that all shared; here the others wait until the endpoint's time is up."""
 
     async def wait() -> float:
-        gate = Gate(Limits(4))
+        gate = Gate(Limits(4), this_worker())
         refused = await gate.enter(10)
         assert refused is not None
         begun_s = time.monotonic()

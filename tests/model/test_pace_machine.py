@@ -7,11 +7,9 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from types import SimpleNamespace
-from unittest.mock import patch
 
 import pytest
-from helpers.sim.loop import SimLoop
+from helpers.sim.loop import LoopClock, SimLoop
 from helpers.sim.profile import PROFILE, TIMEOUT_S
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -21,8 +19,9 @@ from routellm_batch.budget.pricing import Price
 from routellm_batch.core.errors import CallError
 from routellm_batch.core.types import ErrorKind as Kind
 from routellm_batch.core.types import Reply, Usage, Verdict
-from routellm_batch.endpoints.caller import Caller, Outcome, Request, RetryPolicy
-from routellm_batch.endpoints.calls import NEW
+from routellm_batch.core.worker import Worker
+from routellm_batch.endpoints.caller import Caller
+from routellm_batch.endpoints.calls import NEW, CallResult, Request, RetryPolicy
 from routellm_batch.endpoints.classify import rate_hint, retry_after_s
 from routellm_batch.endpoints.pacing import breaker, buckets, retries
 from routellm_batch.endpoints.pacing.gate import Gate
@@ -177,7 +176,7 @@ class Pacing(RuleBasedStateMachine):
         super().__init__()
         self.now_s = 100.0
         self.loop = SimLoop(lambda: self.now_s, self._nothing_blocks)
-        self.outcomes: dict[int, Outcome] = {}
+        self.results: dict[int, CallResult] = {}
         self.ended: dict[int, tuple[float, float]] = {}
         """Row → when it ended, and for how long the endpoint had been down then."""
         self.rows = 0
@@ -186,12 +185,7 @@ class Pacing(RuleBasedStateMachine):
         self.problems: list[BaseException] = []
         self.unsure: list[CallError] = []
         """Failures of requests that may have been billed."""
-        clock = SimpleNamespace(monotonic=lambda: self.now_s)
-        self.patches = [
-            patch(f"routellm_batch.endpoints.{name}.time", clock) for name in ("caller", "pacing.gate")
-        ]
-        for one in self.patches:
-            one.start()
+        self.worker = Worker(clock=LoopClock(self.loop))
 
     @initialize(
         most=st.integers(1, 24),
@@ -209,12 +203,13 @@ class Pacing(RuleBasedStateMachine):
         self.wallet = Wallet(None)
         self.caller = Caller(
             self,
-            Gate(Limits(most, rpm, tpm), patience_s=DEADLINE_S),
+            Gate(Limits(most, rpm, tpm), self.worker, patience_s=DEADLINE_S),
             RetryPolicy(attempts, DEADLINE_S),
             RetryBudget(share),
             PRICE,
             60.0,
             presume,
+            self.worker,
         )
         self.model = Model(most, {"requests": rpm and rpm / 60, "tokens": tpm and tpm / 60})
 
@@ -258,16 +253,16 @@ class Pacing(RuleBasedStateMachine):
         """Call a row until it is answered or failed, as the fan-out does."""
         history = NEW
         while True:
-            outcome = await self.caller.call(request, self.wallet, lambda: False, history)
-            if outcome.again_at_s is None:
-                self.outcomes[int(request.content)] = outcome
+            result = await self.caller.call(request, self.wallet, lambda: False, history)
+            if result.again_at_s is None:
+                self.results[int(request.content)] = result
                 down = self.model.down
                 self.ended[int(request.content)] = (self.now_s, self.now_s - down[0] if down else 0.0)
                 return
-            await asyncio.sleep(outcome.again_at_s - self.now_s)
+            await asyncio.sleep(result.again_at_s - self.now_s)
             while not self.caller.may_retry(self.now_s):  # noqa: ASYNC110 - time passes by itself
                 await asyncio.sleep(0.5)
-            history = outcome.history
+            history = result.history
 
     def _reply(self, one: Sent, came: Reply | CallError) -> None:
         limiter = self.caller.gate.pace.limiter
@@ -355,26 +350,22 @@ class Pacing(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Answer everything from now on: each row ends, answered or failed for a reason."""
-        try:
-            if hasattr(self, "model"):
-                self._finish()
-        finally:
-            for one in self.patches:
-                one.stop()
+        if hasattr(self, "model"):
+            self._finish()
 
     def _finish(self) -> None:
         for _ in range(3_000):
             for one in self.model.open():
                 self._reply(one, Reply("Yes.", "stop", "m", Usage(5, 0, 5)))
-            if len(self.outcomes) == self.rows:
+            if len(self.results) == self.rows:
                 break
             self._advance(1.0)
         self.holds()
-        assert self.rows == len(self.outcomes)
-        for row, outcome in self.outcomes.items():
+        assert self.rows == len(self.results)
+        for row, result in self.results.items():
             mine = [one for one in self.model.sent if one.row == row]
-            assert len(mine) == outcome.history.attempts
-            if outcome.reply is None:
+            assert len(mine) == result.history.attempts
+            if result.reply is None:
                 assert self._may_fail(row, mine), f"row {row} failed for no reason"
         presumed = sum(self.caller.presume_5xx or one is DOWN["timeout"] for one in self.unsure)
         assert (0, 1000 * presumed) == (self.wallet.reserved_nano, self.wallet.presumed_nano)

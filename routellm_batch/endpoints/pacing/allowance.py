@@ -17,8 +17,11 @@ class Allowance:
     """What is left of one limit: requests, or tokens."""
 
     level: float = math.inf
+    """What was left at ``at_s``, less what was sent since."""
     rate_per_s: float = 0.0
+    """How fast it comes back."""
     at_s: float = 0.0
+    """When the endpoint last said what is left."""
     reset_s: float = 0.0
     """From ``at_s``; all is back then."""
 

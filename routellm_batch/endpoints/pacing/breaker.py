@@ -26,7 +26,7 @@ _DOWN = frozenset({ErrorKind.TIMEOUT, ErrorKind.CONNECTION, ErrorKind.UNREACHABL
 
 
 def is_down(error: CallError) -> bool:
-    """Say whether a failure speaks of the endpoint's health rather than of the row: no reply, or a 5xx."""
+    """Whether a failure speaks of the endpoint's health rather than of the row: no reply, or a 5xx."""
     return error.kind in _DOWN or (error.status is not None and error.status >= 500)
 
 
@@ -45,6 +45,7 @@ class Breaker:
     probe_at_s: float | None = None
     """When the next probe is due; None while closed."""
     probing: bool = False
+    """A probe is on its way."""
     answered: bool = False
     """It has answered at least once."""
     _wait_s: float = 0.0
@@ -83,7 +84,7 @@ class Breaker:
         self.probing = False
 
     def given_up(self, now_s: float) -> bool:
-        """Say whether it has been open for longer than rows wait for it."""
+        """Whether it has been open for longer than rows wait for it."""
         patience_s = self.patience_s if self.answered else min(self.patience_s, NEVER_ANSWERED_S)
         return self.probe_at_s is not None and self.down_s is not None and now_s - self.down_s > patience_s
 

@@ -14,8 +14,11 @@ class Bucket:
     """A token bucket; the clock is an argument."""
 
     rate_per_s: float
+    """How fast it fills."""
     level: float
+    """What may be taken at ``at_s``; below zero after a send of more than was in it."""
     at_s: float
+    """When the level was last brought up to date."""
 
     @classmethod
     def full(cls, per_minute: float, now_s: float, share: float = 1.0) -> Bucket:

@@ -23,6 +23,7 @@ class Cooldown:
     """Until when nothing is sent, and how carefully it goes on after that."""
 
     until_s: float = 0.0
+    """When the pause ends, on the monotonic clock."""
     begun_s: float = -math.inf
     """When the last pause was asked for."""
     rounds: int = 0
@@ -48,5 +49,5 @@ class Cooldown:
 
     @property
     def narrow(self) -> bool:
-        """Say whether to send one call at a time: all that came after the last pause were refused again."""
+        """Whether to send one call at a time: all that came after the last pause were refused again."""
         return self.rounds > 1

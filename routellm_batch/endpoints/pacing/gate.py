@@ -8,17 +8,14 @@ from __future__ import annotations
 import asyncio
 import math
 import random
-import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from routellm_batch.core.errors import CallError
 from routellm_batch.core.types import ErrorKind, Reply, Verdict
+from routellm_batch.core.worker import Worker
 from routellm_batch.endpoints.pacing.pace import Limits, Pace, Send
-
-LOOK_S = 0.25
-"""Calls that wait look this often whether the run stops."""
 
 
 class DownError(Exception):
@@ -32,15 +29,29 @@ class DownError(Exception):
 @dataclass(slots=True, eq=False)
 class _Waiter:
     tokens: int
+    """What the call may use."""
     stopping: Callable[[], bool]
+    """Whether the run stops."""
     turn: asyncio.Future[Send | None]
+    """Done once it is let through, or given up."""
 
 
 class Gate:
-    """Lets calls through at an endpoint's pace; lives on one event loop."""
+    """Lets calls through at an endpoint's pace; lives on one event loop.
 
-    def __init__(self, limits: Limits, *, share: float = 1.0, patience_s: float = math.inf) -> None:
-        self.pace = Pace(limits, time.monotonic(), share=share, patience_s=patience_s)
+    Args:
+        limits: what the endpoint allows all processes together.
+        worker: this process.
+        share: its part of the limits, 0 to 1.
+        patience_s: an endpoint that is down for longer fails the calls that wait for it.
+
+    """
+
+    def __init__(
+        self, limits: Limits, worker: Worker, *, share: float = 1.0, patience_s: float = math.inf
+    ) -> None:
+        self._now_s, self._look_s = worker.clock.monotonic, worker.settings.look_s
+        self.pace = Pace(limits, self._now_s(), share=share, patience_s=patience_s)
         self.open = 0
         """Calls in hand, sent or waiting."""
         self._again: deque[_Waiter] = deque()
@@ -59,7 +70,7 @@ class Gate:
 
     def set_share(self, share: float) -> None:
         """Change this process's part of the endpoint's limits."""
-        self.pace.set_share(share, time.monotonic())
+        self.pace.set_share(share, self._now_s())
         self._look()
 
     async def enter(
@@ -69,14 +80,14 @@ class Gate:
 
         Args:
             tokens: that the call may use.
-            stopping: says whether the run stops.
+            stopping: whether the run stops.
             again: this call was made before; it has waited once, and goes before those that were not.
 
         Raises:
             DownError: the endpoint has been down for too long; nothing was sent.
 
         """
-        now_s = time.monotonic()
+        now_s = self._now_s()
         if (down := self._down(now_s)) is not None:
             raise down
         if self._queue is None and self.pace.wait_s(now_s, tokens) <= 0:
@@ -90,13 +101,13 @@ class Gate:
             self._withdraw(waiter)
             raise
 
-    def leave(self, send: Send, came: Reply | CallError | None = None, *, sent: bool = True) -> None:
-        """End a call: with a reply, a failure, or neither if it was cut off or never sent."""
-        now_s = time.monotonic()
-        if isinstance(came, Reply):
-            self.pace.answered(send, came, now_s)
-        elif came is not None:
-            self.pace.failed(send, came, now_s, random.random())
+    def leave(self, send: Send, ending: Reply | CallError | None = None, *, sent: bool = True) -> None:
+        """End a call: with a reply, a failure, or neither if it was cut off or never ``sent``."""
+        now_s = self._now_s()
+        if isinstance(ending, Reply):
+            self.pace.answered(send, ending, now_s)
+        elif ending is not None:
+            self.pace.failed(send, ending, now_s, random.random())
         elif sent:
             self.pace.cut_off(send)
         else:
@@ -123,7 +134,7 @@ class Gate:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        now_s = time.monotonic()
+        now_s = self._now_s()
         wait_s = math.inf
         while (queue := self._queue) is not None:
             waiter = queue[0]
@@ -135,7 +146,7 @@ class Gate:
                 waiter.turn.set_result(None if stop else self.pace.begin(now_s, waiter.tokens))
             queue.popleft()
         if self._queue is not None:
-            self._timer = asyncio.get_running_loop().call_later(min(wait_s, LOOK_S), self._tick)
+            self._timer = asyncio.get_running_loop().call_later(min(wait_s, self._look_s), self._tick)
 
     def _tick(self) -> None:
         """End the waits that have become vain, then look."""
@@ -144,12 +155,12 @@ class Gate:
                 continue
             if waiter.stopping():
                 waiter.turn.set_result(None)
-            elif (down := self._down(time.monotonic())) is not None:
+            elif (down := self._down(self._now_s())) is not None:
                 waiter.turn.set_exception(down)
         self._look()
 
     def _down(self, now_s: float) -> DownError | None:
-        """Return why it is vain to wait; None where a probe is due, as there always may be one."""
+        """Return why waiting is in vain; None where it is not, or a probe is due, which always may be sent."""
         breaker = self.pace.breaker
         if not breaker.given_up(now_s) or breaker.wait_s(now_s) <= 0:
             return None

@@ -20,7 +20,9 @@ class Limiter:
     """A limit on calls in flight that follows what the endpoint can take, from 1 to ``most``."""
 
     most: int
+    """The upper limit."""
     limit: float = field(init=False)
+    """The limit now; whole calls of it count."""
     decreased_s: float | None = None
     """When it was last lowered; sends begun before that say nothing new."""
 

@@ -36,6 +36,7 @@ class Send:
     """One call that was let through."""
 
     begun_s: float
+    """When it began, on the monotonic clock."""
     tokens: int
     """Taken from the token rate."""
     in_flight: int

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 GROUP = 8
 """Latencies to one mean of a bin."""
 WINDOW = 48
-"""Replies that are judged together."""
+"""Replies that are compared together."""
 GROWTH = math.log(2.0)
 """Logarithm of the growth that counts."""
 MORE = 1.25
@@ -30,7 +30,9 @@ EFFECT = math.log(1.1)
 @dataclass(slots=True)
 class _Bin:
     latencies: list[float] = field(default_factory=list)
+    """Logarithms of seconds that make the next mean."""
     flights: list[int] = field(default_factory=list)
+    """Calls in flight at each of them."""
     mean: float = math.inf
     """Yardstick: mean logarithm of seconds."""
     in_flight: float = 0.0
@@ -52,16 +54,18 @@ class LatencyWatch:
     """Watches one endpoint's latencies."""
 
     bins: dict[int, _Bin] = field(default_factory=dict)
+    """Octave of output tokens → its latencies."""
     recent: deque[tuple[int, float, int]] = field(default_factory=lambda: deque(maxlen=WINDOW))
     """(bin, logarithm of the latency, calls in flight) of the last replies."""
     since_s: float = -math.inf
     """Sends begun before this belong to another number of calls."""
     trials: int = 0
+    """Decreases so far that had no effect."""
     before: float = math.inf
     """Highest growth since the trials began."""
 
     def add(self, begun_s: float, now_s: float, output_tokens: int, in_flight: int) -> bool:
-        """Note a reply to a send that found ``in_flight`` calls on their way; say whether fewer should be.
+        """Note a reply to a send that found ``in_flight`` calls on their way; returns whether fewer should be.
 
         After a True nothing more is said until replies to later sends are in.
         """
@@ -100,15 +104,15 @@ class LatencyWatch:
 
     def _growth(self) -> tuple[float, bool]:
         """Return the mean logarithm of latency over yardstick, and whether more calls are in flight than then."""
-        judged = [
+        growths = [
             (latency - b.mean, flight, b.in_flight)
             for which, latency, flight in self.recent
             if math.isfinite((b := self.bins[which]).mean)
         ]
-        if len(judged) < WINDOW // 2:
+        if len(growths) < WINDOW // 2:
             return 0.0, False
-        flights, then = sum(f for _, f, _ in judged), sum(f for _, _, f in judged)
-        return sum(g for g, _, _ in judged) / len(judged), flights > MORE * then
+        flights, then = sum(f for _, f, _ in growths), sum(f for _, _, f in growths)
+        return sum(g for g, _, _ in growths) / len(growths), flights > MORE * then
 
     def _drop_half(self) -> None:
         """Judge again after half a window: a full one for each reply would cost more than it tells."""

@@ -17,8 +17,11 @@ class RetryBudget:
     """Retries as a share of traffic: each first send earns a part of one; the clock is an argument."""
 
     share: float
+    """What part of a retry each first send earns."""
     saved: float = FIRST_RETRIES
+    """Retries that may be made now."""
     at_s: float | None = None
+    """When waiting last earned some; None before the first retry."""
 
     def earn(self) -> None:
         """Count a first send."""
@@ -40,7 +43,9 @@ class ErrorWindow:
     """The last rows that ended, and how many of them failed."""
 
     size: int
+    """Rows that it remembers."""
     outcomes: deque[bool] = field(default_factory=deque)
+    """Of each row, oldest first, whether it failed."""
 
     def add(self, *, failed: bool) -> None:
         """Count one row that ended."""

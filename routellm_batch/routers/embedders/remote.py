@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from routellm_batch.budget.spend.embeddings import MAX_TOKENS
 from routellm_batch.config.embedder import EmbedderConfig
 from routellm_batch.core.errors import EndpointStopError
-from routellm_batch.core.process import run_on_loop
+from routellm_batch.core.worker import this_worker
 from routellm_batch.endpoints import fetch_embeddings
 from routellm_batch.endpoints.meter import current_meter
 
@@ -87,7 +87,7 @@ class RemoteEmbedder:
 
     def _fetch(self, requests: Sequence[Sequence[str]]) -> NDArray[np.float32]:
         """Return float32 [B, D] of all texts of all requests."""
-        parts = run_on_loop(fetch_embeddings(self._config, requests, current_meter()))
+        parts = this_worker().loop.run(fetch_embeddings(self._config, requests, current_meter()))
         for part in parts:
             expected = self.width or parts[0].shape[1]
             if part.shape[1] != expected:

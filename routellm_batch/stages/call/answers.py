@@ -1,4 +1,4 @@
-"""What a row's outcome means: a record for the ledger, and whether the model is asked again. Pure."""
+"""What a call's result means: a record for the ledger, and whether the model is asked again. Pure."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from routellm_batch.answers.labels import read_label
 from routellm_batch.config.endpoints import EndpointConfig
-from routellm_batch.config.job import Config, LabelConfig
+from routellm_batch.config.job import LabelConfig
 from routellm_batch.core.types import ErrorKind
-from routellm_batch.endpoints.calls import History, Outcome, Request
+from routellm_batch.endpoints.calls import CallResult, History, Request
 from routellm_batch.stages.call.labels import ask_again
 from routellm_batch.stages.call.requests import Call, follow_up
 from routellm_batch.storage.ledger.record import CallRecord
@@ -19,6 +19,7 @@ class Pending:
     """A row on its way."""
 
     call: Call
+    """The row and its first request."""
     request: Request
     """What is sent next: the call's own request, or one that asks again."""
     history: History = History()
@@ -29,19 +30,28 @@ class Pending:
     """What is sent next is no retry."""
 
 
-def next_question(config: Config, one: Pending, record: CallRecord) -> Request | None:
-    """Return the request that asks a model again for a label that can be used; None if it is not asked."""
-    label = config.label
+def next_question(
+    label: LabelConfig | None, endpoint: EndpointConfig, one: Pending, record: CallRecord
+) -> Request | None:
+    """Return the request that asks a model again for a label that can be used; None if it is not asked.
+
+    Args:
+        label: what the job's labels are; None where it asks for none.
+        endpoint: that answered.
+        one: the row.
+        record: what its answer came to.
+
+    """
     if label is None or record.error_kind != ErrorKind.INVALID_LABEL or one.reasks >= label.reask:
         return None
-    end: EndpointConfig = config.endpoints.of(record.route)
     answer = record.answer or ""
-    return follow_up(end, one.request, answer, ask_again(label, read_label(label, answer).problem or ""))
+    problem = read_label(label, answer).problem or ""
+    return follow_up(endpoint, one.request, answer, ask_again(label, problem))
 
 
-def record_of(call: Call, outcome: Outcome, label: LabelConfig | None) -> CallRecord:
-    """Return what the ledger keeps of an outcome."""
-    reply, kind, tag = outcome.reply, outcome.error.kind if outcome.error else None, None
+def record_of(call: Call, result: CallResult, label: LabelConfig | None) -> CallRecord:
+    """Return what the ledger keeps of a call's result."""
+    reply, kind, tag = result.reply, result.error.kind if result.error else None, None
     if reply is not None:
         if not reply.answer.strip():
             filtered = reply.finish_reason == "content_filter"
@@ -49,7 +59,7 @@ def record_of(call: Call, outcome: Outcome, label: LabelConfig | None) -> CallRe
         elif label is not None:
             tag = read_label(label, reply.answer).label
             kind = ErrorKind.INVALID_LABEL if tag is None else None
-    unsent = outcome.unsent or outcome.again_at_s is not None
+    unsent = result.unsent or result.again_at_s is not None
     return CallRecord(
         row=call.row,
         route=call.route,
@@ -60,9 +70,9 @@ def record_of(call: Call, outcome: Outcome, label: LabelConfig | None) -> CallRe
         label=tag,
         finish_reason=reply.finish_reason if reply else None,
         model=reply.model if reply else None,
-        attempts=outcome.attempts,
-        usage=outcome.usage,
-        cost_nano=outcome.cost_nano,
-        presumed_nano=outcome.presumed_nano,
-        latency_s=outcome.latency_s,
+        attempts=result.attempts,
+        usage=result.usage,
+        cost_nano=result.cost_nano,
+        presumed_nano=result.presumed_nano,
+        latency_s=result.latency_s,
     )

@@ -1,8 +1,8 @@
 """The end of a shard: what its ledger holds becomes ``responses/`` and a marker.
 
-Two runners may end one shard: one that was thought dead may commit while the next start works. No lock keeps it from
-that, so what counts is the newest object, and a newer one never knows less than an older one: whoever finds an object
-of another writer reads the ledger anew, after it, before it writes the next.
+Two runners may end one shard: one that was thought dead may commit while the next start works. No lock prevents
+that, so the newest object counts, and a newer one never knows less than an older one: a writer that meets an object of
+another writer reads the ledger again, after it, before it writes the next.
 """
 
 from __future__ import annotations
@@ -16,19 +16,23 @@ from typing import Any
 import pyarrow as pa
 
 from routellm_batch.core.encoding import to_json
+from routellm_batch.core.protocols import Store
 from routellm_batch.core.types import Shard
+from routellm_batch.core.worker import Worker
 from routellm_batch.stages.call.job import CallJob
 from routellm_batch.stages.call.responses import FINAL, copy_of, response_table, summarise, write_failed
 from routellm_batch.storage.inputs import read_rows
-from routellm_batch.storage.ledger.epoch import there
+from routellm_batch.storage.ledger.epoch import exists
 from routellm_batch.storage.ledger.record import CallRecord
 from routellm_batch.storage.ledger.shard import ShardLedger
 from routellm_batch.storage.ledger.state import LedgerState
 from routellm_batch.storage.prompts import input_columns
 from routellm_batch.storage.responses import read_responses, response_path, response_paths, revision_of
 from routellm_batch.storage.run import STAGE, marker_name, newest_markers
-from routellm_batch.storage.store import FsStore
 from routellm_batch.storage.tables import to_parquet
+
+MOST_LEDGERS = 16
+"""Of other shards, in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,114 +40,136 @@ class Ending:
     """A shard whose calls are done, or left out."""
 
     job: CallJob
+    """What all tasks of this start share."""
     shard: Shard
+    """The shard."""
     scores: pa.Table
+    """Its score table."""
     copies: Mapping[int, tuple[int, int]]
     """Row → its owner's (shard, row)."""
     ledger: ShardLedger
+    """Its ledger."""
     revision: int
     """0, or the least number of what is written: that of this pass over rows that were failed or unfunded."""
+    worker: Worker
+    """The process that writes it."""
 
 
-def deliver(end: Ending, state: LedgerState) -> None:
+def deliver(ending: Ending, state: LedgerState) -> None:
     """Write the shard's responses, then its marker.
 
     Args:
-        end: the shard.
+        ending: the shard.
         state: its ledger, as the task knows it.
 
     """
-    write_failed(end.job.run, end.shard, end.scores)
-    if end.revision == 0:
-        final, receipt = _told(end, state)
-        if _put(end, 0, final, sorted(final)) and end.job.run.commit(STAGE, end.shard.name, receipt):
+    write_failed(ending.job.run, ending.shard, ending.scores)
+    if ending.revision == 0:
+        final, receipt = _summary(ending, state)
+        if _put(ending, 0, final, sorted(final)) and ending.job.run.commit(STAGE, ending.shard.name, receipt):
             return
-    while not _catch_up(end):
+    while not _catch_up(ending):
         pass  # another writer was faster, and may have known more
 
 
-def _catch_up(end: Ending) -> bool:
+def _catch_up(ending: Ending) -> bool:
     """Bring responses and marker up to the ledger, by newer ones; False if another writer wrote these meanwhile."""
-    run = end.job.run
-    newest, after = _markers(end)
-    paths = _responses(end)
-    _other_ledger.cache_clear()
-    # Only now: who wrote what was found had read the ledger before, so this is all that they knew and more.
-    final, receipt = _told(end, end.ledger.load(sure=True))
-    rows = _changed(end, paths, final)
-    if rows and not _put(end, _next(end, paths), final, rows):
+    run = ending.job.run
+    newest, after = _markers(ending)
+    paths = _responses(ending)
+    ending.worker.kept(OtherLedgers).forget()
+    # Only now: whoever wrote those objects had read the ledger before, so this is all that they knew, and more.
+    final, receipt = _summary(ending, ending.ledger.load(sure=True))
+    rows = _changed(ending, paths, final)
+    if rows and not _put(ending, _next(ending, paths), final, rows):
         return False
-    told = newest is not None and run.marker(STAGE, newest) == json.loads(to_json(receipt))
-    return told or run.commit(STAGE, after, receipt)
+    is_marked = newest is not None and run.marker(STAGE, newest) == json.loads(to_json(receipt))
+    return is_marked or run.commit(STAGE, after, receipt)
 
 
-def _responses(end: Ending) -> list[str]:
-    """Return where the shard's responses are, be the listing stale."""
-    paths = response_paths(end.job.run, end.shard.name)
-    while there(end.job.run.store, path := response_path(end.shard.name, _next(end, paths))):
+def _responses(ending: Ending) -> list[str]:
+    """Return where the shard's responses are, even if the listing is stale."""
+    paths = response_paths(ending.job.run, ending.shard.name)
+    while exists(ending.job.run.store, path := response_path(ending.shard.name, _next(ending, paths))):
         paths.append(path)
     return paths
 
 
-def _next(end: Ending, paths: list[str]) -> int:
+def _next(ending: Ending, paths: list[str]) -> int:
     """Return the revision of the responses that come after some."""
-    return max(end.revision, revision_of(paths[-1]) + 1 if paths else 0)
+    return max(ending.revision, revision_of(paths[-1]) + 1 if paths else 0)
 
 
-def _markers(end: Ending) -> tuple[str | None, str]:
-    """Return the shard's newest marker, be the listing stale, and the one that comes after it."""
-    run, name = end.job.run, end.shard.name
+def _markers(ending: Ending) -> tuple[str | None, str]:
+    """Return the shard's newest marker, even if the listing is stale, and the one that comes after it."""
+    run, name = ending.job.run, ending.shard.name
     listed = newest_markers(run).get(name, -1)
     newest = marker_name(name, listed) if listed >= 0 else None
-    number = max(end.revision, listed + 1)
-    while there(run.store, f"commit/{STAGE}/{(after := marker_name(name, number))}.json"):
+    number = max(ending.revision, listed + 1)
+    while exists(run.store, f"commit/{STAGE}/{(after := marker_name(name, number))}.json"):
         newest, number = after, number + 1
     return newest, after
 
 
-def _told(end: Ending, state: LedgerState) -> tuple[dict[int, CallRecord], dict[str, Any]]:
+def _summary(ending: Ending, state: LedgerState) -> tuple[dict[int, CallRecord], dict[str, Any]]:
     """Return what a ledger comes to: row → its final record, and the marker."""
     copies = {
         row: copy_of(owner, row)
-        for row in end.copies
-        if (owner := _owner(end, row, state.records)) is not None
+        for row in ending.copies
+        if (owner := _owner(ending, row, state.records)) is not None
     }
     final = {row: r for row, r in [*state.records.items(), *copies.items()] if r.status in FINAL}
-    summary = summarise(end.scores, state.records, copies, state)
-    fields = {"rows": end.scores.num_rows, "entries": end.ledger.entries, "summary": summary.to_dict()}
+    summary = summarise(ending.scores, state.records, copies, state)
+    fields = {"rows": ending.scores.num_rows, "entries": ending.ledger.entries, "summary": summary.to_dict()}
     return final, fields
 
 
-def _put(end: Ending, revision: int, final: Mapping[int, CallRecord], rows: list[int]) -> bool:
-    """Write some rows' responses; False if other ones are there under this revision."""
-    config, run, shard = end.job.config, end.job.run, end.shard
+def _put(ending: Ending, revision: int, final: Mapping[int, CallRecord], rows: list[int]) -> bool:
+    """Write some rows' responses; False if this revision holds other ones already."""
+    config, run, shard = ending.job.config, ending.job.run, ending.shard
+    label = config.label.column if config.label else None
     columns = input_columns(config.input.columns, config.input.keep)
     whole = read_rows(run.files[shard.file], shard.start, shard.rows, columns)
     kept = whole.select(list(dict.fromkeys(config.input.keep)))
-    table = response_table(config, end.scores, kept, final, rows)
+    table = response_table(label, ending.scores, kept, final, rows)
     return run.store.create(response_path(shard.name, revision), to_parquet(table))
 
 
-def _changed(end: Ending, paths: list[str], final: Mapping[int, CallRecord]) -> list[int]:
+def _changed(ending: Ending, paths: list[str], final: Mapping[int, CallRecord]) -> list[int]:
     """Return the rows whose outcome is not what ``responses/`` holds."""
     names = ["status", "error_kind", "attempts"]  # a row that was called again has more attempts
-    written = read_responses(end.job.run, paths, names)
+    written = read_responses(ending.job.run, paths, names)
     rows = [] if written is None else written.to_pylist()
     known = {row["id"]: tuple(row[name] for name in names) for row in rows}
-    ids = end.scores.column("id").to_pylist()
+    ids = ending.scores.column("id").to_pylist()
     now = {row: (r.status, r.error_kind, r.attempts) for row, r in final.items()}
     return [row for row in sorted(final) if known.get(ids[row]) != now[row]]
 
 
-def _owner(end: Ending, row: int, records: Mapping[int, CallRecord]) -> CallRecord | None:
-    index, owner_row = end.copies[row]
-    if index == end.shard.index:
+def _owner(ending: Ending, row: int, records: Mapping[int, CallRecord]) -> CallRecord | None:
+    index, owner_row = ending.copies[row]
+    if index == ending.shard.index:
         return records.get(owner_row)
-    run = end.job.run
-    return _other_ledger(run.uri, run.shards[index].name, end.job.token).records.get(owner_row)
+    return ending.worker.kept(OtherLedgers).read(ending.job, index).records.get(owner_row)
 
 
-@lru_cache(maxsize=16)
-def _other_ledger(run_uri: str, shard: str, token: str) -> LedgerState:  # noqa: ARG001 - a new start reads anew
-    """Read another shard's ledger; all calls are done by the time this is asked."""
-    return ShardLedger(FsStore(run_uri), shard).load()
+class OtherLedgers:
+    """What a process read last of other shards' ledgers; kept by its ``Worker``, and any thread may ask.
+
+    All calls of a start are done by the time that its first one is read; a new start reads anew.
+    """
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Read every ledger anew from now on."""
+        self._read = lru_cache(maxsize=MOST_LEDGERS)(_read)
+
+    def read(self, job: CallJob, index: int) -> LedgerState:
+        """Return what the ledger of a shard of the job's run holds."""
+        return self._read(job.run.store, job.run.shards[index].name, job.token)
+
+
+def _read(store: Store, shard: str, _token: str) -> LedgerState:
+    return ShardLedger(store, shard).load()

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from routellm_batch.core.events import CallProgress
-from routellm_batch.core.process import NAME, draining
 from routellm_batch.core.types import ROUTES, Route, Verdict
+from routellm_batch.core.worker import Worker
 from routellm_batch.endpoints.caller import Caller
-from routellm_batch.endpoints.calls import History, Outcome
+from routellm_batch.endpoints.calls import CallResult, History
 from routellm_batch.endpoints.wallet import Wallet
 from routellm_batch.stages.call.answers import Pending, next_question, record_of
 from routellm_batch.stages.call.job import EndpointPool
@@ -26,23 +25,21 @@ from routellm_batch.stages.call.requests import Call
 from routellm_batch.storage.ledger.record import CallRecord
 from routellm_batch.storage.ledger.writer import LedgerWriter
 
-INTENT_ROWS = 128
-"""Rows to one intent, at least where so many wait; more where more are in flight. Half as many would be twice the
-objects, and what a lost host leaves open, and presumed spent, is at most two intents' rows and the calls in flight."""
-MAX_INTENT_ROWS = 256
-LOOK_S = 0.25
-PROGRESS_S = 0.5
-
 
 @dataclass
 class FanOut:
     """One task's calls for one shard, on the process's event loop."""
 
     shard: int
+    """Index of the shard."""
     pool: EndpointPool
+    """The process's endpoints."""
     writer: LedgerWriter
+    """Writes the shard's ledger."""
     wallet: Wallet
-    emit: Callable[[CallProgress], None]
+    """Keeps the task within its grant."""
+    worker: Worker
+    """The process that calls."""
     records: dict[int, CallRecord] = field(default_factory=dict)
     """Row → what came of it, in this go."""
     round_token: str = ""
@@ -50,6 +47,7 @@ class FanOut:
     earlier: int = 0
     """Rows of the shard that are answered, or have failed for good, already."""
     open: int = 0
+    """Calls in hand, sent or waiting for their turn."""
     _failed: int = 0
 
     async def run(self, calls: Sequence[Call], known: Sequence[CallRecord] = ()) -> None:
@@ -76,8 +74,12 @@ class FanOut:
             raise self.writer.error
 
     def stopping(self) -> bool:
-        """Say whether this task is to begin nothing more."""
-        return self.writer.error is not None or self.pool.stopping() or draining(self.round_token)
+        """Whether this task is to begin nothing more."""
+        return (
+            self.writer.error is not None
+            or self.pool.stopping()
+            or self.worker.drains.draining(self.round_token)
+        )
 
     def keep(self, record: CallRecord, *, final: bool) -> None:
         """Take a record of one send, or of a row's end."""
@@ -89,23 +91,24 @@ class FanOut:
             self._failed += failed
             self.pool.count(record.route, failed=failed)
 
-    def watch(self, route: Route, outcome: Outcome) -> None:
-        """Stop calling where an outcome says so."""
-        if outcome.error is not None and outcome.error.verdict is Verdict.FATAL:
-            self.pool.fatal(outcome.error.kind)
-        if outcome.over_reserve:
+    def watch(self, route: Route, result: CallResult) -> None:
+        """Stop calling where a call's result says so."""
+        if result.error is not None and result.error.verdict is Verdict.FATAL:
+            self.pool.fatal(result.error.kind)
+        if result.over_reserve:
             self.pool.exceeded(route, capped=self.wallet.grant_nano is not None)
 
     async def _report_often(self) -> None:
         while True:
-            await asyncio.sleep(PROGRESS_S)
+            await asyncio.sleep(self.worker.settings.progress_s)
             self._report()
 
     def _report(self) -> None:
         answered = sum(record.status != "unsent" for record in self.records.values())
         spent, demand = self.wallet.settled_nano, self.pool.demand()
-        self.emit(
-            CallProgress(self.shard, answered, self._failed, self.open, spent, NAME, demand, self.earlier)
+        name = self.worker.name
+        self.worker.events.emit(
+            CallProgress(self.shard, answered, self._failed, self.open, spent, name, demand, self.earlier)
         )
 
 
@@ -116,6 +119,7 @@ class _Lane:
         self._fan = fan
         self._route = route
         self._caller: Caller = fan.pool.callers[route]
+        self._now_s, self._settings = fan.worker.clock.monotonic, fan.worker.settings
         self._fresh = deque(rows)
         self._later: list[tuple[float, int, Pending]] = []
         """Heap of (due, row, …)."""
@@ -127,7 +131,7 @@ class _Lane:
         async with asyncio.TaskGroup() as group:
             while self._open or ((self._fresh or self._later) and not self._fan.stopping()):
                 idle = self._fan.stopping() or self._fan.writer.silent()
-                batch = [] if idle else self._take(time.monotonic())
+                batch = [] if idle else self._take(self._now_s())
                 if not batch:
                     if self._open or self._fresh or self._later:  # else all that was left can't be paid for
                         await self._pause()
@@ -146,7 +150,7 @@ class _Lane:
         Rows that can't be paid for are passed over: they come back with another grant, if ever.
         """
         busy = self._caller.gate.concurrency
-        size = min(MAX_INTENT_ROWS, max(INTENT_ROWS, busy))
+        size = min(self._settings.max_intent_rows, max(self._settings.intent_rows, busy))
         room = busy + 2 * size - self._open
         if room < size:
             return []
@@ -167,13 +171,13 @@ class _Lane:
         """Wait until a row ends or comes due, but not long: a stop is not announced."""
         self._moved.clear()
         with suppress(TimeoutError):
-            async with asyncio.timeout(LOOK_S):
+            async with asyncio.timeout(self._settings.look_s):
                 await self._moved.wait()
 
     async def _send(self, one: Pending) -> None:
         fan = self._fan
         try:
-            outcome = await self._caller.call(
+            result = await self._caller.call(
                 one.request,
                 fan.wallet,
                 lambda: fan.stopping() or fan.writer.silent(),
@@ -181,26 +185,27 @@ class _Lane:
                 lambda: fan.writer.sending(one.call.row),
             )
         except OSError:  # the local log is full: nothing was sent, and the writer says why
-            outcome = Outcome(unsent=True, history=one.history)
+            result = CallResult(unsent=True, history=one.history)
         finally:
             self._open -= 1
             fan.open -= 1
             self._moved.set()
-        self._end(one, outcome)
+        self._end(one, result)
 
-    def _end(self, one: Pending, outcome: Outcome) -> None:
-        """Book a row's outcome, and put the row back where it is to be sent again."""
-        self._fan.watch(self._route, outcome)
-        record = record_of(one.call, outcome, self._fan.pool.job.config.label)
-        question = next_question(self._fan.pool.job.config, one, record)
+    def _end(self, one: Pending, result: CallResult) -> None:
+        """Book a row's result, and put the row back where it is to be sent again."""
+        self._fan.watch(self._route, result)
+        config = self._fan.pool.job.config
+        record = record_of(one.call, result, config.label)
+        question = next_question(config.label, config.endpoints.of(self._route), one, record)
         back: Pending | None = None
         if question is not None:
             back = replace(one, request=question, reasks=one.reasks + 1, asks_again=True, history=History())
             # Its answer is kept, should there be no second.
-        elif outcome.again_at_s is not None or outcome.unsent:
-            back = replace(one, history=outcome.history, asks_again=outcome.unsent)
+        elif result.again_at_s is not None or result.unsent:
+            back = replace(one, history=result.history, asks_again=result.unsent)
         if back is not None:
             record = replace(record, status="unsent")
-            due_s = outcome.again_at_s or time.monotonic()
+            due_s = result.again_at_s or self._now_s()
             heapq.heappush(self._later, (due_s, one.call.row, back))
         self._fan.keep(record, final=back is None)

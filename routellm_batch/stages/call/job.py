@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import threading
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from routellm_batch.budget.prices import Prices
@@ -13,8 +11,9 @@ from routellm_batch.budget.selection.cut import Cut
 from routellm_batch.budget.selection.ranking import BY_SCORE, Ranker
 from routellm_batch.config.endpoints import EndpointConfig
 from routellm_batch.config.job import Config
-from routellm_batch.core.process import NAME, draining, event_loop, run_on_loop
+from routellm_batch.core.protocols import Endpoint
 from routellm_batch.core.types import ROUTES, ErrorKind, Route
+from routellm_batch.core.worker import Worker, this_worker
 from routellm_batch.endpoints.caller import Caller
 from routellm_batch.endpoints.calls import RetryPolicy
 from routellm_batch.endpoints.client import OpenAIEndpoint
@@ -39,8 +38,11 @@ class CallJob:
     """One start of a run's call stage; goes to every worker."""
 
     config: Config
+    """The job."""
     run: Run
+    """Where everything is read and written."""
     cut: Cut
+    """Which rows go strong, for now."""
     base_urls: Mapping[Route, str]
     """Where each endpoint listens; for a simulated one, where this start's server does."""
     workers: int
@@ -80,22 +82,27 @@ class EndpointPool:
     """A process's callers, and why it stopped calling, if it did."""
 
     job: CallJob
+    """The start of the run that they are called for."""
     callers: Mapping[Route, Caller]
+    """Route → what calls its endpoint."""
+    worker: Worker
+    """This process."""
     stop: str | None = None
     """fatal kind, ``error_rate`` or ``over_reserve``."""
     windows: Mapping[Route, ErrorWindow] = field(
         default_factory=lambda: {route: ErrorWindow(ERROR_WINDOW) for route in ROUTES}
     )
-
+    """Route → which of its last rows failed."""
     warned: set[Route] = field(default_factory=set)
     """Endpoints that count more tokens than they may, said once."""
-    used_s: float = field(default_factory=time.monotonic)
-    """When a task last asked for it."""
+    used_s: float = 0.0
+    """Monotonic time at which a task last asked for it."""
     closed: bool = False
+    """Its connections are closed: its start of the run seemed to have ended here."""
 
     def stopping(self) -> bool:
-        """Say whether nothing more should be sent."""
-        return self.stop is not None or self.closed or draining(self.job.token)
+        """Whether nothing more is to be sent."""
+        return self.stop is not None or self.closed or self.worker.drains.draining(self.job.token)
 
     def demand(self) -> Mapping[Route, int]:
         """Return the calls of each endpoint that are in hand here: sent or waiting."""
@@ -106,7 +113,7 @@ class EndpointPool:
         self.callers[route].gate.set_share(share)
 
     def idle(self, now_s: float) -> bool:
-        """Say whether its start of the run seems to have ended here."""
+        """Whether its start of the run seems to have ended here."""
         return now_s - self.used_s > IDLE_S and not any(self.demand().values())
 
     def count(self, route: Route, *, failed: bool) -> None:
@@ -117,7 +124,7 @@ class EndpointPool:
             self.stop = self.stop or "error_rate"
 
     def fatal(self, kind: ErrorKind) -> None:
-        """Stop calling: no retry mends this."""
+        """Stop calling: no retry helps."""
         self.stop = self.stop or str(kind)
 
     def exceeded(self, route: Route, *, capped: bool) -> None:
@@ -134,75 +141,116 @@ class EndpointPool:
             )
 
 
-_lock = threading.Lock()
-_pools: dict[str, EndpointPool] = {}
-
-
-def endpoint_pool(job: CallJob) -> EndpointPool:
-    """Return this process's endpoints for a start of a run, opened on first use; close those of ended starts.
+def open_endpoint(base_url: str, api_key: str | None, *, connections: int) -> Endpoint:
+    """Return the client of an endpoint, made on the running event loop.
 
     Raises:
-        ConfigError: a key reference stands for nothing here.
+        ConfigError: the key's reference is unknown here.
 
     """
-    now_s = time.monotonic()
-    with _lock:
-        if job.token not in _pools:
-            for token in [token for token, pool in _pools.items() if pool.idle(now_s)]:
-                _close(_pools.pop(token))
-            _pools[job.token] = run_on_loop(_open(job))
-        pool = _pools[job.token]
+    return OpenAIEndpoint(base_url, api_key, connections=connections)
+
+
+class EndpointPools:
+    """A process's endpoints, a pool for each start of a run; kept by its ``Worker`` and used on its event loop alone.
+
+    Args:
+        open_endpoint: opens a client of one endpoint (see ``open_endpoint``).
+
+    """
+
+    def __init__(self, open_endpoint: Callable[..., Endpoint] = open_endpoint) -> None:
+        self._open_endpoint = open_endpoint
+        self._pools: dict[str, EndpointPool] = {}
+
+    def __contains__(self, token: str) -> bool:
+        """Whether a start has a pool here."""
+        return token in self._pools
+
+    async def get(self, job: CallJob, worker: Worker) -> EndpointPool:
+        """Return the pool of a start, opened on first use; then those of ended starts are closed.
+
+        Raises:
+            ConfigError: a key reference is unknown here.
+
+        """
+        now_s = worker.clock.monotonic()
+        ended = []
+        if job.token not in self._pools:
+            ended = [token for token, pool in self._pools.items() if pool.idle(now_s)]
+            endpoints = job.config.endpoints.by_route()
+            callers = {r: self._caller(job, worker, r, endpoint) for r, endpoint in endpoints.items()}
+            self._pools[job.token] = EndpointPool(job, callers, worker)
+        pool = self._pools[job.token]
         pool.used_s = now_s
+        for token in ended:
+            await self.close(token)
         return pool
 
+    async def close(self, token: str) -> None:
+        """Close the connections of a start, if it has any."""
+        pool = self._pools.pop(token, None)
+        if pool is not None:
+            pool.closed = True
+            for caller in pool.callers.values():
+                await caller.endpoint.close()
 
-def close_pool(token: str) -> None:
-    """Close this process's connections for a start of a run."""
-    with _lock:
-        pool = _pools.pop(token, None)
-    if pool is not None:
-        _close(pool)
+    def set_shares(self, token: str, shares: Mapping[Route, float]) -> None:
+        """Change this process's part of the endpoints' limits; nothing where this start of the run calls nothing."""
+        pool = self._pools.get(token)
+        if pool is not None:
+            for route, share in shares.items():
+                pool.set_share(route, share)
+
+    def _caller(self, job: CallJob, worker: Worker, route: Route, endpoint: EndpointConfig) -> Caller:
+        limits, retry = endpoint.limits, job.config.retry
+        return Caller(
+            endpoint=self._open_endpoint(
+                job.base_urls[route], endpoint.api_key, connections=limits.concurrency
+            ),
+            gate=Gate(
+                Limits(limits.concurrency, limits.rpm, limits.tpm),
+                worker,
+                share=1 / job.workers,
+                patience_s=retry.deadline_s,
+            ),
+            policy=RetryPolicy(retry.attempts, retry.deadline_s),
+            retries=RetryBudget(retry.budget),
+            price=endpoint.nano_price,
+            timeout_s=endpoint.timeout_s,
+            presume_5xx=endpoint.presume_5xx,
+            worker=worker,
+        )
 
 
-def set_shares(token: str, shares: Mapping[Route, float]) -> None:
-    """Change this process's part of the endpoints' limits; nothing where this start of the run calls nothing yet."""
-    with _lock:
-        pool = _pools.get(token)
-    if pool is None:
-        return
-    for route, share in shares.items():
-        event_loop().call_soon_threadsafe(pool.set_share, route, share)
+def endpoint_pool(job: CallJob, worker: Worker) -> EndpointPool:
+    """Return a process's endpoints for a start of a run, opened on first use; close those of ended starts.
+
+    Raises:
+        ConfigError: a key reference is unknown here.
+
+    """
+    return worker.loop.run(worker.kept(EndpointPools).get(job, worker))
 
 
-def take_share(token: str, shares: Shares) -> None:
-    """Take this process's part of a new split; one that it is not in has fallen idle, and keeps a little."""
+def close_pool(token: str, worker: Worker) -> None:
+    """Close a process's connections for a start of a run."""
+    pools = worker.kept(EndpointPools)
+    if token in pools:
+        worker.loop.run(pools.close(token))
+
+
+def take_share(token: str, shares: Shares, worker: Worker | None = None) -> None:
+    """Take a process's part of a new split; one that it is not in has fallen idle, and keeps a little.
+
+    Args:
+        token: names the start of the run.
+        shares: the split.
+        worker: the process; None for this one, as a runner has every process call it.
+
+    """
+    here = worker or this_worker()
     idle = dict.fromkeys(ROUTES, FLOOR / max(1, len(shares)))
-    set_shares(token, shares.get(NAME, idle))
-
-
-def _close(pool: EndpointPool) -> None:
-    pool.closed = True
-    for caller in pool.callers.values():
-        run_on_loop(caller.endpoint.close())
-
-
-async def _open(job: CallJob) -> EndpointPool:
-    ends: dict[Route, EndpointConfig] = job.config.endpoints.by_route()
-    return EndpointPool(job, {route: _caller(job, route, end) for route, end in ends.items()})
-
-
-def _caller(job: CallJob, route: Route, end: EndpointConfig) -> Caller:
-    limits, retry = end.limits, job.config.retry
-    return Caller(
-        OpenAIEndpoint(job.base_urls[route], end.api_key, connections=limits.concurrency),
-        Gate(
-            Limits(limits.concurrency, limits.rpm, limits.tpm),
-            share=1 / job.workers,
-            patience_s=retry.deadline_s,
-        ),
-        RetryPolicy(retry.attempts, retry.deadline_s),
-        RetryBudget(retry.budget),
-        end.nano_price,
-        end.timeout_s,
-        end.presume_5xx,
-    )
+    pools = here.kept(EndpointPools)
+    if token in pools:
+        here.loop.call_soon(pools.set_shares, token, shares.get(here.name, idle))

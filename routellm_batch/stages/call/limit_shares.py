@@ -23,25 +23,25 @@ Shares = Mapping[str, Mapping[Route, float]]
 
 @dataclass
 class Sharing:
-    """Hears what calls the processes have in hand; the clock is an argument."""
+    """Observes how many calls each process has in hand, and splits the limits by that; the clock is an argument."""
 
-    _heard: dict[str, tuple[float, Mapping[Route, int]]] = field(default_factory=dict)
-    """Process → (when it last told, its calls by route)."""
+    _observed: dict[str, tuple[float, Mapping[Route, int]]] = field(default_factory=dict)
+    """Process → (when it last reported, its calls by route)."""
     _next_s: float = -math.inf
 
     def listening(self, sink: Sink, clock: Clock) -> Sink:
-        """Return a sink that hears what passes through it."""
+        """Return a sink that notes each event and passes it on."""
 
-        def heard(event: Event) -> None:
+        def observe(event: Event) -> None:
             self.note(event, clock())
             sink(event)
 
-        return heard
+        return observe
 
     def note(self, event: Event, now_s: float) -> None:
-        """Take what a process told."""
+        """Take what a process reported."""
         if isinstance(event, CallProgress) and event.process:
-            self._heard[event.process] = (now_s, event.demand)
+            self._observed[event.process] = (now_s, event.demand)
 
     def due(self, now_s: float) -> Shares | None:
         """Return a new split, if it is time for one and anybody calls."""
@@ -49,7 +49,7 @@ class Sharing:
             return None
         self._next_s = now_s + SPLIT_S
         calling = {
-            name: demand for name, (at_s, demand) in list(self._heard.items()) if now_s - at_s <= QUIET_S
+            name: demand for name, (at_s, demand) in list(self._observed.items()) if now_s - at_s <= QUIET_S
         }
         if not calling:
             return None

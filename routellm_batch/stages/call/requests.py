@@ -20,27 +20,29 @@ class Call:
     row: int
     """Row in the shard."""
     route: Route
+    """Where it is sent."""
     request: Request
+    """What is sent first."""
 
 
-def build_call(row: int, route: Route, end: EndpointConfig, prompt: Prompt) -> Call:
+def build_call(row: int, route: Route, endpoint: EndpointConfig, prompt: Prompt) -> Call:
     """Return the call of a row on a route."""
-    return Call(row, route, build_request(end, prompt.chat, prompt.chars))
+    return Call(row, route, build_request(endpoint, prompt.chat, prompt.chars))
 
 
-def build_request(end: EndpointConfig, chat: Chat, chars: int) -> Request:
+def build_request(endpoint: EndpointConfig, chat: Chat, chars: int) -> Request:
     """Return one request.
 
     Its key covers the endpoint and the whole body, so another URL, model, parameter or system turn is another key.
     So does its worst cost: tools and answer formats are input tokens like any other.
     """
-    content = _encoded({"model": end.model, "messages": list(chat), **end.params})
-    key = hashlib.sha256(_encoded(["v2", end.kind, end.base_url]) + content).hexdigest()[:32]
-    tokens = estimate_tokens(chars, len(chat)) + end.expected_output_tokens
-    return Request(content, key, tokens, end.call_price.worst_nano(len(content), len(chat)))
+    content = _encoded({"model": endpoint.model, "messages": list(chat), **endpoint.params})
+    key = hashlib.sha256(_encoded(["v2", endpoint.kind, endpoint.base_url]) + content).hexdigest()[:32]
+    tokens = estimate_tokens(chars, len(chat)) + endpoint.expected_output_tokens
+    return Request(content, key, tokens, endpoint.call_price.worst_nano(len(content), len(chat)))
 
 
-def follow_up(end: EndpointConfig, request: Request, answer: str, question: str) -> Request:
+def follow_up(endpoint: EndpointConfig, request: Request, answer: str, question: str) -> Request:
     """Return the request that shows a model its unusable answer and asks again."""
     turns = [{"role": "assistant", "content": answer}, {"role": "user", "content": question}]
     chat = [*json.loads(request.content)["messages"], *turns]
@@ -48,7 +50,7 @@ def follow_up(end: EndpointConfig, request: Request, answer: str, question: str)
         t["content"] if isinstance(t["content"], str) else json.dumps(t["content"], ensure_ascii=False)
         for t in chat
     ]
-    return build_request(end, chat, sum(map(len, texts)))
+    return build_request(endpoint, chat, sum(map(len, texts)))
 
 
 def _encoded(value: object) -> bytes:

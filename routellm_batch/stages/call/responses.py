@@ -19,7 +19,6 @@ from routellm_batch.budget.spend.summary import (
     SlowRow,
     latency_bin,
 )
-from routellm_batch.config.job import Config
 from routellm_batch.core.types import ROUTES, STRONG, Route, Shard, Usage
 from routellm_batch.storage.ledger.record import CallRecord
 from routellm_batch.storage.ledger.state import LedgerState
@@ -35,12 +34,16 @@ def copy_of(record: CallRecord, row: int) -> CallRecord:
 
 
 def response_table(
-    config: Config, scores: pa.Table, kept: pa.Table, records: Mapping[int, CallRecord], rows: Iterable[int]
+    label: str | None,
+    scores: pa.Table,
+    kept: pa.Table,
+    records: Mapping[int, CallRecord],
+    rows: Iterable[int],
 ) -> pa.Table:
     """Return some rows of a shard as ``responses/`` holds them.
 
     Args:
-        config: the job.
+        label: column that labels go to; None where the job asks for none.
         scores: the shard's score table.
         kept: the shard's kept input columns, row for row.
         records: row → final record.
@@ -49,28 +52,27 @@ def response_table(
     """
     chosen = list(rows)
     at = pa.array(chosen, pa.int64())  # typed, as there may be none
-    found = [records[row] for row in chosen]
-    label = config.label.column if config.label else None
+    final = [records[row] for row in chosen]
     columns: dict[str, object] = {
         "id": scores.column("id").take(at),
-        "route": [r.route for r in found],
+        "route": [r.route for r in final],
         "score": scores.column("score").take(at),
-        "model": [r.model for r in found],
-        "answer": [r.answer for r in found],
-        "finish_reason": [r.finish_reason for r in found],
-        "status": [r.status for r in found],
-        "error_kind": [r.error_kind for r in found],
-        "attempts": [r.attempts for r in found],
-        "input_tokens": [r.usage.input_tokens for r in found],
-        "cached_input_tokens": [r.usage.cached_input_tokens for r in found],
-        "output_tokens": [r.usage.output_tokens for r in found],
-        "reasoning_tokens": [r.usage.reasoning_tokens for r in found],
-        "cost_usd": [nano_to_usd(r.cost_nano) for r in found],
-        "latency_s": [r.latency_s for r in found],
-        "request_key": [r.request_key for r in found],
+        "model": [r.model for r in final],
+        "answer": [r.answer for r in final],
+        "finish_reason": [r.finish_reason for r in final],
+        "status": [r.status for r in final],
+        "error_kind": [r.error_kind for r in final],
+        "attempts": [r.attempts for r in final],
+        "input_tokens": [r.usage.input_tokens for r in final],
+        "cached_input_tokens": [r.usage.cached_input_tokens for r in final],
+        "output_tokens": [r.usage.output_tokens for r in final],
+        "reasoning_tokens": [r.usage.reasoning_tokens for r in final],
+        "cost_usd": [nano_to_usd(r.cost_nano) for r in final],
+        "latency_s": [r.latency_s for r in final],
+        "request_key": [r.request_key for r in final],
     }
     if label is not None:
-        columns[label] = [r.label for r in found]
+        columns[label] = [r.label for r in final]
     kept_rows = kept.take(at)
     columns |= {name: kept_rows.column(name) for name in kept.column_names}
     schema = response_schema(scores.schema.field("id").type, list(kept.schema), label)
@@ -139,12 +141,12 @@ def ended_calls(scores: pa.Table, records: Mapping[int, CallRecord]) -> dict[Rou
 
 
 def _heard(route: Route, state: LedgerState, scores: pa.Table) -> ObservedLengths:
-    """Return what a shard's answers on a route taught; those of one request each, in row order."""
+    """Return what is learned from a shard's answers on a route: those of one request each, in row order."""
     tokens, turns = scores.column("tokens").to_pylist(), scores.column("turns").to_pylist()
-    told = (state.records[row] for row in sorted(state.records))
+    records = (state.records[row] for row in sorted(state.records))
     return observe_lengths(
         (estimated_chars(tokens[one.row], turns[one.row]), one.usage.input_tokens, one.usage.output_tokens)
-        for one in told
+        for one in records
         if one.route == route and one.status == "ok" and one.attempts == 1 and one.usage.output_tokens
     )
 

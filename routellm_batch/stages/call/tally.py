@@ -22,9 +22,11 @@ class Tally:
     """How one shard stands."""
 
     shard: str
+    """Its name."""
     revision: int | None
     """Of its newest marker; None if it has none."""
     summary: CallSummary
+    """What its calls did and cost."""
     behind: bool = False
     """A pass over its failed or unfunded rows came to something that no marker tells."""
 

@@ -6,21 +6,18 @@ shards whose rows wait for another shard's answer, and for those that the budget
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import Literal
 
 import pyarrow as pa
 
-from routellm_batch.budget.spend.projection import FinishedCalls
-from routellm_batch.core.process import draining, emit, run_on_loop
 from routellm_batch.core.types import STRONG, WEAK, ErrorKind, Route, Shard
+from routellm_batch.core.worker import Worker, this_worker
 from routellm_batch.endpoints.wallet import Wallet
 from routellm_batch.stages.call.deliver import Ending, deliver
 from routellm_batch.stages.call.fanout import FanOut
 from routellm_batch.stages.call.job import CallJob, EndpointPool, endpoint_pool
+from routellm_batch.stages.call.queue import CallReceipt, ShardTask
 from routellm_batch.stages.call.requests import Call, build_call
 from routellm_batch.stages.call.responses import FINAL, ended_calls
 from routellm_batch.stages.call.reuse import reused
@@ -28,12 +25,11 @@ from routellm_batch.stages.plan.make import copies_path
 from routellm_batch.storage.inputs import read_rows
 from routellm_batch.storage.ledger.local import left_here, local_folder
 from routellm_batch.storage.ledger.record import CallRecord
-from routellm_batch.storage.ledger.shard import ShardLedger
+from routellm_batch.storage.ledger.shard import RUNNER_BYTES, ShardLedger
 from routellm_batch.storage.ledger.state import LedgerState
 from routellm_batch.storage.ledger.succession import adopt, wait_for_predecessors
 from routellm_batch.storage.ledger.writer import LedgerWriter
 from routellm_batch.storage.prompts import Prompt, decode_prompts, input_columns
-from routellm_batch.storage.store import FsStore
 from routellm_batch.storage.tables import from_parquet
 
 PERMANENT = frozenset(
@@ -51,41 +47,17 @@ PERMANENT = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class CallTask:
-    """One shard to call, or to finish."""
+    """One shard to call, or to finish, as it travels to a process."""
 
     job: CallJob
-    shard: Shard
-    mode: Literal["call", "finish"] = "call"
-    grant_nano: int | None = None
-    """What this task may spend; None without a cap."""
-    turn: int = 0
-    """Number of this task among those that its start has handed out for the shard; a copy of it has the same."""
-    known_nano: int = 0
-    """What the grant's giver knew of this shard's spending; whatever the ledger holds beyond it comes off the grant."""
-    has_copies: bool = False
-    revision: int = 0
-    """0, or the number of this pass over rows that an earlier one left failed or unfunded."""
-    retry_failed: bool = False
-    again: bool = False
-    """An earlier task of this start ran out of its grant: what failed then has failed."""
+    """What all tasks of this start share."""
+    work: ShardTask
+    """What is to be done with the shard."""
 
-
-@dataclass(frozen=True, slots=True)
-class CallReceipt:
-    """What a call task did; small, as it travels through the scheduler."""
-
-    shard: int
-    committed: bool
-    unsent: int
-    """Rows that still need a call."""
-    total_nano: int
-    """Settled and presumed for this shard, by all tasks there ever were."""
-    stop: str | None
-    """Why this process calls no more, if so."""
-    short: bool = False
-    """The grant did not pay for a row's worst case."""
-    ended: Mapping[Route, FinishedCalls] = field(default_factory=dict)
-    """This shard's calls that ended, by all tasks there ever were."""
+    @property
+    def shard(self) -> Shard:
+        """The shard."""
+        return self.work.shard
 
 
 @dataclass
@@ -93,75 +65,98 @@ class _Open:
     """A shard being worked on."""
 
     scores: pa.Table
+    """Its score table."""
     routes: list[Route]
+    """Row → where it is sent."""
     copies: Mapping[int, tuple[int, int]]
     """Row → its owner's (shard, row)."""
     ledger: ShardLedger
+    """Its ledger, read and, once claimed, written."""
     state: LedgerState
+    """What the ledger held when it was last read."""
 
 
-def call_shard(task: CallTask) -> CallReceipt:
+def call_shard(task: CallTask, worker: Worker | None = None) -> CallReceipt:
     """Do one shard (see the module).
+
+    Args:
+        task: what is to be done.
+        worker: the process that does it; None for this one.
+
+    Returns:
+        What was done and spent.
 
     Raises:
         DataError: the input changed or was damaged since it was scored.
-        ConfigError: a key reference stands for nothing on this worker.
+        ConfigError: a key reference is unknown on this worker.
         FencedError: another start of the run, or a copy of this task, has taken the shard over.
 
     """
-    shard = _open(task)
-    calls = _missing(task, shard, shard.state.records) if task.mode == "call" else []
+    here = worker or this_worker()
+    shard = _open(task, here)
+    calls = _missing(task, shard, shard.state.records) if task.work.mode == "call" else []
     # Where nothing is missing a runner may be at work all the same, on rows that another has answered: it ends here.
-    if calls or (task.mode == "call" and shard.state.held):
-        _claim(task, shard)
+    if calls or (task.work.mode == "call" and shard.state.held):
+        _claim(task, shard, here)
         calls = _missing(task, shard, shard.state.records)
     before, stop, short, unsent = shard.state.spent_nano, None, False, 0
-    wallet = Wallet(None if task.grant_nano is None else task.grant_nano - max(0, before - task.known_nano))
+    wallet = Wallet(
+        None if task.work.grant_nano is None else task.work.grant_nano - max(0, before - task.work.known_nano)
+    )
     records = dict(shard.state.records)
     if calls:
-        pool = endpoint_pool(task.job)
-        made = _fan_out(task, pool, shard, wallet, calls)
+        pool = endpoint_pool(task.job, here)
+        results = _fan_out(task, pool, shard, wallet, calls)
         stop, short = pool.stop, wallet.empty
-        for row, record in made.items():
+        for row, record in results.items():
             records[row] = record.after(records[row]) if row in records else record
-        unsent = sum(call.row not in made or made[call.row].status == "unsent" for call in calls)
+        unsent = sum(call.row not in results or results[call.row].status == "unsent" for call in calls)
     shard.ledger.finish()
     waits = any(owner != task.shard.index for owner, _ in shard.copies.values())
-    # A process that stopped calling for errors leaves its shards open: their failures may be mended by a resume.
-    committed = task.mode == "finish" or (unsent == 0 and not waits and stop is None)
+    # A process that stopped calling for errors leaves its shards open: a resume may answer the rows that failed.
+    committed = task.work.mode == "finish" or (unsent == 0 and not waits and stop is None)
     if committed:
-        end = Ending(task.job, task.shard, shard.scores, shard.copies, shard.ledger, task.revision)
-        deliver(end, LedgerState(records, shard.state.orphans))
+        ending = Ending(
+            task.job, task.shard, shard.scores, shard.copies, shard.ledger, task.work.revision, here
+        )
+        deliver(ending, LedgerState(records, shard.state.orphans))
     total = before + wallet.settled_nano + wallet.presumed_nano
     ended = ended_calls(shard.scores, records)
     return CallReceipt(task.shard.index, committed, unsent, total, stop, short, ended)
 
 
-def _open(task: CallTask) -> _Open:
+def _open(task: CallTask, worker: Worker) -> _Open:
     job, shard = task.job, task.shard
     scores = from_parquet(job.run.store.read(f"score/{shard.name}.parquet"))
     columns = scores.column("score").to_numpy(), scores.column("tokens").fill_null(0).to_numpy()
     strong = job.cut.strong(job.ranker.keys(*columns), scores.column("tie").fill_null(0).to_numpy())
     copies: dict[int, tuple[int, int]] = {}
-    if task.has_copies:
+    if task.work.has_copies:
         rows = from_parquet(job.run.store.read(copies_path(job.copies_cut or job.cut, shard))).to_pylist()
         copies = {row["row"]: (row["owner_shard"], row["owner_row"]) for row in rows}
-    ledger = ShardLedger(job.run.store, shard.name, epoch=job.epoch, turn=task.turn)
+    runner = worker.new_name(RUNNER_BYTES)
+    ledger = ShardLedger(job.run.store, shard.name, epoch=job.epoch, turn=task.work.turn, runner=runner)
     return _Open(scores, [STRONG if s else WEAK for s in strong], copies, ledger, ledger.load())
 
 
 def _pending(record: CallRecord | None, *, retry: bool) -> bool:
-    """Say whether a row still needs a call."""
+    """Whether a row still needs a call."""
     if record is None or record.status == "unsent":
         return True
     return record.status == "failed" and (retry or record.error_kind not in PERMANENT)
 
 
-def _wanted(task: CallTask, record: CallRecord | None) -> bool:
-    """Say whether this task is to call a row: a committed shard keeps its failures, unless they are asked for."""
-    if task.again or (task.revision and not task.retry_failed):
+def is_wanted(work: ShardTask, record: CallRecord | None) -> bool:
+    """Whether a task is to call a row: a committed shard keeps its failures, unless they are asked for.
+
+    Args:
+        work: what the task is to do.
+        record: what the ledger holds of the row; None if nothing.
+
+    """
+    if work.again or (work.revision and not work.retry_failed):
         return record is None or record.status == "unsent"
-    return _pending(record, retry=task.retry_failed)
+    return _pending(record, retry=work.retry_failed)
 
 
 def _missing(task: CallTask, shard: _Open, records: Mapping[int, CallRecord]) -> list[Call]:
@@ -170,7 +165,7 @@ def _missing(task: CallTask, shard: _Open, records: Mapping[int, CallRecord]) ->
     wanted = [
         row
         for row, kind in enumerate(kinds)
-        if kind is None and row not in shard.copies and _wanted(task, records.get(row))
+        if kind is None and row not in shard.copies and is_wanted(task.work, records.get(row))
     ]
     if not wanted:
         return []
@@ -185,11 +180,14 @@ def _missing(task: CallTask, shard: _Open, records: Mapping[int, CallRecord]) ->
     ]
 
 
-def _claim(task: CallTask, shard: _Open) -> None:
+def _claim(task: CallTask, shard: _Open, worker: Worker) -> None:
     """Become the shard's only runner, with all that earlier ones left."""
-    run = task.job.run
-    folder = local_folder(run.uri)
-    _adopt_all(run.uri, task.job.token)
+    run, token = task.job.run, task.job.token
+    folder = local_folder(run.uri, worker.local_folder)
+    adopted = worker.kept(AdoptedStarts)
+    if token not in adopted.tokens:  # what dead processes left on this machine, whatever shard it is of
+        adopt(run.store, folder)
+        adopted.tokens.add(token)
 
     def adopt_here() -> set[str]:
         adopt(run.store, folder, task.shard.name)
@@ -200,22 +198,25 @@ def _claim(task: CallTask, shard: _Open) -> None:
         shard.ledger.claim(),
         adopt_here,
         lease_s=task.job.lease_s,
-        now_s=time.monotonic,
-        sleep=time.sleep,
-        stopping=lambda: draining(task.job.token),
+        worker=worker,
+        stopping=lambda: worker.drains.draining(token),
     )
 
 
-@lru_cache(maxsize=4)
-def _adopt_all(run_uri: str, token: str) -> int:  # noqa: ARG001 - once in each process and start
-    """Store what dead processes left on this machine, whatever shard it is of."""
-    return adopt(FsStore(run_uri), local_folder(run_uri))
+@dataclass(eq=False)
+class AdoptedStarts:
+    """Starts of runs for which a process has looked through its machine's local logs; kept by its ``Worker``."""
+
+    tokens: set[str] = field(default_factory=set)
+    """Names of the starts."""
 
 
 def _fan_out(
     task: CallTask, pool: EndpointPool, shard: _Open, wallet: Wallet, calls: list[Call]
 ) -> dict[int, CallRecord]:
-    writer = LedgerWriter(shard.ledger, local_folder(task.job.run.uri), lease_s=task.job.lease_s)
+    worker = pool.worker
+    folder = local_folder(task.job.run.uri, worker.local_folder)
+    writer = LedgerWriter(shard.ledger, folder, lease_s=task.job.lease_s, worker=worker)
     try:
         open_rows = {call.row for call in calls}
         earlier = sum(r.status in FINAL and row not in open_rows for row, r in shard.state.records.items())
@@ -224,11 +225,11 @@ def _fan_out(
             pool,
             writer,
             wallet,
-            emit,
+            worker,
             round_token=task.job.round_token,
             earlier=earlier,
         )
-        run_on_loop(fan_out.run(calls, reused(task.job.pilot, calls)))
+        worker.loop.run(fan_out.run(calls, reused(task.job.pilot, calls)))
     except ExceptionGroup as group:
         error: BaseException = group
         while isinstance(error, BaseExceptionGroup):

@@ -14,10 +14,11 @@ from routellm_batch.core.events import RowsScored, Sink
 from routellm_batch.core.halt import Halt
 from routellm_batch.core.protocols import Runner
 from routellm_batch.core.types import Done, Shard
+from routellm_batch.core.worker import this_worker
 from routellm_batch.stages.score.allowance import EmbeddingBudget
 from routellm_batch.stages.score.task import STAGE as SCORE
 from routellm_batch.stages.score.task import ScoreTask, bound_shards, score_shards
-from routellm_batch.stages.tasks import POLL_S, WINDOW, raise_error
+from routellm_batch.stages.tasks import WINDOW, raise_error
 from routellm_batch.storage.paid import paid_by_shard
 from routellm_batch.storage.run import Run
 
@@ -83,7 +84,7 @@ def _each(
             running += 1
         if (halt.stopped or stop) and not running:
             break
-        for done in runner.wait(POLL_S):
+        for done in runner.wait(this_worker().settings.poll_s):
             running -= 1
             try:
                 take(done)

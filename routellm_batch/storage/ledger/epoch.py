@@ -1,4 +1,4 @@
-"""Which start of a run drives it. One at a time; the others say so and leave.
+"""Which start of a run drives it: one at a time; the others report it and leave.
 
 ``epoch/<n>.json`` is created exclusively by the n-th start. It shows that it lives by ``epoch/<n>.b<k>`` every
 few seconds, and ends with ``epoch/<n>.end``. A newcomer takes over at once from a start that ended or whose
@@ -10,26 +10,22 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from routellm_batch.core.errors import BusyRunError
 from routellm_batch.core.protocols import Store
-from routellm_batch.storage.ledger.liveness import is_dead, is_myself, is_running, myself
+from routellm_batch.core.worker import Worker
+from routellm_batch.storage.ledger.liveness import AtWork, is_dead, is_myself, is_running, myself
 
 BEATS_PER_LEASE = 3
 LOOKS_PER_LEASE = 20
 _EPOCH = re.compile(r"^epoch/(\d{6})\.json$")
-_held: set[tuple[str, int]] = set()
-"""Epochs that this very process holds: (nonce of the start, number)."""
-
-Sleep = Callable[[float], None]
 
 
 def epoch_path(number: int) -> str:
-    """Path of the object that says which start drives the run."""
+    """Return the path of the object that names the ``number``-th start."""
     return f"epoch/{number:06d}.json"
 
 
@@ -37,8 +33,8 @@ def _end_path(number: int) -> str:
     return f"epoch/{number:06d}.end"
 
 
-def there(store: Store, path: str) -> bool:
-    """Say whether an object is there. By reading it: some stores' ``exists`` takes any error for a no."""
+def exists(store: Store, path: str) -> bool:
+    """Whether an object is on storage. It is read for that: the ``exists`` of some stores takes any error for a no."""
     try:
         store.read(path)
     except FileNotFoundError:
@@ -47,7 +43,7 @@ def there(store: Store, path: str) -> bool:
 
 
 def take(
-    store: Store, token: str, lease_s: float, sleep: Sleep, waiting: Callable[[str], None]
+    store: Store, token: str, lease_s: float, worker: Worker, waiting: Callable[[str], None]
 ) -> tuple[int, bool]:
     """Take the run for the start named by a token.
 
@@ -55,8 +51,8 @@ def take(
         store: rooted at the run.
         token: names this start.
         lease_s: how long a silent start is waited for.
-        sleep: waits.
-        waiting: told, once, that another start is being waited for.
+        worker: this process.
+        waiting: called once, with a text, if another start has to be waited for.
 
     Returns:
         The epoch's number, and whether the start before it, if any, left no runner behind.
@@ -69,9 +65,9 @@ def take(
         latest, _ = _latest(store)
         clean = True
         if latest:
-            clean = there(store, _end_path(latest))
+            clean = exists(store, _end_path(latest))
             holder = json.loads(store.read(epoch_path(latest)))
-            if not clean and _lives(store, latest, holder, lease_s, sleep, waiting):
+            if not clean and _lives(store, latest, holder, lease_s, worker, waiting):
                 raise BusyRunError(holder["who"])
         body = json.dumps({"token": token, "who": myself()}, sort_keys=True).encode()
         if store.create(epoch_path(latest + 1), body):
@@ -80,9 +76,9 @@ def take(
 
 def _latest(store: Store) -> tuple[int, set[str]]:
     """Return the newest epoch's number and what else a listing shows; the listing may be stale, the number is not."""
-    names = {found.path for found in store.list("epoch")}
+    names = {stored.path for stored in store.list("epoch")}
     latest = max((int(match[1]) for name in names if (match := _EPOCH.match(name))), default=0)
-    while there(store, epoch_path(latest + 1)):
+    while exists(store, epoch_path(latest + 1)):
         latest += 1
     return latest, names
 
@@ -92,15 +88,15 @@ def _lives(
     number: int,
     holder: Mapping[str, Any],
     lease_s: float,
-    sleep: Sleep,
+    worker: Worker,
     waiting: Callable[[str], None],
 ) -> bool:
-    """Say whether a start that has not ended lives, watching it for a lease where its machine is another."""
+    """Whether a start that has not ended lives; one on another machine is watched for a lease."""
     who = holder["who"]
     if is_dead(who):
         return False
     if is_myself(who):
-        return (holder["token"], number) in _held
+        return (holder["token"], number) in worker.kept(AtWork).starts
     if is_running(who):
         return True
     waiting(
@@ -108,44 +104,52 @@ def _lives(
     )
     before = _latest(store)
     for _ in range(LOOKS_PER_LEASE):
-        sleep(lease_s / LOOKS_PER_LEASE)
+        worker.clock.sleep(lease_s / LOOKS_PER_LEASE)
         if is_dead(who):
             return False
         if _latest(store) != before:
-            return not there(store, _end_path(number))
+            return not exists(store, _end_path(number))
     return False
 
 
 @contextmanager
 def holding(
-    store: Store, token: str, number: int, lease_s: float, lost: Callable[[], None]
+    store: Store, token: str, number: int, lease_s: float, lost: Callable[[], None], worker: Worker
 ) -> Iterator[None]:
-    """Show life while the run is driven, and call ``lost`` once if another start takes over."""
-    ended = threading.Event()
+    """Show life while the run is driven, and call ``lost`` once if another start takes over.
 
-    def beat() -> None:
-        beats = 0
-        while not ended.wait(lease_s / BEATS_PER_LEASE):
-            try:
-                if there(store, epoch_path(number + 1)):
-                    lost()
-                    return
-                store.create(f"epoch/{number:06d}.b{beats:06d}", b"alive")
-                beats += 1
-            except OSError:  # storage is away for a while: so it is for whoever would take over
-                continue
+    Args:
+        store: rooted at the run.
+        token: names this start.
+        number: its epoch.
+        lease_s: how long others wait for a sign of it; it shows life three times as often.
+        lost: called in another thread.
+        worker: this process.
 
-    thread = threading.Thread(target=beat, name="routellm-epoch", daemon=True)
-    _held.add((token, number))
-    thread.start()
+    """
+    beats = 0
+
+    def beat() -> bool:
+        nonlocal beats
+        try:
+            if exists(store, epoch_path(number + 1)):
+                lost()
+                return False
+            store.create(f"epoch/{number:06d}.b{beats:06d}", b"alive")
+            beats += 1
+        except OSError:  # storage is away for a while: so it is for whoever would take over
+            pass
+        return True
+
+    starts = worker.kept(AtWork).starts
+    starts.add((token, number))
     try:
-        yield
+        with worker.clock.repeating(lease_s / BEATS_PER_LEASE, beat, "routellm-epoch"):
+            yield
     finally:
-        ended.set()
-        thread.join()
-        _held.discard((token, number))
+        starts.discard((token, number))
 
 
 def end(store: Store, number: int) -> None:
-    """Say that a start is over and has left no runner behind."""
+    """Note on storage that a start is over and has left no runner behind."""
     store.create(_end_path(number), b"ended")

@@ -6,6 +6,7 @@ import os
 import platform
 import uuid
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,19 @@ from typing import Any
 import psutil
 
 LEASE_VARIABLE = "ROUTELLM_LEASE_S"
+"""Environment variable that sets the lease, for tests and for slow storage."""
 LEASE_S = 30.0
+"""How long a silent process on another machine is waited for, in seconds."""
+
+
+@dataclass(eq=False)
+class AtWork:
+    """What this process is at work on; kept by its ``Worker``. Adding and removing are single steps: any thread may."""
+
+    runners: set[str] = field(default_factory=set)
+    """Runners of shards."""
+    starts: set[tuple[str, int]] = field(default_factory=set)
+    """Starts of runs that it drives, each as the start's token and its epoch."""
 
 
 def lease_s() -> float:
@@ -38,12 +51,12 @@ def myself() -> dict[str, Any]:
 
 
 def is_dead(who: Mapping[str, Any]) -> bool:
-    """Say whether a process surely runs no more; one on another machine never does surely."""
+    """Whether a process certainly runs no more; of one on another machine that is never certain."""
     return who.get("host") == host() and _started(int(who["pid"])) != who["started"]
 
 
 def is_running(who: Mapping[str, Any]) -> bool:
-    """Say whether a process surely runs: it is on this machine, and not stopped."""
+    """Whether a process certainly runs: it is on this machine, and not stopped."""
     if who.get("host") != host() or is_dead(who):
         return False
     try:
@@ -53,7 +66,7 @@ def is_running(who: Mapping[str, Any]) -> bool:
 
 
 def is_myself(who: Mapping[str, Any]) -> bool:
-    """Say whether a process is this one."""
+    """Whether a process is this one."""
     return who.get("host") == host() and who.get("pid") == os.getpid() and not is_dead(who)
 
 

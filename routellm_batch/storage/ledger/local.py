@@ -1,7 +1,7 @@
 """The local log: what a killed process leaves on its machine, so that only its calls in flight are lost.
 
 Frames of length, CRC-32 and payload, appended without a sync: the kernel keeps them when the process dies, and
-a torn last frame is told by its sum. The file is locked while its writer lives.
+a torn last frame shows in its sum. The file is locked while its writer lives.
 """
 
 from __future__ import annotations
@@ -24,18 +24,22 @@ SUFFIX = ".log"
 _HEAD = struct.Struct("<II")
 
 
-def local_folder(run_uri: str) -> Path:
+def local_folder(run_uri: str, base: Path | None = None) -> Path:
     """Return the folder of a run's local logs on this machine, readable and writable by this user alone.
 
+    Args:
+        run_uri: full URI of the run.
+        base: the folder that holds those of all runs; None for what the environment says, or a temporary one.
+
     Raises:
-        StoreError: it can't be made, or is somebody else's, who could read answers or have us adopt made-up ones.
+        StoreError: it can't be made, or is somebody else's, who could read answers, or plant false ones to be adopted.
 
     """
-    given = os.environ.get(FOLDER_VARIABLE)
-    base = Path(given or f"{tempfile.gettempdir()}/routellm-batch-{os.getuid()}")
+    chosen = base or os.environ.get(FOLDER_VARIABLE)
+    base = Path(chosen or f"{tempfile.gettempdir()}/routellm-batch-{os.getuid()}")
     folder = base / hashlib.sha256(run_uri.encode()).hexdigest()[:16]
     try:
-        if given is None:  # where everybody may write, somebody may have been here first
+        if chosen is None:  # where everybody may write, somebody may have been here first
             _own(base)
         base.mkdir(parents=True, exist_ok=True)
         _own(folder)
@@ -48,13 +52,13 @@ def local_folder(run_uri: str) -> Path:
 
 
 def _own(folder: Path) -> None:
-    """Make a folder that is this user's alone, or see that the one that is there is."""
+    """Make a folder that is this user's alone, or check that an existing one is."""
     with suppress(FileExistsError):
         folder.mkdir(mode=0o700)
-    found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o022:
         message = (
-            f"{folder}: is no folder that only this user can write to; remove it, or point {FOLDER_VARIABLE} "
+            f"{folder}: is not a folder that only this user can write to; remove it, or point {FOLDER_VARIABLE} "
             "at another one"
         )
         raise StoreError(message)
@@ -71,7 +75,12 @@ class LocalLog:
         new.rename(self._path)
 
     def append(self, payload: bytes) -> None:
-        """Append a frame; an OSError means that it may not be there."""
+        """Append a frame.
+
+        Raises:
+            OSError: it may not be in the log.
+
+        """
         frame = _HEAD.pack(len(payload), zlib.crc32(payload)) + payload
         if os.write(self._file, frame) != len(frame):
             raise OSError(28, "no room for the local log", str(self._path))

@@ -22,10 +22,15 @@ class CallRecord:
     request_key: str
     """Digest of endpoint and body."""
     error_kind: str | None = None
+    """Why it failed (``ErrorKind``); None where it did not."""
     answer: str | None = None
+    """What the model said; None where nothing came."""
     label: str | None = None
+    """What was read out of the answer; None where the job asks for no label, or there is none in it."""
     finish_reason: str | None = None
+    """As the endpoint gave it."""
     model: str | None = None
+    """The model that the endpoint says answered."""
     attempts: int = 0
     """Requests sent."""
     usage: Usage = Usage()

@@ -10,7 +10,7 @@ from itertools import count
 from routellm_batch.core.errors import FencedError
 from routellm_batch.core.protocols import Store
 from routellm_batch.core.types import Route
-from routellm_batch.storage.ledger.epoch import epoch_path, there
+from routellm_batch.storage.ledger.epoch import epoch_path, exists
 from routellm_batch.storage.ledger.liveness import myself
 from routellm_batch.storage.ledger.record import CallRecord
 from routellm_batch.storage.ledger.state import Entry, LedgerState, fold
@@ -19,12 +19,27 @@ _ENTRY = re.compile(r"/(\d{6})\.json$")
 _RESULTS = re.compile(r"/([0-9a-f]{16})\.r(\d{6})\.jsonl$")
 
 
-class ShardLedger:
-    """Reads a shard's ledger and, once it has claimed the shard, writes to it as its runner."""
+RUNNER_BYTES = 8
+"""Of a runner's name."""
 
-    def __init__(self, store: Store, shard: str, *, epoch: int = 0, turn: int = 0) -> None:
+
+class ShardLedger:
+    """Reads a shard's ledger and, once it has claimed the shard, writes to it as its runner.
+
+    Args:
+        store: rooted at the run.
+        shard: name of the shard.
+        epoch: of the start of the run that reads or writes; 0 for one that only reads.
+        turn: of that start's task for this shard.
+        runner: names this reader or writer, as no other is named; None for a random name.
+
+    """
+
+    def __init__(
+        self, store: Store, shard: str, *, epoch: int = 0, turn: int = 0, runner: str | None = None
+    ) -> None:
         self.shard = shard
-        self.runner = secrets.token_hex(8)
+        self.runner = runner or secrets.token_hex(RUNNER_BYTES)
         self._store = store
         self._folder = f"call/{shard}"
         self._epoch = epoch
@@ -42,7 +57,7 @@ class ShardLedger:
         return max(self._known, self._next)
 
     def load(self, *, sure: bool = False) -> LedgerState:
-        """Read what is there; ``sure`` trusts no listing, which may be stale, but asks for the next objects too."""
+        """Return what storage holds; ``sure`` trusts no listing, which may be stale, but asks for the next objects too."""
         entries, results = self._names()
         log = [
             Entry.from_json(data) for data in self._store.read_many([self._entry(n) for n in range(entries)])
@@ -71,7 +86,7 @@ class ShardLedger:
         return self._names()[0]
 
     def claim(self) -> LedgerState:
-        """Begin to write; whoever wrote before is shut out from here on. Returns all that is there.
+        """Begin to write; whoever wrote before is shut out from here on. Returns all that storage holds then.
 
         Raises:
             FencedError: another start of the run has taken over, or this task's turn is over.
@@ -93,7 +108,7 @@ class ShardLedger:
         self._append(Entry("seal", self.runner, self._epoch, self._turn))
 
     def finish(self) -> None:
-        """Say that this runner, if it is one, calls no more, and no copy of its task may: what is left is given back.
+        """Note that this runner, if it is one, calls no more, and no copy of its task may: what is left is given back.
 
         Raises:
             FencedError: another runner has claimed the shard, and may be spending it.
@@ -103,11 +118,11 @@ class ShardLedger:
             self._write_next(Entry("seal", self.runner, self._epoch, self._turn + 1))
 
     def deposed(self) -> bool:
-        """Say whether another start of the run has taken over."""
-        return self._epoch > 0 and there(self._store, epoch_path(self._epoch + 1))
+        """Whether another start of the run has taken over."""
+        return self._epoch > 0 and exists(self._store, epoch_path(self._epoch + 1))
 
     def write_intent(self, route: Route, rows: Sequence[tuple[int, int]]) -> None:
-        """Say which rows are about to be sent, as (row, worst nano-dollars of one send).
+        """Name the rows that are about to be sent, as (row, worst nano-dollars of one send).
 
         Raises:
             FencedError: another runner has claimed the shard.
@@ -117,14 +132,14 @@ class ShardLedger:
 
     def write_results(self, lines: Iterable[str]) -> None:
         """Persist records, each a line of ``CallRecord.to_json``, in one object."""
-        kept = list(lines)
-        # What is there already is an earlier object of ours that seemed not to have been written.
-        while not self.add_results(self.runner, self._results, kept):
+        records = list(lines)
+        # One that exists already is an earlier object of ours that seemed not to have been written.
+        while not self.add_results(self.runner, self._results, records):
             self._results += 1
         self._results += 1
 
     def add_results(self, runner: str, number: int, lines: Iterable[str]) -> bool:
-        """Persist records of a runner, in its results object of a number; False if another one is there."""
+        """Persist records of a runner in its ``number``-th results object; False if that is another one already."""
         return self._store.create(self._result(runner, number), "\n".join(lines).encode("utf-8"))
 
     def beat(self) -> None:
@@ -134,23 +149,23 @@ class ShardLedger:
             FencedError: another runner has claimed the shard.
 
         """
-        if there(self._store, self._entry(self._next)) or self.deposed():
+        if exists(self._store, self._entry(self._next)) or self.deposed():
             raise FencedError
         self._store.create(f"{self._folder}/{self.runner}.b{self._beats:06d}", b"alive")
         self._beats += 1
 
     def end(self) -> None:
-        """Say that this runner has written all there was to write."""
+        """Note that this runner has written all there was to write."""
         self._store.create(self._end(self.runner), b"ended")
 
     def has_ended(self, runner: str) -> bool:
-        """Say whether a runner has written all there was to write."""
-        return there(self._store, self._end(runner))
+        """Whether a runner has written all there was to write."""
+        return exists(self._store, self._end(runner))
 
     def trace(self, runner: str) -> int:
         """Return how many objects a runner has written beside the log: more and more, while it lives."""
         prefix = f"{self._folder}/{runner}."
-        return sum(found.path.startswith(prefix) for found in self._store.list(self._folder))
+        return sum(stored.path.startswith(prefix) for stored in self._store.list(self._folder))
 
     def _write_next(self, entry: Entry) -> None:
         if not self._store.create(self._entry(self._next), entry.to_json()):
@@ -167,32 +182,32 @@ class ShardLedger:
     def _names(self) -> tuple[int, Mapping[str, int]]:
         """Return the number of entries, and each runner's number of results objects."""
         entries, results = 0, dict[str, int]()
-        for found in self._store.list(self._folder):
-            if match := _ENTRY.search(found.path):
+        for stored in self._store.list(self._folder):
+            if match := _ENTRY.search(stored.path):
                 entries = max(entries, int(match[1]) + 1)
-            elif match := _RESULTS.search(found.path):
+            elif match := _RESULTS.search(stored.path):
                 results[match[1]] = max(results.get(match[1], 0), int(match[2]) + 1)
         return entries, results
 
     def _records(self, runner: str, objects: int, *, sure: bool) -> list[CallRecord]:
-        found = self._lines(runner, objects, sure=sure)
-        return [CallRecord.from_json(line) for lines in found for line in lines]
+        objects_lines = self._lines(runner, objects, sure=sure)
+        return [CallRecord.from_json(line) for lines in objects_lines for line in lines]
 
     def _lines(self, runner: str, objects: int, *, sure: bool) -> list[list[str]]:
-        found = list(self._store.read_many([self._result(runner, n) for n in range(objects)]))
+        stored = list(self._store.read_many([self._result(runner, n) for n in range(objects)]))
         if sure:
-            found += self._beyond(lambda n: self._result(runner, n), objects)
+            stored += self._beyond(lambda n: self._result(runner, n), objects)
         # not splitlines: answers may hold U+2028
-        return [data.decode("utf-8").split("\n") for data in found]
+        return [data.decode("utf-8").split("\n") for data in stored]
 
     def _beyond(self, path: Callable[[int], str], first: int) -> list[bytes]:
-        found = []
+        beyond = []
         for number in count(first):
             try:
-                found.append(self._store.read(path(number)))
+                beyond.append(self._store.read(path(number)))
             except FileNotFoundError:
                 break
-        return found
+        return beyond
 
     def _entry(self, number: int) -> str:
         return f"{self._folder}/{number:06d}.json"

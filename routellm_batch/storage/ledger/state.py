@@ -22,6 +22,7 @@ class Entry:
     kind: Literal["claim", "seal", "intent"]
     """claim: a runner begins; seal: earlier ones are shut out; intent: rows are about to be sent."""
     runner: str
+    """Who writes it."""
     epoch: int = 0
     """Of claims and seals: the start of the run that the writer belongs to."""
     turn: int = 0
@@ -29,6 +30,7 @@ class Entry:
     who: Mapping[str, Any] = field(default_factory=dict)
     """Of claims: the writing process."""
     route: Route = WEAK
+    """Of intents: where the rows are sent."""
     rows: Sequence[tuple[int, int]] = ()
     """Of intents: (row, worst nano-dollars of one send)."""
 

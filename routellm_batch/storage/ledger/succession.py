@@ -8,16 +8,12 @@ from pathlib import Path
 
 from routellm_batch.core.protocols import Store
 from routellm_batch.core.types import Route
-from routellm_batch.storage.ledger.liveness import is_dead, is_myself
+from routellm_batch.core.worker import Worker
+from routellm_batch.storage.ledger.liveness import AtWork, is_dead, is_myself
 from routellm_batch.storage.ledger.local import abandoned, frames
 from routellm_batch.storage.ledger.record import CallRecord
 from routellm_batch.storage.ledger.shard import ShardLedger
 from routellm_batch.storage.ledger.state import Entry, LedgerState
-
-LOOK_S = 0.25
-
-active: set[str] = set()
-"""Runners at work in this process."""
 
 
 def sent_line(row: int) -> bytes:
@@ -28,7 +24,7 @@ def sent_line(row: int) -> bytes:
 def adopt(store: Store, folder: Path, shard: str | None = None) -> int:
     """Put what dead runners left in this machine's local logs on storage; returns the number of records.
 
-    Rows that were named in an intent and never sent are told as unsent, so only calls in flight stay open.
+    Rows that were named in an intent and never sent get an unsent record, so only calls in flight stay open.
     """
     adopted = 0
     for name, runner, path, data in abandoned(folder, shard):
@@ -78,20 +74,29 @@ def wait_for_predecessors(
     adopt_here: Callable[[], Collection[str]],
     *,
     lease_s: float,
-    now_s: Callable[[], float],
-    sleep: Callable[[float], None],
+    worker: Worker,
     stopping: Callable[[], bool],
 ) -> LedgerState:
-    """Wait until no runner before this one can still write; returns what there is then.
+    """Wait until no runner before this one can still write; returns what the ledger holds then.
 
     A runner that lives sees this one's claim within a beat, sends nothing more, and writes what it still gets. One
     that is silent for a lease is passed over: what it had open is presumed spent. ``adopt_here`` adopts what it can of
     the dead on this machine, and returns the runners whose logs lie here all the same: others are adopting them.
+
+    Args:
+        ledger: of the runner that waits; it has claimed the shard.
+        state: what the ledger held after the claim.
+        adopt_here: see above.
+        lease_s: how long a silent runner is waited for.
+        worker: this process.
+        stopping: whether the run stops; then nobody is waited for.
+
     """
-    heard: dict[str, tuple[int, float]] = {}
+    last_sign: dict[str, tuple[int, float]] = {}
     passed: set[str] = set()
+    now_s, active = worker.clock.monotonic, worker.kept(AtWork).runners
     while state.open_runners:
-        writing = {runner for runner, claim in state.open_runners.items() if _may_live(runner, claim)}
+        writing = {runner for runner, claim in state.open_runners.items() if _may_live(runner, claim, active)}
         writing.update(adopt_here())
         state = ledger.load(sure=True)  # only now: of a runner that is no longer written for, this is all
         waits = [runner for runner in state.open_runners if runner in writing and runner not in passed]
@@ -99,15 +104,15 @@ def wait_for_predecessors(
             break
         for runner in waits:
             trace = ledger.trace(runner)
-            if trace != heard.get(runner, (-1, 0.0))[0]:
-                heard[runner] = (trace, now_s())
-            if ledger.has_ended(runner) or now_s() - heard[runner][1] > lease_s:
+            if trace != last_sign.get(runner, (-1, 0.0))[0]:
+                last_sign[runner] = (trace, now_s())
+            if ledger.has_ended(runner) or now_s() - last_sign[runner][1] > lease_s:
                 passed.add(runner)
-        sleep(LOOK_S)
+        worker.clock.sleep(worker.settings.look_s)
     return state
 
 
-def _may_live(runner: str, claim: Entry) -> bool:
+def _may_live(runner: str, claim: Entry, active: Collection[str]) -> bool:
     if is_myself(claim.who):
         return runner in active
     return not is_dead(claim.who)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -11,29 +10,26 @@ from typing import Any
 
 from routellm_batch.core.errors import StoreError
 from routellm_batch.core.types import Route
+from routellm_batch.core.worker import Worker
+from routellm_batch.storage.ledger.liveness import AtWork
 from routellm_batch.storage.ledger.local import FOLDER_VARIABLE, LocalLog
 from routellm_batch.storage.ledger.record import CallRecord
 from routellm_batch.storage.ledger.shard import ShardLedger
-from routellm_batch.storage.ledger.succession import active, sent_line
-
-MICRO_BATCH = 64
-"""Results to one object."""
-FLUSH_S = 5.0
-"""A reply waits no longer than this to be stored."""
-PATIENCE_S = 900.0
-"""How long storage that fails is tried again; nothing new is sent meanwhile, and what was answered is kept."""
-AGAIN_S = 2.0
+from routellm_batch.storage.ledger.succession import sent_line
 
 
 class LedgerWriter:
     """A claimed shard's ledger, being written; lives on one event loop."""
 
-    def __init__(self, ledger: ShardLedger, folder: Path, *, lease_s: float) -> None:
+    def __init__(self, ledger: ShardLedger, folder: Path, *, lease_s: float, worker: Worker) -> None:
         self._ledger = ledger
-        self._local = LocalLog(folder, ledger.shard, ledger.runner)
+        self._settings = worker.settings
+        self._now_s = worker.clock.monotonic
+        self._active = worker.kept(AtWork).runners
+        self._local = self._open_log(folder)
         self._lease_s = lease_s
         self._lines: list[str] = []
-        self._alone_s = time.monotonic()
+        self._alone_s = self._now_s()
         """When it last began to look whether anybody had claimed, and found nobody."""
         self._full = asyncio.Event()
         self._log_order = asyncio.Lock()
@@ -41,10 +37,13 @@ class LedgerWriter:
         self._unstored = False
         self.error: BaseException | None = None
         """Why nothing more may be sent, if so."""
-        active.add(ledger.runner)
+        self._active.add(ledger.runner)
+
+    def _open_log(self, folder: Path) -> LocalLog:
+        return LocalLog(folder, self._ledger.shard, self._ledger.runner)
 
     def silent(self) -> bool:
-        """Say whether this runner may have been passed over, or soon be: nothing may be sent then."""
+        """Whether this runner may have been passed over, or soon be: nothing may be sent then."""
         return self._unsure_s() > self._lease_s * 2 / 3
 
     async def intend(
@@ -54,10 +53,10 @@ class LedgerWriter:
         await self._look(stopping, self._ledger.write_intent, route, rows)
 
     def sending(self, row: int) -> None:
-        """Take note that a row is sent now.
+        """Note that a row is sent now.
 
         Raises:
-            OSError: that can't be noted, and so the row must not be sent.
+            OSError: it can't be noted, so the row must not be sent.
 
         """
         self._note(sent_line(row))
@@ -68,14 +67,16 @@ class LedgerWriter:
         with suppress(OSError):  # it is stored all the same
             self._note(line.encode("utf-8"))
         self._lines.append(line)
-        if len(self._lines) >= MICRO_BATCH:
+        if len(self._lines) >= self._settings.micro_batch:
             self._full.set()
 
     async def run(self, stopping: Callable[[], bool]) -> None:
         """Store results as they come, until ``finish``; show life where there are none."""
         while self._lines or not self._ending:
             with suppress(TimeoutError):
-                async with asyncio.timeout(0 if self._ending else min(FLUSH_S, self._lease_s / 3)):
+                async with asyncio.timeout(
+                    0 if self._ending else min(self._settings.flush_s, self._lease_s / 3)
+                ):
                     await self._full.wait()
             self._full.clear()
             lines, self._lines = self._lines, []
@@ -91,7 +92,7 @@ class LedgerWriter:
 
     def close(self) -> None:
         """Let go of the local log; it stays where storage does not hold all of it."""
-        active.discard(self._ledger.runner)
+        self._active.discard(self._ledger.runner)
         stored = not self._lines and not self._unstored
         if stored:
             with suppress(OSError):
@@ -99,7 +100,7 @@ class LedgerWriter:
         self._local.close(remove=stored)
 
     def _unsure_s(self) -> float:
-        return time.monotonic() - self._alone_s
+        return self._now_s() - self._alone_s
 
     def _note(self, payload: bytes) -> None:
         try:
@@ -110,22 +111,22 @@ class LedgerWriter:
             raise
 
     async def _look(self, stopping: Callable[[], bool], write: Callable[..., Any], *args: Any) -> None:
-        """Write what a runner can't that was shut out. Results are no such thing, and a write may be heard of late."""
+        """Write what only a runner can that was not shut out. Results don't show that, and a reply may come late."""
         async with self._log_order:
-            begun = time.monotonic()
+            begun = self._now_s()
             if await self._write(stopping, write, *args):
                 self._alone_s = begun
 
     async def _write(self, stopping: Callable[[], bool], write: Callable[..., Any], *args: Any) -> bool:
         """Write, trying again for as long as storage may come back; False if it was not written."""
-        begun = time.monotonic()
+        begun = self._now_s()
         while True:
             try:
                 await asyncio.to_thread(write, *args)
             except OSError as error:
                 passing = not isinstance(error, (PermissionError, FileNotFoundError, NotADirectoryError))
-                if passing and not stopping() and time.monotonic() - begun < PATIENCE_S:
-                    await asyncio.sleep(AGAIN_S)
+                if passing and not stopping() and self._now_s() - begun < self._settings.patience_s:
+                    await asyncio.sleep(self._settings.again_s)
                     continue
                 problem: BaseException = StoreError(f"storage can't be written ({type(error).__name__})")
             except BaseException as error:  # noqa: BLE001 - whatever it is, nothing more may be sent

@@ -12,7 +12,7 @@ from helpers.sim.world import World
 
 from routellm_batch.budget.spend.summary import CallSummary
 from routellm_batch.stages.call.responses import FINAL
-from routellm_batch.stages.call.task import CallTask, _wanted
+from routellm_batch.stages.call.task import CallTask, is_wanted
 from routellm_batch.storage.ledger.local import left_here
 from routellm_batch.storage.ledger.record import CallRecord
 from routellm_batch.storage.ledger.shard import ShardLedger
@@ -143,20 +143,22 @@ class Auditor:
             if driver.stage is not None and not driver.ended and driver.epoch == self._epoch():
                 stage = driver.stage
                 # A runner may name more than it can pay for, so what is presumed of one that is lost may pass its grant.
-                spent = sum(min(nano, self._may_bill_nano(index)) for index, nano in stage._spent.items())
-                granted = sum(task.grant_nano or 0 for task in stage._running.values())
+                spent = sum(
+                    min(nano, self._may_bill_nano(index)) for index, nano in stage.queue.spent.items()
+                )
+                granted = sum(task.grant_nano or 0 for task in stage.queue.running.values())
                 cap = stage.plan.calls_cap_nano or 0
                 assert spent + granted <= cap, f"{spent} are spent, {granted} granted, {cap} is the cap"
-                known = set() if driver.halt.stopped or stage._error else stage._spent.keys()
-                for index in known - stage._running.keys():
+                known = set() if driver.halt.stopped or stage._error else stage.queue.spent.keys()
+                for index in known - stage.queue.running.keys():
                     booked = self.states[self.world.scene.run.shards[index].name].spent_nano
-                    assert stage._spent[index] >= booked, (
-                        f"{booked} of shard {index} are spent, {stage._spent}"
+                    assert stage.queue.spent[index] >= booked, (
+                        f"{booked} of shard {index} are spent, {stage.queue.spent}"
                     )
         may_spend, unfenced = 0, Counter[str]()
         for copy in self.world.copies:
             task = copy.job.task
-            if task.mode != "call":
+            if task.work.mode != "call":
                 continue
             shard = task.shard.name
             if copy.wallet is None:
@@ -175,10 +177,10 @@ class Auditor:
         """Return what a task may spend that has not claimed its shard yet: nothing, if its turn is over."""
         state = self.states[task.shard.name]
         rows = [row for shard, row in self.world.scene.places.values() if shard == task.shard.name]
-        ended = state.turn > (task.job.epoch, task.turn) or task.job.epoch < self._epoch()
-        if ended or not any(_wanted(task, state.records.get(row)) for row in rows):
+        ended = state.turn > (task.job.epoch, task.work.turn) or task.job.epoch < self._epoch()
+        if ended or not any(is_wanted(task.work, state.records.get(row)) for row in rows):
             return 0
-        return max(0, (task.grant_nano or 0) - max(0, state.spent_nano - task.known_nano))
+        return max(0, (task.work.grant_nano or 0) - max(0, state.spent_nano - task.work.known_nano))
 
     def _epoch(self) -> int:
         return max((driver.epoch for driver in self.world.drivers), default=0)

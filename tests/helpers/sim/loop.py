@@ -7,10 +7,13 @@ import contextvars
 import heapq
 import math
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from itertools import count
-from typing import Any
+from typing import Any, TypeVar
 
+T = TypeVar("T")
 Spawn = Callable[[Callable[[], Any], Callable[[Any, BaseException | None], None]], None]
 """Runs a blocking function elsewhere and tells what it returned or raised."""
 
@@ -152,3 +155,55 @@ class SimLoop(asyncio.AbstractEventLoop):
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         """Keep what no coroutine took."""
         self.errors.append(context)
+
+
+class LoopClock:
+    """A ``Clock`` that tells a loop's time, for code that waits on the loop alone."""
+
+    def __init__(self, loop: SimLoop) -> None:
+        self._loop = loop
+
+    def monotonic(self) -> float:
+        """Return the simulated time."""
+        return self._loop.time()
+
+    def wall(self) -> datetime:
+        """Return the simulated time as one of a day long ago."""
+        return datetime.fromtimestamp(self._loop.time(), UTC)
+
+    def sleep(self, seconds: float) -> None:
+        """Nothing may block."""
+        message = f"somebody would block the loop for {seconds} s"
+        raise AssertionError(message)
+
+    @contextmanager
+    def repeating(self, interval_s: float, action: Callable[[], bool], name: str) -> Iterator[None]:
+        """Nothing may run beside the loop."""
+        message = f"{name} would call {action} every {interval_s} s"
+        raise AssertionError(message)
+        yield
+
+
+class LoneLoop:
+    """A loop whose clock jumps to whatever is due next: hours pass in no time, and nothing runs beside it.
+
+    Args:
+        now_s: the time at which it begins.
+
+    """
+
+    def __init__(self, now_s: float = 1_000.0) -> None:
+        self.now_s = now_s
+        self.loop = SimLoop(lambda: self.now_s, lambda _function, _done: None)
+        self.clock = LoopClock(self.loop)
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine to its end, and return its result or raise what it raised."""
+        task = self.loop.create_task(coroutine)
+        while not task.done():
+            due_s = self.loop.due_s
+            assert math.isfinite(due_s), "everything waits for ever"
+            self.now_s = max(self.now_s, due_s)
+            self.loop.run()
+        result: T = task.result()
+        return result

@@ -14,11 +14,10 @@ from helpers.sim.turns import KilledError, Turn
 
 from routellm_batch.budget.plan import Plan
 from routellm_batch.config.job import Config
-from routellm_batch.core import process as process_module
 from routellm_batch.core.halt import Halt
 from routellm_batch.core.types import Done
+from routellm_batch.core.worker import Worker
 from routellm_batch.endpoints.wallet import Wallet
-from routellm_batch.stages.call.job import EndpointPool
 from routellm_batch.stages.call.loop import CallStage
 from routellm_batch.storage.ledger.local import LocalLog
 from routellm_batch.storage.ledger.shard import ShardLedger
@@ -44,14 +43,19 @@ class Host:
     """A machine."""
 
     name: str
+    base: Path
+    """The folder of all runs' local logs."""
     folder: Path
-    """Local logs lie here."""
+    """Those of this run lie here."""
     processes: dict[int, Process] = field(default_factory=dict)
     """Process number → process, dead ones too."""
 
 
 class Process:
     """One process: an event loop, blocking code, connections, local logs."""
+
+    worker: Worker
+    """What its code sees of it; set once the world has put it together."""
 
     def __init__(self, host: Host, pid: int, now_s: Callable[[], float]) -> None:
         self.host, self.pid = host, pid
@@ -62,11 +66,7 @@ class Process:
         self.turns: list[Turn] = []
         """Its blocking code."""
         self.copies: list[Copy] = []
-        self.pools: dict[str, EndpointPool] = {}
-        """Start → its connections here."""
         self.logs: list[SimLocalLog] = []
-        self.adopted: set[str] = set()
-        """Starts whose local logs it has looked through."""
         self.sending: tuple[str, str, int] = ("", "", -1)
         """Shard, runner and row of its last send."""
         host.processes[pid] = self
@@ -128,9 +128,12 @@ class SimLocalLog(LocalLog):
 class SimWriter(LedgerWriter):
     """A ledger's writer whose process remembers which row is sent now."""
 
-    def __init__(self, ledger: ShardLedger, folder: Path, process: Process, *, lease_s: float) -> None:
-        super().__init__(ledger, folder, lease_s=lease_s)
+    def __init__(self, ledger: ShardLedger, folder: Path, process: Process, **settings: Any) -> None:
         self._process, self._of = process, ledger
+        super().__init__(ledger, folder, **settings)
+
+    def _open_log(self, folder: Path) -> SimLocalLog:
+        return SimLocalLog(folder, self._of.shard, self._of.runner, self._process)
 
     def sending(self, row: int) -> None:
         """Take note that a row is sent now."""
@@ -172,10 +175,18 @@ class Clock(Protocol):
 
 
 class SimRunner:
-    """A ``Runner`` as Dask is one: a task may run twice, or die with its worker and be run again."""
+    """A ``Runner`` as Dask is one: a task may run twice, or die with its worker and be run again.
 
-    def __init__(self, clock: Clock, process: Process, workers: int) -> None:
-        self.workers = self.slots = workers
+    Args:
+        clock: lets it wait.
+        process: of the driver.
+        workers: processes that run its tasks; a dead one's place in the list is another one's.
+
+    """
+
+    def __init__(self, clock: Clock, process: Process, workers: Sequence[Process]) -> None:
+        self.workers = self.slots = len(workers)
+        self._processes = workers
         self._clock = clock
         self.process = process
         self.token = ""
@@ -202,7 +213,8 @@ class SimRunner:
 
     def drain(self, token: str | None = None) -> None:
         """Tell every process at once."""
-        process_module.drain(token or self.token)
+        for process in self._processes:
+            process.worker.drains.drain(token or self.token)
 
     def close(self) -> None:
         """Nothing was started for it."""

@@ -37,16 +37,16 @@ def _driver(driver: Driver) -> Iterator[str]:
     yield f"start {driver.epoch}: {how}"
     stage = driver.stage
     if stage is not None:
-        running = {shard: (task.grant_nano, task.turn) for shard, task in stage._running.items()}
-        names = ("_waiting", "_again", "_stuck", "_finish")
-        lists = {name: [task.shard.index for task in getattr(stage, name)] for name in names}
-        yield f"  running {running}, spent {stage._spent}, {lists}"
+        running = {shard: (task.grant_nano, task.turn) for shard, task in stage.queue.running.items()}
+        names = ("_waiting", "_unpaid", "_stuck", "_unfinished")
+        lists = {name: [task.shard.index for task in getattr(stage.queue, name)] for name in names}
+        yield f"  running {running}, spent {stage.queue.spent}, {lists}"
 
 
 def _process(process: Process) -> str:
     how = "frozen" if process.frozen else "alive" if process.alive else "dead"
     tasks = [
-        f"{copy.job.task.shard.index} {copy.job.task.mode}"
+        f"{copy.job.task.shard.index} {copy.job.task.work.mode}"
         f" left {copy.wallet.left_nano if copy.wallet else None}"
         f" as {copy.ledger.runner[-4:] if copy.ledger else None}"
         for copy in process.running

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from helpers.sim import store as memory
+from helpers.sim.inside import worker_of
 from helpers.sim.parts import Copy, Driver, Host, Job, Process, Scene, SimRunner, Stall, Trap
 from helpers.sim.provider import Provider
 from helpers.sim.turns import KilledError, Turn
@@ -29,7 +30,7 @@ from routellm_batch.pipeline.start import driving
 from routellm_batch.runtime.tasks import run_task
 from routellm_batch.stages.call.job import CallJob
 from routellm_batch.stages.call.loop import CallStage
-from routellm_batch.storage.ledger.local import left_here
+from routellm_batch.storage.ledger.local import left_here, local_folder
 from routellm_batch.storage.ledger.state import Entry
 
 LEASE_S = 3.0
@@ -49,6 +50,8 @@ class World:
         self.now_s = 1_000.0
         self.folder = folder
         self._numbers = count(1)
+        self.names = count()
+        """Numbers that name starts and runners."""
         self.store = memory.MemoryStore(scene.run.uri, scene.objects)
         self.store.watch = self._watch
         self.scene = replace(scene, run=replace(scene.run, store=self.store))
@@ -90,14 +93,14 @@ class World:
         return self.provider.cap_nano
 
     def _host(self) -> Host:
-        number = next(self._numbers)
-        folder = self.folder / f"host{number}"
-        folder.mkdir()
-        return Host(f"host{number}", folder)
+        name = f"host{next(self._numbers)}"
+        base = self.folder / name
+        return Host(name, base, local_folder(self.scene.run.uri, base))
 
     def process(self, host: Host) -> Process:
         """Start a process."""
         process = Process(host, next(self._numbers), lambda: self.now_s)
+        process.worker = worker_of(self, process)
         self.processes.append(process)
         return process
 
@@ -226,7 +229,7 @@ class World:
                 self.kill(process)
         for shard in self.scene.run.shards:
             self.lost |= left_here(lost.folder, shard.name)
-        shutil.rmtree(lost.folder)
+        shutil.rmtree(lost.base)
 
     def _place(self) -> bool:
         """Give waiting tasks to processes with room, the emptiest first."""
@@ -248,7 +251,10 @@ class World:
             if copy is job.copies[-1]:
                 job.runner.end(job, result, error)
 
-        copy = Copy(job, process, process.spawn(lambda: run_task(job.function, job.task), done))
+        def call(task: Any) -> Any:
+            return job.function(task, process.worker)
+
+        copy = Copy(job, process, process.spawn(lambda: run_task(call, job.task), done))
         job.copies.append(copy)
         process.copies.append(copy)
 
@@ -267,7 +273,7 @@ class World:
     def start(self, host: Host, *, calls: bool = True, retry_failed: bool = False) -> Driver:
         """Start the run on a machine; one that calls nothing ends as soon as it has the run, as ``plan`` does."""
         process = self.process(host)
-        driver = Driver(process, SimRunner(self, process, len(self.workers)), Halt())
+        driver = Driver(process, SimRunner(self, process, self.workers), Halt())
         self.drivers.append(driver)
 
         def done(_result: Any, error: BaseException | None) -> None:
@@ -280,21 +286,22 @@ class World:
     def _drive(self, driver: Driver, *, calls: bool, retry_failed: bool) -> None:
         """Do what ``run_job`` does once there is a plan."""
         scene = self.scene
-        with driving(scene.run, lambda _event: None, driver.halt) as start:
+        worker = driver.process.worker
+        with driving(scene.run, lambda _event: None, driver.halt, worker, lease_s=LEASE_S) as start:
             driver.runner.token, driver.epoch = start.token, start.epoch
             planned = sum(totals.calls for totals in scene.plan.endpoints.values())
             job = CallJob(
-                scene.config,
-                scene.run,
-                scene.plan.cut,
-                {route: route for route in ROUTES},
-                len(self.workers),
-                planned,
-                start.token,
-                start.epoch,
-                LEASE_S,
+                config=scene.config,
+                run=scene.run,
+                cut=scene.plan.cut,
+                base_urls={route: route for route in ROUTES},
+                workers=len(self.workers),
+                calls=planned,
+                token=start.token,
+                epoch=start.epoch,
+                lease_s=start.lease_s,
             )
             plan = replace(scene.plan, cap_nano=self.cap_nano)
             if calls:
-                driver.stage = CallStage(job, plan, driver.runner, driver.halt, retry_failed)
+                driver.stage = CallStage(job, plan, driver.runner, driver.halt, worker, retry_failed)
                 driver.stage.run()

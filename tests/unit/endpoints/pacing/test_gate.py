@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 import pytest
+from helpers.sim.loop import LoneLoop
 from hypothesis import given
 from hypothesis import strategies as st
 
 from routellm_batch.core.errors import CallError
 from routellm_batch.core.types import ErrorKind, Reply, Usage, Verdict
+from routellm_batch.core.worker import Worker
 from routellm_batch.endpoints.pacing.buckets import BURST_S, Bucket
 from routellm_batch.endpoints.pacing.gate import Gate
 from routellm_batch.endpoints.pacing.pace import Limits
@@ -70,6 +71,9 @@ def test_the_error_rate_is_judged_on_the_last_rows_only() -> None:
     assert rates == [0.0, 0.0, 1.0, 0.75, 0.5, 0.25, 0.0]
 
 
+LONE = LoneLoop()
+WORKER = Worker(clock=LONE.clock)
+"""A process of simulated time."""
 REFUSED = CallError(ErrorKind.BAD_REQUEST, Verdict.ROW, status=400)
 
 
@@ -90,36 +94,36 @@ def _through(
     async def play() -> None:
         await asyncio.gather(*(one() for _ in range(calls)), return_exceptions=True)
 
-    begun = time.monotonic()
-    asyncio.run(play())
-    return peak, time.monotonic() - begun
+    begun = LONE.now_s
+    LONE.run(play())
+    return peak, LONE.now_s - begun
 
 
 @pytest.mark.usefixtures("simulated_time")
 @pytest.mark.parametrize("concurrency", [1, 3])
 def test_as_many_at_once_as_configured(concurrency: int) -> None:
     """The gate fills its slots, and never opens one more."""
-    gate = Gate(Limits(concurrency))
+    gate = Gate(Limits(concurrency), WORKER)
     assert (concurrency, 0) == (_through(gate, 12, hold_s=0.005)[0], gate.in_flight)
 
 
 @pytest.mark.usefixtures("simulated_time")
 def test_a_slot_comes_back_from_a_failed_call() -> None:
     """Calls that raise leave their slots, so that all get through."""
-    gate = Gate(Limits(1))
+    gate = Gate(Limits(1), WORKER)
     assert (1, 0) == (_through(gate, 5, fail=True)[0], gate.in_flight)
 
 
 @pytest.mark.usefixtures("simulated_time")
 def test_requests_keep_to_the_rate() -> None:
     """At 1,200 a minute, beyond a burst of 5, six more take at least 0.25 s."""
-    assert _through(Gate(Limits(50, rpm=1200)), 11)[1] >= 0.25
+    assert _through(Gate(Limits(50, rpm=1200), WORKER), 11)[1] >= 0.25
 
 
 @pytest.mark.usefixtures("simulated_time")
 def test_tokens_keep_to_the_rate() -> None:
     """At 60,000 tokens a minute, beyond a burst of 250, another 300 take at least 0.25 s."""
-    assert _through(Gate(Limits(50, tpm=60_000)), 6, tokens=100)[1] >= 0.25
+    assert _through(Gate(Limits(50, tpm=60_000), WORKER), 6, tokens=100)[1] >= 0.25
 
 
 def test_a_call_that_is_made_again_goes_before_those_that_wait_for_their_first_turn() -> None:
@@ -133,7 +137,7 @@ def test_a_call_that_is_made_again_goes_before_those_that_wait_for_their_first_t
         gate.leave(send)
 
     async def play() -> None:
-        gate = Gate(Limits(1))
+        gate = Gate(Limits(1), WORKER)
         first = await gate.enter(1)
         names = {"a": False, "b": False, "c": True, "d": True}
         waiting = [asyncio.create_task(one(gate, name, again=again)) for name, again in names.items()]
@@ -142,5 +146,5 @@ def test_a_call_that_is_made_again_goes_before_those_that_wait_for_their_first_t
         gate.leave(first)
         await asyncio.gather(*waiting)
 
-    asyncio.run(play())
+    LONE.run(play())
     assert ["c", "d", "a", "b"] == turns

@@ -11,20 +11,20 @@ import uuid
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from helpers.patience import patience
 
 from routellm_batch.core.errors import BusyRunError, StoreError
+from routellm_batch.core.process import SystemClock
+from routellm_batch.core.worker import Worker
 from routellm_batch.storage.ledger import epoch
-from routellm_batch.storage.ledger import writer as writer_module
-from routellm_batch.storage.ledger.liveness import is_dead, is_running, myself
+from routellm_batch.storage.ledger.liveness import AtWork, is_dead, is_running, myself
 from routellm_batch.storage.ledger.local import LocalLog, abandoned, frames, left_here, local_folder
 from routellm_batch.storage.ledger.record import CallRecord
 from routellm_batch.storage.ledger.shard import ShardLedger
 from routellm_batch.storage.ledger.state import LedgerState
-from routellm_batch.storage.ledger.succession import active, adopt, sent_line, wait_for_predecessors
+from routellm_batch.storage.ledger.succession import adopt, sent_line, wait_for_predecessors
 from routellm_batch.storage.ledger.writer import LedgerWriter
 from routellm_batch.storage.store import FsStore
 
@@ -38,13 +38,13 @@ def store() -> FsStore:
 
 
 @dataclass
-class Clock:
+class Clock(SystemClock):
     """Time that passes only by sleeping, and what happens meanwhile."""
 
     now_s: float = 0.0
     events: dict[float, Callable[[], object]] = field(default_factory=dict)
 
-    def now(self) -> float:
+    def monotonic(self) -> float:
         """Return the time."""
         return self.now_s
 
@@ -224,6 +224,7 @@ def succeed(
     *,
     stopping: bool = False,
     adopt_here: Callable[[], Collection[str]] = tuple,
+    worker: Worker | None = None,
 ) -> tuple[LedgerState, float]:
     """Claim the shard and wait for whoever was before; returns what there is then, and when."""
     ledger = ShardLedger(store, "000000")
@@ -232,8 +233,7 @@ def succeed(
         ledger.claim(),
         adopt_here,
         lease_s=30,
-        now_s=clock.now,
-        sleep=clock.sleep,
+        worker=worker or Worker(clock=clock),
         stopping=lambda: stopping,
     )
     return state, clock.now_s
@@ -281,9 +281,12 @@ def test_a_runner_of_this_process_lives_while_it_is_at_work(store: FsStore) -> N
     ledger = ShardLedger(store, "000000")
     ledger.claim()
     ledger.write_intent("weak", [(0, 70)])
-    active.add(ledger.runner)
-    clock = Clock(events={5.0: lambda: active.discard(ledger.runner)})
-    assert 5.0 == succeed(store, clock)[1]
+    clock = Clock()
+    worker = Worker(clock=clock)
+    runners = worker.kept(AtWork).runners
+    runners.add(ledger.runner)
+    clock.events[5.0] = lambda: runners.discard(ledger.runner)
+    assert 5.0 == succeed(store, clock, worker=worker)[1]
 
 
 def test_a_log_that_another_is_adopting_is_waited_for(
@@ -330,18 +333,17 @@ def test_what_a_runner_wrote_before_it_died_is_seen(store: FsStore, monkeypatch:
 
 @pytest.mark.parametrize("claimed", [False, True])
 def test_results_that_are_stored_do_not_make_a_silent_runner_sure(
-    store: FsStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, claimed: bool
+    store: FsStore, tmp_path: Path, *, claimed: bool
 ) -> None:
     """After two thirds of a lease a runner sends nothing until it has looked whether anybody had claimed."""
     clock = Clock()
-    monkeypatch.setattr(writer_module, "time", SimpleNamespace(monotonic=clock.now))
     ledger = ShardLedger(store, "000000")
     ledger.claim()
     if claimed:
         ShardLedger(store, "000000").claim()
 
     async def play() -> list[bool]:
-        writer = LedgerWriter(ledger, tmp_path, lease_s=30)
+        writer = LedgerWriter(ledger, tmp_path, lease_s=30, worker=Worker(clock=clock))
         clock.now_s = 21.0
         await writer._write(lambda: False, ledger.write_results, ["{}"])
         told = [writer.silent()]
@@ -362,7 +364,7 @@ def held(store: FsStore, who: object, *, ended: bool = False) -> None:
 
 def took(store: FsStore, clock: Clock) -> tuple[int, bool]:
     """Take the run."""
-    return epoch.take(store, "mine", 30, clock.sleep, lambda _: None)
+    return epoch.take(store, "mine", 30, Worker(clock=clock), lambda _: None)
 
 
 def test_a_run_that_ended_or_whose_driver_is_dead_is_taken_at_once(store: FsStore) -> None:
@@ -420,7 +422,7 @@ def test_a_driver_that_was_taken_over_is_told(store: FsStore) -> None:
     """The beat that finds a newer epoch says so, once."""
     number, _ = took(store, Clock())
     lost: list[bool] = []
-    with epoch.holding(store, "mine", number, 0.06, lambda: lost.append(True)):
+    with epoch.holding(store, "mine", number, 0.06, lambda: lost.append(True), Worker()):
         for _ in wait():
             if store.list("epoch") and any(".b" in o.path for o in store.list("epoch")):
                 break
