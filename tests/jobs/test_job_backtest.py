@@ -9,7 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from helpers.jobs import Finished
+from helpers.jobs import Finished, quick_waits
+from helpers.stub import served_here
 
 from routellm_batch.config.job import check_config
 from routellm_batch.core.events import Event
@@ -54,7 +55,8 @@ def backtest(folder: Path, share: str, **changes: Any) -> Finished:
         **changes,
     }
     events: list[Event] = []
-    result = run_job(check_config(tree, source="job.yaml"), events.append)
+    with quick_waits(), served_here():
+        result = run_job(check_config(tree, source="job.yaml"), events.append)
     return Finished(result.exit_code, result.run_uri, result.outputs.lines, events)
 
 
