@@ -135,7 +135,7 @@ def test_row_16_usage_above_the_reserve(lab: Lab) -> None:
     lab.serve(output_tokens=60, script={"30": ["overrun"]}, latency_ms=60)
     job = lab.start()
     assert 5 == job.wait(END_S), job.said
-    assert "counted more tokens than its request allowed" in job.said
+    assert "counted more tokens than the request allowed" in job.said
     lines = bills(lab.log)
     over = [n for n, line in enumerate(lines) if line["output_tokens"] > 600]
     assert (True, len(lines)) == (len(lines) - over[0] <= IN_FLIGHT + 1, len(lines))

@@ -270,7 +270,7 @@ def test_a_model_that_ignores_its_maximum(tmp_path: Path, cap: Decimal | None) -
         len(stub.calls) if cap is None else len(stub.calls) <= 4,
     )
     if cap is not None:
-        assert "counted more tokens than its request allowed" in " ".join(result.lines)
+        assert "counted more tokens than the request allowed" in " ".join(result.lines)
         assert nano(result.cost["spent_usd"]) == sum(int(row.cost_nano) for row in ledger_records(result))
 
 
