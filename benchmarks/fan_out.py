@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from benchmarks.prompts import REPO, load_prompts
 from benchmarks.table import Table
 from routellm_batch.core.worker import WorkerSettings
-from routellm_batch.endpoints.simulator.serve import start_server
+from routellm_batch.endpoints.simulator.process import start_server
 from routellm_batch.endpoints.simulator.spec import SimulateSpec
 
 WAYS = {

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from benchmarks.prompts import REPO
 from benchmarks.table import Table, machine
-from routellm_batch.endpoints.simulator.serve import start_server
+from routellm_batch.endpoints.simulator.process import start_server
 from routellm_batch.endpoints.simulator.spec import SimulateSpec
 
 ROWS, QUICK_ROWS = (100_000, 1_000_000), (2_000,)

@@ -23,7 +23,7 @@ from typing import Any
 from benchmarks.memory import write_prompts
 from benchmarks.prompts import REPO
 from benchmarks.table import Table
-from routellm_batch.endpoints.simulator.serve import start_server
+from routellm_batch.endpoints.simulator.process import start_server
 from routellm_batch.endpoints.simulator.spec import SimulateSpec
 from routellm_batch.storage.ledger.local import FOLDER_VARIABLE, SUFFIX, frames
 from routellm_batch.storage.responses import read_shard_responses

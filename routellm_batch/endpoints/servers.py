@@ -19,7 +19,7 @@ from routellm_batch.config.job import EndpointsConfig
 from routellm_batch.core.errors import ConfigError, EndpointStopError
 from routellm_batch.core.types import ROUTES, STRONG, WEAK, Route
 from routellm_batch.endpoints.keys import resolve_key
-from routellm_batch.endpoints.simulator.serve import start_server
+from routellm_batch.endpoints.simulator.process import start_server
 from routellm_batch.endpoints.simulator.spec import Faults, ReferenceSpec, ReplaySpec, SimulateSpec
 
 CONNECT_S = 10.0

@@ -41,7 +41,11 @@ def address() -> Iterator[str]:
             with suppress(ImportError):
                 import_module(name)
         with LocalCluster(
-            n_workers=2, threads_per_worker=2, processes=True, host="127.0.0.1", dashboard_address="127.0.0.1:0"
+            n_workers=2,
+            threads_per_worker=2,
+            processes=True,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",
         ) as cluster:
             yield cluster.scheduler_address
 

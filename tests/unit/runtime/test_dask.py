@@ -33,7 +33,10 @@ def test_scoring_runs_on_the_workers_that_announce_a_gpu() -> None:
         "plain": {"cls": Nanny, "options": options},
         "gpu": {"cls": Nanny, "options": {**options, "resources": {"GPU": 1}}},
     }
-    scheduler = {"cls": Scheduler, "options": {"host": "127.0.0.1", "port": 0, "dashboard_address": "127.0.0.1:0"}}
+    scheduler = {
+        "cls": Scheduler,
+        "options": {"host": "127.0.0.1", "port": 0, "dashboard_address": "127.0.0.1:0"},
+    }
     with SpecCluster(workers=spec, scheduler=scheduler, silence_logs=False) as cluster:
         address = cluster.scheduler_address
         runner = open_runner(ClusterConfig(kind="address", address=address), lambda _event: None, TOKEN)

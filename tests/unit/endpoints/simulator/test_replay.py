@@ -18,8 +18,8 @@ from routellm_batch.core.errors import DataError
 from routellm_batch.core.types import Usage
 from routellm_batch.endpoints.simulator.chat import ChatRequest, Decision
 from routellm_batch.endpoints.simulator.faults import UNKNOWN_PROMPT
+from routellm_batch.endpoints.simulator.process import start_server
 from routellm_batch.endpoints.simulator.replay import load_replay
-from routellm_batch.endpoints.simulator.serve import start_server
 from routellm_batch.endpoints.simulator.spec import ReplaySpec
 
 

@@ -17,7 +17,7 @@ import pytest
 from helpers.patience import patience
 
 from routellm_batch.core.errors import InputError
-from routellm_batch.endpoints.simulator.serve import start_server
+from routellm_batch.endpoints.simulator.process import start_server
 from routellm_batch.endpoints.simulator.spec import Faults, ReferenceSpec, ReplaySpec, SimulateSpec
 
 
@@ -86,7 +86,7 @@ def test_close_does_not_wait_for_hanging_requests(tmp_path: Path) -> None:
 def test_server_ends_with_its_parent() -> None:
     """A parent that is killed leaves no server behind."""
     code = (
-        "from routellm_batch.endpoints.simulator.serve import start_server\n"
+        "from routellm_batch.endpoints.simulator.process import start_server\n"
         "from routellm_batch.endpoints.simulator.spec import SimulateSpec\n"
         "import sys\n"
         "server = start_server(SimulateSpec())\n"
