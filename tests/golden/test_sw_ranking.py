@@ -181,7 +181,7 @@ def test_training_says_what_it_made(tmp_path: Path) -> None:
         (
             {"options": {"strong_model": "model-99"}},
             ConfigError,
-            "strong_model: no battle of 'model-99'; near: model-9",
+            "strong_model: the checkpoint knows no 'model-99'; near: model-9",
         ),
         (
             {"options": {"strong_model": "model-0", "weak_model": "model-0"}},

@@ -1,4 +1,4 @@
-"""The checkpoint of the outcome router: two heads, and how they lean."""
+"""Checkpoints of the outcome router: loading what one holds, and saving two heads and how they lean."""
 
 from __future__ import annotations
 
@@ -9,17 +9,52 @@ from typing import Any
 import numpy as np
 
 from routellm_batch.core.errors import CheckpointError
-from routellm_batch.core.protocols import Embedder
-from routellm_batch.routers.checkpoint import Tensors, save_checkpoint, take
+from routellm_batch.core.protocols import Embedder, Router
+from routellm_batch.routers.checkpoint import Tensors, load_tensors, save_checkpoint, take
+from routellm_batch.routers.embedders import get_embedder
 from routellm_batch.routers.features import FEATURES
 from routellm_batch.routers.heads import Heads, Lean
 from routellm_batch.routers.outcome.router import OutcomeRouter
+from routellm_batch.routers.settings import RouterSettings
+
+DEFAULT_CHECKPOINT = "builtin:outcome-v2"
+BLEND = "blend"
+"""Value of ``kind`` in the manifest of a router that a pilot fitted; the manifest of two heads has no ``kind``."""
+
+
+class OutcomeLoader:
+    """Loads the router that a checkpoint of ``outcome`` holds: two heads, or a pilot's blend."""
+
+    @classmethod
+    def from_settings(cls, settings: RouterSettings) -> Router:
+        """Return the router of the checkpoint, ``builtin:outcome-v2`` where none is named.
+
+        Raises:
+            CheckpointError: its weights are absent, damaged, not finite, or made for another embedder.
+            ConfigError: there is no such embedder, or an option is given.
+
+        """
+        settings.refuse_options(OutcomeRouter.name)
+        embedder = get_embedder(settings.embedder)
+        location = settings.checkpoint or DEFAULT_CHECKPOINT
+        fields, tensors = load_tensors(location, OutcomeRouter.name, embedder)
+        if fields.get("kind") == BLEND:
+            from routellm_batch.routers.outcome.blend.weights import load_blend  # Two heads don't need it.
+
+            return load_blend(location, fields, tensors, embedder)
+        return load_heads(location, fields, tensors, embedder)
 
 
 def load_heads(
     location: str, fields: Mapping[str, Any], tensors: Tensors, embedder: Embedder
 ) -> OutcomeRouter:
-    """Return the router of a checkpoint that was read.
+    """Return the router of a checkpoint of two heads.
+
+    Args:
+        location: of the checkpoint, for errors.
+        fields: its manifest.
+        tensors: its tensors.
+        embedder: embeds the texts.
 
     Raises:
         CheckpointError: a part is missing or of another shape, or it was trained on other surface features.
@@ -37,43 +72,54 @@ def take_heads(
     """Return the heads of a checkpoint.
 
     Args:
-        location: of the checkpoint, for the error.
+        location: of the checkpoint, for errors.
         fields: hold α.
-        tensors: hold the rest.
-        size: how many columns they read, and how many of these are standardised.
+        tensors: hold the arrays.
+        size: D + F, the columns of the design matrix, and F, the number of columns that are standardised.
         prefix: of the tensors' names.
 
     Raises:
-        CheckpointError: a part is missing, of another shape, or makes no sense.
+        CheckpointError: a part is missing, of another shape, or out of its range.
 
     """
     columns, count = size
     shapes = {"weight": (2, columns), "bias": (2,), "mean": (count,), "scale": (count,)}
-    found = {n: take(tensors, prefix + n, shape, location).astype(np.float64) for n, shape in shapes.items()}
+    arrays = {n: take(tensors, prefix + n, shape, location).astype(np.float64) for n, shape in shapes.items()}
     try:
-        heads = Heads(**found, alpha=float(fields["alpha"]))
+        heads = Heads(**arrays, alpha=float(fields["alpha"]))
     except (KeyError, TypeError, ValueError):
         raise CheckpointError(f"{location}: its manifest holds no number alpha") from None
     if not (math.isfinite(heads.alpha) and heads.alpha >= 0 and (heads.scale > 0).all()):
-        raise CheckpointError(f"{location}: α is not finite, or α or a scale is negative")
+        raise CheckpointError(f"{location}: α is negative or not finite, or a scale is not positive")
     return heads
 
 
 def take_lean(location: str, fields: Mapping[str, Any]) -> Lean | None:
-    """Return how the scores of a checkpoint lean.
+    """Return how the scores of a checkpoint lean; None where its manifest has no ``lean``.
+
+    Args:
+        location: of the checkpoint, for errors.
+        fields: its manifest.
 
     Raises:
-        CheckpointError: what its manifest says of it makes no sense.
+        CheckpointError: the entry ``lean`` is invalid.
 
     """
     try:
         return Lean.of(fields.get("lean"))
     except (KeyError, TypeError, ValueError):
-        raise CheckpointError(f"{location}: its manifest says nothing usable of lean") from None
+        raise CheckpointError(f"{location}: the entry lean of its manifest is invalid") from None
 
 
 def save_heads(out: str, router: OutcomeRouter, *, name: str, trained: Mapping[str, Any], card: str) -> None:
-    """Write a checkpoint to a new folder (path or URI), its manifest last.
+    """Write a checkpoint of two heads to a new folder, its manifest last.
+
+    Args:
+        out: path or URI of the folder.
+        router: the heads, their embedder and how they lean.
+        name: the checkpoint's own name.
+        trained: plain data of the training, for the manifest.
+        card: the model card, Markdown.
 
     Raises:
         ConfigError: a checkpoint is there already.
@@ -87,4 +133,4 @@ def save_heads(out: str, router: OutcomeRouter, *, name: str, trained: Mapping[s
     }
     if router.lean is not None:
         fields["lean"] = router.lean.fields()
-    save_checkpoint(out, tensors, router.embedder, router="outcome", name=name, card=card, fields=fields)
+    save_checkpoint(out, tensors, router.embedder, router=router.name, name=name, card=card, fields=fields)

@@ -12,7 +12,7 @@ from routellm_batch.pipeline.recipes.lean import LEANS, lean
 from routellm_batch.routers import make_router
 from routellm_batch.routers.embedders import get_embedder
 from routellm_batch.routers.heads import Lean
-from routellm_batch.routers.outcome.router import OutcomeRouter, describe
+from routellm_batch.routers.outcome.router import OutcomeRouter, design_matrix
 from routellm_batch.routers.outcome.train import fit_router
 from routellm_batch.routers.training.rows import TrainingRows
 
@@ -39,7 +39,7 @@ def tasks(*, long_is_hard: bool) -> TrainingRows:
 def leaned(rows: TrainingRows) -> OutcomeRouter:
     """Return heads fitted on the rows, leaning as their tasks say."""
     plain, choice = fit_router(rows)
-    router, _ = lean(plain, rows, describe(get_embedder("static"), rows.prompts), choice, seed=0)
+    router, _ = lean(plain, rows, design_matrix(get_embedder("static"), rows.prompts), choice, seed=0)
     return router
 
 
@@ -76,7 +76,7 @@ def test_the_lean_standardises_training_scores() -> None:
     """μ and d are the mean and the deviation of the heads' scores on the rows trained on."""
     rows = tasks(long_is_hard=False)
     found = leaned(rows)
-    scores = found.heads.score(describe(found.embedder, rows.prompts))
+    scores = found.heads.score(design_matrix(found.embedder, rows.prompts))
     assert found.lean is not None
     assert (found.lean.mean, found.lean.deviation) == pytest.approx((scores.mean(), scores.std()))
 
