@@ -29,7 +29,7 @@ ROUTERS = {
     "knn": "routellm_batch.routers.knn.router:KnnRouter",
     "length": "routellm_batch.routers.length:LengthRouter",
     "mf": "routellm_batch.routers.mf.router:MfRouter",
-    "outcome": "routellm_batch.routers.outcome.weights:OutcomeLoader",
+    "outcome": "routellm_batch.routers.outcome.load:OutcomeLoader",
     "random": "routellm_batch.routers.random:RandomRouter",
     "sw_ranking": "routellm_batch.routers.sw_ranking.router:SwRankingRouter",
 }

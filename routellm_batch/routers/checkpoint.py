@@ -216,8 +216,8 @@ def take(tensors: Tensors, name: str, shape: tuple[int | None, ...], location: s
     actual = tensors[name].shape
     fits = len(actual) == len(shape) and all(w in (None, n) for n, w in zip(actual, shape, strict=True))
     if not fits:
-        wanted = ", ".join("any" if w is None else str(w) for w in shape)
-        raise CheckpointError(f"{location}: tensor {name} has shape {list(actual)}, not [{wanted}]")
+        expected = ", ".join("any" if w is None else str(w) for w in shape)
+        raise CheckpointError(f"{location}: tensor {name} has shape {list(actual)}, not [{expected}]")
     return tensors[name]
 
 

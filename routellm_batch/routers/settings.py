@@ -44,9 +44,9 @@ class RouterSettings:
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             name = ".".join(str(part) for part in first["loc"])
-            known = ", ".join(model.model_fields)
+            names = ", ".join(model.model_fields)
             problem = (
-                f"is no option of router {router!r}; there are: {known}"
+                f"is no option of router {router!r}; there are: {names}"
                 if first["type"] == "extra_forbidden"
                 else first["msg"].removeprefix("Value error, ")
             )
@@ -77,7 +77,7 @@ def refuse_unknown_model(name: str, known: Collection[str], *, option: str) -> N
     """Check that a checkpoint knows a model.
 
     Args:
-        name: the model that is asked for.
+        name: the model that the config names.
         known: the models of the checkpoint.
         option: the router's option that names it, for the error.
 

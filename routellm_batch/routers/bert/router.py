@@ -98,7 +98,7 @@ class BertRouter:
         folder = local_folder(location, key="router.checkpoint")
         model = load_classifier(folder, location, dtype=dtype, device=device)
         words = load_token_ids(
-            folder, location, model, asked=options.max_tokens, key="router.options.max_tokens"
+            folder, location, model, bound=options.max_tokens, key="router.options.max_tokens"
         )
         strong = options.labels.index(STRONG)
         return cls(model, words, strong=strong, batch_tokens=options.batch_tokens)

@@ -95,7 +95,7 @@ def train_bert(request: TrainRequest) -> BertTraining:
         torch.manual_seed(request.seed)  # The new classifier's weights, and dropout.
         model = load_base(folder, options.base)
         length = min(options.max_tokens, positions(model))
-        words = load_token_ids(folder, options.base, model, asked=length, key="option max_tokens")
+        words = load_token_ids(folder, options.base, model, bound=length, key="option max_tokens")
         model.to(device)
         _fit(model, words, rows, options, request)
     measured = _measure(model, words, rows)

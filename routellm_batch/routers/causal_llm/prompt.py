@@ -94,11 +94,11 @@ def _add_labels(tokenizer: Tokenizer, vocab_size: int | None, path: Path) -> Non
     if not present:
         tokenizer.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in LABELS])
         first = _id(tokenizer, LABELS[0])
-        wanted = first if vocab_size is None else vocab_size - len(LABELS)
-        if first != wanted:
+        expected = first if vocab_size is None else vocab_size - len(LABELS)
+        if first != expected:
             raise CheckpointError(
                 f"{path}: adding {LABELS[0]}…{LABELS[-1]} gives ids {first}…{first + 4}, and the model's last five are "
-                f"{wanted}…{wanted + 4}; this is not the tokenizer that it was trained with"
+                f"{expected}…{expected + 4}; this is not the tokenizer that it was trained with"
             )
     elif len(present) < len(LABELS):
         raise CheckpointError(f"{path}: has only {', '.join(present)} of the five label tokens")

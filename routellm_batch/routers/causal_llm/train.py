@@ -199,8 +199,8 @@ class Classifier:
                 states = self.model.model(input_ids=ids, use_cache=False).last_hidden_state
                 each = torch.arange(len(batch), device=device)[:, None]
                 logits = self.model.lm_head(states[each, at]).float()  # [B, 2, V]
-            wanted = ids[each, at + 1]
-            yield torch.nn.functional.cross_entropy(logits.flatten(0, 1), wanted.flatten(), reduction="sum")
+            target = ids[each, at + 1]
+            yield torch.nn.functional.cross_entropy(logits.flatten(0, 1), target.flatten(), reduction="sum")
 
     def loss(self, rows: Sequence[Sequence[int]]) -> float:
         """Return the mean loss of the answers' tokens, in nats a token, of rows of token ids."""

@@ -74,8 +74,8 @@ class TransformerEmbedder:
         folder = local_folder(location, key=f"{KEY}.model")
         device = choose_device(config.device, key=f"{KEY}.device")
         model = load_encoder(folder, location, dtype=choose_dtype(config.precision, device), device=device)
-        asked = config.max_tokens or _own_bound(folder)
-        words = load_token_ids(folder, location, model, asked=asked, key=f"{KEY}.max_tokens")
+        bound = config.max_tokens or _own_bound(folder)
+        words = load_token_ids(folder, location, model, bound=bound, key=f"{KEY}.max_tokens")
         pooling = _own_pooling(folder, location) if config.pooling == "auto" else config.pooling
         digest = _fingerprint(folder, pooling, words.max_tokens)
         return cls(model, words, pooling=pooling, fingerprint=digest, batch_tokens=config.batch_tokens)

@@ -79,7 +79,9 @@ class MfRouter:
         refuse_unknown_model(strong, names, option="strong_model")
         refuse_unknown_model(weak, names, option="weak_model")
         if strong == weak:
-            raise ConfigError("router.options", f"compare {strong!r} with itself; name two models")
+            raise ConfigError(
+                "router.options", f"strong_model and weak_model are both {strong!r}; name two models"
+            )
         rows = (names.index(strong), names.index(weak))
         return cls(_fold(tensors, location, rows, len(names), embedder), embedder)
 

@@ -105,15 +105,15 @@ def _fetched(uri: str, patterns: Sequence[str]) -> Path:
 
     store = FsStore(uri)
     objects = [o for o in store.list("") if "/" not in o.path and Path(o.path).match("*.*")]
-    wanted: Sequence[str] = [o.path for o in objects if any(Path(o.path).match(p) for p in patterns)]
-    if not wanted:
+    names: Sequence[str] = [o.path for o in objects if any(Path(o.path).match(p) for p in patterns)]
+    if not names:
         raise CheckpointError(
             f"{uri}: no such folder, or it holds none of the files that are needed ({', '.join(patterns)})"
         )
-    contents = store.read_many(wanted)
+    contents = store.read_many(names)
     digest = hashlib.sha256(b"".join(hashlib.sha256(data).digest() for data in contents)).hexdigest()[:16]
     folder = Path(tempfile.mkdtemp(prefix=f"routellm-weights-{digest}-"))
-    for name, data in zip(wanted, contents, strict=True):
+    for name, data in zip(names, contents, strict=True):
         (folder / name).write_bytes(data)
     return folder
 

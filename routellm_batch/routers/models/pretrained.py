@@ -196,19 +196,19 @@ def frozen(model: Any, device: torch.device) -> Any:
     return model.to(device).eval().requires_grad_(requires_grad=False)
 
 
-def load_token_ids(folder: Path, location: str, model: Any, *, asked: int | None, key: str) -> TokenIds:
+def load_token_ids(folder: Path, location: str, model: Any, *, bound: int | None, key: str) -> TokenIds:
     """Return the tokenizer of a model, with its bound.
 
     Args:
         folder: with the model's and the tokenizer's files.
         location: its name, for errors.
         model: the loaded model.
-        asked: bound on tokens of a text; None is what the tokenizer and the model allow.
-        key: the config key of ``asked``, for errors.
+        bound: most tokens of a text; None is what the tokenizer and the model allow.
+        key: the config key of ``bound``, for errors.
 
     Raises:
         CheckpointError: the tokenizer is absent, damaged, or another model's.
-        ConfigError: the model can't read as many tokens as ``asked``.
+        ConfigError: the model can't read as many tokens as ``bound``.
 
     """
     if not any(path for pattern in TOKENIZERS for path in folder.glob(pattern)):
@@ -225,19 +225,19 @@ def load_token_ids(folder: Path, location: str, model: Any, *, asked: int | None
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         except UNUSABLE as error:
             raise CheckpointError(f"{location}: its tokenizer can't be loaded ({_first(error)})") from None
-    known = model.get_input_embeddings().num_embeddings
-    if len(tokenizer) > known:
+    rows = model.get_input_embeddings().num_embeddings
+    if len(tokenizer) > rows:
         raise CheckpointError(
-            f"{location}: its tokenizer has {len(tokenizer)} tokens and the model knows {known}; "
+            f"{location}: its tokenizer has {len(tokenizer)} tokens and the model knows {rows}; "
             "they don't belong together"
         )
     readable = positions(model)
-    if asked is not None and asked > readable:
-        raise ConfigError(key, f"is {asked}; the model reads {readable} tokens")
+    if bound is not None and bound > readable:
+        raise ConfigError(key, f"is {bound}; the model reads {readable} tokens")
     tokenizer.truncation_side = "right"
     pads = (model.config.pad_token_id, tokenizer.pad_token_id, 0)
     pad = next(number for number in pads if number is not None)
-    return TokenIds(tokenizer, max_tokens=asked or min(readable, tokenizer.model_max_length), pad=pad)
+    return TokenIds(tokenizer, max_tokens=bound or min(readable, tokenizer.model_max_length), pad=pad)
 
 
 def positions(model: Any) -> int:

@@ -1,4 +1,4 @@
-"""Checkpoints of the outcome router: loading what one holds, and saving two heads and how they lean."""
+"""The checkpoint of two heads: loading and saving their weights and how they lean."""
 
 from __future__ import annotations
 
@@ -9,40 +9,14 @@ from typing import Any
 import numpy as np
 
 from routellm_batch.core.errors import CheckpointError
-from routellm_batch.core.protocols import Embedder, Router
-from routellm_batch.routers.checkpoint import Tensors, load_tensors, save_checkpoint, take
-from routellm_batch.routers.embedders import get_embedder
+from routellm_batch.core.protocols import Embedder
+from routellm_batch.routers.checkpoint import Tensors, save_checkpoint, take
 from routellm_batch.routers.features import FEATURES
 from routellm_batch.routers.heads import Heads, Lean
 from routellm_batch.routers.outcome.router import OutcomeRouter
-from routellm_batch.routers.settings import RouterSettings
 
-DEFAULT_CHECKPOINT = "builtin:outcome-v2"
 BLEND = "blend"
 """Value of ``kind`` in the manifest of a router that a pilot fitted; the manifest of two heads has no ``kind``."""
-
-
-class OutcomeLoader:
-    """Loads the router that a checkpoint of ``outcome`` holds: two heads, or a pilot's blend."""
-
-    @classmethod
-    def from_settings(cls, settings: RouterSettings) -> Router:
-        """Return the router of the checkpoint, ``builtin:outcome-v2`` where none is named.
-
-        Raises:
-            CheckpointError: its weights are absent, damaged, not finite, or made for another embedder.
-            ConfigError: there is no such embedder, or an option is given.
-
-        """
-        settings.refuse_options(OutcomeRouter.name)
-        embedder = get_embedder(settings.embedder)
-        location = settings.checkpoint or DEFAULT_CHECKPOINT
-        fields, tensors = load_tensors(location, OutcomeRouter.name, embedder)
-        if fields.get("kind") == BLEND:
-            from routellm_batch.routers.outcome.blend.weights import load_blend  # Two heads don't need it.
-
-            return load_blend(location, fields, tensors, embedder)
-        return load_heads(location, fields, tensors, embedder)
 
 
 def load_heads(

@@ -103,7 +103,7 @@ class SwRankingRouter:
         refuse_unknown_model(weak_model, tier_of, option="weak_model")
         strong, weak = int(tier_of[strong_model]), int(tier_of[weak_model])
         if strong == weak:
-            problem = f"both models are in tier {strong}, within which the ranking can't compare; name another model"
+            problem = f"both models are in tier {strong}, which the ranking can't tell apart; name another"
             raise ConfigError("router.options.weak_model", problem)
         index = make_index(vectors, prompt, (a, b), support, tiers, compat=options.upstream_compat)
         return cls(_placed(index, options.device), (strong, weak), embedder)

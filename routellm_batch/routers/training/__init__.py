@@ -41,8 +41,10 @@ def train(request: TrainRequest, *, router: str = "outcome") -> Trained:
 
     """
     if router not in TRAINERS:
-        known = "has no weights to train" if router in ROUTERS else f"is none of {', '.join(sorted(ROUTERS))}"
-        raise ConfigError("router", f"{router!r} {known}; these can be trained: {', '.join(TRAINERS)}")
+        problem = (
+            "has no weights to train" if router in ROUTERS else f"is none of {', '.join(sorted(ROUTERS))}"
+        )
+        raise ConfigError("router", f"{router!r} {problem}; these can be trained: {', '.join(TRAINERS)}")
     if not request.paths:
         raise ConfigError("data", "no file to train on")
     trained: Trained = resolve(TRAINERS, router, key="router")(request)

@@ -32,7 +32,7 @@ MIN_CHARS = 16
 """Shorter prompts say too little to learn from; RouteLLM drops them too (arXiv 2406.18665, §4)."""
 PAIRS = 24
 """Pairs of models drawn for each prompt of a score matrix."""
-OUTCOME_MODELS = (STRONG, WEAK)
+OUTCOME_MODELS: tuple[str, str] = (STRONG, WEAK)
 """Names of the two models of an outcome."""
 
 Row = tuple[str, str, str, float, bool]
@@ -64,9 +64,11 @@ class Battles:
     def tally(self) -> tuple[Floats, Ints]:
         """Return each model's wins (a tie is half a win), float64 [M], and its number of battles, int64 [M]."""
         count = len(self.models)
-        wins = np.bincount(self.model_a, self.support, count)
+        wins = np.bincount(self.model_a, self.support, count).astype(np.float64)
         wins += np.bincount(self.model_b, 1 - self.support, count)
-        battles = np.bincount(self.model_a, minlength=count) + np.bincount(self.model_b, minlength=count)
+        battles: Ints = np.bincount(self.model_a, minlength=count) + np.bincount(
+            self.model_b, minlength=count
+        )
         return wins, battles
 
 

@@ -163,8 +163,8 @@ def matrix_models(table: pa.Table, uri: str) -> list[str]:
     """
     models = [field.name for field in table.schema if pa.types.is_floating(field.type)]
     if len(models) < MATRIX_MODELS:
-        known = f"outcomes ({', '.join(OUTCOME_COLUMNS)}), battles ({', '.join(BATTLE_COLUMNS)})"
-        problem = f"neither {known} nor a score matrix (a column of numbers for each of {MATRIX_MODELS} or more models)"
+        others = f"outcomes ({', '.join(OUTCOME_COLUMNS)}), battles ({', '.join(BATTLE_COLUMNS)})"
+        problem = f"neither {others} nor a score matrix (a column of numbers for each of {MATRIX_MODELS} or more models)"
         raise DataError(problem, file=uri)
     return models
 

@@ -223,18 +223,18 @@ def test_choice_is_made_on_rows_held_out() -> None:
     held_out = np.arange(80) % 4 == 0
     marked, plain = rows_of(sums(80), held_out=held_out), rows_of(sums(80))
     design = design_matrix(get_embedder("static"), plain.prompts)
-    found = choose(plain, design, seed=0)
-    assert (choose(marked, design, seed=0).rows, found.rows) == (20, 80)
-    assert found.quality > 0.65
+    actual = choose(plain, design, seed=0)
+    assert (choose(marked, design, seed=0).rows, actual.rows) == (20, 80)
+    assert actual.quality > 0.65
 
 
 def test_choice_without_a_gap_falls_back() -> None:
     """Where nothing can be recovered, the default penalties are taken and the quality is NaN."""
     columns = sums(40)
     rows = rows_of(columns, weak=np.array(columns["strong_score"]))
-    found = choose(rows, design_matrix(get_embedder("static"), rows.prompts), seed=0)
-    assert np.isnan(found.quality)
-    assert found.penalties == Penalties(3.0, 300.0)
+    actual = choose(rows, design_matrix(get_embedder("static"), rows.prompts), seed=0)
+    assert np.isnan(actual.quality)
+    assert actual.penalties == Penalties(3.0, 300.0)
 
 
 def test_repeated_prompts_stay_in_one_fold() -> None:
