@@ -26,8 +26,9 @@ from routellm_batch.routers import make_router
 from routellm_batch.routers.embedders import get_embedder
 from routellm_batch.routers.outcome.blend.fit import PilotRows, fit_pilot
 from routellm_batch.routers.outcome.blend.router import BlendRouter, Reading, members, read
-from routellm_batch.routers.outcome.router import OutcomeRouter, describe
-from routellm_batch.routers.training.fitting import FOLDS, Penalties, fit_heads
+from routellm_batch.routers.outcome.fitting import Penalties, fit_heads
+from routellm_batch.routers.outcome.router import OutcomeRouter, design_matrix
+from routellm_batch.routers.training.held_out import FOLDS
 from routellm_batch.routers.training.rows import TrainingRows, to_unit
 
 PAIRS = {
@@ -58,7 +59,7 @@ class Recorded:
 
     name: str
     outcomes: Outcomes
-    described: Floats
+    design: Floats
     """[N, D + F], what the outcome router reads."""
     tokens: Mapping[str, NDArray[np.int64]]
     """``prompt``, ``strong`` and ``weak`` → [N], characters / 4; empty where answers are not recorded."""
@@ -88,7 +89,7 @@ def load(name: str, *, answers: bool = False, rows: int | None = None) -> Record
     whole = read_outcomes(str(shared_data() / f"outcomes_{part}.parquet"), {})
     data = whole.take(np.arange(len(whole))[:rows])
     tokens = _tokens(part, data.ids) if answers else {}
-    return Recorded(name, data, describe(get_embedder("static"), data.prompts), tokens)
+    return Recorded(name, data, design_matrix(get_embedder("static"), data.prompts), tokens)
 
 
 def _tokens(part: str, ids: Sequence[str]) -> dict[str, NDArray[np.int64]]:
@@ -141,7 +142,7 @@ def simple_fit(
         task=["0"] * n,
         held_out=np.zeros(n, dtype=np.bool_),
     )
-    read = data.described[pilot]
+    read = data.design[pilot]
     random, found = np.random.default_rng(seed), np.zeros(n)
     for _ in range(SPLITS):
         fold = random.permutation(n) % FOLDS
@@ -150,7 +151,7 @@ def simple_fit(
             scores = fit_heads(rows, read, ~held, PENALTIES, alpha=1).score(read[held])
             found[held] += positions(scores, np.ones(len(scores)))  # Levels differ between folds.
     heads = fit_heads(rows, read, np.ones(n, dtype=np.bool_), PENALTIES, alpha=1)
-    return found / SPLITS, heads.score(data.described[rest])
+    return found / SPLITS, heads.score(data.design[rest])
 
 
 def pilot_fit(

@@ -1,4 +1,13 @@
-"""Routers: prompts in, scores out. One row here and one module make a new one."""
+"""Routers: prompts in, scores out.
+
+Start here: ``get_router`` looks a router up in ``ROUTERS``. A new router is one row of that table and a folder with a
+``router.py`` (scores prompts) and a ``train.py`` (makes its checkpoint, a row in ``training/``); ``random`` and ``length``
+need no weights and are one module each. All of them implement ``core.protocols.Router``.
+
+Every router is made from ``settings.py``, and from ``checkpoint.py`` if it has weights; ``features.py``, ``heads.py`` and
+``blocks.py`` are arithmetic that several share; ``embedders/`` turns texts into vectors, and ``models/`` finds and loads
+pretrained models.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +29,7 @@ ROUTERS = {
     "knn": "routellm_batch.routers.knn.router:KnnRouter",
     "length": "routellm_batch.routers.length:LengthRouter",
     "mf": "routellm_batch.routers.mf.router:MfRouter",
-    "outcome": "routellm_batch.routers.outcome.load:Outcome",
+    "outcome": "routellm_batch.routers.outcome.load:OutcomeLoader",
     "random": "routellm_batch.routers.random:RandomRouter",
     "sw_ranking": "routellm_batch.routers.sw_ranking.router:SwRankingRouter",
 }
@@ -37,7 +46,7 @@ def make_router(
     seed: int = 0,
     options: Mapping[str, Any] | None = None,
 ) -> Router:
-    """Make a router, reading its weights.
+    """Return a new router, with its weights loaded.
 
     Args:
         name: a row of ``ROUTERS``.
@@ -47,15 +56,15 @@ def make_router(
         options: further settings of this router.
 
     Raises:
-        ConfigError: no such router or embedder, or a setting that it does not have.
+        ConfigError: an unknown router or embedder, or a setting that it does not have.
         CheckpointError: weights that are absent, damaged, or made for another embedder.
         MissingExtraError: its packages are not installed.
 
     """
-    made: Router = resolve(ROUTERS, name, key="router.name").from_settings(
+    router: Router = resolve(ROUTERS, name, key="router.name").from_settings(
         RouterSettings(checkpoint, _embedder(embedder), seed, dict(options or {}))
     )
-    return made
+    return router
 
 
 def get_router(
@@ -66,7 +75,14 @@ def get_router(
     seed: int = 0,
     options: Mapping[str, Any] | None = None,
 ) -> Router:
-    """Return what ``make_router`` makes of these arguments, made once per process, whatever thread asks."""
+    """Return the router of these arguments, as ``make_router`` does, but made once per process and shared by its threads.
+
+    Raises:
+        ConfigError: an unknown router or embedder, or a setting that it does not have.
+        CheckpointError: weights that are absent, damaged, or made for another embedder.
+        MissingExtraError: its packages are not installed.
+
+    """
     with _loading:  # Threads that ask at once must not each load the weights.
         return _cached(
             name, checkpoint, _embedder(embedder), seed, json.dumps(dict(options or {}), sort_keys=True)
@@ -78,5 +94,5 @@ def _cached(name: str, checkpoint: str | None, embedder: EmbedderConfig, seed: i
     return make_router(name, checkpoint=checkpoint, embedder=embedder, seed=seed, options=json.loads(options))
 
 
-def _embedder(given: EmbedderConfig | str | None) -> EmbedderConfig:
-    return given if isinstance(given, EmbedderConfig) else EmbedderConfig(name=given or "static")
+def _embedder(embedder: EmbedderConfig | str | None) -> EmbedderConfig:
+    return embedder if isinstance(embedder, EmbedderConfig) else EmbedderConfig(name=embedder or "static")

@@ -1,14 +1,15 @@
-"""Checkpoints of the routers that read embeddings: ``model.safetensors``, ``router.json`` and a model card.
+"""Checkpoints: folders of weights, read from any store and written file by file.
 
-``router.json`` names the router, the embedder (name, fingerprint, width) and the sha256 of every other file. Published
-checkpoints of RouteLLM have no such file; ``published_tensors`` reads them unchanged.
+A checkpoint of this project holds ``model.safetensors``, a model card and ``router.json``, a manifest that names the
+router, the embedder (name, fingerprint, width) and the sha256 of every other file. The checkpoints that RouteLLM publishes
+have no manifest; ``published_tensors`` reads them unchanged.
 """
 
 from __future__ import annotations
 
 import json
 import mmap
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,26 +21,26 @@ from safetensors.numpy import load, save
 from routellm_batch.core.errors import CheckpointError, ConfigError
 from routellm_batch.core.protocols import Embedder
 from routellm_batch.routers.models.builtin import read_checked, sha256, shipped
-from routellm_batch.routers.models.locate import HUB, PACKAGE, local_folder
-from routellm_batch.storage.store import FsStore
+from routellm_batch.routers.models.locate import BUILTIN, HUB, PACKAGE, local_folder
 
 MANIFEST, WEIGHTS, CARD = "router.json", "model.safetensors", "README.md"
-BUILTIN = "builtin:"
 FORMAT = 1
+"""Version of the manifest."""
 DTYPES = {"F16": "<f2", "F32": "<f4", "F64": "<f8", "I8": "<i1", "I16": "<i2", "I32": "<i4", "I64": "<i8"}
-"""Of safetensors, as numpy calls them."""
+"""Type in a safetensors file → the same type in NumPy."""
 
 Tensors = Mapping[str, NDArray[Any]]
+"""Name → array."""
 
 
 class Folder:
-    """The files of a checkpoint, wherever it is.
+    """The files of a checkpoint, whatever store they are in.
 
     Args:
         location: ``builtin:NAME``, ``hub:ORG/NAME@REVISION``, ``package:NAME``, or the path or URI of a folder.
 
     Raises:
-        CheckpointError: no such shipped weights, or the hub can't be reached.
+        CheckpointError: there are no such shipped weights, or the hub can't be reached.
         ConfigError: a hub name without a revision.
 
     """
@@ -53,13 +54,29 @@ class Folder:
             self._local = local_folder(location, key="router.checkpoint")
 
     def read(self, name: str) -> bytes:
-        """Return the bytes of a file; FileNotFoundError if it is absent."""
+        """Return the bytes of a file.
+
+        Raises:
+            FileNotFoundError: it is absent.
+            StoreError: its store can't be reached.
+
+        """
         if self._local is not None:
             return (self._local / name).read_bytes()
+        from routellm_batch.storage.store import (
+            FsStore,
+        )  # Shipped weights need no fsspec, which loads slowly.
+
         return FsStore(self.location).read(name)
 
     def view(self, name: str) -> bytes | memoryview:
-        """Return a file as ``read`` does; one on this machine is mapped, its pages shared between processes."""
+        """Return the bytes of a file; a file on this machine is mapped, so that processes share its pages.
+
+        Raises:
+            FileNotFoundError: it is absent.
+            StoreError: its store can't be reached.
+
+        """
         folder = self._local or (None if "://" in self.location else Path(self.location))
         if folder is None or (folder / name).stat().st_size == 0:
             return self.read(name)
@@ -67,7 +84,7 @@ class Folder:
             return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
     def holds(self, name: str) -> bool:
-        """Say whether a file is there."""
+        """Return whether the folder has a file of that name."""
         try:
             self.read(name)
         except (FileNotFoundError, NotADirectoryError):
@@ -81,10 +98,10 @@ def load_tensors(
     """Read and check a checkpoint of this project's format.
 
     Args:
-        location: as ``Folder``.
+        location: as for ``Folder``.
         router: registry name of the router that reads it.
-        embedder: what texts will be read with; it must be the one the router was trained on.
-        mapped: leave the arrays in the file, where it is on this machine; they can't be written to.
+        embedder: the configured one; it must be the one that the router was trained with.
+        mapped: leave the arrays in the file where it is on this machine; they are then read-only.
 
     Returns:
         The manifest, and name → array of every tensor.
@@ -100,11 +117,10 @@ def load_tensors(
         raise CheckpointError(
             f"{location}: is format {kind[0]} of router {kind[1]!r}, not {FORMAT} of {router!r}"
         )
-    ours = described(embedder)
-    theirs = fields.get("embedder")
-    if theirs != ours:
+    configured, trained_with = embedder_fields(embedder), fields.get("embedder")
+    if trained_with != configured:
         raise CheckpointError(
-            f"{location}: was trained with embedder {theirs}, and the configured one is {ours}"
+            f"{location}: was trained with embedder {trained_with}, and the configured one is {configured}"
         )
     if WEIGHTS not in files:
         raise CheckpointError(f"{location}: {MANIFEST} names no {WEIGHTS}")
@@ -113,7 +129,7 @@ def load_tensors(
 
 
 def published_tensors(location: str, router: str) -> Tensors:
-    """Read ``model.safetensors`` of a folder that has no manifest, as RouteLLM publishes it.
+    """Return the tensors of ``model.safetensors`` in a folder that has no manifest, as RouteLLM publishes it.
 
     Raises:
         CheckpointError: absent, truncated, or not finite.
@@ -129,6 +145,11 @@ def published_tensors(location: str, router: str) -> Tensors:
 def parse_tensors(location: str, data: bytes | memoryview, router: str) -> Tensors:
     """Return the tensors of a safetensors file, all of them finite.
 
+    Args:
+        location: of the checkpoint, for errors.
+        data: the file.
+        router: registry name of the router that reads it, for errors.
+
     Raises:
         CheckpointError: not safetensors, truncated, or a value is not finite.
 
@@ -141,7 +162,14 @@ def parse_tensors(location: str, data: bytes | memoryview, router: str) -> Tenso
 
 
 def map_tensors(location: str, data: bytes | memoryview, router: str) -> Tensors:
-    """Return the tensors as ``parse_tensors`` does, each a view of ``data``: a length, a JSON header, the values.
+    """Return the tensors as ``parse_tensors`` does, each a view of ``data``.
+
+    A safetensors file is the length of its header (eight bytes, little-endian), the header in JSON, and the values.
+
+    Args:
+        location: of the checkpoint, for errors.
+        data: the file.
+        router: registry name of the router that reads it, for errors.
 
     Raises:
         CheckpointError: not safetensors, truncated, or a value is not finite.
@@ -169,7 +197,13 @@ def _finite(tensors: Tensors, location: str) -> Tensors:
 
 
 def take(tensors: Tensors, name: str, shape: tuple[int | None, ...], location: str) -> NDArray[Any]:
-    """Return one tensor of a shape; None in it is any length.
+    """Return one tensor, of its own dtype, after a check of its shape.
+
+    Args:
+        tensors: of the checkpoint.
+        name: of the tensor.
+        shape: lengths that it must have; None is any length.
+        location: of the checkpoint, for errors.
 
     Raises:
         CheckpointError: it is missing, or has another shape.
@@ -179,16 +213,16 @@ def take(tensors: Tensors, name: str, shape: tuple[int | None, ...], location: s
         raise CheckpointError(
             f"{location}: tensor {name} is missing; there are: {', '.join(sorted(tensors))}"
         )
-    found = tensors[name].shape
-    fits = len(found) == len(shape) and all(w in (None, n) for n, w in zip(found, shape, strict=True))
+    actual = tensors[name].shape
+    fits = len(actual) == len(shape) and all(w in (None, n) for n, w in zip(actual, shape, strict=True))
     if not fits:
-        wanted = ", ".join("any" if w is None else str(w) for w in shape)
-        raise CheckpointError(f"{location}: tensor {name} has shape {list(found)}, not [{wanted}]")
+        expected = ", ".join("any" if w is None else str(w) for w in shape)
+        raise CheckpointError(f"{location}: tensor {name} has shape {list(actual)}, not [{expected}]")
     return tensors[name]
 
 
-def described(embedder: Embedder) -> dict[str, Any]:
-    """Return an embedder as a manifest names it."""
+def embedder_fields(embedder: Embedder) -> dict[str, Any]:
+    """Return what a manifest holds of an embedder: ``name``, ``fingerprint`` and ``width``."""
     return {"name": embedder.name, "fingerprint": embedder.fingerprint, "width": embedder.width}
 
 
@@ -202,32 +236,69 @@ def save_checkpoint(
     card: str,
     fields: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write a checkpoint to a new folder (path or URI), its manifest last.
+    """Write a checkpoint to a new folder, its manifest last.
 
     Args:
         out: path or URI of a new folder.
         tensors: name → array; stored as they are.
-        embedder: what the router was trained on.
+        embedder: what the router was trained with.
         router: registry name.
-        name: what the checkpoint calls itself.
+        name: the checkpoint's own name.
         card: the model card, Markdown.
-        fields: more for the manifest.
+        fields: further entries of the manifest.
 
     Raises:
-        ConfigError: a checkpoint is there already.
+        ConfigError: a file of the checkpoint exists already.
 
     """
-    store = FsStore(out)
     weights = save({n: np.ascontiguousarray(tensor) for n, tensor in tensors.items()})
     manifest = {
         "format": FORMAT,
         "router": router,
         "name": name,
-        "embedder": described(embedder),
+        "embedder": embedder_fields(embedder),
         **(fields or {}),
         "files": {WEIGHTS: sha256(weights)},
     }
     text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
-    for path, data in {WEIGHTS: weights, CARD: card.encode(), MANIFEST: text.encode()}.items():
-        if not store.create(path, data):
-            raise ConfigError("out", f"{store.uri(path)} is there already; name a new folder")
+    create_files(out, [(WEIGHTS, weights), (CARD, card.encode()), (MANIFEST, text.encode())])
+
+
+def refuse_existing(out: str) -> None:
+    """Check that a folder to write to is new.
+
+    Args:
+        out: path or URI of the folder.
+
+    Raises:
+        ConfigError: it holds a file; the file is named.
+
+    """
+    from routellm_batch.storage.store import FsStore
+
+    store = FsStore(out)
+    for existing in store.list(""):
+        raise _existing(store.uri(existing.path))
+
+
+def create_files(out: str, files: Iterable[tuple[str, bytes]]) -> None:
+    """Create files in a folder, in the given order, and overwrite none.
+
+    Args:
+        out: path or URI of the folder.
+        files: (name, bytes) of each; the one without which the folder is no checkpoint comes last.
+
+    Raises:
+        ConfigError: a file of that name exists already.
+
+    """
+    from routellm_batch.storage.store import FsStore
+
+    store = FsStore(out)
+    for name, data in files:
+        if not store.create(name, data):
+            raise _existing(store.uri(name))
+
+
+def _existing(uri: str) -> ConfigError:
+    return ConfigError("out", f"{uri} is there already; name a new folder")

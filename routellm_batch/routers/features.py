@@ -1,4 +1,4 @@
-"""Surface features: fourteen cheap numbers that say how a prompt looks.
+"""Surface features: fourteen cheap numbers that describe how a prompt looks.
 
 A list of answer options says little about how hard the question above it is, so the lengths count the *stem*: the
 text before the first of two or more option-like lines. Only the first ``MAX_CHARS`` characters are read.
@@ -10,9 +10,11 @@ import re
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
+
+from routellm_batch.core.arrays import Floats
 
 MAX_CHARS = 16_384
+"""Characters of a text that are read."""
 
 FEATURES = (
     "log_stem_chars",
@@ -30,10 +32,11 @@ FEATURES = (
     "negations",
     "has_blank",
 )
-"""Names, in the order of the columns. ``log_`` is log(1 + count)."""
+"""Names of the F = 14 columns, in their order. ``log_`` is log(1 + count)."""
 _LOGS = 8
 
 OPTION = re.compile(r"^[ \t]*\(?[A-Za-z][.)](?=[ \t]?\S)", re.MULTILINE)
+"""The start of a line that looks like an answer option: ``A.``, ``b)`` or ``(C)``."""
 _NUMBER = re.compile(r"[0-9]+(?:[.,][0-9]+)*")
 _NEGATIONS = frozenset(
     ("not", "Not", "NOT", "except", "EXCEPT", "least", "false", "incorrect", "cannot", "never")
@@ -43,7 +46,7 @@ _CODE = "{}()[];#"
 _DIGITS = "0123456789"
 
 
-def surface_features(texts: Sequence[str]) -> NDArray[np.float64]:
+def surface_features(texts: Sequence[str]) -> Floats:
     """Return float64 [B, 14], one column for each of ``FEATURES``; finite for every text, the empty one too."""
     values = np.array([_one(text[:MAX_CHARS]) for text in texts], dtype=np.float64).reshape(-1, len(FEATURES))
     values[:, :_LOGS] = np.log1p(values[:, :_LOGS])

@@ -1,4 +1,4 @@
-"""The weights of the outcome router, and the arithmetic on them."""
+"""Two logistic heads and the arithmetic on them: the weights of the outcome router, and ``sigmoid``, which others use."""
 
 from __future__ import annotations
 
@@ -8,86 +8,114 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
+
+from routellm_batch.core.arrays import Floats
 
 CLIP = 3.0
-"""Standardised features are cut at so many deviations: an odd prompt is not let run away."""
+"""Standardised features are clipped to this many standard deviations, so that an odd prompt gets no extreme score."""
+LEAST_SPREAD = 1e-6
+"""A column with a smaller standard deviation counts as constant."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Heads:
     """Two logistic heads on D embedding columns and F surface features."""
 
-    weight: NDArray[np.float64]
+    weight: Floats
     """[2, D + F]; row 0 is the strong model, row 1 the weak one."""
-    bias: NDArray[np.float64]
+    bias: Floats
     """[2], log-odds."""
-    mean: NDArray[np.float64]
+    mean: Floats
     """[F], subtracted from the features."""
-    scale: NDArray[np.float64]
-    """[F], by which they are divided then."""
+    scale: Floats
+    """[F], positive; the features are then divided by it."""
     alpha: float
     """Weight of p_strong in the score; ≥ 0."""
 
-    def probabilities(self, described: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return p_strong and p_weak, float64 [B, 2], of rows [B, D + F]."""
-        z = standardise(described, self.mean, self.scale) @ self.weight.T + self.bias  # [B, 2]
+    def probabilities(self, design: Floats) -> Floats:
+        """Return p_strong and p_weak, float64 [B, 2] in [0, 1], for a design matrix [B, D + F]."""
+        z = standardise(design, self.mean, self.scale) @ self.weight.T + self.bias  # [B, 2]
         return sigmoid(z)
 
-    def score(self, described: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return (α · p_strong − p_weak + 1) / (1 + α), float64 [B] in [0, 1], of rows [B, D + F]."""
-        return combine(self.probabilities(described), self.alpha)
+    def score(self, design: Floats) -> Floats:
+        """Return (α · p_strong − p_weak + 1) / (1 + α), float64 [B] in [0, 1], for a design matrix [B, D + F]."""
+        return combine(self.probabilities(design), self.alpha)
 
 
 @dataclass(frozen=True, slots=True)
 class Lean:
-    """How far scores lean towards long questions, a signal that no training set can overfit."""
+    """How far scores lean towards long questions: length needs no training, so no training set can overfit it."""
 
     weight: float
-    """Of the standardised log length of the question, beside a standardised score of weight 1."""
+    """Weight of the standardised log length of the question, beside a standardised score of weight 1."""
     mean: float
-    """Of the heads' scores on training prompts."""
+    """Mean of the heads' scores on training prompts."""
     deviation: float
-    """Of the same; positive."""
+    """Standard deviation of the same; positive."""
 
-    def apply(self, scores: NDArray[np.float64], length: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return scores [B] in [0, 1], of the heads' scores [B] and standardised log lengths [B]."""
+    def apply(self, scores: Floats, length: Floats) -> Floats:
+        """Return σ((score − mean) / deviation + weight · length), float64 [B] in [0, 1].
+
+        Args:
+            scores: float64 [B], of the heads.
+            length: float64 [B], standardised log lengths.
+
+        """
         return sigmoid((scores - self.mean) / self.deviation + self.weight * length)
 
     def fields(self) -> dict[str, float]:
-        """Return it as plain data."""
+        """Return the three numbers as a manifest holds them."""
         return asdict(self)
 
     @classmethod
     def of(cls, fields: Mapping[str, Any] | None) -> Self | None:
-        """Return what ``fields`` gave; None for None.
+        """Return the ``Lean`` of a manifest's fields; None for None.
 
         Raises:
-            KeyError, TypeError, ValueError: it is no such data.
+            KeyError: a number is missing.
+            TypeError: ``fields`` is no mapping of numbers.
+            ValueError: a number is not finite, or the deviation is not positive.
 
         """
         if fields is None:
             return None
-        found = cls(*(float(fields[name]) for name in ("weight", "mean", "deviation")))
-        if not all(map(math.isfinite, (found.weight, found.mean))) or not 0 < found.deviation < math.inf:
+        lean = cls(*(float(fields[name]) for name in ("weight", "mean", "deviation")))
+        if not all(map(math.isfinite, (lean.weight, lean.mean))) or not 0 < lean.deviation < math.inf:
             raise ValueError
-        return found
+        return lean
 
 
-def combine(probabilities: NDArray[np.float64], alpha: float) -> NDArray[np.float64]:
-    """Return the scores, float64 [B] in [0, 1], of p_strong and p_weak [B, 2]."""
+def combine(probabilities: Floats, alpha: float) -> Floats:
+    """Return the scores (α · p_strong − p_weak + 1) / (1 + α), float64 [B] in [0, 1].
+
+    Args:
+        probabilities: float64 [B, 2], p_strong and p_weak.
+        alpha: α, ≥ 0.
+
+    """
     return (alpha * probabilities[:, 0] - probabilities[:, 1] + 1) / (1 + alpha)
 
 
-def standardise(
-    described: NDArray[np.float64], mean: NDArray[np.float64], scale: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Return rows [B, D + F] with their last F columns standardised and clipped."""
-    width = described.shape[1] - len(mean)
-    features = np.clip((described[:, width:] - mean) / scale, -CLIP, CLIP)
-    return np.hstack([described[:, :width], features])
+def spread(columns: Floats) -> tuple[Floats, Floats]:
+    """Return mean and standard deviation of each column of [N, F], float64 [F] each; 1 for a constant column."""
+    scale = columns.std(axis=0)
+    return columns.mean(axis=0), np.where(scale > LEAST_SPREAD, scale, 1.0)
 
 
-def sigmoid(z: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return 1 / (1 + exp(−z)), without overflow."""
+def standardise(design: Floats, mean: Floats, scale: Floats) -> Floats:
+    """Return a design matrix [B, D + F] with its last F columns standardised and clipped.
+
+    Args:
+        design: float64 [B, D + F].
+        mean: float64 [F].
+        scale: float64 [F], positive.
+
+    """
+    width = design.shape[1] - len(mean)
+    features = np.clip((design[:, width:] - mean) / scale, -CLIP, CLIP)
+    return np.hstack([design[:, :width], features])
+
+
+def sigmoid(z: Floats) -> Floats:
+    """Return 1 / (1 + exp(−z)), float64 of the same shape, without overflow: it is (1 + tanh(z / 2)) / 2."""
     return 0.5 * (1 + np.tanh(0.5 * z))

@@ -1,4 +1,4 @@
-"""The length router: longer prompts go strong. A baseline that is hard to beat on some tasks, and free."""
+"""The length router: longer prompts go to the strong model. A free baseline that is hard to beat on some tasks."""
 
 from __future__ import annotations
 
@@ -11,17 +11,22 @@ from routellm_batch.core.types import PromptBatch
 from routellm_batch.routers.settings import RouterSettings
 
 FULL_CHARS = 1 << 21
-"""Length with score 1. All lengths up to it have scores of their own: float32 is exact on multiples of 2^-21."""
+"""Length, in characters, with score 1. Shorter lengths have distinct scores: float32 is exact on multiples of 2^-21."""
 
 
 class LengthRouter:
-    """Scores a prompt by its number of characters."""
+    """A ``Router`` that scores a prompt by its number of characters."""
 
     name = "length"
 
     @classmethod
     def from_settings(cls, settings: RouterSettings) -> Self:
-        """Make it; it has neither weights nor options."""
+        """Return the router.
+
+        Raises:
+            ConfigError: a checkpoint or an option is given; it has neither.
+
+        """
         settings.refuse_checkpoint(cls.name)
         settings.refuse_options(cls.name)
         return cls()

@@ -1,4 +1,4 @@
-"""The random router: what any other must beat at the same strong share."""
+"""The random router: the baseline that any other router must beat at the same strong share."""
 
 from __future__ import annotations
 
@@ -12,11 +12,16 @@ from routellm_batch.core.types import PromptBatch, RowId
 from routellm_batch.routers.settings import RouterSettings
 
 _BITS = 24
-"""As many as a float32 below 1 can hold, so that no hash rounds up to 1."""
+"""Bits of a score: as many as a float32 below 1 can hold, so that no hash rounds up to 1."""
 
 
 class RandomRouter:
-    """Scores a row by a hash of its id: uniform, and the same in every run with this seed."""
+    """A ``Router`` that scores a row by a hash of its id: uniform in [0, 1), and the same in every run with this seed.
+
+    Args:
+        seed: key of the hash.
+
+    """
 
     name = "random"
 
@@ -26,13 +31,18 @@ class RandomRouter:
 
     @classmethod
     def from_settings(cls, settings: RouterSettings) -> Self:
-        """Make it for the run's seed; it has neither weights nor options."""
+        """Return the router for the run's seed.
+
+        Raises:
+            ConfigError: a checkpoint or an option is given; it has neither.
+
+        """
         settings.refuse_checkpoint(cls.name)
         settings.refuse_options(cls.name)
         return cls(settings.seed)
 
     def score(self, batch: PromptBatch) -> NDArray[np.float32]:
-        """Return float32 [B] in [0, 1)."""
+        """Return float32 [B] in [0, 1): the first 24 bits of BLAKE2b of each row's id."""
         return np.array([self._hash(row) for row in batch.ids], dtype=np.float64).astype(np.float32)
 
     def _hash(self, row: RowId) -> float:

@@ -1,9 +1,10 @@
-"""What a router is made from."""
+"""The settings that a router is made from, and the checks that routers share."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -21,14 +22,18 @@ class RouterSettings:
     checkpoint: str | None = None
     """``builtin:NAME``, or the path or URI of a folder of weights."""
     embedder: EmbedderConfig = EmbedderConfig()
-    """What texts are read with, where the router reads embeddings."""
+    """Settings of the embedder, for a router that reads embeddings."""
     seed: int = 0
     """The run's seed."""
     options: Mapping[str, Any] = field(default_factory=dict)
-    """Further settings."""
+    """Further settings of this router."""
 
     def read_options(self, model: type[Options], router: str) -> Options:
         """Return the options as a frozen pydantic model of the router's own.
+
+        Args:
+            model: the class of that model.
+            router: registry name, for errors.
 
         Raises:
             ConfigError: an unknown option, or a value that it can't have; the key is named.
@@ -39,16 +44,16 @@ class RouterSettings:
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             name = ".".join(str(part) for part in first["loc"])
-            known = ", ".join(model.model_fields)
+            names = ", ".join(model.model_fields)
             problem = (
-                f"is no option of router {router!r}; there are: {known}"
+                f"is no option of router {router!r}; there are: {names}"
                 if first["type"] == "extra_forbidden"
                 else first["msg"].removeprefix("Value error, ")
             )
             raise ConfigError(f"router.options.{name}".rstrip("."), problem) from None
 
     def refuse_options(self, router: str) -> None:
-        """Refuse options where a router has none.
+        """Check that no option is given, for a router that has none.
 
         Raises:
             ConfigError: an option is given.
@@ -58,7 +63,7 @@ class RouterSettings:
             raise ConfigError(f"router.options.{name}", f"router {router!r} has no options")
 
     def refuse_checkpoint(self, router: str) -> None:
-        """Refuse a checkpoint where a router has no weights.
+        """Check that no checkpoint is given, for a router that has no weights.
 
         Raises:
             ConfigError: a checkpoint is given.
@@ -66,3 +71,22 @@ class RouterSettings:
         """
         if self.checkpoint is not None:
             raise ConfigError("router.checkpoint", f"router {router!r} has no weights; leave it out")
+
+
+def refuse_unknown_model(name: str, known: Collection[str], *, option: str) -> None:
+    """Check that a checkpoint knows a model.
+
+    Args:
+        name: the model that the config names.
+        known: the models of the checkpoint.
+        option: the router's option that names it, for the error.
+
+    Raises:
+        ConfigError: it is not one of them; the text names the closest.
+
+    """
+    if name not in known:
+        close = get_close_matches(name, known, n=3, cutoff=0.4) or list(known)[:3]
+        raise ConfigError(
+            f"router.options.{option}", f"the checkpoint knows no {name!r}; near: {', '.join(close)}"
+        )

@@ -78,8 +78,8 @@ def reference(tiny: dict[str, Any], words: PreTrainedTokenizerFast) -> np.ndarra
 def test_ids_are_those_of_the_whole_text(tiny: dict[str, Any], words: PreTrainedTokenizerFast) -> None:
     """Prefix, body and suffix, tokenised apart, are the ids of the whole text tokenised at once."""
     prompt = router(tiny).prompt
-    found = [prompt.prefix + row for row in prompt.encode(QUESTIONS)]
-    assert found == [upstream_ids(words, question) for question in QUESTIONS]
+    actual = [prompt.prefix + row for row in prompt.encode(QUESTIONS)]
+    assert actual == [upstream_ids(words, question) for question in QUESTIONS]
     assert prompt.labels == words.convert_tokens_to_ids(LABELS)
     assert prompt.labels[0] in prompt.prefix  # The system text names the labels, as tokens.
 
@@ -95,8 +95,8 @@ def test_logits_are_the_references(
         assert np.abs(made.logits(QUESTIONS) - reference).max() < 1e-4
     odds = np.exp(reference)
     expected = 1 - odds[:, 3:].sum(axis=1) / odds.sum(axis=1)
-    found = made.score(PromptBatch(range(len(QUESTIONS)), QUESTIONS))
-    assert np.abs(found - expected).max() < 1e-4
+    actual = made.score(PromptBatch(range(len(QUESTIONS)), QUESTIONS))
+    assert np.abs(actual - expected).max() < 1e-4
     assert np.ptp(expected) > 0.01
 
 
@@ -109,5 +109,5 @@ def test_score_of_the_published_example() -> None:
 def test_score_threshold_moves_the_sum(tiny: dict[str, Any], reference: np.ndarray[Any, Any]) -> None:
     """With threshold 5 only a perfect weak answer is good enough."""
     odds = np.exp(reference)
-    found = router(tiny, score_threshold=5).score(PromptBatch(range(len(QUESTIONS)), QUESTIONS))
-    assert np.abs(found - (1 - odds[:, 4] / odds.sum(axis=1))).max() < 1e-4
+    actual = router(tiny, score_threshold=5).score(PromptBatch(range(len(QUESTIONS)), QUESTIONS))
+    assert np.abs(actual - (1 - odds[:, 4] / odds.sum(axis=1))).max() < 1e-4

@@ -37,8 +37,8 @@ def random_index(rows: int = 400, width: int = 32, *, k: int = 20, prior: float 
 
 def queries(count: int, width: int = 32) -> NDArray[np.float32]:
     """Return random unit vectors."""
-    found = np.random.default_rng(4).standard_normal((count, width)).astype(np.float32)
-    return found / np.linalg.norm(found, axis=1, keepdims=True)
+    vectors = np.random.default_rng(4).standard_normal((count, width)).astype(np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
 def reference(

@@ -124,7 +124,7 @@ def test_an_unknown_model_is_refused(tmp_path: Path) -> None:
 def test_a_model_is_not_compared_with_itself(tmp_path: Path) -> None:
     """Every score would be one half; the error names the model."""
     options = {"weak_model": "gpt-4-1106-preview"}
-    with pytest.raises(ConfigError, match="compare 'gpt-4-1106-preview' with itself"):
+    with pytest.raises(ConfigError, match="strong_model and weak_model are both 'gpt-4-1106-preview'"):
         make_router("mf", checkpoint=published(tmp_path), options=options)
 
 

@@ -77,8 +77,8 @@ def test_a_gpu_s_arithmetic_gives_the_same_ratings(tmp_path: Path) -> None:
     folder = write_tiny(tmp_path / "index")["checkpoint"]
     index = make_router("sw_ranking", checkpoint=folder, options={"device": "cpu"}).index
     embeddings = get_embedder("static").embed(TEXTS)
-    found = DeviceIndex(index, torch.device("cpu")).ratings(embeddings)
-    assert np.abs(found - index.ratings(embeddings)).max() < 1e-5
+    actual = DeviceIndex(index, torch.device("cpu")).ratings(embeddings)
+    assert np.abs(actual - index.ratings(embeddings)).max() < 1e-5
 
 
 def test_a_device_solves_where_nobody_lost_and_where_nobody_met_the_anchor() -> None:
@@ -88,8 +88,8 @@ def test_a_device_solves_where_nobody_lost_and_where_nobody_met_the_anchor() -> 
     beaten[1, :, -1] = beaten[1, -1, :] = 0
     beaten[2] = 0
     beaten[2, 0, 1] = 5
-    found = solve_on_device(torch.tensor(beaten)).numpy()
-    assert np.abs(found - solve(beaten)).max() < 1e-6
+    actual = solve_on_device(torch.tensor(beaten)).numpy()
+    assert np.abs(actual - solve(beaten)).max() < 1e-6
 
 
 def test_the_index_stays_in_its_file(tmp_path: Path) -> None:
@@ -127,11 +127,11 @@ def test_the_quirk_changes_scores(tmp_path: Path) -> None:
     """Battles within a tier are there, so the two settings differ."""
     folder = write_tiny(tmp_path / "index")["checkpoint"]
     batch = PromptBatch(range(len(TEXTS)), TEXTS)
-    found = [
+    actual = [
         make_router("sw_ranking", checkpoint=folder, options={"upstream_compat": c}).score(batch)
         for c in (True, False)
     ]
-    assert np.abs(found[0] - found[1]).max() > 1e-4
+    assert np.abs(actual[0] - actual[1]).max() > 1e-4
 
 
 def test_tiers_are_the_best_of_all_splits() -> None:
@@ -181,7 +181,7 @@ def test_training_says_what_it_made(tmp_path: Path) -> None:
         (
             {"options": {"strong_model": "model-99"}},
             ConfigError,
-            "strong_model: no battle of 'model-99'; near: model-9",
+            "strong_model: the checkpoint knows no 'model-99'; near: model-9",
         ),
         (
             {"options": {"strong_model": "model-0", "weak_model": "model-0"}},

@@ -47,12 +47,12 @@ def reference(folder: Path, text: str, pooling: str, max_tokens: int) -> np.ndar
 def test_vectors_are_those_of_one_text_at_a_time(tmp_path: Path, pooling: str) -> None:
     """Neither padding nor the order of micro-batches shows: each vector is the reference's to 1e-5."""
     folder = tiny(tmp_path)
-    found = embedder(folder, pooling=pooling, batch_tokens=64)
-    vectors = found.embed(TEXTS)
-    assert (np.float32, (len(TEXTS), found.width)) == (vectors.dtype, vectors.shape)
+    loaded = embedder(folder, pooling=pooling, batch_tokens=64)
+    vectors = loaded.embed(TEXTS)
+    assert (np.float32, (len(TEXTS), loaded.width)) == (vectors.dtype, vectors.shape)
     for text, vector in zip(TEXTS, vectors, strict=True):
         if text:
-            expected = reference(folder, text, pooling, found._words.max_tokens)
+            expected = reference(folder, text, pooling, loaded._words.max_tokens)
             assert np.abs(vector - expected).max() < 1e-5
         else:
             assert not vector.any()
@@ -62,9 +62,9 @@ def test_vectors_are_those_of_one_text_at_a_time(tmp_path: Path, pooling: str) -
 def test_the_token_bound_changes_nothing(tmp_path: Path, batch_tokens: int) -> None:
     """Micro-batches of any size give the same vectors to 1e-6."""
     folder = tiny(tmp_path)
-    found = embedder(folder, batch_tokens=batch_tokens).embed(TEXTS)
+    actual = embedder(folder, batch_tokens=batch_tokens).embed(TEXTS)
     alone = np.concatenate([embedder(folder).embed([text]) for text in TEXTS])
-    assert np.abs(found - alone).max() < 1e-6
+    assert np.abs(actual - alone).max() < 1e-6
 
 
 def test_bfloat16_is_as_good_as_equal(tmp_path: Path) -> None:
@@ -105,10 +105,10 @@ def change(folder: Path, name: str, tensor: Any) -> None:
     """Replace a tensor of a checkpoint; None takes it away."""
     file = folder / "model.safetensors"
     tensors = load_file(file)
-    found = next(key for key in tensors if name in key)
-    tensors.pop(found)
+    tensor_name = next(key for key in tensors if name in key)
+    tensors.pop(tensor_name)
     if tensor is not None:
-        tensors[found] = tensor
+        tensors[tensor_name] = tensor
     save_file(tensors, file, metadata={"format": "pt"})
 
 

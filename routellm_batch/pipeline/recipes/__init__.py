@@ -1,4 +1,8 @@
-"""Every recipe of shipped weights, by name."""
+"""Recipes: how each folder of shipped weights is made, by name.
+
+Read ``outcome.py`` first: the other recipes use its training files, its evaluation and its texts. ``jobs/train_router.py``
+runs a recipe.
+"""
 
 from __future__ import annotations
 
@@ -18,4 +22,4 @@ RECIPES: dict[str, Callable[..., Trained]] = {
     "outcome-v1": train_builtin,
     "outcome-v2": train_builtin_lean,
 }
-"""Name → function(data, out, seed)."""
+"""Name of the weights → function(data, out, seed) that trains and writes them."""

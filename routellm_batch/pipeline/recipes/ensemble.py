@@ -12,7 +12,6 @@ from routellm_batch.routers.training.rows import read_sources
 
 NAME = "ensemble-v1"
 
-
 EQUAL = """\
 ## How weights were chosen
 
@@ -24,7 +23,7 @@ that reaches on the sets below, so both were known when equal weights were kept.
 
 
 def train_builtin_ensemble(data: str, *, out: str, seed: int = 0) -> EnsembleReport:
-    """Make ``ensemble-v1``: outcome-v1, knn-v1 and length with equal weights, on the rows of ``recipe.py``.
+    """Make ``ensemble-v1`` and write it: outcome-v1, knn-v1 and length with equal weights, on the rows of ``outcome.py``.
 
     Args:
         data: folder (path or URI) of the training and evaluation files.

@@ -1,11 +1,11 @@
-"""How the shipped ``builtin:knn-v1`` is made: an index of the rows of ``recipe.py``."""
+"""How the shipped ``builtin:knn-v1`` is made: an index of the rows of ``outcome.py``."""
 
 from __future__ import annotations
 
 from routellm_batch.pipeline.recipes.outcome import LICENCES, LIMITS, builtin_sources, measured
 from routellm_batch.routers.knn.router import KnnRouter
 from routellm_batch.routers.knn.train import KnnReport, model_card, train_knn_sources
-from routellm_batch.routers.training.request import TrainRequest
+from routellm_batch.routers.training.request import TrainRequest, file_name
 
 NAME = "knn-v1"
 COMMAND = """\
@@ -17,7 +17,7 @@ No choice was made by a score on the evaluation sets below.
 
 
 def train_builtin_knn(data: str, *, out: str, seed: int = 0) -> KnnReport:
-    """Build ``knn-v1`` and write it with its model card.
+    """Make the index ``knn-v1`` and write it with its model card.
 
     Args:
         data: folder (path or URI) of the training and evaluation files.
@@ -30,7 +30,7 @@ def train_builtin_knn(data: str, *, out: str, seed: int = 0) -> KnnReport:
 
     """
     sources = builtin_sources(data)
-    files = [source.uri.rpartition("/")[2] for source in sources]
+    files = [file_name(source.uri) for source in sources]
 
     def card(report: KnnReport, router: KnnRouter) -> str:
         sections = [COMMAND, measured(data, router, NAME, seed), LICENCES, LIMITS]

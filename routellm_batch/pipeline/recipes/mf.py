@@ -1,4 +1,4 @@
-"""How the shipped ``builtin:mf-v1`` is made: from the rows of ``recipe.py``, as battles between their models."""
+"""How the shipped ``builtin:mf-v1`` is made: from the rows of ``outcome.py``, as battles between their models."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from routellm_batch.pipeline.recipes.outcome import LICENCES, LIMITS, builtin_so
 from routellm_batch.routers.embedders import get_embedder
 from routellm_batch.routers.mf.router import CLASSIFIER, MODELS, PROJECTION, MfRouter, fold
 from routellm_batch.routers.mf.train import MfReport, MfTraining, Parameters, model_card, train_mf_battles
-from routellm_batch.routers.training.pairs import PAIRS, read_pairs
+from routellm_batch.routers.training.battles import PAIRS, read_pairs
 from routellm_batch.routers.training.request import TrainRequest
 
 NAME = "mf-v1"
 SETTINGS = MfTraining(noise=0.05)
-"""The paper's, but for less noise: of 0, 0.05 and 0.1 it had the lowest loss on the battles held out."""
+"""The paper's settings with less noise: of 0, 0.05 and 0.1 it had the lowest loss on the battles held out."""
 
 METHOD = f"""\
 ## Battles
@@ -42,9 +42,9 @@ def train_builtin_mf(data: str, *, out: str, seed: int = 0) -> MfReport:
     sources = builtin_sources(data)
     request = TrainRequest([source.uri for source in sources], out, seed=seed)
 
-    def card(report: MfReport, found: Parameters) -> str:
+    def card(report: MfReport, parameters: Parameters) -> str:
         pair = (report.models.index(report.pair[0]), report.models.index(report.pair[1]))
-        direction = fold(found[MODELS], found[PROJECTION], found[CLASSIFIER], pair)
+        direction = fold(parameters[MODELS], parameters[PROJECTION], parameters[CLASSIFIER], pair)
         table = measured(data, MfRouter(direction, get_embedder("static")), NAME, seed)
         sections = [METHOD, table, LICENCES, LIMITS]
         return model_card(NAME, report, request.paths, SETTINGS, seed, sections=sections)

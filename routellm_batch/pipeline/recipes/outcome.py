@@ -1,7 +1,7 @@
-"""How the shipped ``builtin:outcome-v1`` is made: from which rows, under which licences, and what it then reaches.
+"""How the shipped ``builtin:outcome-v1`` is made: its rows, their licences, and what it achieves.
 
-Only rows of Apache-2.0 and MIT data train it, and none of any task that it is evaluated on: no MMLU or GSM8K row, not
-even of their training splits, and no MMLU-Pro question that was taken from MMLU.
+Only rows of Apache-2.0 and MIT data train it, and none of a task that it is evaluated on: no MMLU or GSM8K row, not even of
+their training splits, and no MMLU-Pro question that was taken from MMLU.
 """
 
 from __future__ import annotations
@@ -14,18 +14,17 @@ from routellm_batch.evaluation.figures import Contender, measure, random_scores
 from routellm_batch.evaluation.outcomes import read_outcomes
 from routellm_batch.routers import make_router
 from routellm_batch.routers.outcome.router import OutcomeRouter
-from routellm_batch.routers.outcome.train import TrainReport, train_sources
-from routellm_batch.routers.training.card import model_card
+from routellm_batch.routers.outcome.train import TrainReport, model_card, train_sources
 from routellm_batch.routers.training.rows import Source
 
 NAME = "outcome-v1"
 
 NOT_FREE = ("math", "natural_qa", "arc_challenge", "mbpp")
-"""Tasks of llmrouter whose own licences are not Apache-2.0 or MIT, or are in doubt."""
+"""Tasks of LLMRouter whose own licences are not Apache-2.0 or MIT, or are in doubt."""
 EVALUATED = ("mmlu", "gsm8k", "agentverse-mgsm")
-"""Tasks of llmrouter that share their questions' origin with an evaluation set."""
+"""Tasks of LLMRouter whose questions have the same origin as an evaluation set."""
 NOISY = 0.3
-"""Weight of a row whose scores are noisy: llmrouter counts a misformatted answer as wrong, PandaLM's models are small."""
+"""Weight of a row whose scores are noisy: LLMRouter counts a badly formatted answer as wrong, PandaLM's models are small."""
 
 EVALUATION = {
     "MMLU, GPT-4 / Mixtral": "outcomes_mmlu_gpt4-1106_vs_mixtral.parquet",
@@ -34,6 +33,7 @@ EVALUATION = {
     "MT-Bench, GPT-4 / Mixtral": "outcomes_mtbench_gpt4-1106_vs_mixtral.parquet",
     "AlpacaEval, GPT-4 / Mixtral": "outcomes_alpacaeval_gpt4-1106_vs_mixtral.parquet",
 }
+"""Title of an evaluation set → its file."""
 
 SELECTION = """\
 ## How choices were made
@@ -96,7 +96,12 @@ def train_builtin(data: str, *, out: str, seed: int = 0) -> TrainReport:
 
 
 def builtin_sources(data: str) -> list[Source]:
-    """Return what trains ``outcome-v1``."""
+    """Return the sources that train ``outcome-v1``.
+
+    Args:
+        data: folder (path or URI) of the training files.
+
+    """
     without = frozenset((*NOT_FREE, *EVALUATED))
     return [
         Source(f"{data}/scores_mmlupro-visible_matrix.parquet", tasks=True),
@@ -106,7 +111,18 @@ def builtin_sources(data: str) -> list[Source]:
 
 
 def measured(data: str, router: Router, name: str, seed: int) -> str:
-    """Return a section that says what a router reaches on the evaluation sets, beside length and random."""
+    """Return a section of a model card: APGR of a router on the evaluation sets, beside length and random.
+
+    Args:
+        data: folder (path or URI) of the evaluation files.
+        router: the router to evaluate.
+        name: of its weights.
+        seed: of the bootstrap and of random scores.
+
+    Raises:
+        DataError: a file is missing or can't be used.
+
+    """
     lines = [f"| set | rows | {router.name} | length | random |", "|---|---:|---|---|---|"]
     for title, file in EVALUATION.items():
         outcomes = read_outcomes(f"{data}/{file}", {})
@@ -122,5 +138,6 @@ def measured(data: str, router: Router, name: str, seed: int) -> str:
 
 
 def _cell(one: dict[str, Any]) -> str:
+    """Return a cell of the table: APGR over all shares, and at the deciles with its interval."""
     interval: Sequence[float] = one["apgr_ci"]
     return f"{one['apgr_full']:.3f} ({one['apgr']:.3f}, {interval[0]:.3f} – {interval[1]:.3f})"

@@ -1,1 +1,1 @@
-"""RouteLLM's three-label classifier, and its trainer."""
+"""RouteLLM's three-class classifier. Read ``router.py`` first, then ``train.py``; ``rows.py`` reads its training rows."""

@@ -1,8 +1,9 @@
-"""RouteLLM's BERT router: a sequence classifier of three classes, the score is the chance that the strong model wins.
+"""RouteLLM's BERT router: a sequence classifier of three classes; the score is the chance that the strong model wins.
 
-    s = softmax(logits)[strong] = 1 − P(tie) − P(weak wins)          (RouteLLM, ``routers/routers.py``)
+    s = softmax(logits)[strong] = 1 − P(tie) − P(weak wins)
 
-The published one is an XLM-R; any classifier of three classes that transformers knows will do.
+Source: arXiv 2406.18665, §4.2, and ``routers/routers.py`` of its repository. The published model is an XLM-R; any classifier
+of three classes that transformers can load will do.
 """
 
 from __future__ import annotations
@@ -16,21 +17,18 @@ import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from routellm_batch.core.arrays import Floats
 from routellm_batch.core.errors import CheckpointError, ConfigError
 from routellm_batch.core.types import STRONG, PromptBatch
-from routellm_batch.routers.models.batches import ahead, by_length, halving
+from routellm_batch.routers.models.batches import BATCH_TOKENS, halving, token_batches
 from routellm_batch.routers.models.device import choose_device, choose_dtype
 from routellm_batch.routers.models.locate import local_folder
 from routellm_batch.routers.models.pretrained import CLASSES, TokenIds, load_classifier, load_token_ids
 from routellm_batch.routers.settings import RouterSettings
 
-BATCH_TOKENS = {"cpu": 512, "cuda": 65_536}
-CHUNK_TEXTS = 512
-"""Texts that are tokenised at once, while those before them are computed."""
-
 Label = Literal["strong", "tie", "weak"]
 LABELS: tuple[Label, Label, Label] = ("strong", "tie", "weak")
-"""The classes in the published order: who wins."""
+"""The classes in the published order: which model wins."""
 
 
 class BertOptions(BaseModel):
@@ -39,12 +37,13 @@ class BertOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     labels: tuple[Label, Label, Label] = LABELS
-    """What the classes mean, in the checkpoint's order: who wins."""
+    """Meaning of the classes, in the checkpoint's order: which model wins."""
     max_tokens: Annotated[int, Field(ge=8)] | None = None
-    """A longer prompt loses its tail; None is what the tokenizer and the model allow."""
+    """Bound on the tokens of a prompt; a longer prompt is truncated. None: as many as tokenizer and model allow."""
     batch_tokens: Annotated[int, Field(ge=8)] | None = None
-    """Tokens in a micro-batch, padding included; None suits the device."""
+    """Bound on tokens of a micro-batch, padding included; None: ``BATCH_TOKENS`` of the device."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    """``auto`` is the GPU where there is one."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """``auto`` is float32 on a CPU and bfloat16 on a GPU."""
 
@@ -64,7 +63,7 @@ class BertRouter:
         model: of transformers, with frozen weights.
         words: makes its token ids.
         strong: index of the class "the strong model wins".
-        batch_tokens: bound on tokens of a micro-batch, padding included; None suits the device.
+        batch_tokens: bound on tokens of a micro-batch, padding included; None: ``BATCH_TOKENS`` of the device.
 
     """
 
@@ -79,11 +78,11 @@ class BertRouter:
 
     @classmethod
     def from_settings(cls, settings: RouterSettings) -> Self:
-        """Load its weights and tokenizer.
+        """Return the router of a checkpoint, with its weights and tokenizer loaded.
 
         Raises:
             CheckpointError: they are absent, damaged, not finite, or not of three classes.
-            ConfigError: no checkpoint, or an option that can't be used.
+            ConfigError: no checkpoint is named, or an option can't be used.
 
         """
         options = settings.read_options(BertOptions, cls.name)
@@ -99,13 +98,13 @@ class BertRouter:
         folder = local_folder(location, key="router.checkpoint")
         model = load_classifier(folder, location, dtype=dtype, device=device)
         words = load_token_ids(
-            folder, location, model, asked=options.max_tokens, key="router.options.max_tokens"
+            folder, location, model, bound=options.max_tokens, key="router.options.max_tokens"
         )
         strong = options.labels.index(STRONG)
         return cls(model, words, strong=strong, batch_tokens=options.batch_tokens)
 
     def score(self, batch: PromptBatch) -> NDArray[np.float32]:
-        """Return float32 [B] in [0, 1].
+        """Return float32 [B] in [0, 1]; higher = the strong model is needed more.
 
         Raises:
             CheckpointError: a score is not a number.
@@ -115,27 +114,24 @@ class BertRouter:
         if not np.isfinite(logits).all():
             raise CheckpointError("router 'bert' gave a score that is not a number; its weights are unusable")
         odds = np.exp(logits - logits.max(axis=1, keepdims=True))
-        scores: NDArray[np.float64] = odds[:, self._strong] / odds.sum(axis=1)
+        scores: Floats = odds[:, self._strong] / odds.sum(axis=1)
         return scores.astype(np.float32)
 
-    def logits(self, texts: Sequence[str]) -> NDArray[np.float64]:
-        """Return the classes' logits of each of B texts, float64 [B, 3]."""
-        found = np.empty((len(texts), CLASSES))
-        # Roughly by length, so that a chunk of texts packs as well as all of them would.
-        order = sorted(range(len(texts)), key=lambda n: (-len(texts[n]), n))
-        chunks = [order[start : start + CHUNK_TEXTS] for start in range(0, len(order), CHUNK_TEXTS)]
-        encoded = ahead(lambda chunk: self._words.encode([texts[n] for n in chunk]), chunks)
-        for chunk, rows in zip(chunks, encoded, strict=True):
-            for batch in by_length([len(row) for row in rows], self._batch_tokens):
-                found[[chunk[n] for n in batch]] = self._forward(rows, batch)
-        return found
+    def logits(self, texts: Sequence[str]) -> Floats:
+        """Return the logits of the classes, in the checkpoint's order, for B texts, float64 [B, 3]."""
+        logits = np.empty((len(texts), CLASSES))
+        for indices, rows in token_batches(texts, self._words.encode, self._batch_tokens):
+            logits[indices] = self._forward(rows)
+        return logits
 
-    def _forward(self, rows: Sequence[Sequence[int]], batch: list[int]) -> NDArray[np.float64]:
+    def _forward(self, rows: Sequence[Sequence[int]]) -> Floats:
+        """Return the logits of B rows of token ids, float64 [B, 3]."""
+
         def compute(part: list[int]) -> torch.Tensor:
-            given = self._words.padded([rows[n] for n in part], self._model.device)
-            logits: torch.Tensor = self._model(**given).logits
+            inputs = self._words.padded([rows[n] for n in part], self._model.device)
+            logits: torch.Tensor = self._model(**inputs).logits
             return logits.double().cpu()
 
         with self._lock, torch.inference_mode():
-            found: NDArray[np.float64] = halving(compute, batch).numpy()
-        return found
+            logits: Floats = halving(compute, list(range(len(rows)))).numpy()
+        return logits

@@ -1,36 +1,37 @@
-"""Fine-tuning the BERT router: every weight of a Hugging Face encoder, with three classes on top.
+"""Fine-tune the BERT router: all weights of a Hugging Face encoder, with three classes on top.
 
-Cross-entropy, AdamW, a short warm-up and then a linear fall of the learning rate: the recipe of RouteLLM
-(arXiv 2406.18665, appendix: about 2,000 steps of 16 prompts of 512 tokens, 1e-5, weight decay .01).
+The loss is the cross-entropy, minimised by AdamW; the learning rate rises in a short warm-up and then falls linearly. Batch,
+steps and rates are RouteLLM's (arXiv 2406.18665, appendix: about 2,000 steps of 16 prompts of 512 tokens, learning rate
+1e-5, weight decay .01).
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from routellm_batch.core.arrays import Ints
 from routellm_batch.core.errors import ConfigError
 from routellm_batch.routers.bert.router import LABELS
 from routellm_batch.routers.bert.rows import ClassifierRows, read_classifier_rows
+from routellm_batch.routers.checkpoint import CARD, create_files, refuse_existing
 from routellm_batch.routers.models.batches import by_length
 from routellm_batch.routers.models.device import choose_device
 from routellm_batch.routers.models.locate import local_folder
 from routellm_batch.routers.models.pretrained import TokenIds, load_base, load_token_ids, positions
-from routellm_batch.routers.training.request import TrainRequest
-from routellm_batch.storage.store import FsStore
+from routellm_batch.routers.training.request import TrainRequest, file_name
 
 REPORTS = 20
-"""Lines of progress."""
+"""Lines of progress in a training."""
 WARM_UP = 0.06
-"""Part of the steps in which the learning rate rises."""
+"""Share of the steps in which the learning rate rises."""
 CLIP = 1.0
 """Greatest norm of a gradient."""
 MEASURE_TOKENS = 8192
@@ -38,53 +39,55 @@ MEASURE_TOKENS = 8192
 
 
 class TrainBertOptions(BaseModel):
-    """Settings of the trainer."""
+    """Settings of the trainer of ``bert``."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     base: str
-    """What is fine-tuned: a folder, ``package:NAME`` or ``hub:ORG/NAME@REVISION``."""
+    """The encoder to fine-tune: a folder, ``package:NAME`` or ``hub:ORG/NAME@REVISION``."""
     steps: Annotated[int, Field(ge=1)] = 2000
+    """Steps of the optimiser."""
     batch: Annotated[int, Field(ge=1)] = 16
     """Prompts in a step."""
     lr: Annotated[float, Field(gt=0, le=1)] = 1e-5
+    """Greatest learning rate."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    """Weight decay of AdamW."""
     max_tokens: Annotated[int, Field(ge=8)] = 512
-    """A longer prompt loses its tail."""
+    """Bound on the tokens of a prompt; a longer prompt is truncated."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    """``auto`` is the GPU where there is one."""
 
 
 @dataclass(frozen=True, slots=True)
 class BertTraining:
-    """What a training did."""
+    """The report of one training."""
 
     out: str
     """Where the checkpoint is."""
     trained: int
     """Rows trained on."""
     held_out: int
-    """Rows held out; none of their prompts was trained on."""
+    """Rows held out; none of their prompts is trained on."""
     loss: float
-    """Cross-entropy on them, nats."""
+    """Cross-entropy on the rows held out, in nats."""
     accuracy: float
-    """Part of them whose class was the likeliest."""
+    """Share of the rows held out whose class is the likeliest one."""
     commonest: float
-    """Part of them that is of the commonest class: the accuracy of always saying that one."""
+    """Share of the rows held out in the commonest class: the accuracy of always predicting that class."""
 
 
 def train_bert(request: TrainRequest) -> BertTraining:
-    """Fine-tune a classifier on battles, outcomes or score matrices, and write what the router reads.
+    """Fine-tune a classifier on battles, outcomes or score matrices, and write a checkpoint that the router loads.
 
     Raises:
-        ConfigError: no base, an option that can't be used, or something at ``out`` already.
+        ConfigError: no base is named, an option can't be used, or there is a file at ``out`` already.
         DataError: a file, column or row that can't be used.
-        CheckpointError: a base that can't be used.
+        CheckpointError: the base can't be used.
 
     """
     options = request.settings().read_options(TrainBertOptions, "bert")
-    store = FsStore(request.out)
-    if store.list(""):
-        raise ConfigError("out", f"{request.out} is there already; name a new folder")
+    refuse_existing(request.out)
     device = choose_device(options.device, key="option device")
     rows = read_classifier_rows(request.paths, seed=request.seed)
     folder = local_folder(options.base, key="option base")
@@ -92,7 +95,7 @@ def train_bert(request: TrainRequest) -> BertTraining:
         torch.manual_seed(request.seed)  # The new classifier's weights, and dropout.
         model = load_base(folder, options.base)
         length = min(options.max_tokens, positions(model))
-        words = load_token_ids(folder, options.base, model, asked=length, key="option max_tokens")
+        words = load_token_ids(folder, options.base, model, bound=length, key="option max_tokens")
         model.to(device)
         _fit(model, words, rows, options, request)
     measured = _measure(model, words, rows)
@@ -104,7 +107,7 @@ def train_bert(request: TrainRequest) -> BertTraining:
     report = BertTraining(request.out, int((~rows.held_out).sum()), **measured)
     model.config.id2label = dict(enumerate(LABELS))
     model.config.label2id = {label: number for number, label in enumerate(LABELS)}
-    _write(store, folder, model, _card(report, options, request))
+    _write(request.out, folder, model, _card(report, options, request))
     return report
 
 
@@ -124,9 +127,9 @@ def _fit(
     recent: list[float] = []
     model.train()
     for step, batch in enumerate(_batches(len(used), options.batch, options.steps, request.seed), 1):
-        given = words.padded([ids[n] for n in batch], model.device)
+        inputs = words.padded([ids[n] for n in batch], model.device)
         with torch.autocast(model.device.type, torch.bfloat16, enabled=model.device.type == "cuda"):
-            logits = model(**given).logits
+            logits = model(**inputs).logits
         loss = torch.nn.functional.cross_entropy(logits.float(), labels[batch].to(model.device))
         recent.append(float(loss.detach()))
         _refuse_not_finite(recent[-1])
@@ -146,8 +149,8 @@ def _refuse_not_finite(loss: float) -> None:
         raise ConfigError("option lr", "the loss is no finite number any more; make lr smaller")
 
 
-def _batches(count: int, size: int, steps: int, seed: int) -> Iterator[NDArray[np.int64]]:
-    """Yield the rows of each step: every row once in a random order, then again in another."""
+def _batches(count: int, size: int, steps: int, seed: int) -> Iterator[Ints]:
+    """Yield the rows of each step: all rows in a random order, then all again in another."""
     generator = np.random.default_rng(seed)
     left = np.zeros(0, dtype=np.int64)
     for _ in range(steps):
@@ -158,6 +161,7 @@ def _batches(count: int, size: int, steps: int, seed: int) -> Iterator[NDArray[n
 
 
 def _measure(model: Any, words: TokenIds, rows: ClassifierRows) -> dict[str, Any]:
+    """Return the report's figures on the rows held out."""
     held_out = np.flatnonzero(rows.held_out).tolist()
     ids = words.encode([rows.prompts[n] for n in held_out])
     labels = rows.labels[held_out]
@@ -174,8 +178,8 @@ def _measure(model: Any, words: TokenIds, rows: ClassifierRows) -> dict[str, Any
     }
 
 
-def _write(store: FsStore, base: Path, model: Any, card: str) -> None:
-    """Write the folder's files, the weights last: without them it is no checkpoint."""
+def _write(out: str, base: Path, model: Any, card: str) -> None:
+    """Write the checkpoint's files, the weights last: without them the folder is no checkpoint."""
     from transformers import AutoTokenizer
 
     with tempfile.TemporaryDirectory(prefix="routellm-bert-") as folder:
@@ -183,15 +187,13 @@ def _write(store: FsStore, base: Path, model: Any, card: str) -> None:
         AutoTokenizer.from_pretrained(base, local_files_only=True, trust_remote_code=False).save_pretrained(
             folder
         )
-        (Path(folder) / "README.md").write_text(card, "utf-8")
+        (Path(folder) / CARD).write_text(card, "utf-8")
         files = sorted(Path(folder).iterdir(), key=lambda path: (path.suffix == ".safetensors", path.name))
-        for path in files:
-            if not store.create(path.name, path.read_bytes()):
-                raise ConfigError("out", f"{store.uri(path.name)} is there already; name a new folder")
+        create_files(out, ((path.name, path.read_bytes()) for path in files))
 
 
 def _card(report: BertTraining, options: TrainBertOptions, request: TrainRequest) -> str:
-    names: Sequence[str] = [uri.rstrip("/").rpartition("/")[2] for uri in request.paths]
+    names = [file_name(uri) for uri in request.paths]
     settings = {**asdict(report), **options.model_dump(), "seed": request.seed}
     del settings["out"]
     table = "\n".join(f"| {key} | {value} |" for key, value in settings.items())

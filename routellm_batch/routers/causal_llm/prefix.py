@@ -1,7 +1,7 @@
-"""A prefix that every row of every batch begins with, computed once.
+"""The prefix that every row of every batch begins with, computed once.
 
-Its keys and values [1, heads, P, width] are kept and never written to: each forward pass joins them, as views that
-cost no memory, with those of its own tokens.
+Its keys and values [1, heads, P, width], P tokens, are kept and never changed: each forward pass joins them, as views that
+cost no memory, with those of its own tokens. (Prefix caching, as in vLLM and SGLang.)
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class PrefixLayer(DynamicLayer):  # type: ignore[misc]
 
     Args:
         keys: [1, heads, P, width].
-        values: the same.
+        values: of the same shape.
 
     """
 
@@ -30,7 +30,7 @@ class PrefixLayer(DynamicLayer):  # type: ignore[misc]
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *_args: object, **_kwargs: object
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the prefix and B rows' own states, both [B, heads, P + T, width]; keep nothing of them."""
+        """Return the keys and values of the prefix and B rows' own tokens, [B, heads, P + T, width] each; store nothing."""
         return _joined(self.keys, key_states), _joined(self.values, value_states)
 
 
@@ -39,7 +39,13 @@ def _joined(prefix: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
 
 
 def prefix_cache(model: LlamaForCausalLM, ids: Sequence[int]) -> Cache:
-    """Return a cache that holds the prefix and takes nothing in."""
+    """Return a cache that holds the prefix and stores nothing else.
+
+    Args:
+        model: a Llama.
+        ids: token ids of the prefix.
+
+    """
     filled = DynamicCache(config=model.config)
     with torch.inference_mode():
         model.model(
@@ -51,16 +57,16 @@ def prefix_cache(model: LlamaForCausalLM, ids: Sequence[int]) -> Cache:
 def last_states(
     model: LlamaForCausalLM, rows: Sequence[Sequence[int]], prefix: Cache | None, prefix_ids: Sequence[int]
 ) -> torch.Tensor:
-    """Return the last token's hidden state of each row, [B, D], in one forward pass.
+    """Return the hidden state of each row's last token, [B, D] of the model's dtype, from one forward pass.
 
-    Rows are padded on the right. No token sees what is right of it, so padding changes nothing before it, and every
-    row has the same mask: token t sees the whole prefix and its own row's tokens up to t.
+    Rows are padded on the right. A token does not attend to what is right of it, so padding changes nothing before it, and
+    all rows have the same mask: token t attends to the whole prefix and to its own row's tokens up to t.
 
     Args:
         model: a Llama.
-        rows: ids of each row, without the prefix.
-        prefix: its cache; None to compute it with each row.
-        prefix_ids: its ids.
+        rows: token ids of each of B rows, without the prefix.
+        prefix: the cache of the prefix; None: compute the prefix with each row.
+        prefix_ids: token ids of the prefix.
 
     """
     device = model.device

@@ -5,12 +5,13 @@ r"""The prompt of RouteLLM's causal-LLM classifier, as token ids.
     \n\n[Question]\n{question}\n\nPrediction:                                             body
     <|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n                            suffix: always the same
 
-The first two lines end, and the last begins, with a special token. A tokenizer splits a text at its special tokens
-before anything else and reads the pieces between them each by itself, so the ids of the three parts, joined, are
-the ids of the whole text: no merge can cross a border. That is checked once when a router is made. Only the body
-holds what a user wrote, and special tokens are not looked for in it: ``<|eot_id|>`` in a question is plain text.
+The prefix ends, and the suffix begins, with a special token. A tokenizer first splits a text at its special tokens and
+then tokenises each piece by itself, so the ids of the three parts, joined, are the ids of the whole text: no merge can
+cross a border. That is checked once when a router is made. Only the body holds what a user wrote, and special tokens are
+not recognised in it: ``<|eot_id|>`` in a question is plain text.
 
-Layout: RouteLLM's ``routers/causal_llm`` (arXiv 2406.18665); the assistant header is what its model writes first.
+Source of the layout: ``routers/causal_llm/prompt_format.py`` of RouteLLM's repository (arXiv 2406.18665); the assistant
+header is what its model writes first.
 """
 
 from __future__ import annotations
@@ -24,28 +25,31 @@ from tokenizers import AddedToken, Tokenizer
 from routellm_batch.core.errors import CheckpointError, ConfigError
 
 LABELS = ("[[1]]", "[[2]]", "[[3]]", "[[4]]", "[[5]]")
-"""The tokens that the model answers with: how good the weak model's answer will be."""
+"""The tokens that the model answers with: points of the weak model's answer."""
 BOS, HEADER, HEADER_END, EOT = "<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"
+"""Special tokens of Llama 3."""
 TEMPLATE = "[Question]\n{question}\n\nPrediction:\n"
-"""Of the published checkpoints; used where a folder has none."""
+"""The user's turn, as in the published checkpoints; used where a folder has no template."""
 FIELD = "{question}"
+"""Where the question goes in a template."""
 SYSTEM_FILE, TEMPLATE_FILE, TOKENIZER_FILE = "system_ft_v5.txt", "classifier_ft_v5.txt", "tokenizer.json"
 CHARS_PER_TOKEN = 16
-"""A question is cut to so many characters per token before it is tokenised: no language packs more into one."""
+"""A question is cut to this number of characters for each token before it is tokenised; no language packs more into one."""
 SMALLEST_QUESTION = 8
-"""Tokens of a question that there must be room for."""
+"""Tokens that a question must have room for."""
 SUFFIX = f"{EOT}{HEADER}assistant{HEADER_END}\n\n"
+"""What every prompt ends with."""
 
 
 def read_tokenizer(folder: Path, vocab_size: int | None) -> Tokenizer:
-    """Read Llama 3's tokenizer, with the five label tokens added at its end where it has none.
+    """Return Llama 3's tokenizer, with the five label tokens added at its end where it lacks them.
 
     Args:
         folder: with a ``tokenizer.json``.
-        vocab_size: of the model; None where it will be made to fit.
+        vocab_size: of the model; None where the model will be resized to fit.
 
     Raises:
-        CheckpointError: there is none, it is damaged or no Llama 3 tokenizer, or it has other ids than the model.
+        CheckpointError: it is absent, damaged or not a Llama 3 tokenizer, or its ids are not the model's.
 
     """
     path = folder / TOKENIZER_FILE
@@ -90,18 +94,18 @@ def _add_labels(tokenizer: Tokenizer, vocab_size: int | None, path: Path) -> Non
     if not present:
         tokenizer.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in LABELS])
         first = _id(tokenizer, LABELS[0])
-        wanted = first if vocab_size is None else vocab_size - len(LABELS)
-        if first != wanted:
+        expected = first if vocab_size is None else vocab_size - len(LABELS)
+        if first != expected:
             raise CheckpointError(
                 f"{path}: adding {LABELS[0]}…{LABELS[-1]} gives ids {first}…{first + 4}, and the model's last five are "
-                f"{wanted}…{wanted + 4}; this is not the tokenizer that it was trained with"
+                f"{expected}…{expected + 4}; this is not the tokenizer that it was trained with"
             )
     elif len(present) < len(LABELS):
         raise CheckpointError(f"{path}: has only {', '.join(present)} of the five label tokens")
 
 
 def read_text(folder: Path, name: str) -> str | None:
-    """Return a text file of a folder; None where it is absent.
+    """Return the text of a file in a folder; None where it is absent.
 
     Raises:
         CheckpointError: it is not UTF-8.
@@ -116,29 +120,29 @@ def read_text(folder: Path, name: str) -> str | None:
 
 
 class ClassifierPrompt:
-    """Turns questions into ids.
+    """The prompt of one checkpoint: turns questions into token ids.
 
     Args:
-        tokenizer: with the label tokens; it becomes this object's own.
+        tokenizer: with the label tokens; this object changes its settings, so it must not be shared.
         system: the system text.
-        template: of the user's turn; ``{question}`` is the question's place.
-        max_tokens: bound on the ids of a whole prompt; a longer question loses its tail.
+        template: of the user's turn; the question replaces ``{question}``.
+        max_tokens: bound on the tokens of a whole prompt; a longer question is truncated.
 
     Raises:
-        CheckpointError: no text on both sides of ``{question}``, or this tokenizer can't be split at special tokens.
-        ConfigError: ``max_tokens`` leaves a question no room.
+        CheckpointError: the template lacks text around ``{question}``, or the tokenizer does not split at special tokens.
+        ConfigError: ``max_tokens`` leaves no room for a question.
 
     """
 
     def __init__(self, tokenizer: Tokenizer, *, system: str, template: str, max_tokens: int) -> None:
-        head, found, tail = template.lstrip().partition(FIELD)
-        if not (found and head.strip() and tail.strip()) or FIELD in tail:
+        head, field, tail = template.lstrip().partition(FIELD)
+        if not (field and head.strip() and tail.strip()) or FIELD in tail:
             raise CheckpointError(f"the classifier template must hold {FIELD} once, between other text")
         self._head, self._tail = f"\n\n{head}", tail.rstrip()
         self.tokenizer = tokenizer
-        """Its own."""
+        """The tokenizer, with its settings."""
         self.max_tokens = max_tokens
-        """Bound on the ids of a whole prompt."""
+        """Bound on the tokens of a whole prompt."""
         text = f"{BOS}{_header('system')}\n\n{system.strip()}{EOT}{_header('user')}"
         tokenizer.encode_special_tokens = False
         self.prefix = self._ids(text)
@@ -165,35 +169,37 @@ class ClassifierPrompt:
         self.encode(["".join(token.content for token in tokenizer.get_added_tokens_decoder().values())])
 
     def encode(self, questions: Sequence[str]) -> list[list[int]]:
-        """Return the ids that follow the prefix, suffix included, for each of B questions.
+        """Return the token ids that follow the prefix, suffix included, for each of B questions.
 
         Raises:
-            CheckpointError: the tokenizer reads a special token out of plain text.
+            CheckpointError: the tokenizer finds a special token in plain text.
 
         """
         clean = [_clean(question[: self.max_tokens * CHARS_PER_TOKEN]) for question in questions]
         bodies = self.tokenizer.encode_batch(
             [f"{self._head}{question}{self._tail}" for question in clean], add_special_tokens=False
         )
-        found = []
+        encoded = []
         for question, body in zip(clean, bodies, strict=True):
             ids = list(body.ids) if len(body) <= self._room else self._cut(question, body.offsets)
             if not self._added.isdisjoint(ids):
                 raise CheckpointError(
                     "the tokenizer reads special tokens out of plain text; it can't be used"
                 )
-            found.append(ids + self.suffix)
-        return found
+            encoded.append(ids + self.suffix)
+        return encoded
 
     def _cut(self, question: str, offsets: Sequence[tuple[int, int]]) -> list[int]:
-        """Return the ids of a body that fits: the question loses its tail, the template nothing."""
+        """Return the ids of a body that fits: the question is truncated, the template is not."""
         keep = self._room - len(self._ids(self._tail))
         while True:
             question = question[: max(offsets[max(keep, 0)][0] - len(self._head), 0)]
             body = self.tokenizer.encode(f"{self._head}{question}{self._tail}", add_special_tokens=False)
             if len(body) <= self._room:
                 return list(body.ids)
-            keep -= len(body) - self._room  # The border merged otherwise than in the longer text.
+            keep -= (
+                len(body) - self._room
+            )  # The tokens at the cut were merged in another way than in the longer text.
             offsets = body.offsets
 
     def _ids(self, text: str) -> list[int]:
@@ -205,5 +211,5 @@ def _header(role: str) -> str:
 
 
 def _clean(text: str) -> str:
-    """Return the text with lone surrogates, which no tokenizer takes, as question marks."""
+    """Return the text with lone surrogates, which no tokenizer accepts, as question marks."""
     return text.encode("utf-8", "replace").decode("utf-8")

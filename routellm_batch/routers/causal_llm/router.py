@@ -2,8 +2,9 @@
 
     p = softmax of the five label tokens' logits      s = 1 − Σ_{k ≥ threshold} p_k      (threshold 4: "good enough")
 
-Upstream lets the model write its answer token by token. It always writes the same header first, so here the header
-is appended to the prompt and one forward pass gives the five logits (RouteLLM, ``routers/causal_llm/model.py``).
+Source: arXiv 2406.18665, §4.2, and ``routers/causal_llm/model.py`` of its repository. There the model writes its answer
+token by token. It always writes the same header first, so here the header is appended to the prompt, and one forward pass
+gives the five logits.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from transformers import LlamaForCausalLM
 
 from routellm_batch.core.errors import CheckpointError, ConfigError
 from routellm_batch.core.types import PromptBatch
-from routellm_batch.routers.causal_llm.model import load_llama, read_config
+from routellm_batch.routers.causal_llm.checkpoint import load_llama, read_config
 from routellm_batch.routers.causal_llm.prefix import last_states, prefix_cache
 from routellm_batch.routers.causal_llm.prompt import (
     LABELS,
@@ -38,8 +39,9 @@ from routellm_batch.routers.models.locate import local_folder
 from routellm_batch.routers.settings import RouterSettings
 
 MAX_TOKENS = 2048
-"""What RouteLLM's were trained on (arXiv 2406.18665, appendix)."""
+"""Tokens of a prompt that RouteLLM's classifiers were trained on (arXiv 2406.18665, appendix)."""
 BATCH_TOKENS = {"cpu": 8192, "cuda": 65_536}
+"""Kind of device → tokens in a micro-batch, prefix and padding included."""
 
 
 class CausalLlmOptions(BaseModel):
@@ -52,14 +54,15 @@ class CausalLlmOptions(BaseModel):
     system_prompt: str | None = None
     """A text file; None is the checkpoint's own ``system_ft_v5.txt``."""
     score_threshold: Annotated[int, Field(ge=2, le=5)] = 4
-    """A weak answer of so many points is good enough."""
+    """Least points of a weak answer that is good enough."""
     max_tokens: Annotated[int, Field(ge=16)] | None = None
-    """Bound on a whole prompt; a longer question loses its tail. None is 2,048, or the model's bound if that is less."""
+    """Bound on the tokens of a whole prompt; a longer question is truncated. None: 2,048, or the model's bound if less."""
     batch_tokens: Annotated[int, Field(ge=16)] | None = None
-    """Tokens in a micro-batch, prefix and padding included; None suits the device."""
+    """Bound on tokens of a micro-batch, prefix and padding included; None: ``BATCH_TOKENS`` of the device."""
     prefix_reuse: bool = True
-    """Compute what all prompts begin with once, not with each; the scores are the same."""
+    """Compute the prefix that all prompts share only once; the scores are the same."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    """``auto`` is the GPU where there is one."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """``auto`` is float32 on a CPU and bfloat16 on a GPU."""
 
@@ -69,10 +72,10 @@ class CausalLlmRouter:
 
     Args:
         model: with frozen weights.
-        prompt: makes its ids.
-        score_threshold: a weak answer of so many points is good enough.
-        batch_tokens: bound on tokens of a micro-batch, prefix and padding included.
-        prefix_reuse: compute the prefix once.
+        prompt: makes its token ids.
+        score_threshold: least points of a weak answer that is good enough, 2 to 5.
+        batch_tokens: bound on tokens of a micro-batch, prefix and padding included; None: ``BATCH_TOKENS`` of the device.
+        prefix_reuse: compute the prefix that all prompts share only once.
 
     """
 
@@ -88,7 +91,7 @@ class CausalLlmRouter:
         prefix_reuse: bool = True,
     ) -> None:
         self.prompt = prompt
-        """Makes the ids of texts."""
+        """Makes the token ids of texts."""
         self._model = model
         self._threshold = score_threshold
         self._batch_tokens = batch_tokens or BATCH_TOKENS[model.device.type]
@@ -98,11 +101,11 @@ class CausalLlmRouter:
 
     @classmethod
     def from_settings(cls, settings: RouterSettings) -> Self:
-        """Load its weights and tokenizer.
+        """Return the router of a checkpoint, with its weights and tokenizer loaded.
 
         Raises:
             CheckpointError: they are absent, damaged, not finite, or don't belong together.
-            ConfigError: no checkpoint, or an option that can't be used.
+            ConfigError: no checkpoint is named, or an option can't be used.
 
         """
         options = settings.read_options(CausalLlmOptions, cls.name)
@@ -123,7 +126,7 @@ class CausalLlmRouter:
         )
 
     def score(self, batch: PromptBatch) -> NDArray[np.float32]:
-        """Return float32 [B] in [0, 1].
+        """Return float32 [B] in [0, 1]; higher = the strong model is needed more.
 
         Raises:
             CheckpointError: a score is not a number.
@@ -134,9 +137,9 @@ class CausalLlmRouter:
         return label_scores(self.logits(batch.texts), self._threshold)
 
     def logits(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Return the logits of [[1]]…[[5]] for each of B texts, float32 [B, 5]."""
+        """Return the logits of [[1]]…[[5]] for B texts, float32 [B, 5]."""
         rows = self.prompt.encode(texts)
-        found = np.empty((len(rows), len(LABELS)), np.float32)
+        logits = np.empty((len(rows), len(LABELS)), np.float32)
         attended = [len(self.prompt.prefix) + len(row) for row in rows]
 
         def compute(batch: list[int]) -> torch.Tensor:
@@ -145,15 +148,15 @@ class CausalLlmRouter:
 
         with self._lock, torch.inference_mode():
             for batch in by_length(attended, self._batch_tokens):
-                found[batch] = halving(compute, batch).numpy()
-        return found
+                logits[batch] = halving(compute, batch).numpy()
+        return logits
 
 
 def label_scores(logits: NDArray[np.floating], threshold: int) -> NDArray[np.float32]:
-    """Return s = 1 − Σ_{k ≥ threshold} softmax(logits)_k for each row, float32 [B].
+    """Return s = 1 − Σ_{k ≥ threshold} softmax(logits)_k for each row, float32 [B] in [0, 1].
 
     Args:
-        logits: of [[1]]…[[5]], [B, 5].
+        logits: of [[1]]…[[5]], floating point [B, 5].
         threshold: the least points of a good enough answer, 2 to 5.
 
     Raises:
@@ -190,22 +193,27 @@ def _prompt(
     )
 
 
-def system_text(given: str | None, folder: Path, location: str) -> str:
-    """Return the system text: a file's, or the checkpoint's own.
+def system_text(file: str | None, folder: Path, location: str) -> str:
+    """Return the system text: that of a file, or the checkpoint's own.
+
+    Args:
+        file: path of a text file; None: the checkpoint's own.
+        folder: of the checkpoint.
+        location: its name, for errors.
 
     Raises:
         ConfigError: there is no such file.
         CheckpointError: the checkpoint has none, or it is not UTF-8.
 
     """
-    if given is not None:
-        text = read_text(Path(given).parent, Path(given).name)
+    if file is not None:
+        text = read_text(Path(file).parent, Path(file).name)
         if text is None:
-            raise ConfigError("router.options.system_prompt", f"{given}: no such file")
+            raise ConfigError("router.options.system_prompt", f"{file}: no such file")
         return text
     text = read_text(folder, SYSTEM_FILE)
     if text is None:
         raise CheckpointError(
-            f"{location}: holds no {SYSTEM_FILE}; name the file it was trained with with the option system_prompt"
+            f"{location}: holds no {SYSTEM_FILE}; set the option system_prompt to the file that it was trained with"
         )
     return text

@@ -1,19 +1,21 @@
-"""What a causal-LLM classifier is trained on: a prompt, and how good the weak model's answer was, from 1 to 5.
+"""Rows to train the causal-LLM classifier on: a prompt, and the points of the weak model's answer, from 1 to 5.
 
-* An *outcome* or a *score matrix* says it itself: the weak score, scaled to 1…5 by the file's range and rounded.
-* A *battle* says who won: the weak model 5, a tie 4 (its answer was good enough), the strong model 1. Of the two
-  models the one that wins more in the file is the strong one. Preferences between these are interpolated.
+* An *outcome* or a row of a *score matrix* holds the weak score: it is scaled to 1…5 by the file's range and rounded.
+* A *battle* gives 5 points if the weak model won, 4 for a tie (its answer was good enough) and 1 if the strong model won;
+  preferences in between are interpolated. The strong model is the one of the two that wins more in the file.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from routellm_batch.core.arrays import Floats, Ints
 from routellm_batch.routers.training.battles import read_battles
+from routellm_batch.routers.training.held_out import held_out_prompts
 from routellm_batch.routers.training.rows import OUTCOME_COLUMNS, Source, read_sources
 from routellm_batch.storage.labelled import read_table
 
@@ -24,18 +26,23 @@ class LabelledRows:
 
     prompts: Sequence[str]
     """Length N."""
-    points: NDArray[np.int64]
+    points: Ints
     """[N], 1…5."""
-    gain: NDArray[np.float64]
+    gain: Floats
     """[N], quality strong − weak in [−1, 1]."""
     held_out: NDArray[np.bool_]
     """[N], rows that are not trained on; rows of one prompt are all on one side."""
 
 
 def read_labelled(paths: Sequence[str], *, held_out_share: float, seed: int) -> LabelledRows:
-    """Read outcomes, score matrices and battles.
+    """Return the rows of outcomes, score matrices and battles.
 
-    Where no row is marked as held out, a share of the prompts is drawn.
+    Held out are the prompts of rows marked ``dev``; where there are none, a share of the prompts is drawn.
+
+    Args:
+        paths: Parquet files, globs or folders (paths or URIs).
+        held_out_share: part of the distinct prompts to draw, in (0, 1).
+        seed: of the prompts drawn.
 
     Raises:
         DataError: a file, column or row that can't be used, or none that may be trained on.
@@ -48,13 +55,8 @@ def read_labelled(paths: Sequence[str], *, held_out_share: float, seed: int) -> 
         gain=np.concatenate([part.gain for part in parts]),
         held_out=np.concatenate([part.held_out for part in parts]),
     )
-    held_out = set(np.array(rows.prompts, dtype=object)[rows.held_out])
-    if not held_out:
-        distinct = sorted(set(rows.prompts))
-        count = min(max(1, round(len(distinct) * held_out_share)), len(distinct) - 1)
-        held_out = {distinct[n] for n in np.random.default_rng(seed).permutation(len(distinct))[:count]}
-    apart = np.array([prompt in held_out for prompt in rows.prompts])
-    return LabelledRows(rows.prompts, rows.points, rows.gain, apart)
+    held_out = held_out_prompts(rows.prompts, rows.held_out, seed, share=held_out_share)
+    return replace(rows, held_out=held_out)
 
 
 def _read(path: str) -> LabelledRows:
@@ -68,11 +70,8 @@ def _read(path: str) -> LabelledRows:
 
 def _from_battles(path: str) -> LabelledRows:
     battles = read_battles([path])
-    count = len(battles.models)
-    won = np.bincount(battles.model_a, battles.support, count)
-    won += np.bincount(battles.model_b, 1 - battles.support, count)
-    fought = np.bincount(battles.model_a, minlength=count) + np.bincount(battles.model_b, minlength=count)
-    rate = won / np.maximum(fought, 1)
+    wins, fought = battles.tally()
+    rate = wins / fought
     better = rate[battles.model_a] >= rate[battles.model_b]
     weak = np.where(better, 1 - battles.support, battles.support)
     points = np.floor(np.interp(weak, [0, 0.5, 1], [1, 4, 5]) + 0.5).astype(np.int64)
@@ -80,16 +79,16 @@ def _from_battles(path: str) -> LabelledRows:
     return LabelledRows(prompts, points, 1 - 2 * weak, battles.held_out)
 
 
-def balanced(rows: NDArray[np.int64], points: NDArray[np.int64], *, seed: int) -> NDArray[np.int64]:
-    """Return a random part of some rows in which each of the points that occurs is as frequent as the rarest.
+def balanced(rows: Ints, points: Ints, *, seed: int) -> Ints:
+    """Return a random part of some rows, int64 ascending, in which all points that occur are as frequent as the rarest.
 
     Args:
-        rows: indices.
-        points: [N], of all rows.
+        rows: int64, indices to draw from.
+        points: int64 [N], of all rows.
         seed: of the draw.
 
     """
-    random = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     groups = [rows[points[rows] == k] for k in np.unique(points[rows])]
     least = min(map(len, groups))
-    return np.sort(np.concatenate([random.permutation(group)[:least] for group in groups]))
+    return np.sort(np.concatenate([rng.permutation(group)[:least] for group in groups]))

@@ -1,4 +1,4 @@
-"""Training the causal-LLM classifier by RouteLLM's recipe: all weights, AdamW, the loss on the answer's two tokens.
+"""Train the causal-LLM classifier by RouteLLM's recipe: all weights, AdamW, the loss on the answer's two tokens.
 
 The recipe (arXiv 2406.18665, appendix): about 2,000 steps of 8 prompts of at most 2,048 tokens at a learning rate of
 1e-6; the classes are balanced by undersampling. An answer is ``[[k]]<|eot_id|>``. Weights and AdamW's two moments are
@@ -14,14 +14,13 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from transformers import LlamaForCausalLM
 
+from routellm_batch.core.arrays import Ints
 from routellm_batch.core.errors import ConfigError, DataError
 from routellm_batch.core.metrics import Ranking, apgr_interval
-from routellm_batch.routers.causal_llm.folder import grow, refuse_existing, write_folder
-from routellm_batch.routers.causal_llm.model import load_llama, read_config
+from routellm_batch.routers.causal_llm.checkpoint import grow, load_llama, read_config, write_folder
 from routellm_batch.routers.causal_llm.prompt import (
     SYSTEM_FILE,
     TEMPLATE,
@@ -30,12 +29,19 @@ from routellm_batch.routers.causal_llm.prompt import (
     read_text,
     read_tokenizer,
 )
-from routellm_batch.routers.causal_llm.router import BATCH_TOKENS, MAX_TOKENS, CausalLlmRouter, label_scores
+from routellm_batch.routers.causal_llm.router import (
+    BATCH_TOKENS,
+    MAX_TOKENS,
+    CausalLlmRouter,
+    label_scores,
+    system_text,
+)
 from routellm_batch.routers.causal_llm.rows import LabelledRows, balanced, read_labelled
+from routellm_batch.routers.checkpoint import refuse_existing
 from routellm_batch.routers.models.batches import by_length
 from routellm_batch.routers.models.device import choose_device
 from routellm_batch.routers.models.locate import local_folder
-from routellm_batch.routers.training.request import TrainRequest
+from routellm_batch.routers.training.request import TrainRequest, file_name
 
 SYSTEM = """\
 [Instruction]
@@ -45,7 +51,9 @@ Predict how good a small language model's answer to the question below will be, 
 Reply with the prediction only."""
 """The system text where neither the option nor the base model gives one."""
 THRESHOLD = 4
+"""Points of a weak answer that is good enough, in the figures that are measured."""
 LOG_STEPS = 20
+"""Steps between two lines of progress."""
 
 
 class CausalLlmTraining(BaseModel):
@@ -56,27 +64,32 @@ class CausalLlmTraining(BaseModel):
     base: str
     """A Llama to start from: a folder, or ``hub:ORG/NAME@REVISION``."""
     tokenizer: str | None = None
-    """Where its tokenizer is, if not with it."""
+    """A folder or ``hub:ORG/NAME@REVISION`` with its tokenizer; None: the base's own folder."""
     system_prompt: str | None = None
-    """A text file; None is the base model's own, or this module's."""
+    """A text file; None is the base model's own, or ``SYSTEM``."""
     lr: Annotated[float, Field(gt=0)] = 1e-6
+    """Learning rate of AdamW, constant."""
     batch: Annotated[int, Field(ge=1)] = 8
     """Prompts in a step."""
     steps: Annotated[int, Field(ge=1)] = 2000
+    """Steps of the optimiser."""
     max_tokens: Annotated[int, Field(ge=16)] = MAX_TOKENS
+    """Bound on the tokens of a whole prompt; a longer question is truncated."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    """Weight decay of AdamW."""
     balance: bool = True
-    """Undersample, so that each of the five points is as frequent as the rarest that occurs."""
+    """Undersample, so that each of the points that occur is as frequent as the rarest."""
     held_out: Annotated[float, Field(gt=0, lt=1)] = 0.05
-    """Share of prompts that are not trained on, where the data marks none."""
+    """Share of the prompts to hold out, where the data marks none."""
     batch_tokens: Annotated[int, Field(ge=16)] | None = None
-    """Tokens in one pass; a step may take several."""
+    """Bound on the tokens of one pass; a step may take several passes. None: a quarter of the router's bound."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    """``auto`` is the GPU where there is one."""
 
 
 @dataclass(frozen=True, slots=True)
 class CausalTrained:
-    """What a training did."""
+    """The report of one training."""
 
     out: str
     """Where the checkpoint is."""
@@ -85,24 +98,24 @@ class CausalTrained:
     held_out: int
     """Rows that the figures are measured on."""
     loss_before: float
-    """Held-out loss of the answer's two tokens, nats a token, before training."""
+    """Loss of the answer's two tokens on the rows held out, in nats a token, before training."""
     loss: float
-    """The same after it."""
+    """The same after training."""
     accuracy: float
-    """Share of the rows held out whose points are the most likely ones."""
+    """Share of the rows held out whose points are the likeliest of the five."""
     apgr: float
-    """Of the router on the rows held out, deciles; NaN where the strong model gains nothing."""
+    """APGR of the router on the rows held out, at the deciles; NaN where the strong model gains nothing."""
     apgr_ci: tuple[float, float]
     """Its 95 % bootstrap interval."""
 
 
 def train_causal_llm(request: TrainRequest) -> CausalTrained:
-    """Fine-tune a Llama on outcomes, score matrices or battles; ``training/causal_rows.py`` says what each means.
+    """Fine-tune a Llama on outcomes, score matrices or battles, and write a checkpoint; ``rows.py`` explains the files.
 
     Raises:
-        ConfigError: an option that can't be used, or a checkpoint at ``out`` already.
+        ConfigError: no base is named, an option can't be used, or there is a file at ``out`` already.
         DataError: a file, column or row that can't be used.
-        CheckpointError: a base model that can't be used.
+        CheckpointError: the base model can't be used.
 
     """
     if "base" not in request.options:
@@ -132,9 +145,7 @@ def train_causal_llm(request: TrainRequest) -> CausalTrained:
     return trained
 
 
-def _measured(
-    classifier: Classifier, rows: LabelledRows, tested: NDArray[np.int64], seed: int
-) -> dict[str, Any]:
+def _measured(classifier: Classifier, rows: LabelledRows, tested: Ints, seed: int) -> dict[str, Any]:
     classifier.model.eval()
     router = CausalLlmRouter(classifier.model, classifier.prompt, batch_tokens=classifier.batch_tokens)
     logits = router.logits([rows.prompts[n] for n in tested])
@@ -147,12 +158,12 @@ def _measured(
 
 
 class Classifier:
-    """A Llama in training.
+    """A Llama while it is trained.
 
     Args:
-        model: in float32.
-        prompt: makes its ids.
-        batch_tokens: bound on tokens of one pass.
+        model: with float32 weights.
+        prompt: makes its token ids.
+        batch_tokens: bound on tokens of one pass, padding included.
 
     """
 
@@ -160,35 +171,53 @@ class Classifier:
         self.model, self.prompt, self.batch_tokens = model, prompt, batch_tokens
 
     def answer(self, question: str, points: int) -> list[int]:
-        """Return the ids of a prompt and its answer, the answer's two tokens last."""
+        """Return the token ids of a prompt and its answer, the answer's two tokens last.
+
+        Args:
+            question: the prompt.
+            points: 1 to 5.
+
+        """
         (row,) = self.prompt.encode([question])
         return [*self.prompt.prefix, *row, self.prompt.labels[points - 1], self.prompt.end]
 
     def passes(self, rows: Sequence[Sequence[int]]) -> Iterator[torch.Tensor]:
-        """Yield the summed loss of the answers' two tokens, in nats, of one micro-batch after another."""
+        """Yield the loss of the answers' two tokens, summed over a micro-batch, in nats; one after another.
+
+        Args:
+            rows: token ids of prompts and their answers.
+
+        """
         device = self.model.device
         for batch in by_length([len(row) for row in rows], self.batch_tokens):
             longest = max(len(rows[n]) for n in batch)
             ids = torch.tensor([[*rows[n], *[0] * (longest - len(rows[n]))] for n in batch]).to(device)
             ends = torch.tensor([len(rows[n]) for n in batch]).to(device)
-            at = torch.stack([ends - 3, ends - 2], dim=1)  # [B, 2], where label and end are foretold.
-            # Padding is on the right, and a token sees only what is left of it.
+            at = torch.stack([ends - 3, ends - 2], dim=1)  # [B, 2], the positions that predict label and end.
+            # Padding is on the right, and a token attends only to what is left of it.
             with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
                 states = self.model.model(input_ids=ids, use_cache=False).last_hidden_state
                 each = torch.arange(len(batch), device=device)[:, None]
                 logits = self.model.lm_head(states[each, at]).float()  # [B, 2, V]
-            wanted = ids[each, at + 1]
-            yield torch.nn.functional.cross_entropy(logits.flatten(0, 1), wanted.flatten(), reduction="sum")
+            target = ids[each, at + 1]
+            yield torch.nn.functional.cross_entropy(logits.flatten(0, 1), target.flatten(), reduction="sum")
 
     def loss(self, rows: Sequence[Sequence[int]]) -> float:
-        """Return the mean loss of the answers' tokens, nats a token."""
+        """Return the mean loss of the answers' tokens, in nats a token, of rows of token ids."""
         self.model.eval()
         with torch.no_grad():
             return sum(float(part) for part in self.passes(rows)) / (2 * len(rows))
 
     def fit(self, rows: Sequence[Sequence[int]], options: CausalLlmTraining, request: TrainRequest) -> None:
-        """Train all weights, going through the rows in a new random order each time."""
-        random = np.random.default_rng(request.seed)
+        """Train all weights; each pass over the rows has a new random order.
+
+        Args:
+            rows: token ids of prompts and their answers.
+            options: settings of the training.
+            request: its seed and its progress function are used.
+
+        """
+        rng = np.random.default_rng(request.seed)
         self.model.train().requires_grad_(requires_grad=True)
         optimiser = torch.optim.AdamW(
             self.model.parameters(), lr=options.lr, weight_decay=options.weight_decay
@@ -196,7 +225,7 @@ class Classifier:
         order: list[int] = []
         for step in range(1, options.steps + 1):
             while len(order) < options.batch:
-                order += random.permutation(len(rows)).tolist()
+                order += rng.permutation(len(rows)).tolist()
             batch, order = [rows[n] for n in order[: options.batch]], order[options.batch :]
             total = 0.0
             optimiser.zero_grad(set_to_none=True)
@@ -225,12 +254,10 @@ def _classifier(options: CausalLlmTraining, seed: int) -> tuple[dict[str, str], 
     tokenizer = read_tokenizer(words, None)
     model = load_llama(folder, options.base, config, dtype=torch.float32, device=device)
     grow(model, tokenizer, options.base)
-    system = read_text(folder, SYSTEM_FILE) or SYSTEM
-    if options.system_prompt is not None:
-        given = read_text(Path(options.system_prompt).parent, Path(options.system_prompt).name)
-        if given is None:
-            raise ConfigError("router.options.system_prompt", f"{options.system_prompt}: no such file")
-        system = given
+    if options.system_prompt is None:
+        system = read_text(folder, SYSTEM_FILE) or SYSTEM
+    else:
+        system = system_text(options.system_prompt, folder, options.base)
     template = read_text(folder, TEMPLATE_FILE) or TEMPLATE
     bound = min(options.max_tokens, config.max_position_embeddings - 2)  # Two are for the answer.
     prompt = ClassifierPrompt(tokenizer, system=system, template=template, max_tokens=bound)
@@ -238,10 +265,8 @@ def _classifier(options: CausalLlmTraining, seed: int) -> tuple[dict[str, str], 
     return {SYSTEM_FILE: system, TEMPLATE_FILE: template}, Classifier(model, prompt, tokens)
 
 
-def _card(
-    trained: CausalTrained, options: CausalLlmTraining, request: TrainRequest, points: NDArray[np.int64]
-) -> str:
-    files = ", ".join(path.rstrip("/").rpartition("/")[2] for path in request.paths)
+def _card(trained: CausalTrained, options: CausalLlmTraining, request: TrainRequest, points: Ints) -> str:
+    files = ", ".join(file_name(path) for path in request.paths)
     counts = ", ".join(f"{k}: {np.count_nonzero(points == k):,}" for k in range(1, 6))
     recipe = {
         **options.model_dump(exclude={"base", "tokenizer", "system_prompt", "device"}),

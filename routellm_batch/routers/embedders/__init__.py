@@ -1,4 +1,8 @@
-"""Embedders: texts in, vectors out. One row here and one module make a new one."""
+"""Embedders: texts in, vectors out.
+
+Start here: ``get_embedder`` looks an embedder up in ``EMBEDDERS``. A new embedder is one row of that table and one module;
+all of them implement ``core.protocols.Embedder``.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +24,13 @@ _loading = Lock()
 
 
 def get_embedder(config: EmbedderConfig | str) -> Embedder:
-    """Return the embedder of that config (or name, with its defaults), loaded once per process.
+    """Return an embedder, loaded once per process and shared by its threads.
+
+    Args:
+        config: its settings, or a row of ``EMBEDDERS`` for the defaults of that name.
 
     Raises:
-        ConfigError: no such name, or a setting that can't be used here.
+        ConfigError: an unknown name, or a setting that can't be used here.
         CheckpointError: its weights are absent or damaged.
         MissingExtraError: its packages are not installed.
 

@@ -1,4 +1,4 @@
-"""The remote embedder: an OpenAI-compatible ``/embeddings`` endpoint, many texts a request, paid for."""
+"""The remote embedder: an OpenAI-compatible ``/embeddings`` endpoint, with many texts in a request; it costs money."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from routellm_batch.endpoints import fetch_embeddings
 from routellm_batch.endpoints.meter import current_meter
 
 REQUEST_BYTES = 250_000
-"""UTF-8 bytes, and so at most tokens, in a request; OpenAI takes 300,000 tokens."""
+"""UTF-8 bytes in a request, and so at most this number of tokens; OpenAI accepts 300,000 tokens."""
 REQUEST_NUMBERS = 4_000_000
-"""Numbers in a reply: 16 MB packed, within what the client takes even if some server sends half as much again."""
+"""Numbers in a reply: 16 MB packed, which the client accepts even if a server sends half as much again."""
 PROBE = "x"
-"""What is embedded once to learn the width."""
+"""Text that is embedded once to learn the width."""
 
 
 class RemoteEmbedder:
-    """An ``Embedder`` behind an endpoint; what it costs is booked on the meter that is open where it is called.
+    """An ``Embedder`` behind an endpoint; the meter that is open where it is called pays for it.
 
     Args:
         config: model, base_url, api_key, price.input, dimensions, batch_texts, max_tokens, timeout_s, attempts.
 
     Raises:
-        ConfigError: the key's reference stands for nothing here.
-        EndpointStopError: the endpoint can't be used; only asked where ``dimensions`` does not tell the width.
+        ConfigError: the reference to the key can't be resolved in this process.
+        EndpointStopError: the endpoint can't be used; it is called here only where ``dimensions`` does not give the width.
 
     """
 
@@ -49,18 +49,24 @@ class RemoteEmbedder:
 
     @classmethod
     def from_config(cls, config: EmbedderConfig) -> Self:
-        """Learn the width: as configured, or by one paid request."""
+        """Return the embedder; its width is the configured one, or one paid request finds it.
+
+        Raises:
+            ConfigError: the reference to the key can't be resolved in this process.
+            EndpointStopError: the endpoint can't be used.
+
+        """
         return cls(config)
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Return float32 [B, D], unit length per row (zeros for a text of nothing but space, which is not sent).
+        """Return float32 [B, D], unit length per row; zeros for a text of spaces alone, which is not sent.
 
-        A text is cut to ``max_tokens`` UTF-8 bytes, since no tokenizer makes more tokens than bytes: one over-long
-        text would fail its whole request. Equal texts are sent once.
+        A text is cut to ``max_tokens`` UTF-8 bytes, since no tokenizer makes more tokens than bytes: one text that is too
+        long would fail its whole request. Equal texts are sent once.
 
         Raises:
-            EndpointStopError: a request failed for good, or a vector has another width.
-            BudgetStopError: the hard cap pays for no further request.
+            EndpointStopError: a request failed finally, or a vector has another width.
+            BudgetStopError: the hard cap leaves no money for a further request.
 
         """
         cut = [cut_text(text, self._max_bytes) for text in texts]
@@ -86,22 +92,27 @@ class RemoteEmbedder:
         return requests
 
     def _fetch(self, requests: Sequence[Sequence[str]]) -> NDArray[np.float32]:
-        """Return float32 [B, D] of all texts of all requests."""
+        """Return the vectors of all texts of all requests, float32 [B, D], of any length."""
         parts = this_worker().loop.run(fetch_embeddings(self._config, requests, current_meter()))
         for part in parts:
             expected = self.width or parts[0].shape[1]
             if part.shape[1] != expected:
                 raise EndpointStopError(
                     f"router.embedder: {self._config.model} gave vectors of {part.shape[1]} numbers, "
-                    f"not of {expected}; set router.embedder.dimensions to what it gives, with weights made for that"
+                    f"not of {expected}; set router.embedder.dimensions to that width, and use weights made for it"
                 )
         return np.concatenate(parts)
 
 
 def cut_text(text: str, max_bytes: int) -> str:
-    """Return at most so many UTF-8 bytes of the start of a text, whole characters; empty if it is only space.
+    """Return the start of a text, whole characters only; empty if it is nothing but space.
 
     A lone surrogate, which no request can hold, becomes a question mark.
+
+    Args:
+        text: the text.
+        max_bytes: UTF-8 bytes to keep at most.
+
     """
     cut = text[:max_bytes].encode("utf-8", "replace")[:max_bytes].decode("utf-8", "ignore")
     return cut if cut.strip() else ""

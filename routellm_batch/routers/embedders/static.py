@@ -1,8 +1,8 @@
 """The static embedder: the mean of token vectors that were distilled once from a small transformer.
 
-No network is run: a text is split into tokens and their vectors are added up, so two CPU cores embed thousands of
-prompts a second. How the vectors were made is in ``weights/static-v1/README.md``; ``tools/distill_static.py``
-makes them again.
+No network is run: a text is split into tokens and their vectors are added up, so two CPU cores embed thousands of prompts a
+second. The method is that of Model2Vec; ``weights/static-v1/README.md`` says how the vectors were made, and
+``tools/distill_static.py`` makes them again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from routellm_batch.routers.embedders.wordpiece import TOKEN_TYPE, PieceCache, t
 from routellm_batch.routers.models.builtin import read_checked, sha256, shipped
 
 MAX_CHARS = 16_384
-"""Only so much of the start of a text is read: a longer one costs no more time or memory than this."""
+"""Characters of the start of a text that are read, so that a longer text costs no more time or memory."""
 MANIFEST = "config.json"
 
 
@@ -59,7 +59,12 @@ class StaticEmbedder:
 
     @classmethod
     def from_config(cls, _config: EmbedderConfig) -> Self:
-        """Load the shipped weights; it has no settings."""
+        """Return the embedder with the shipped weights; it has no settings.
+
+        Raises:
+            CheckpointError: the weights are absent or damaged.
+
+        """
         return cls()
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -68,11 +73,11 @@ class StaticEmbedder:
         The first ``MAX_CHARS`` characters of each text are read. Memory beyond the result: one text's vectors.
         """
         sums = np.zeros((len(texts), self.width), dtype=np.float32)
-        for row, found in enumerate(token_bytes(self._pieces, [text[:MAX_CHARS] for text in texts])):
-            tokens = np.frombuffer(found, dtype=TOKEN_TYPE)
-            # Text by text: each sum then has one order whatever the batch, and stays in the processor's cache.
+        for row, ids in enumerate(token_bytes(self._pieces, [text[:MAX_CHARS] for text in texts])):
+            tokens = np.frombuffer(ids, dtype=TOKEN_TYPE)
+            # Text by text: the order of each sum is then the same in any batch, and it stays in the processor's cache.
             np.add.reduce(self._vectors.take(tokens, axis=0), axis=0, out=sums[row])  # [T, D] → [D]
-        # The mean and the sum differ by a factor that unit length takes out again.
+        # The mean and the sum differ by a factor, which the scaling to unit length removes.
         squares: NDArray[np.float32] = np.einsum("bd,bd->b", sums, sums)
         lengths = np.sqrt(squares)
         divisors = np.where(lengths > 0, lengths, 1).astype(np.float32)

@@ -1,7 +1,7 @@
 """The transformer embedder: any Hugging Face encoder, its token vectors pooled as its own config says.
 
-Texts are sorted by length and go through the model in micro-batches of a bounded number of tokens, the next ones being
-tokenised meanwhile. On a CPU the bound is small: the work then stays in the processor's cache.
+The poolings are those of sentence-transformers (arXiv 1908.10084): the mean of a text's token vectors, or the vector of its
+first token. ``models/batches.py`` says how texts are batched.
 """
 
 from __future__ import annotations
@@ -18,18 +18,22 @@ from numpy.typing import NDArray
 
 from routellm_batch.config.embedder import EmbedderConfig
 from routellm_batch.core.errors import CheckpointError
-from routellm_batch.routers.models.batches import ahead, by_length, halving
+from routellm_batch.routers.models.batches import BATCH_TOKENS, halving, token_batches
 from routellm_batch.routers.models.builtin import sha256
 from routellm_batch.routers.models.device import choose_device, choose_dtype
 from routellm_batch.routers.models.locate import local_folder
 from routellm_batch.routers.models.pretrained import TokenIds, load_encoder, load_token_ids
 
-CHUNK_TEXTS = 512
-"""Texts tokenised at once."""
-BATCH_TOKENS = {"cpu": 512, "cuda": 65_536}
-"""Tokens in a micro-batch, padding included, where the config doesn't say."""
 KEY = "router.embedder"
 FINGERPRINTED = ("*.safetensors", "tokenizer.json", "vocab.txt", "*.model", "config.json")
+"""Files whose content is in the fingerprint."""
+MODES = frozenset(
+    (
+        *("cls_token", "mean_tokens", "max_tokens"),
+        *("mean_sqrt_len_tokens", "weightedmean_tokens", "lasttoken"),
+    )
+)
+"""Poolings that a sentence-transformers folder can name."""
 
 
 class TransformerEmbedder:
@@ -39,9 +43,9 @@ class TransformerEmbedder:
         model: of transformers, with frozen weights.
         words: makes its token ids.
         pooling: ``mean`` over a text's tokens, or ``cls``, its first one's vector.
-        fingerprint: digest of weights, tokenizer, pooling and bound; not of device and precision, whose
-            vectors are as good as equal.
-        batch_tokens: bound on tokens of a micro-batch, padding included; None suits the device.
+        fingerprint: digest of weights, tokenizer, pooling and bound; not of device and precision, which hardly change a
+            vector.
+        batch_tokens: bound on tokens of a micro-batch, padding included; None: ``BATCH_TOKENS`` of the device.
 
     """
 
@@ -59,58 +63,56 @@ class TransformerEmbedder:
 
     @classmethod
     def from_config(cls, config: EmbedderConfig) -> Self:
-        """Load a model.
+        """Return the embedder of a model.
 
         Raises:
             CheckpointError: it is absent or damaged, a tensor is missing, or it has no tokenizer.
-            ConfigError: a hub name without a revision, a device that is not there, or too many tokens asked for.
+            ConfigError: a hub name without a revision, an absent device, or more tokens than the model can read.
 
         """
         location = config.model or ""
         folder = local_folder(location, key=f"{KEY}.model")
         device = choose_device(config.device, key=f"{KEY}.device")
         model = load_encoder(folder, location, dtype=choose_dtype(config.precision, device), device=device)
-        asked = config.max_tokens or _own_bound(folder)
-        words = load_token_ids(folder, location, model, asked=asked, key=f"{KEY}.max_tokens")
+        bound = config.max_tokens or _own_bound(folder)
+        words = load_token_ids(folder, location, model, bound=bound, key=f"{KEY}.max_tokens")
         pooling = _own_pooling(folder, location) if config.pooling == "auto" else config.pooling
         digest = _fingerprint(folder, pooling, words.max_tokens)
         return cls(model, words, pooling=pooling, fingerprint=digest, batch_tokens=config.batch_tokens)
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Return float32 [B, D], unit length per row (zeros for a text without a token).
+        """Return float32 [B, D], unit length per row; zeros for a text without a token.
 
         Raises:
             CheckpointError: a vector is not finite.
 
         """
-        found = np.zeros((len(texts), self.width), dtype=np.float32)
-        order = sorted(range(len(texts)), key=lambda n: (-len(texts[n]), n))
-        chunks = [order[start : start + CHUNK_TEXTS] for start in range(0, len(order), CHUNK_TEXTS)]
-        encoded = ahead(lambda chunk: self._words.encode([texts[n] for n in chunk]), chunks)
-        for chunk, rows in zip(chunks, encoded, strict=True):
-            for batch in by_length([len(row) for row in rows], self._batch_tokens):
-                some = [n for n in batch if len(rows[n]) > self._specials]
-                if some:
-                    found[[chunk[n] for n in some]] = self._forward(rows, some)
-        if not np.isfinite(found).all():
+        vectors = np.zeros((len(texts), self.width), dtype=np.float32)
+        for indices, rows in token_batches(texts, self._words.encode, self._batch_tokens):
+            filled = [n for n, row in enumerate(rows) if len(row) > self._specials]
+            if filled:
+                vectors[[indices[n] for n in filled]] = self._forward([rows[n] for n in filled])
+        if not np.isfinite(vectors).all():
             raise CheckpointError(
                 "embedder 'transformer' gave a vector that is not finite; its weights are unusable"
             )
-        return found
+        return vectors
 
-    def _forward(self, rows: Sequence[Sequence[int]], batch: list[int]) -> NDArray[np.float32]:
+    def _forward(self, rows: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+        """Return the unit vectors of B rows of token ids, float32 [B, D]."""
+
         def compute(part: list[int]) -> torch.Tensor:
-            given = self._words.padded([rows[n] for n in part], self._model.device)
-            hidden = self._model(**given).last_hidden_state.float()  # [B, T, D]
-            return _pooled(hidden, given["attention_mask"], self._pooling).cpu()
+            inputs = self._words.padded([rows[n] for n in part], self._model.device)
+            hidden = self._model(**inputs).last_hidden_state.float()  # [B, T, D]
+            return _pooled(hidden, inputs["attention_mask"], self._pooling).cpu()
 
         with self._lock, torch.inference_mode():
-            found: NDArray[np.float32] = halving(compute, batch).numpy()
-        return found
+            vectors: NDArray[np.float32] = halving(compute, list(range(len(rows)))).numpy()
+        return vectors
 
 
 def _pooled(hidden: torch.Tensor, mask: torch.Tensor, pooling: str) -> torch.Tensor:
-    """Return unit vectors, float32 [B, D], of token vectors [B, T, D] and their mask [B, T]."""
+    """Return unit vectors, float32 [B, D], from token vectors [B, T, D] and their mask [B, T]."""
     if pooling == "cls":
         return torch.nn.functional.normalize(hidden[:, 0], dim=1)
     # A sum has the direction of the mean, and padding adds nothing to it.
@@ -118,16 +120,16 @@ def _pooled(hidden: torch.Tensor, mask: torch.Tensor, pooling: str) -> torch.Ten
 
 
 def _own_bound(folder: Path) -> int | None:
-    """Return how many tokens a sentence-transformers folder says it reads, if it says so."""
-    found = _json(folder / "sentence_bert_config.json").get("max_seq_length")
-    return found if isinstance(found, int) and found > 0 else None
+    """Return the number of tokens that a sentence-transformers folder says it reads; None where it says nothing."""
+    bound = _json(folder / "sentence_bert_config.json").get("max_seq_length")
+    return bound if isinstance(bound, int) and bound > 0 else None
 
 
 def _own_pooling(folder: Path, location: str) -> str:
-    """Return the pooling that a sentence-transformers folder says it has; the mean where it says nothing.
+    """Return the pooling that a sentence-transformers folder names; the mean where it names none.
 
     Raises:
-        CheckpointError: it says another one than the mean or the first token.
+        CheckpointError: it names another pooling than the mean or the first token.
 
     """
     configs = sorted(folder.glob("*_Pooling/config.json"))
@@ -140,22 +142,14 @@ def _own_pooling(folder: Path, location: str) -> str:
     return pooling
 
 
-MODES = frozenset(
-    (
-        *("cls_token", "mean_tokens", "max_tokens"),
-        *("mean_sqrt_len_tokens", "weightedmean_tokens", "lasttoken"),
-    )
-)
-
-
 def _json(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except ValueError:
         raise CheckpointError(f"{path.name} is damaged; fetch the model again") from None
-    return found if isinstance(found, dict) else {}
+    return content if isinstance(content, dict) else {}
 
 
 def _fingerprint(folder: Path, pooling: str, max_tokens: int) -> str:

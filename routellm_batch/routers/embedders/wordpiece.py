@@ -1,9 +1,9 @@
-"""Token ids of texts, several times faster than the tokenizer itself and equal to it, piece by piece.
+"""Token ids of texts: the same as the tokenizer's own, several times faster, through a cache of words.
 
-A WordPiece tokenizer of the BERT family treats each word on its own, so what it says of a word can be kept: most
-words of a job are repeats. Which pieces of a text are words must be known without asking it: in printable ASCII
-they are runs of letters and digits, and single punctuation marks; anything else is handed over from one space
-to the next, as space is the one thing that the tokenizer always splits at.
+A WordPiece tokenizer of the BERT family treats each word on its own, so the ids of a word can be cached: most words of a
+job are repeats. The text must be split into words without the tokenizer. In printable ASCII, words are runs of letters and
+digits, and single punctuation marks. Any other text is passed on from one space to the next, since the tokenizer always
+splits at spaces.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tokenizers import Tokenizer
 TOKEN_TYPE = np.uint16
 """Ids are kept as bytes of this type; vocabularies hold fewer than 65,536 tokens."""
 CACHE_CHARS = 1_000_000
-"""Characters of remembered pieces; beyond it all are forgotten. About 30 MB."""
+"""Characters of cached pieces, about 30 MB in all; beyond this number the cache is emptied."""
 
 _WORD = re.compile(r"[a-z0-9]+|[!-/:-@\[-`{-~]")
 _SPACE = re.compile(r"[ \t\n\r]+")
@@ -25,7 +25,12 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
 class PieceCache(dict[str, bytes]):
-    """Piece of text → its token ids as bytes; what is missing is asked of the tokenizer."""
+    """Piece of text → its token ids as bytes of ``TOKEN_TYPE``; a missing piece is tokenised.
+
+    Args:
+        tokenizer: a WordPiece tokenizer of the BERT family.
+
+    """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         super().__init__()
@@ -36,16 +41,22 @@ class PieceCache(dict[str, bytes]):
         if self._chars > CACHE_CHARS:
             self.clear()
             self._chars = 0
-        # A lone surrogate is no text; the tokenizer refuses it, so it becomes a question mark.
+        # The tokenizer refuses a lone surrogate, which is not text, so it becomes a question mark.
         text = piece if piece.isascii() else piece.encode("utf-8", "replace").decode("utf-8")
         ids = self._tokenizer.encode(text, add_special_tokens=False).ids
-        found = self[piece] = np.array(ids, dtype=TOKEN_TYPE).tobytes()
+        token_ids = self[piece] = np.array(ids, dtype=TOKEN_TYPE).tobytes()
         self._chars += len(piece)
-        return found
+        return token_ids
 
 
 def token_bytes(cache: PieceCache, texts: Sequence[str]) -> list[bytes]:
-    """Return the token ids of each text, as bytes of ``TOKEN_TYPE``."""
+    """Return the token ids of each text, as bytes of ``TOKEN_TYPE``.
+
+    Args:
+        cache: of the tokenizer.
+        texts: B texts.
+
+    """
     lookup = cache.__getitem__
     return [b"".join(map(lookup, _pieces(text))) for text in texts]
 

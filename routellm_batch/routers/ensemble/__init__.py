@@ -1,1 +1,1 @@
-"""Weighted scores of other routers, and the trainer of the weights."""
+"""The ensemble router: weighted scores of other routers. Read ``router.py`` first, then ``train.py``."""

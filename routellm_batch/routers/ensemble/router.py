@@ -2,7 +2,8 @@
 
     score = σ(Σ_m w_m · (t_m(s_m) − μ_m) / d_m)
 
-μ and d are fixed when the ensemble is made, never taken from the batch at hand: a score is a function of its row alone.
+t_m is the identity or the logarithm. μ and d are fixed when the ensemble is made, never taken from the batch at hand: a
+score is a function of its row alone. The formula is this project's own.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from routellm_batch.config.embedder import EmbedderConfig
+from routellm_batch.core.arrays import Floats
 from routellm_batch.core.errors import CheckpointError, ConfigError
 from routellm_batch.core.protocols import Embedder, Router
 from routellm_batch.core.registry import resolve
@@ -28,8 +30,9 @@ from routellm_batch.routers.settings import RouterSettings
 
 DEFAULT_CHECKPOINT = "builtin:ensemble-v1"
 FORMAT = 1
+"""Version of the manifest."""
 FLOOR = 2.0**-21
-"""What a score is raised to before its logarithm: one character, to the length router."""
+"""Least score whose logarithm is taken: that of one character by the length router; smaller scores are raised to it."""
 
 
 class Member(BaseModel):
@@ -38,29 +41,39 @@ class Member(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     router: str
+    """A row of ``ROUTERS``, not ``ensemble``."""
     checkpoint: str | None = None
+    """As ``router.checkpoint``; None is the router's default."""
     embedder: EmbedderConfig | None = None
-    """None is the ensemble's own; one that costs money can be no member's."""
+    """None is the ensemble's own; an embedder that costs money can't be a member's own."""
     options: dict[str, Any] = Field(default_factory=dict)
+    """As ``router.options``."""
     weight: float = 1.0
+    """w of its z-score."""
     transform: Literal["none", "log"] = "none"
-    """``log`` for scores that grow by factors, such as ``length``."""
+    """t; ``log`` is for scores that grow by factors, such as those of ``length``."""
     mean: float
-    """μ of its transformed scores on training prompts."""
+    """μ, mean of its transformed scores on training prompts."""
     deviation: float = Field(gt=0)
-    """d of the same."""
+    """d, standard deviation of the same."""
 
 
 class EnsembleOptions(BaseModel):
-    """The members, where no checkpoint names them."""
+    """Settings of ``ensemble``."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     members: tuple[Member, ...] | None = None
+    """The members, where no checkpoint names them."""
 
 
 class SharedEmbedder:
-    """Reads a batch once for all members; what it read is kept thread by thread until ``forget``."""
+    """An ``Embedder`` that embeds a batch once for all members; each thread keeps its vectors until ``forget``.
+
+    Args:
+        embedder: what it wraps.
+
+    """
 
     def __init__(self, embedder: Embedder) -> None:
         self._embedder = embedder
@@ -68,16 +81,16 @@ class SharedEmbedder:
         self.name, self.width, self.fingerprint = embedder.name, embedder.width, embedder.fingerprint
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Return float32 [B, D], read-only, as the embedder itself gives it."""
+        """Return float32 [B, D], read-only, as the wrapped embedder does."""
         if getattr(self._kept, "texts", None) is not texts:
             vectors = self._embedder.embed(texts)
             vectors.flags.writeable = False
             self._kept.texts, self._kept.vectors = texts, vectors
-        found: NDArray[np.float32] = self._kept.vectors
-        return found
+        kept: NDArray[np.float32] = self._kept.vectors
+        return kept
 
     def forget(self) -> None:
-        """Let go of what this thread read."""
+        """Drop the texts and vectors of this thread."""
         self._kept.__dict__.clear()
 
 
@@ -86,19 +99,19 @@ class EnsembleRouter:
     """A ``Router`` of routers."""
 
     members: Sequence[tuple[Member, Router]]
-    """What each is, and the router itself."""
+    """Each member's settings, and its router."""
     embedders: Sequence[SharedEmbedder] = ()
-    """What several members read with."""
+    """Embedders that the members share."""
 
     name = "ensemble"
 
     @classmethod
     def from_settings(cls, settings: RouterSettings) -> Self:
-        """Load every member.
+        """Return the ensemble of a manifest, or of ``options.members``, with every member loaded.
 
         Raises:
             CheckpointError: the manifest, or a member's weights, can't be used.
-            ConfigError: no member, an ensemble within an ensemble, or an unknown option.
+            ConfigError: there is no member, a member is an ensemble, or an option is unknown.
 
         """
         options = settings.read_options(EnsembleOptions, cls.name)
@@ -113,14 +126,24 @@ class EnsembleRouter:
 
     @classmethod
     def of(cls, members: Sequence[Member], settings: RouterSettings) -> Self:
-        """Load the routers of these members; raises as ``from_settings``."""
+        """Return the ensemble of these members, with their routers loaded.
+
+        Args:
+            members: settings of each.
+            settings: the ensemble's embedder and seed.
+
+        Raises:
+            CheckpointError: a member's weights can't be used.
+            ConfigError: a member is an ensemble, or has an unknown option.
+
+        """
         routers = [make_member(member, settings) for member in members]
-        shared = {id(found): SharedEmbedder(found) for one in routers if (found := _embedder(one))}
-        made = [_reading(one, shared) for one in routers]
-        return cls(list(zip(members, made, strict=True)), list(shared.values()))
+        shared = {id(own): SharedEmbedder(own) for one in routers if (own := _embedder(one))}
+        sharing = [_with_shared(one, shared) for one in routers]
+        return cls(list(zip(members, sharing, strict=True)), list(shared.values()))
 
     def score(self, batch: PromptBatch) -> NDArray[np.float32]:
-        """Return float32 [B] in [0, 1].
+        """Return float32 [B] in [0, 1]; higher = the strong model is needed more.
 
         Raises:
             CheckpointError: a member gave a score that is not a number.
@@ -139,23 +162,33 @@ class EnsembleRouter:
         return sigmoid(z).astype(np.float32)
 
 
-def transformed(scores: NDArray[np.float32], transform: str) -> NDArray[np.float64]:
-    """Return scores [B] as a member's z-score takes them."""
+def transformed(scores: NDArray[np.float32], transform: str) -> Floats:
+    """Return t(scores), float64 [B]: what a member's z-score is computed from.
+
+    Args:
+        scores: float32 [B] in [0, 1].
+        transform: ``none`` or ``log``.
+
+    """
     values = scores.astype(np.float64)
     return np.log(np.maximum(values, FLOOR)) if transform == "log" else values
 
 
 def make_member(member: Member, settings: RouterSettings) -> Router:
-    """Make the router of a member.
+    """Return the router of a member.
+
+    Args:
+        member: its settings.
+        settings: the ensemble's embedder and seed.
 
     Raises:
-        ConfigError: there is no such router, it is an ensemble itself, or it would embed for money by itself.
+        ConfigError: the router is unknown or an ensemble, or has a remote embedder of its own.
         CheckpointError: its weights can't be used.
 
     """
     if member.router == EnsembleRouter.name:
         raise ConfigError("router.options.members", "an ensemble can't be a member of an ensemble")
-    # The hard cap knows router.embedder alone; and a manifest must not choose where a key is sent.
+    # The hard cap counts router.embedder alone, and a manifest must not choose where a key is sent.
     if member.embedder is not None and member.embedder.name == "remote":
         raise ConfigError(
             "router.options.members",
@@ -166,28 +199,31 @@ def make_member(member: Member, settings: RouterSettings) -> Router:
     own = RouterSettings(
         member.checkpoint, member.embedder or settings.embedder, settings.seed, dict(member.options)
     )
-    made: Router = resolve(ROUTERS, member.router, key="router.options.members").from_settings(own)
-    return made
+    router: Router = resolve(ROUTERS, member.router, key="router.options.members").from_settings(own)
+    return router
 
 
 def _embedder(router: Router) -> Embedder | None:
-    found: Embedder | None = getattr(router, "embedder", None) if is_dataclass(router) else None
-    return found
+    embedder: Embedder | None = getattr(router, "embedder", None) if is_dataclass(router) else None
+    return embedder
 
 
-def _reading(router: Router, shared: Mapping[int, SharedEmbedder]) -> Router:
-    """Return the router, reading with the shared embedder where it reads with any."""
-    found = _embedder(router)
-    if found is None:
+def _with_shared(router: Router, shared: Mapping[int, SharedEmbedder]) -> Router:
+    """Return the router with the shared embedder in place of its own, if it has one."""
+    own = _embedder(router)
+    if own is None:
         return router
-    return cast("Router", replace(cast("Any", router), embedder=shared[id(found)]))
+    return cast("Router", replace(cast("Any", router), embedder=shared[id(own)]))
 
 
 def read_members(location: str) -> tuple[Member, ...]:
-    """Read the manifest of an ensemble.
+    """Return the members that the manifest of an ensemble names.
+
+    Args:
+        location: as ``router.checkpoint``.
 
     Raises:
-        CheckpointError: it is absent or no manifest of an ensemble.
+        CheckpointError: the manifest is absent, or invalid for an ensemble.
 
     """
     try:

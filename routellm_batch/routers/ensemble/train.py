@@ -1,4 +1,4 @@
-"""Making an ensemble: the mean and deviation of each member on training prompts, and weights chosen on rows held out."""
+"""Make an ensemble: mean and deviation of each member on training prompts, and weights chosen on rows held out."""
 
 from __future__ import annotations
 
@@ -10,47 +10,48 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from routellm_batch.core.arrays import Floats
 from routellm_batch.core.errors import ConfigError
 from routellm_batch.core.types import PromptBatch
-from routellm_batch.routers.checkpoint import CARD, MANIFEST
+from routellm_batch.routers.checkpoint import CARD, MANIFEST, create_files
 from routellm_batch.routers.ensemble.router import FORMAT, Member, make_member, transformed
-from routellm_batch.routers.training.fitting import quality, rounds
+from routellm_batch.routers.training.held_out import quality, rounds
 from routellm_batch.routers.training.request import TrainRequest
 from routellm_batch.routers.training.rows import Source, TrainingRows, read_sources
-from routellm_batch.storage.store import FsStore
 
 WEIGHTS = (1.0, 0.5, 0.0)
+"""Candidates for each member's weight."""
 MEMBERS: tuple[dict[str, Any], ...] = (
     {"router": "outcome", "checkpoint": "builtin:outcome-v1"},
     {"router": "knn", "checkpoint": "builtin:knn-v1"},
     {"router": "length", "transform": "log"},
 )
-"""Where none are named."""
+"""The members of an ensemble where none are named."""
 
 
 class EnsembleTraining(BaseModel):
-    """Settings: the members, as a config names them; if each has a weight, these are kept, else weights are chosen."""
+    """Settings of the trainer of ``ensemble``."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     members: tuple[dict[str, Any], ...] = Field(default=MEMBERS, min_length=1, max_length=6)
+    """The members, as a config names them; if each has a weight, the weights are kept, else they are chosen."""
 
 
 @dataclass(frozen=True, slots=True)
 class EnsembleReport:
-    """What a training did."""
+    """The report of one training."""
 
     out: str
     """Where the manifest is."""
     members: Sequence[Member]
-    """With their weights."""
+    """The members with their constants and weights."""
     rows: int
     """Rows that the weights were chosen on."""
     quality: float
-    """Part of the gain recovered there, averaged over all shares; NaN: there was none to recover."""
+    """Part of the gain recovered on those rows, averaged over all shares; NaN: there was none to recover."""
 
 
 def train_ensemble(request: TrainRequest) -> EnsembleReport:
@@ -59,7 +60,7 @@ def train_ensemble(request: TrainRequest) -> EnsembleReport:
     The members are not trained; weights are chosen on the rows marked ``dev``, or on all where none are.
 
     Raises:
-        ConfigError: an option, a member, or a manifest at ``out`` already.
+        ConfigError: an option or member is invalid, or a manifest is at ``out`` already.
         DataError: a file, column or row that can't be used.
         CheckpointError: a member's weights can't be used.
 
@@ -77,34 +78,40 @@ def fit_ensemble(
     name: str = "ensemble",
     sections: Callable[[EnsembleReport], Sequence[str]] | None = None,
 ) -> EnsembleReport:
-    """Do as ``train_ensemble``, on rows that were read.
+    """Make an ensemble as ``train_ensemble`` does, on rows that were read already.
 
     Args:
         rows: to fit the constants on.
-        request: where to, with which embedder and seed.
+        request: where to write, with which embedder and seed.
         members: as a config names them.
-        name: what the manifest calls itself.
-        sections: writes further sections of the model card, Markdown.
+        name: the ensemble's own name.
+        sections: writes further sections of the model card, Markdown, from the report.
+
+    Raises:
+        ConfigError: a member is invalid, or a manifest is at ``out`` already.
+        CheckpointError: a member's weights can't be used.
 
     """
     batch = PromptBatch(range(len(rows)), rows.prompts)
-    made: list[Member] = []
-    columns: list[NDArray[np.float64]] = []
+    standardised: list[Member] = []
+    columns: list[Floats] = []
     fitted = ~rows.held_out
-    for given in members:
-        draft = _member({**given, "mean": 0.0, "deviation": 1.0})
+    for settings in members:
+        draft = _member({**settings, "mean": 0.0, "deviation": 1.0})
         raw = transformed(make_member(draft, request.settings()).score(batch), draft.transform)
         mean, deviation = float(raw[fitted].mean()), float(raw[fitted].std())
         if not deviation > 0:
             raise ConfigError("option members", f"router {draft.router!r} gives every prompt the same score")
-        made.append(draft.model_copy(update={"mean": mean, "deviation": deviation}))
+        standardised.append(draft.model_copy(update={"mean": mean, "deviation": deviation}))
         columns.append((raw - mean) / deviation)
         request.progress(f"{draft.router}: mean {mean:.4f}, deviation {deviation:.4f}")
-    given_weights = tuple(member.weight for member in made) if all("weight" in m for m in members) else None
-    weights, reached = _weights(rows, np.array(columns), request.seed, given_weights)
-    made = [m.model_copy(update={"weight": weight}) for m, weight in zip(made, weights, strict=True)]
+    fixed = tuple(m.weight for m in standardised) if all("weight" in m for m in members) else None
+    weights, best_quality = _weights(rows, np.array(columns), request.seed, fixed)
+    weighted = [
+        m.model_copy(update={"weight": weight}) for m, weight in zip(standardised, weights, strict=True)
+    ]
     tested = rows.held_out if rows.held_out.any() else np.ones(len(rows), dtype=np.bool_)
-    report = EnsembleReport(request.out, made, int(tested.sum()), reached)
+    report = EnsembleReport(request.out, weighted, int(tested.sum()), best_quality)
     _write(report, name, sections(report) if sections else ())
     return report
 
@@ -118,16 +125,16 @@ def _member(fields: dict[str, Any]) -> Member:
 
 
 def _weights(
-    rows: TrainingRows, z: NDArray[np.float64], seed: int, given: tuple[float, ...] | None
+    rows: TrainingRows, z: Floats, seed: int, fixed: tuple[float, ...] | None
 ) -> tuple[tuple[float, ...], float]:
-    """Return the best weights for z-scores [M, N] on the rows held out, or those given, and what they reach."""
+    """Return the fixed weights, or the best for z-scores [M, N] on the rows held out, and their quality."""
     way = next(iter(rounds(rows, seed)))
-    best, reached = (1.0,) * len(z), math.nan
-    for weights in [given] if given else product(WEIGHTS, repeat=len(z)):
-        found = quality(rows, np.array(weights) @ z, way) if max(weights) == 1 or given else math.nan
-        if found > reached or (math.isnan(reached) and math.isfinite(found)):
-            best, reached = weights, found
-    return (given or best), reached
+    best, best_quality = (1.0,) * len(z), math.nan
+    for weights in [fixed] if fixed else product(WEIGHTS, repeat=len(z)):
+        value = quality(rows, np.array(weights) @ z, way) if max(weights) == 1 or fixed else math.nan
+        if value > best_quality or (math.isnan(best_quality) and math.isfinite(value)):
+            best, best_quality = weights, value
+    return (fixed or best), best_quality
 
 
 def _write(report: EnsembleReport, name: str, sections: Sequence[str]) -> None:
@@ -141,7 +148,5 @@ among {len(WEIGHTS)} values each on {report.rows:,} rows held out, by the part o
 all strong shares. With them it is {report.quality:.3f} (random: .5). Members that were themselves trained on the rows look
 better here than they are."""
     card = "\n\n".join([f"# {name}: an ensemble of routers", method, "\n".join(lines), *sections]) + "\n"
-    store = FsStore(report.out)
-    for path, text in {CARD: card, MANIFEST: json.dumps(fields, indent=2) + "\n"}.items():
-        if not store.create(path, text.encode()):
-            raise ConfigError("out", f"{store.uri(path)} is there already; name a new folder")
+    manifest = json.dumps(fields, indent=2) + "\n"
+    create_files(report.out, [(CARD, card.encode()), (MANIFEST, manifest.encode())])

@@ -1,1 +1,1 @@
-"""Mean gain of the most similar labelled prompts, and its trainer."""
+"""The knn router: mean gain of the most similar labelled prompts. Read ``router.py`` first, then ``train.py``."""

@@ -1,4 +1,4 @@
-"""Building the index of the knn router: embed labelled prompts, choose k and the prior on rows held out."""
+"""Make the index of the knn router: embed labelled prompts, choose k and the prior on rows held out."""
 
 from __future__ import annotations
 
@@ -10,33 +10,36 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
+from routellm_batch.core.arrays import Floats
 from routellm_batch.core.errors import DataError
 from routellm_batch.core.protocols import Embedder
 from routellm_batch.routers.checkpoint import save_checkpoint
 from routellm_batch.routers.embedders import get_embedder
 from routellm_batch.routers.knn.router import Index, KnnRouter
-from routellm_batch.routers.training.fitting import Mask, quality, rounds
-from routellm_batch.routers.training.request import TrainRequest
+from routellm_batch.routers.training.held_out import Mask, quality, rounds
+from routellm_batch.routers.training.request import TrainRequest, file_name
 from routellm_batch.routers.training.rows import Source, TrainingRows, read_sources
 
 NEIGHBOURS = (300, 100, 30, 10)
+"""Candidates for k."""
 PRIORS = (10.0, 1.0, 0.1)
+"""Candidates for the weight of the mean gain."""
 FALLBACK = (30, 1.0)
-"""Where the rows held out have nothing to recover."""
+"""k and prior where the rows held out have no gain to recover."""
 
 
 @dataclass(frozen=True, slots=True)
 class KnnReport:
-    """What a training did."""
+    """The report of one training."""
 
     out: str
     """Where the checkpoint is."""
     rows: int
-    """In the index."""
+    """Rows in the index."""
     held_out: int
     """Rows that chose k and the prior."""
     k: int
-    """Neighbours."""
+    """Number of neighbours."""
     prior: float
     """Weight of the mean gain."""
     quality: float
@@ -44,10 +47,10 @@ class KnnReport:
 
 
 def train_knn(request: TrainRequest) -> KnnReport:
-    """Build an index from outcomes, score matrices or battles (``training/rows.py`` says what each means).
+    """Make an index of outcomes, score matrices or battles and write it; ``training/rows.py`` explains the files.
 
     Raises:
-        ConfigError: an option, or a checkpoint at ``out`` already.
+        ConfigError: an option is given, or a checkpoint at ``out`` already.
         DataError: a file, column or row that can't be used.
 
     """
@@ -62,24 +65,28 @@ def train_knn_sources(
     name: str = "knn",
     card: Callable[[KnnReport, KnnRouter], str] | None = None,
 ) -> KnnReport:
-    """Do as ``train_knn``, with more said about each source.
+    """Make an index as ``train_knn`` does, of sources that say how each file is used.
 
     Args:
-        sources: what is read, and how.
-        request: where to, with which embedder and seed.
-        name: what the checkpoint calls itself.
-        card: writes the model card (Markdown); a plain one where it is left out.
+        sources: the files, and how each is used.
+        request: where to write, with which embedder and seed.
+        name: the checkpoint's own name.
+        card: writes the model card (Markdown) from the report and the router; None: ``model_card``.
+
+    Raises:
+        ConfigError: a checkpoint is at ``out`` already.
+        DataError: a file, column or row that can't be used.
 
     """
     rows = read_sources(sources)
     embedder = get_embedder(request.embedder)
     vectors = embedder.embed(rows.prompts).astype(np.float16).astype(np.float32)
-    k, prior, reached, tested = _choose(rows, vectors, request.seed, request.progress)
+    k, prior, best_quality, tested = _choose(rows, vectors, request.seed, request.progress)
     index = _index(rows, vectors, ~rows.held_out, k, prior)
     if len(index.gain) < 2:
         raise DataError("at least two rows are needed to have a neighbour", file=sources[0].uri)
-    report = KnnReport(request.out, len(index.gain), tested, k, prior, reached)
-    files = [source.uri.rstrip("/").rpartition("/")[2] for source in sources]
+    report = KnnReport(request.out, len(index.gain), tested, k, prior, best_quality)
+    files = [file_name(source.uri) for source in sources]
     text = card(report, KnnRouter(index, embedder)) if card else model_card(name, report, files)
     tensors = {"vectors": index.vectors.astype(np.float16), "gain": index.gain.astype(np.float16)}
     save_checkpoint(
@@ -89,18 +96,25 @@ def train_knn_sources(
 
 
 def fit_knn(rows: TrainingRows, embedder: Embedder, *, seed: int = 0) -> KnnRouter:
-    """Return an index of the rows not held out; k and the prior are chosen on those that are, or by five folds."""
+    """Return the router of an index of the rows not held out; the rows held out, or five folds, choose k and the prior.
+
+    Args:
+        rows: the labelled rows.
+        embedder: embeds the texts.
+        seed: of the folds.
+
+    """
     vectors = embedder.embed(rows.prompts).astype(np.float16).astype(np.float32)
     k, prior, _, _ = _choose(rows, vectors, seed, lambda _: None)
     return KnnRouter(_index(rows, vectors, ~rows.held_out, k, prior), embedder)
 
 
-def centred_gain(rows: TrainingRows) -> NDArray[np.float64]:
-    """Return strong − weak, [N], each task's mean moved to the mean of all: tasks are graded in different ways."""
+def centred_gain(rows: TrainingRows) -> Floats:
+    """Return strong − weak, float64 [N] in [−1, 1], each task shifted to the mean of all: tasks are graded differently."""
     gain = rows.strong - rows.weak
     _, task = np.unique(np.array(rows.task), return_inverse=True)
     means = np.bincount(task, gain) / np.bincount(task)
-    centred: NDArray[np.float64] = np.clip(gain - means[task] + gain.mean(), -1, 1)
+    centred: Floats = np.clip(gain - means[task] + gain.mean(), -1, 1)
     return centred
 
 
@@ -111,27 +125,35 @@ def _index(rows: TrainingRows, vectors: NDArray[np.float32], used: Mask, k: int,
 def _choose(
     rows: TrainingRows, vectors: NDArray[np.float32], seed: int, progress: Callable[[str], None]
 ) -> tuple[int, float, float, int]:
-    """Return k, the prior, the quality they reach, and on how many rows; of equals, the smoother."""
+    """Return k and the prior of the best quality, that quality, and the number of rows; of equals, the smoother pair."""
     ways = list(rounds(rows, seed))
-    best, reached = FALLBACK, math.nan
+    best, best_quality = FALLBACK, math.nan
     whole = _index(rows, vectors, np.ones(len(rows), dtype=np.bool_), 1, 1.0)
     for k, prior in product(NEIGHBOURS, PRIORS):
-        found = []
+        qualities = []
         for way in ways:
             scores = np.zeros(len(rows))
             for fitted, tested in way.splits:
                 part = replace(whole, vectors=vectors[fitted], gain=whole.gain[fitted], k=k, prior=prior)
                 scores[tested] = part.score(vectors[tested])
-            found.append(quality(rows, scores, way))
-        mean = float(np.mean(found))
+            qualities.append(quality(rows, scores, way))
+        mean = float(np.mean(qualities))
         progress(f"k {k}, prior {prior:g}: {mean:.4f} of the gain held out")
-        if mean > reached or (math.isnan(reached) and math.isfinite(mean)):
-            best, reached = (k, prior), mean
-    return *best, reached, int(ways[0].tested.sum())
+        if mean > best_quality or (math.isnan(best_quality) and math.isfinite(mean)):
+            best, best_quality = (k, prior), mean
+    return *best, best_quality, int(ways[0].tested.sum())
 
 
 def model_card(name: str, report: KnnReport, files: Sequence[str], *, sections: Sequence[str] = ()) -> str:
-    """Return a model card, Markdown."""
+    """Return a model card, Markdown.
+
+    Args:
+        name: of the checkpoint.
+        report: of the training.
+        files: names of the files trained on.
+        sections: further sections, Markdown.
+
+    """
     method = f"""\
 An index of {report.rows:,} labelled prompts, as embeddings and gains; no text. A score is the mean gain of the
 {report.k} nearest, weighted by similarity, with a prior of weight {report.prior:g}. Both were chosen among

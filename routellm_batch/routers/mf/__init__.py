@@ -1,1 +1,1 @@
-"""RouteLLM's matrix factorisation, and its trainer."""
+"""RouteLLM's matrix factorisation. Read ``router.py`` first, then ``train.py``; ``model_ids.py`` is a table."""

@@ -1,7 +1,8 @@
-"""Training the matrix factorisation on battles, as RouteLLM does (arXiv 2406.18665, §4.2 and its script).
+"""Train the matrix factorisation on battles, as RouteLLM does.
 
-Embeddings stay as they are and get Gaussian noise while training; Adam with weight decay, binary cross-entropy on the
-logit of winner − loser; ties are dropped. The epoch with the lowest loss on battles held out is kept.
+Source: arXiv 2406.18665, §4.2, and ``matrix_factorization/train_matrix_factorization.py`` of its repository. Embeddings are
+fixed and get Gaussian noise while training; the loss is the binary cross-entropy of the logit δ(winner) − δ(loser), and Adam
+with weight decay minimises it. Ties are dropped. The epoch with the lowest loss on battles held out is kept.
 """
 
 from __future__ import annotations
@@ -15,62 +16,69 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from threadpoolctl import threadpool_limits
 
+from routellm_batch.core.arrays import Floats, Ints
 from routellm_batch.core.errors import ConfigError, DataError
 from routellm_batch.routers.checkpoint import save_checkpoint
 from routellm_batch.routers.embedders import get_embedder
 from routellm_batch.routers.heads import sigmoid
 from routellm_batch.routers.mf.router import CLASSIFIER, MODELS, PROJECTION
-from routellm_batch.routers.training.battles import Battles
-from routellm_batch.routers.training.pairs import read_pairs
-from routellm_batch.routers.training.request import TrainRequest
+from routellm_batch.routers.training.battles import Battles, read_pairs
+from routellm_batch.routers.training.request import TrainRequest, file_name
 from routellm_batch.routers.training.rows import Source
 
 HELD_OUT = 0.05
 """Share of prompts held out where no row is marked ``dev``."""
 RARE = 0.25
-"""A model in fewer battles than this part of the most frequent one's is routed only if it is named."""
+"""A model in fewer battles than this part of the most frequent model's is in the pair only if it is named."""
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
-Parameters = Mapping[str, NDArray[np.float64]]
+"""Constants of Adam, as its authors recommend."""
+Parameters = Mapping[str, Floats]
+"""Name of a tensor → its values, as ``mf/router.py`` names them."""
 
 
 class MfTraining(BaseModel):
-    """Settings; the defaults are the paper's."""
+    """Settings of the trainer; the defaults are the paper's."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     dim: int = Field(default=128, ge=1)
+    """H, width of a model's vector."""
     epochs: int = Field(default=100, ge=1)
+    """Passes over the battles, at most."""
     patience: int = Field(default=5, ge=1)
-    """Epochs without a lower held-out loss before it stops."""
+    """Epochs without a lower held-out loss before training stops."""
     lr: float = Field(default=3e-4, gt=0)
+    """Learning rate of Adam."""
     weight_decay: float = Field(default=1e-5, ge=0)
+    """Strength of the L2 penalty."""
     batch: int = Field(default=64, ge=1)
+    """Battles in a step."""
     noise: float = Field(default=0.1, ge=0)
     """Standard deviation of the noise on each coordinate of an embedding."""
     strong_model: str | None = None
-    """Of the pair that is routed; None is the model that wins most often."""
+    """The strong model of the default pair; None is the model that wins most often."""
     weak_model: str | None = None
-    """None is the median model."""
+    """The weak model of the default pair; None is the median model."""
 
 
 @dataclass(frozen=True, slots=True)
 class MfReport:
-    """What a training did."""
+    """The report of one training."""
 
     out: str
     """Where the checkpoint is."""
     battles: int
-    """Trained on, without ties."""
+    """Battles trained on, without ties."""
     held_out: int
     """Battles that chose the epoch."""
     epoch: int
-    """The one that was kept."""
+    """The epoch that was kept, from 1."""
     loss: float
     """Cross-entropy on the battles held out, in nats; a coin toss has 0.693."""
     accuracy: float
     """Share of battles held out whose winner has the higher δ."""
     models: Sequence[str]
-    """Their names, by row."""
+    """Names of the models, by row of P."""
     pair: tuple[str, str]
     """The strong and the weak model that are routed by default."""
 
@@ -79,7 +87,7 @@ def train_mf(request: TrainRequest) -> MfReport:
     """Train on battles, outcomes or score matrices, and write a checkpoint with RouteLLM's tensor names.
 
     Raises:
-        ConfigError: an option, a model that is in no battle, or a checkpoint at ``out`` already.
+        ConfigError: an unknown option, a model that is in no battle, or a checkpoint at ``out`` already.
         DataError: a file, column or row that can't be used, or nothing to train on.
 
     """
@@ -96,14 +104,18 @@ def train_mf_battles(
     name: str = "mf",
     card: Callable[[MfReport, Parameters], str] | None = None,
 ) -> MfReport:
-    """Do as ``train_mf``, on battles.
+    """Train as ``train_mf`` does, on battles that were read already.
 
     Args:
         battles: what to train on; ties are dropped.
-        request: where to, with which embedder and seed.
+        request: where to write, with which embedder and seed.
         options: settings.
-        name: what the checkpoint calls itself.
-        card: writes the model card (Markdown); a plain one where it is left out.
+        name: the checkpoint's own name.
+        card: writes the model card (Markdown) from the report and the parameters; None: ``model_card``.
+
+    Raises:
+        ConfigError: a model that is in no battle, or a checkpoint at ``out`` already.
+        DataError: too few battles with a winner.
 
     """
     embedder = get_embedder(request.embedder)
@@ -111,7 +123,7 @@ def train_mf_battles(
     X = embedder.embed(battles.prompts).astype(np.float64)  # [P, D]
     held_out = _held_out(battles, request.seed)
     with threadpool_limits(limits=1, user_api="blas"):
-        found, epoch, loss, accuracy = _fit(battles, X, held_out, options, request)
+        parameters, epoch, loss, accuracy = _fit(battles, X, held_out, options, request)
     decided = battles.support != 0.5
     report = MfReport(
         request.out,
@@ -123,22 +135,29 @@ def train_mf_battles(
         battles.models,
         pair,
     )
-    text = card(report, found) if card else model_card(name, report, request.paths, options, request.seed)
+    text = (
+        card(report, parameters) if card else model_card(name, report, request.paths, options, request.seed)
+    )
     fields = {
         "models": list(battles.models),
         "pair": list(pair),
         "trained": _plain(report, options, request.seed),
     }
-    tensors = {key: value.astype(np.float32) for key, value in found.items()}
+    tensors = {key: value.astype(np.float32) for key, value in parameters.items()}
     save_checkpoint(request.out, tensors, embedder, router="mf", name=name, card=text, fields=fields)
     return report
 
 
 def choose_pair(battles: Battles, strong: str | None, weak: str | None) -> tuple[str, str]:
-    """Return the pair to route: as named, else the model that wins most and the one in the middle.
+    """Return the strong and the weak model of the default pair: as named, else the model that wins most and the median one.
+
+    Args:
+        battles: all battles.
+        strong: the named strong model; None where none is named.
+        weak: the named weak model; None where none is named.
 
     Raises:
-        ConfigError: a named model is in no battle, or one is named twice.
+        ConfigError: a named model is in no battle, or the same one is named twice.
 
     """
     if strong is not None and strong == weak:
@@ -148,32 +167,32 @@ def choose_pair(battles: Battles, strong: str | None, weak: str | None) -> tuple
             raise ConfigError(
                 f"option {option}", f"no battle of {name!r}; there are: {', '.join(battles.models)}"
             )
-    count = len(battles.models)
-    wins = np.bincount(battles.model_a, battles.support, count)
-    wins += np.bincount(battles.model_b, 1 - battles.support, count)
-    met = np.bincount(battles.model_a, minlength=count) + np.bincount(battles.model_b, minlength=count)
-    often = met >= RARE * met.max()  # A win rate of a few battles, or among a few models, says little.
+    wins, fought = battles.tally()
+    often = fought >= RARE * fought.max()  # A win rate of a few battles, or among a few models, says little.
     unnamed = [name not in (strong, weak) for name in battles.models]
-    if (often & unnamed).sum() < (strong, weak).count(None):  # As where one model met all the others.
+    if (often & unnamed).sum() < (strong, weak).count(
+        None
+    ):  # For example where one model met all the others.
         often[:] = True
-    order = [battles.models[n] for n in np.argsort(-wins / met, kind="stable") if often[n]]
+    order = [battles.models[n] for n in np.argsort(-wins / fought, kind="stable") if often[n]]
     strong = strong or next(name for name in order if name != weak)
     rest = [name for name in order if name != strong]
     return strong, weak or rest[len(rest) // 2]
 
 
 def _held_out(battles: Battles, seed: int) -> NDArray[np.bool_]:
+    """Return the battles to hold out, bool [N]: those marked, else those of a random share of the prompts."""
     if battles.held_out.any():
         return battles.held_out
     prompts = len(battles.prompts)
     drawn = np.random.default_rng(seed).permutation(prompts)[: max(1, math.ceil(HELD_OUT * prompts))]
-    found: NDArray[np.bool_] = np.isin(battles.prompt, drawn)
-    return found
+    held_out: NDArray[np.bool_] = np.isin(battles.prompt, drawn)
+    return held_out
 
 
 def _fit(
     battles: Battles,
-    X: NDArray[np.float64],
+    X: Floats,
     held_out: NDArray[np.bool_],
     options: MfTraining,
     request: TrainRequest,
@@ -189,7 +208,7 @@ def _fit(
             "too few battles with a winner: some must train, some be held out", file=request.paths[0]
         )
     scale = 1 / math.sqrt(X.shape[1])
-    parameters: dict[str, NDArray[np.float64]] = {
+    parameters: dict[str, Floats] = {
         MODELS: rng.standard_normal((len(battles.models), options.dim)),
         PROJECTION: rng.uniform(-scale, scale, (options.dim, X.shape[1])),
         CLASSIFIER: rng.uniform(-1, 1, (1, options.dim)) / math.sqrt(options.dim),
@@ -212,28 +231,26 @@ def _fit(
     return best
 
 
-def _unit(P: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _unit(P: Floats) -> tuple[Floats, Floats]:
+    """Return the rows of P at unit length, [M, H], and their norms, [M, 1]."""
     norms = np.maximum(np.linalg.norm(P, axis=1, keepdims=True), 1e-12)
     return P / norms, norms
 
 
-def _logits(
-    parameters: Parameters, q: NDArray[np.float64], winner: NDArray[np.int64], loser: NDArray[np.int64]
-) -> NDArray[np.float64]:
+def _logits(parameters: Parameters, q: Floats, winner: Ints, loser: Ints) -> Floats:
+    """Return δ(winner) − δ(loser), [B], for embeddings q [B, D]."""
     unit, _ = _unit(parameters[MODELS])
-    logits: NDArray[np.float64] = (
-        (unit[winner] - unit[loser]) * (q @ parameters[PROJECTION].T)
-    ) @ parameters[CLASSIFIER][0]
+    logits: Floats = ((unit[winner] - unit[loser]) * (q @ parameters[PROJECTION].T)) @ parameters[CLASSIFIER][
+        0
+    ]
     return logits
 
 
-def _gradients(
-    parameters: Parameters, q: NDArray[np.float64], winner: NDArray[np.int64], loser: NDArray[np.int64]
-) -> Parameters:
+def _gradients(parameters: Parameters, q: Floats, winner: Ints, loser: Ints) -> Parameters:
     """Return the gradients of the mean cross-entropy −log σ(δ(winner) − δ(loser))."""
     unit, norms = _unit(parameters[MODELS])
     w2 = parameters[CLASSIFIER][0]
-    h = q @ parameters[PROJECTION].T  # [B, K]
+    h = q @ parameters[PROJECTION].T  # [B, H]
     between = unit[winner] - unit[loser]
     g = (sigmoid((between * h) @ w2) - 1)[:, None] / len(q)
     to_models = g * w2 * h
@@ -248,7 +265,7 @@ def _gradients(
 
 
 class _Adam:
-    """Adam with L2 weight decay, in place (Kingma & Ba, 2015)."""
+    """Adam with L2 weight decay (Kingma & Ba, 2015), which changes the parameters in place."""
 
     def __init__(self, parameters: Parameters, lr: float, weight_decay: float) -> None:
         self._parameters, self._lr, self._decay = parameters, lr, weight_decay
@@ -257,7 +274,7 @@ class _Adam:
         self._step = 0
 
     def step(self, gradients: Parameters) -> None:
-        """Move every parameter."""
+        """Take one step on every parameter."""
         self._step += 1
         size = self._lr * math.sqrt(1 - BETA2**self._step) / (1 - BETA1**self._step)
         for key, value in self._parameters.items():
@@ -282,8 +299,18 @@ def model_card(
     *,
     sections: Sequence[str] = (),
 ) -> str:
-    """Return a model card, Markdown."""
-    names = ", ".join(f"`{file.rstrip('/').rpartition('/')[2]}`" for file in files)
+    """Return a model card, Markdown.
+
+    Args:
+        name: of the checkpoint.
+        report: of the training.
+        files: paths or URIs of the files trained on.
+        options: settings of the training.
+        seed: of the training.
+        sections: further sections, Markdown.
+
+    """
+    names = ", ".join(f"`{file_name(file)}`" for file in files)
     settings = ", ".join(f"{key} {value}" for key, value in options.model_dump().items() if value is not None)
     method = f"""\
 RouteLLM's matrix factorisation (arXiv 2406.18665), trained on {report.battles:,} battles with a winner between

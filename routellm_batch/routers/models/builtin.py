@@ -1,7 +1,7 @@
-"""Shipped weights, one folder each, and the check that every weight file passes before it is used.
+"""Shipped weights, a folder each, and the check that every file of weights passes before it is used.
 
-A folder of weights holds a JSON manifest whose ``files`` names each other file with its sha256. Nothing here is a
-pickle: weights are safetensors.
+A folder of weights holds a JSON manifest whose ``files`` names each other file with its sha256. No file is a pickle: weights
+are safetensors.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from routellm_batch.core.errors import CheckpointError
 
 FOLDER = Path(str(files("routellm_batch") / "weights"))
+"""Where the shipped weights are."""
 Data = TypeVar("Data", bound=bytes | memoryview)
 """Bytes of a file, read or mapped."""
 
@@ -24,7 +25,7 @@ def shipped(name: str) -> Path:
     """Return the folder of the shipped weights ``name``, e.g. ``outcome-v1``.
 
     Raises:
-        CheckpointError: there are none of that name; the text lists those there are.
+        CheckpointError: an unknown name; the text lists the known ones.
 
     """
     names = sorted(p.name for p in FOLDER.iterdir() if p.is_dir() and not p.name.startswith(("_", ".")))
@@ -39,7 +40,7 @@ def read_checked(
     """Read a manifest and every file it names, each checked against its sha256.
 
     Args:
-        what: where the weights are, for the error.
+        what: where the weights are, for errors.
         manifest: name of the manifest in that folder.
         read: name of a file there → its bytes; FileNotFoundError if it is absent.
 
@@ -47,7 +48,7 @@ def read_checked(
         The manifest, and name → bytes of the files it names.
 
     Raises:
-        CheckpointError: a file is absent or damaged, or the manifest is none.
+        CheckpointError: a file is absent or damaged, or the manifest is invalid.
 
     """
     try:

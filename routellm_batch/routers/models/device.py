@@ -1,4 +1,4 @@
-"""Which device runs a model, and in which precision."""
+"""The device that runs a model, and the precision of its weights."""
 
 from __future__ import annotations
 
@@ -7,22 +7,32 @@ import torch
 from routellm_batch.core.errors import ConfigError
 
 
-def choose_device(asked: str, *, key: str) -> torch.device:
-    """Return the device: ``auto`` is the GPU where there is one.
+def choose_device(setting: str, *, key: str) -> torch.device:
+    """Return the device of a setting: ``auto`` is the GPU where there is one.
+
+    Args:
+        setting: ``auto``, ``cpu`` or ``cuda``.
+        key: the config key, for errors.
 
     Raises:
-        ConfigError: ``cuda`` is asked for and there is none.
+        ConfigError: the setting is ``cuda`` and there is no GPU.
 
     """
-    if asked == "cuda" and not torch.cuda.is_available():
+    if setting == "cuda" and not torch.cuda.is_available():
         raise ConfigError(
             key, "is cuda, and this process sees no GPU; use auto or cpu, or start it where a GPU is"
         )
-    return torch.device("cuda" if asked != "cpu" and torch.cuda.is_available() else "cpu")
+    return torch.device("cuda" if setting != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def choose_dtype(asked: str, device: torch.device) -> torch.dtype:
-    """Return the dtype of weights: ``auto`` is bfloat16 on a GPU and float32 on a CPU."""
-    if asked == "bfloat16" or (asked == "auto" and device.type == "cuda"):
+def choose_dtype(setting: str, device: torch.device) -> torch.dtype:
+    """Return the dtype of weights: ``auto`` is bfloat16 on a GPU and float32 on a CPU.
+
+    Args:
+        setting: ``auto``, ``float32`` or ``bfloat16``.
+        device: the device that runs the model.
+
+    """
+    if setting == "bfloat16" or (setting == "auto" and device.type == "cuda"):
         return torch.bfloat16
     return torch.float32

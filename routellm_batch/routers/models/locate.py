@@ -1,11 +1,11 @@
-"""Where weights are: in this package, in a folder of any store, in an installed package, or on the model hub.
+"""Find a folder of weights: in this package, in any store, in an installed package, or on the model hub.
 
     builtin:NAME              shipped with this package
     package:NAME              a folder with a ``config.json`` inside an installed Python package (it is not imported)
     hub:ORG/NAME@REVISION     the Hugging Face hub; the revision is a commit, so that the weights cannot change
     anything else             a path or URI of a folder
 
-Only data is taken: safetensors, JSON and text. A folder whose weights are pickles is refused.
+Only data is read: safetensors, JSON and text. A folder whose weights are pickles is refused, as a pickle could run code.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ from pathlib import Path
 
 from routellm_batch.core.errors import CheckpointError, ConfigError
 from routellm_batch.routers.models.builtin import shipped
-from routellm_batch.storage.store import FsStore
 
 BUILTIN, PACKAGE, HUB = "builtin:", "package:", "hub:"
+"""Schemes of a location."""
 WANTED = ("*.safetensors", "*.json", "*.txt", "*.model", "*.md")
-"""Files that are fetched from the hub or a remote store; none of them can run."""
+"""Files that are fetched from the hub or a remote store; none of them can run code."""
 PICKLES = frozenset((".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"))
+"""Endings of files that could be pickles."""
 WORDS = ("tokenizer*.json", "*.txt", "*.model")
-"""Those of them that a tokenizer is made of."""
+"""Files that a tokenizer is made of."""
 _HUB = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)@(?P<revision>[\w./-]+)")
 _LOOKS_LIKE_HUB = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 
@@ -35,13 +36,13 @@ def local_folder(location: str, *, key: str, weights: bool = True) -> Path:
     """Return a local folder with the files of ``location``, fetched if need be.
 
     Args:
-        location: as above.
+        location: ``builtin:NAME``, ``package:NAME``, ``hub:ORG/NAME@REVISION``, or a path or URI of a folder.
         key: the config key, for errors.
-        weights: False where only a tokenizer is looked for: weights are not fetched, and need not be there.
+        weights: False where only a tokenizer is needed: weights are then not fetched and may be absent.
 
     Raises:
         ConfigError: a hub name without a revision, or a package that is not installed.
-        CheckpointError: nothing is there, it can't be fetched, or its weights are pickles.
+        CheckpointError: the folder is absent, it can't be fetched, or its weights are pickles.
         MissingExtraError: its store's packages are not installed.
 
     """
@@ -99,16 +100,20 @@ def _hub(name: str, key: str, patterns: Sequence[str]) -> Path:
 
 
 def _fetched(uri: str, patterns: Sequence[str]) -> Path:
-    """Copy a remote folder to the temporary folder, once per content: names, sizes and ETags say which."""
+    """Copy the files of a remote folder that match the patterns to a new temporary folder, and return it."""
+    from routellm_batch.storage.store import FsStore  # Local weights need no fsspec, which loads slowly.
+
     store = FsStore(uri)
     objects = [o for o in store.list("") if "/" not in o.path and Path(o.path).match("*.*")]
-    wanted: Sequence[str] = [o.path for o in objects if any(Path(o.path).match(p) for p in patterns)]
-    if not wanted:
-        raise CheckpointError(f"{uri}: no such folder, or it holds nothing that is wanted")
-    contents = store.read_many(wanted)
+    names: Sequence[str] = [o.path for o in objects if any(Path(o.path).match(p) for p in patterns)]
+    if not names:
+        raise CheckpointError(
+            f"{uri}: no such folder, or it holds none of the files that are needed ({', '.join(patterns)})"
+        )
+    contents = store.read_many(names)
     digest = hashlib.sha256(b"".join(hashlib.sha256(data).digest() for data in contents)).hexdigest()[:16]
     folder = Path(tempfile.mkdtemp(prefix=f"routellm-weights-{digest}-"))
-    for name, data in zip(wanted, contents, strict=True):
+    for name, data in zip(names, contents, strict=True):
         (folder / name).write_bytes(data)
     return folder
 

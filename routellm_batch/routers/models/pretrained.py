@@ -1,9 +1,9 @@
-"""Loading a pretrained model and its tokenizer, and proving that nothing of them is missing."""
+"""Load a pretrained model and its tokenizer, and check that no part of them is missing."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
@@ -17,17 +17,17 @@ from transformers.utils import logging
 from routellm_batch.core.errors import CheckpointError, ConfigError
 
 CLASSES = 3
-"""The strong model wins, a tie, the weak model wins."""
+"""Classes of a classifier: the strong model wins, a tie, the weak model wins."""
 CHARS_PER_TOKEN = 32
-"""Of a longer text only so many characters per readable token are tokenised at all."""
+"""A text is cut to this number of characters for each token that the model can read, before it is tokenised."""
 TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
 """A folder with none of these has no tokenizer."""
 UNUSABLE = (SafetensorError, ImportError, OSError, RuntimeError, ValueError, KeyError, TypeError)
-"""What the libraries raise on files that they can't use."""
+"""Errors that the libraries raise on files that they can't use."""
 
 
 class TokenIds:
-    """Texts to token ids; threads take turns.
+    """A tokenizer with its bound: texts to token ids; threads take turns.
 
     Args:
         tokenizer: of transformers.
@@ -43,13 +43,13 @@ class TokenIds:
         self.pad = pad
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """Return the ids of each text, special tokens included, unpadded; a lone surrogate reads as "?"."""
+        """Return the token ids of each text, special tokens included, without padding; a lone surrogate is read as "?"."""
         longest = self.max_tokens * CHARS_PER_TOKEN
         cut = [text[:longest].encode("utf-8", "replace").decode("utf-8") for text in texts]
         if not cut:
             return []
-        with self._lock:  # It remembers how it truncates, and can't be asked twice at once.
-            found = self._tokenizer(
+        with self._lock:  # It stores how it truncates, and can't be called twice at once.
+            encoded = self._tokenizer(
                 cut,
                 truncation=True,
                 max_length=self.max_tokens,
@@ -57,10 +57,10 @@ class TokenIds:
                 return_attention_mask=False,
                 return_token_type_ids=False,
             )
-        return [ids or [self.pad] for ids in found["input_ids"]]
+        return [ids or [self.pad] for ids in encoded["input_ids"]]
 
     def padded(self, rows: Sequence[Sequence[int]], device: torch.device) -> dict[str, torch.Tensor]:
-        """Return ``input_ids`` and ``attention_mask``, int64 [B, T], filled up on the right."""
+        """Return ``input_ids`` and ``attention_mask`` of B rows of ids, int64 [B, T] on the device, padded on the right."""
         longest = max(map(len, rows))
         ids = torch.tensor([[*row, *[self.pad] * (longest - len(row))] for row in rows])
         lengths = torch.tensor([len(row) for row in rows])
@@ -69,10 +69,16 @@ class TokenIds:
 
 
 def load_classifier(folder: Path, location: str, *, dtype: torch.dtype, device: torch.device) -> Any:
-    """Load a classifier of three classes, with no tensor missing, of another shape, or not finite.
+    """Return a classifier of three classes, with frozen weights, ready to compute.
+
+    Args:
+        folder: with ``config.json`` and weights.
+        location: its name, for errors.
+        dtype: of the weights.
+        device: where to compute.
 
     Raises:
-        CheckpointError: any of that, or a damaged file; the tensor or file is named.
+        CheckpointError: a file is damaged, or a tensor is missing, of another shape or not finite; the text names it.
 
     """
     config = _read_config(folder, location)
@@ -81,34 +87,36 @@ def load_classifier(folder: Path, location: str, *, dtype: torch.dtype, device: 
             f"{location}: config.json gives {config.num_labels} labels; bert needs {CLASSES}: "
             "the strong model wins, a tie, the weak model wins"
         )
-    model, report = _load(folder, location, config, dtype=dtype)
-    for problem, names in (("is missing", "missing_keys"), ("has another shape", "mismatched_keys")):
-        # The library fills such tensors at random and goes on.
-        for name in _names(report[names]):
-            raise CheckpointError(f"{location}: tensor {name} {problem}; fetch or train the weights again")
-    _refuse_not_finite(model, location)
-    return model.to(device).eval().requires_grad_(requires_grad=False)
+    model = load_checked(AutoModelForSequenceClassification, folder, location, config, dtype=dtype)
+    return frozen(model, device)
 
 
 def load_encoder(folder: Path, location: str, *, dtype: torch.dtype, device: torch.device) -> Any:
-    """Load a model without a head; only a pooler, which is not used, may be missing.
+    """Return a model without a head, with frozen weights; only a pooler, which is not used, may be missing.
+
+    Args:
+        folder: with ``config.json`` and weights.
+        location: its name, for errors.
+        dtype: of the weights.
+        device: where to compute.
 
     Raises:
         CheckpointError: a tensor is missing, of another shape or not finite, or a file is damaged.
 
     """
     config = _read_config(folder, location)
-    model, report = _load(folder, location, config, dtype=dtype, kind=AutoModel)
-    for problem, names in (("is missing", "missing_keys"), ("has another shape", "mismatched_keys")):
-        for name in _names(report[names]):
-            if "pooler." not in name:
-                raise CheckpointError(f"{location}: tensor {name} {problem}; fetch the weights again")
-    _refuse_not_finite(model, location)
-    return model.to(device).eval().requires_grad_(requires_grad=False)
+    model = load_checked(
+        AutoModel, folder, location, config, dtype=dtype, may_be_new=lambda _, name: "pooler." in name
+    )
+    return frozen(model, device)
 
 
 def load_base(folder: Path, location: str) -> Any:
-    """Load a model to be fine-tuned, float32 on the CPU; only its classifier may be new.
+    """Return a model to be fine-tuned, float32 on the CPU; only its classifier may be new.
+
+    Args:
+        folder: with ``config.json`` and weights.
+        location: its name, for errors.
 
     Raises:
         CheckpointError: it can't be used, or a tensor below its classifier is missing; the tensor is named.
@@ -116,30 +124,91 @@ def load_base(folder: Path, location: str) -> Any:
     """
     config = _read_config(folder, location)
     config.num_labels = CLASSES
-    model, report = _load(folder, location, config, dtype=torch.float32, ignore_mismatched_sizes=True)
-    inner = f"{model.base_model_prefix}."
-    for name in [*_names(report["missing_keys"]), *_names(report["mismatched_keys"])]:
-        if name.startswith(inner) and ".pooler." not in name:
-            raise CheckpointError(
-                f"{location}: tensor {name} is missing or has another shape; fetch it again"
+
+    def may_be_new(model: Any, name: str) -> bool:
+        return not name.startswith(f"{model.base_model_prefix}.") or ".pooler." in name
+
+    return load_checked(
+        AutoModelForSequenceClassification,
+        folder,
+        location,
+        config,
+        dtype=torch.float32,
+        may_be_new=may_be_new,
+        ignore_mismatched_sizes=True,
+    )
+
+
+def load_checked(
+    kind: Any,
+    folder: Path,
+    location: str,
+    config: Any,
+    *,
+    dtype: torch.dtype,
+    may_be_new: Callable[[Any, str], bool] = lambda _model, _name: False,
+    **options: Any,
+) -> Any:
+    """Return a model with the weights of ``*.safetensors``, all of its tensors present and finite.
+
+    Args:
+        kind: the class of transformers to load.
+        folder: with the weights, whole or in shards.
+        location: its name, for errors.
+        config: of the model.
+        dtype: of the weights.
+        may_be_new: (model, tensor) → whether the tensor may be absent; the library then fills it with random numbers.
+        options: further arguments of ``from_pretrained``.
+
+    Raises:
+        CheckpointError: a file is damaged, or a tensor is missing, of another shape or not finite; the text names it.
+
+    """
+    with _quietly():
+        try:
+            model, report = kind.from_pretrained(
+                folder,
+                config=config,
+                dtype=dtype,
+                use_safetensors=True,
+                local_files_only=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+                **options,
             )
-    _refuse_not_finite(model, location)
+        except UNUSABLE as error:
+            raise CheckpointError(f"{location}: its weights can't be loaded ({_first(error)})") from None
+    for problem, keys in (("is missing", "missing_keys"), ("has another shape", "mismatched_keys")):
+        # The library fills such tensors with random numbers and goes on.
+        for name in _names(report[keys]):
+            if not may_be_new(model, name):
+                raise CheckpointError(
+                    f"{location}: tensor {name} {problem}; fetch or train the weights again"
+                )
+    for name, tensor in model.named_parameters():
+        if not bool(torch.isfinite(tensor).all()):
+            raise CheckpointError(f"{location}: tensor {name} holds a number that is not finite")
     return model
 
 
-def load_token_ids(folder: Path, location: str, model: Any, *, asked: int | None, key: str) -> TokenIds:
-    """Load the tokenizer of a model.
+def frozen(model: Any, device: torch.device) -> Any:
+    """Return a model moved to its device, ready to compute, with weights that can't be trained."""
+    return model.to(device).eval().requires_grad_(requires_grad=False)
+
+
+def load_token_ids(folder: Path, location: str, model: Any, *, bound: int | None, key: str) -> TokenIds:
+    """Return the tokenizer of a model, with its bound.
 
     Args:
-        folder: with both.
+        folder: with the model's and the tokenizer's files.
         location: its name, for errors.
-        model: with its weights.
-        asked: bound on tokens of a text; None is what the tokenizer and the model allow.
-        key: the config key of ``asked``, for errors.
+        model: the loaded model.
+        bound: most tokens of a text; None is what the tokenizer and the model allow.
+        key: the config key of ``bound``, for errors.
 
     Raises:
-        CheckpointError: there is none, or it is damaged, or of another model.
-        ConfigError: the model can't read so many tokens.
+        CheckpointError: the tokenizer is absent, damaged, or another model's.
+        ConfigError: the model can't read as many tokens as ``bound``.
 
     """
     if not any(path for pattern in TOKENIZERS for path in folder.glob(pattern)):
@@ -156,23 +225,23 @@ def load_token_ids(folder: Path, location: str, model: Any, *, asked: int | None
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         except UNUSABLE as error:
             raise CheckpointError(f"{location}: its tokenizer can't be loaded ({_first(error)})") from None
-    known = model.get_input_embeddings().num_embeddings
-    if len(tokenizer) > known:
+    rows = model.get_input_embeddings().num_embeddings
+    if len(tokenizer) > rows:
         raise CheckpointError(
-            f"{location}: its tokenizer has {len(tokenizer)} tokens and the model knows {known}; "
+            f"{location}: its tokenizer has {len(tokenizer)} tokens and the model knows {rows}; "
             "they don't belong together"
         )
     readable = positions(model)
-    if asked is not None and asked > readable:
-        raise ConfigError(key, f"is {asked}; the model reads {readable} tokens")
+    if bound is not None and bound > readable:
+        raise ConfigError(key, f"is {bound}; the model reads {readable} tokens")
     tokenizer.truncation_side = "right"
     pads = (model.config.pad_token_id, tokenizer.pad_token_id, 0)
     pad = next(number for number in pads if number is not None)
-    return TokenIds(tokenizer, max_tokens=asked or min(readable, tokenizer.model_max_length), pad=pad)
+    return TokenIds(tokenizer, max_tokens=bound or min(readable, tokenizer.model_max_length), pad=pad)
 
 
 def positions(model: Any) -> int:
-    """Return how many tokens a model can read at once; RoBERTa's kin lose those up to the padding's position."""
+    """Return how many tokens a model can read at once; models like RoBERTa lose the positions up to that of the padding."""
     bound = int(getattr(model.config, "max_position_embeddings", None) or 512)
     for name, module in model.named_modules():
         if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
@@ -190,38 +259,6 @@ def _read_config(folder: Path, location: str) -> Any:
         raise CheckpointError(f"{location}: config.json can't be used ({_first(error)})") from None
 
 
-def _load(
-    folder: Path,
-    location: str,
-    config: Any,
-    *,
-    dtype: torch.dtype,
-    ignore_mismatched_sizes: bool = False,
-    kind: Any = AutoModelForSequenceClassification,
-) -> tuple[Any, dict[str, Any]]:
-    with _quietly():
-        try:
-            model, report = kind.from_pretrained(
-                folder,
-                config=config,
-                dtype=dtype,
-                use_safetensors=True,
-                local_files_only=True,
-                trust_remote_code=False,
-                output_loading_info=True,
-                ignore_mismatched_sizes=ignore_mismatched_sizes,
-            )
-        except UNUSABLE as error:
-            raise CheckpointError(f"{location}: its weights can't be loaded ({_first(error)})") from None
-    return model, report
-
-
-def _refuse_not_finite(model: Any, location: str) -> None:
-    for name, tensor in model.named_parameters():
-        if not bool(torch.isfinite(tensor).all()):
-            raise CheckpointError(f"{location}: tensor {name} holds a number that is not finite")
-
-
 def _names(keys: Any) -> list[str]:
     """Return tensor names, sorted; a mismatched one is reported with its shapes."""
     return sorted(key if isinstance(key, str) else str(key[0]) for key in keys)
@@ -233,7 +270,7 @@ def _first(error: BaseException) -> str:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Silence the library: what it would warn of is refused here."""
+    """Silence the library while a model is loaded: this module raises an error where it would warn."""
     logging.disable_progress_bar()
     before = logging.get_verbosity()
     logging.set_verbosity_error()

@@ -1,4 +1,4 @@
-"""The checkpoint of the outcome router: two heads, and how they lean."""
+"""The checkpoint of two heads: loading and saving their weights and how they lean."""
 
 from __future__ import annotations
 
@@ -15,11 +15,20 @@ from routellm_batch.routers.features import FEATURES
 from routellm_batch.routers.heads import Heads, Lean
 from routellm_batch.routers.outcome.router import OutcomeRouter
 
+BLEND = "blend"
+"""Value of ``kind`` in the manifest of a router that a pilot fitted; the manifest of two heads has no ``kind``."""
+
 
 def load_heads(
     location: str, fields: Mapping[str, Any], tensors: Tensors, embedder: Embedder
 ) -> OutcomeRouter:
-    """Return the router of a checkpoint that was read.
+    """Return the router of a checkpoint of two heads.
+
+    Args:
+        location: of the checkpoint, for errors.
+        fields: its manifest.
+        tensors: its tensors.
+        embedder: embeds the texts.
 
     Raises:
         CheckpointError: a part is missing or of another shape, or it was trained on other surface features.
@@ -37,43 +46,54 @@ def take_heads(
     """Return the heads of a checkpoint.
 
     Args:
-        location: of the checkpoint, for the error.
+        location: of the checkpoint, for errors.
         fields: hold α.
-        tensors: hold the rest.
-        size: how many columns they read, and how many of these are standardised.
+        tensors: hold the arrays.
+        size: D + F, the columns of the design matrix, and F, the number of columns that are standardised.
         prefix: of the tensors' names.
 
     Raises:
-        CheckpointError: a part is missing, of another shape, or makes no sense.
+        CheckpointError: a part is missing, of another shape, or out of its range.
 
     """
     columns, count = size
     shapes = {"weight": (2, columns), "bias": (2,), "mean": (count,), "scale": (count,)}
-    found = {n: take(tensors, prefix + n, shape, location).astype(np.float64) for n, shape in shapes.items()}
+    arrays = {n: take(tensors, prefix + n, shape, location).astype(np.float64) for n, shape in shapes.items()}
     try:
-        heads = Heads(**found, alpha=float(fields["alpha"]))
+        heads = Heads(**arrays, alpha=float(fields["alpha"]))
     except (KeyError, TypeError, ValueError):
         raise CheckpointError(f"{location}: its manifest holds no number alpha") from None
     if not (math.isfinite(heads.alpha) and heads.alpha >= 0 and (heads.scale > 0).all()):
-        raise CheckpointError(f"{location}: α is not finite, or α or a scale is negative")
+        raise CheckpointError(f"{location}: α is negative or not finite, or a scale is not positive")
     return heads
 
 
 def take_lean(location: str, fields: Mapping[str, Any]) -> Lean | None:
-    """Return how the scores of a checkpoint lean.
+    """Return how the scores of a checkpoint lean; None where its manifest has no ``lean``.
+
+    Args:
+        location: of the checkpoint, for errors.
+        fields: its manifest.
 
     Raises:
-        CheckpointError: what its manifest says of it makes no sense.
+        CheckpointError: the entry ``lean`` is invalid.
 
     """
     try:
         return Lean.of(fields.get("lean"))
     except (KeyError, TypeError, ValueError):
-        raise CheckpointError(f"{location}: its manifest says nothing usable of lean") from None
+        raise CheckpointError(f"{location}: the entry lean of its manifest is invalid") from None
 
 
 def save_heads(out: str, router: OutcomeRouter, *, name: str, trained: Mapping[str, Any], card: str) -> None:
-    """Write a checkpoint to a new folder (path or URI), its manifest last.
+    """Write a checkpoint of two heads to a new folder, its manifest last.
+
+    Args:
+        out: path or URI of the folder.
+        router: the heads, their embedder and how they lean.
+        name: the checkpoint's own name.
+        trained: plain data of the training, for the manifest.
+        card: the model card, Markdown.
 
     Raises:
         ConfigError: a checkpoint is there already.
@@ -87,4 +107,4 @@ def save_heads(out: str, router: OutcomeRouter, *, name: str, trained: Mapping[s
     }
     if router.lean is not None:
         fields["lean"] = router.lean.fields()
-    save_checkpoint(out, tensors, router.embedder, router="outcome", name=name, card=card, fields=fields)
+    save_checkpoint(out, tensors, router.embedder, router=router.name, name=name, card=card, fields=fields)

@@ -1,8 +1,9 @@
-"""Bradley–Terry for many prompts at once: only who beat whom, and how often, enters the loss.
+"""Bradley–Terry fits (Bradley & Terry, 1952) for many prompts at once: only who beat whom, and how often, enters the loss.
 
     minimise over θ   Σ_ij A_ij · log(1 + 10^(θ_j − θ_i))
 
-with A_ij the weight of "i beat j". The last player is an anchor at θ = 0; where nobody met it, the sum of θ is 0.
+with A_ij the weight of "i beat j". The last player is an anchor at θ = 0; where nobody met it, the θ add up to 0. RouteLLM
+fits the same model by logistic regression (arXiv 2406.18665, §4.1; ``routers/similarity_weighted/utils.py``).
 """
 
 from __future__ import annotations
@@ -15,19 +16,25 @@ from routellm_batch.core.arrays import Floats, Ints
 
 LN10 = math.log(10)
 STEPS = 60
+"""Newton steps at most."""
 TOLERANCE = 1e-11
-"""Of the gradient, as a part of the whole weight."""
+"""A prompt has converged when its gradient is below this part of the whole weight."""
 LARGEST_STEP = 1.0
 """In θ; Newton overshoots where the curve is flat."""
 BOUND = 20.0
-"""|θ| at most: who never lost would be rated without bound."""
+"""|θ| at most: without a bound, the θ of a tier that never lost would be infinite."""
 RIDGE = 1e-9
+"""Added to the diagonal of the Hessian, so that it can be inverted."""
 
 
 def solve(beaten: Floats) -> Floats:
-    """Return θ, float64 [B, T], of the weights of "i beat j", [B, T + 1, T + 1]; the last player is the anchor.
+    """Return θ, float64 [B, T], that minimises the loss; Elo is 400 θ + 1000.
 
-    Newton's method on T parameters, all prompts in step; a prompt that has converged stays where it is.
+    Newton's method on T parameters, for all prompts in step; a prompt that has converged is not moved any further.
+
+    Args:
+        beaten: float64 [B, T + 1, T + 1], weights of "i beat j"; the last player is the anchor.
+
     """
     count, players = len(beaten), beaten.shape[1] - 1
     theta = np.zeros((count, players))
@@ -59,8 +66,13 @@ def solve(beaten: Floats) -> Floats:
 def split_tiers(ratings: Floats, tiers: int) -> Ints:
     """Return each model's tier, int64 [M], 0 the best: the split of sorted ratings with the least sum of variances.
 
-    Each tier's variance counts once, however many models it has, as in RouteLLM. Where there are fewer models than tiers,
-    each model is a tier.
+    Each tier's variance counts once, however many models it has, as in RouteLLM (arXiv 2406.18665, §4.1). Where there are
+    fewer models than tiers, each model is a tier.
+
+    Args:
+        ratings: float64 [M].
+        tiers: number of tiers.
+
     """
     order = np.argsort(-ratings, kind="stable")
     ranked = ratings[order]
@@ -74,30 +86,33 @@ def split_tiers(ratings: Floats, tiers: int) -> Ints:
     best[0, 0] = 0
     for tier in range(1, tiers + 1):
         for end in range(tier, models + 1):
-            found = [best[tier - 1, start] + cost[start, end - 1] for start in range(tier - 1, end)]
-            cut[tier, end] = tier - 1 + int(np.argmin(found))
-            best[tier, end] = min(found)
-    of = np.zeros(models, dtype=np.int64)
+            sums = [best[tier - 1, start] + cost[start, end - 1] for start in range(tier - 1, end)]
+            cut[tier, end] = tier - 1 + int(np.argmin(sums))
+            best[tier, end] = min(sums)
+    tier_of = np.zeros(models, dtype=np.int64)
     end = models
     for tier in range(tiers, 0, -1):
-        of[order[cut[tier, end] : end]] = tier - 1
+        tier_of[order[cut[tier, end] : end]] = tier - 1
         end = int(cut[tier, end])
-    return of
+    return tier_of
 
 
 def cells(a: Ints, b: Ints, support: Floats, players: int, *, compat: bool) -> list[tuple[Ints, Floats]]:
-    """Return what each of N battles adds to the flat [T + 1, T + 1] matrix of "i beat j": pairs of (cells, weights).
+    """Return what each of N battles adds to the flat [T + 1, T + 1] matrix of "i beat j".
 
-    Each battle counts twice; a tie is one win for both. A battle within a tier tells nothing; with ``compat`` it is
-    fitted as RouteLLM does, whose +ln 10 is overwritten by −ln 10: as a game against the anchor, won by it where
-    model_a won.
+    Each battle counts twice; a tie is one win for either side. A battle within a tier says nothing about the tiers. With
+    ``compat`` it is fitted as RouteLLM's code does: there the +ln 10 of a battle's row in the design matrix is overwritten
+    by −ln 10, which makes the battle one against the anchor, won by the anchor where model_a won.
 
     Args:
-        a: tier of model_a, [N].
-        b: tier of model_b, [N].
-        support: for model_a, [N], in [0, 1].
-        players: T.
-        compat: as above.
+        a: tier of model_a, int64 [N].
+        b: tier of model_b, int64 [N].
+        support: for model_a, float64 [N] in [0, 1].
+        players: T, the number of tiers.
+        compat: fit battles within a tier as RouteLLM's code does; otherwise they have no weight.
+
+    Returns:
+        Two pairs of (cells, weights), int64 [N] and float64 [N]: of model_a's wins and of model_b's.
 
     """
     size = players + 1

@@ -1,4 +1,4 @@
-"""The similarity-weighted ranking on a GPU: the formulas of ``battle_index`` and ``bradley_terry``, in torch."""
+"""The similarity-weighted ranking on a GPU: the formulas of ``index.py`` and ``bradley_terry.py``, in torch."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from routellm_batch.core.arrays import Floats
 from routellm_batch.routers.sw_ranking.bradley_terry import BOUND, LARGEST_STEP, LN10, RIDGE, STEPS, TOLERANCE
 from routellm_batch.routers.sw_ranking.index import LEAST, BattleIndex
 
 BLOCK = 1024
-"""Prompts at once; the last block is filled up with zeros, as a product's rounding depends on its shape."""
+"""Prompts in one matrix product; the last block is filled up with zeros, as in ``blocks.py``."""
 
 
 class DeviceIndex:
-    """A ``Rated`` whose battles lie in a device's memory.
+    """A ``Rated`` whose battles are in a device's memory.
 
     Args:
-        index: of the battles.
-        device: where to.
+        index: the battles.
+        device: where to keep them and compute.
 
     """
 
@@ -30,10 +31,10 @@ class DeviceIndex:
         self._counts = torch.tensor(index.counts, device=device)  # [P, C]
         self._cells = torch.tensor(index.cells, device=device)
 
-    def ratings(self, embeddings: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Return what ``Rated`` says, computed on the device."""
+    def ratings(self, embeddings: NDArray[np.float32]) -> Floats:
+        """Return θ of every tier, float64 [B, T], for embeddings [B, D], computed on the device; see ``Rated``."""
         size = self._tiers + 1
-        found = np.empty((len(embeddings), self._tiers))
+        ratings = np.empty((len(embeddings), self._tiers))
         with torch.inference_mode():
             for start in range(0, len(embeddings), BLOCK):
                 rows = torch.tensor(embeddings[start : start + BLOCK], device=self._device)
@@ -41,8 +42,8 @@ class DeviceIndex:
                 beaten = torch.zeros(BLOCK, size * size, device=self._device, dtype=torch.float64)
                 beaten[:, self._cells] = (self._weights(block) @ self._counts).double()
                 theta = solve(beaten[: len(rows)].reshape(-1, size, size))
-                found[start : start + BLOCK] = theta.cpu().numpy()
-        return found
+                ratings[start : start + BLOCK] = theta.cpu().numpy()
+        return ratings
 
     def _weights(self, block: torch.Tensor) -> torch.Tensor:
         weights = block @ self._vectors.T  # [B, P]
@@ -52,7 +53,7 @@ class DeviceIndex:
 
 
 def solve(beaten: torch.Tensor) -> torch.Tensor:
-    """Return θ, float64 [B, T], as ``bradley_terry.solve`` does; steps are taken until every prompt has converged."""
+    """Return θ, float64 [B, T], as ``bradley_terry.solve`` does, of weights [B, T + 1, T + 1] on the device."""
     count, players = len(beaten), beaten.shape[1] - 1
     whole = beaten.sum(dim=(1, 2), keepdim=True).clamp(min=1e-300)
     won = beaten / whole

@@ -1,4 +1,4 @@
-"""The battles of ``sw_ranking``, ready to be weighed for a batch of prompts."""
+"""The index of ``sw_ranking``: battles, ready to be weighted by their similarity to a batch of prompts."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from routellm_batch.core.arrays import Floats, Ints
+from routellm_batch.routers.blocks import padded_blocks
 from routellm_batch.routers.sw_ranking.bradley_terry import cells, solve
 
 BLOCK = 128
-"""Prompts at once; the last block is filled up with zeros, as a product's rounding depends on its shape."""
+"""Prompts in one matrix product."""
 PIECE = 8192
-"""Rows of the index that are widened to float32 at once."""
+"""Rows of the index that are converted to float32 at once."""
 LEAST = 0.01
-"""Where no battle is more alike than this, all count the same: a ratio to less would be one of rounding errors."""
+"""Where the greatest cosine is below this, all battles count the same: dividing by less would amplify rounding errors."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,27 +27,24 @@ class BattleIndex:
     vectors: NDArray[np.floating[Any]]
     """[P, D], unit length; float16 ones may be a mapped file."""
     counts: NDArray[np.float32]
-    """[P, C], what a prompt's battles add to each cell that occurs."""
-    cells: NDArray[np.int64]
-    """[C], places of those cells in the flat [T + 1, T + 1] matrix of "i beat j"."""
+    """[P, C], what the battles of a prompt add to each cell that occurs."""
+    cells: Ints
+    """[C], positions of those cells in the flat [T + 1, T + 1] matrix of "i beat j"."""
     tiers: int
-    """T."""
+    """T, the number of tiers."""
 
-    def ratings(self, embeddings: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Return what ``Rated`` says, on the processor."""
-        found = np.empty((len(embeddings), self.tiers))
+    def ratings(self, embeddings: NDArray[np.float32]) -> Floats:
+        """Return θ of every tier, float64 [B, T], for embeddings [B, D], computed on the CPU; see ``Rated``."""
+        theta = np.empty((len(embeddings), self.tiers))
         size = self.tiers + 1
-        for start in range(0, len(embeddings), BLOCK):
-            rows = embeddings[start : start + BLOCK]
-            block = np.zeros((BLOCK, self.vectors.shape[1]), dtype=np.float32)
-            block[: len(rows)] = rows
+        for rows, block in padded_blocks(embeddings, BLOCK):
             beaten = np.zeros((BLOCK, size * size))
             beaten[:, self.cells] = self._weights(block) @ self.counts  # [B, P] × [P, C]
-            found[start : start + BLOCK] = solve(beaten[: len(rows)].reshape(-1, size, size))
-        return found
+            theta[rows] = solve(beaten[: len(theta[rows])].reshape(-1, size, size))
+        return theta
 
     def _weights(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return 10^(cos / max cos), float32 [B, P]; that the paper has ten times as much changes no fit."""
+        """Return 10^(cos / max cos), float32 [B, P]; the paper's factor of ten in front does not change the fit."""
         weights = np.empty((len(block), len(self.vectors)), dtype=np.float32)
         for start in range(0, len(self.vectors), PIECE):
             piece = self.vectors[start : start + PIECE].astype(np.float32, copy=False)
@@ -58,9 +57,9 @@ class BattleIndex:
 
 def make_index(
     vectors: NDArray[np.floating[Any]],
-    prompt: NDArray[np.int64],
-    tier: tuple[NDArray[np.int64], NDArray[np.int64]],
-    support: NDArray[np.float64],
+    prompt: Ints,
+    tier: tuple[Ints, Ints],
+    support: Floats,
     tiers: int,
     *,
     compat: bool,
@@ -68,12 +67,12 @@ def make_index(
     """Return the index of N battles.
 
     Args:
-        vectors: [P, D].
-        prompt: [N], rows of ``vectors``.
-        tier: tiers of model_a and of model_b, [N] each.
-        support: for model_a, [N].
-        tiers: T.
-        compat: how battles within a tier are fitted.
+        vectors: float32 or float16 [P, D], unit length, of P distinct prompts.
+        prompt: int64 [N], row of ``vectors`` of each battle.
+        tier: tiers of model_a and of model_b, int64 [N] each.
+        support: for model_a, float64 [N] in [0, 1].
+        tiers: T, the number of tiers.
+        compat: fit battles within a tier as RouteLLM's code does; see ``bradley_terry.cells``.
 
     """
     added = cells(tier[0], tier[1], support, tiers, compat=compat)

@@ -1,4 +1,4 @@
-"""Making the index of the similarity-weighted ranking: embed battles, rate the models, split them in tiers."""
+"""Make the index of the similarity-weighted ranking: embed battles, rate the models, split them into tiers."""
 
 from __future__ import annotations
 
@@ -9,58 +9,59 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from routellm_batch.core.arrays import Floats
 from routellm_batch.core.errors import DataError
 from routellm_batch.routers.checkpoint import save_checkpoint
 from routellm_batch.routers.embedders import get_embedder
 from routellm_batch.routers.mf.train import choose_pair
 from routellm_batch.routers.sw_ranking.bradley_terry import cells, solve, split_tiers
 from routellm_batch.routers.sw_ranking.index import make_index
-from routellm_batch.routers.training.battles import Battles
-from routellm_batch.routers.training.pairs import read_pairs
-from routellm_batch.routers.training.request import TrainRequest
+from routellm_batch.routers.training.battles import Battles, read_pairs
+from routellm_batch.routers.training.request import TrainRequest, file_name
 from routellm_batch.routers.training.rows import Source
 
 TESTED = 512
-"""Battles held out that are scored, at most."""
+"""Number of held-out battles that are scored, at most."""
 
 
 class SwTraining(BaseModel):
-    """Settings; the defaults are RouteLLM's."""
+    """Settings of the trainer; the defaults are RouteLLM's (ten tiers)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     num_tiers: int = Field(default=10, ge=2, le=64)
+    """Number of tiers that the models are split into."""
     strong_model: str | None = None
-    """Of the pair that is routed; None is the model that wins most often."""
+    """The strong model of the default pair; None is the model that wins most often."""
     weak_model: str | None = None
-    """None is the median model."""
+    """The weak model of the default pair; None is the median model."""
 
 
 @dataclass(frozen=True, slots=True)
 class SwReport:
-    """What a training did."""
+    """The report of one training."""
 
     out: str
     """Where the index is."""
     battles: int
-    """In the index."""
+    """Battles in the index."""
     prompts: int
-    """Distinct ones."""
+    """Distinct prompts in the index."""
     tiers: Mapping[str, int]
-    """Model → tier, 0 the best."""
+    """Model → tier; 0 is the best."""
     pair: tuple[str, str]
     """The strong and the weak model that are routed by default."""
     tested: int
     """Battles held out, between tiers and decided, that were scored."""
     accuracy: float
-    """Share of them whose winner is rated higher for that prompt; NaN without any."""
+    """Share of the tested battles whose winner is rated higher for that prompt; NaN without any."""
 
 
 def train_sw_ranking(request: TrainRequest) -> SwReport:
-    """Make an index of battles (or of pairs drawn from outcomes and score matrices).
+    """Make an index of battles, or of pairs drawn from outcomes and score matrices, and write it.
 
     Raises:
-        ConfigError: an option, a model that is in no battle, or an index at ``out`` already.
+        ConfigError: an unknown option, a model that is in no battle, or an index at ``out`` already.
         DataError: a file, column or row that can't be used, or too few models.
 
     """
@@ -110,21 +111,21 @@ def train_sw_ranking(request: TrainRequest) -> SwReport:
     return report
 
 
-def rate(battles: Battles, used: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return the rating of each model, float64 [M]: a Bradley–Terry fit to all battles, each with weight one."""
+def rate(battles: Battles, used: NDArray[np.bool_]) -> Floats:
+    """Return the Bradley–Terry rating θ of each model, float64 [M], from the battles marked in ``used``, bool [N]."""
     count = len(battles.models)
     beaten = np.zeros((count + 1) ** 2)
     a, b, support = battles.model_a[used], battles.model_b[used], battles.support[used]
     for where, weight in cells(a, b, support, count, compat=False):
         np.add.at(beaten, where, weight)
-    rated: NDArray[np.float64] = solve(beaten.reshape(1, count + 1, count + 1))[0]
-    return rated
+    ratings: Floats = solve(beaten.reshape(1, count + 1, count + 1))[0]
+    return ratings
 
 
 def _card(report: SwReport, paths: Sequence[str]) -> str:
-    files = ", ".join(f"`{path.rstrip('/').rpartition('/')[2]}`" for path in paths)
+    files = ", ".join(f"`{file_name(path)}`" for path in paths)
     tiers = [
-        f"{t}: " + ", ".join(m for m, of in report.tiers.items() if of == t)
+        f"{t}: " + ", ".join(model for model, tier in report.tiers.items() if tier == t)
         for t in sorted(set(report.tiers.values()))
     ]
     measured = "No row is marked as held out, so nothing was measured."

@@ -1,4 +1,4 @@
-"""What a trainer is asked for."""
+"""The request that every trainer takes, and what every report of a training holds."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def _quiet(_line: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class TrainRequest:
-    """One training."""
+    """What to train on, where to write the checkpoint, and the trainer's settings."""
 
     paths: Sequence[str]
     """Parquet files, globs or folders (paths or URIs)."""
@@ -26,18 +26,18 @@ class TrainRequest:
     embedder: EmbedderConfig = EmbedderConfig()
     """What texts are read with, where the router reads embeddings."""
     seed: int = 0
-    """Of every random choice."""
+    """Seed of every random choice."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Settings of this trainer."""
     progress: Callable[[str], None] = _quiet
-    """Told a line now and then: step, loss, held-out metric."""
+    """Called with a line of text now and then: step, loss, figures on the rows held out."""
 
     def settings(self) -> RouterSettings:
-        """Return the options as a router's settings, whose ``read_options`` checks them."""
+        """Return the request as a router's settings, whose ``read_options`` checks the options."""
         return RouterSettings(None, self.embedder, self.seed, self.options)
 
     def refuse_options(self, router: str) -> None:
-        """Refuse options where a trainer has none.
+        """Check that no option is given, for a trainer that has none.
 
         Raises:
             ConfigError: an option is given.
@@ -45,6 +45,11 @@ class TrainRequest:
         """
         for name in self.options:
             raise ConfigError(f"option {name}", f"the trainer of router {router!r} has no options")
+
+
+def file_name(uri: str) -> str:
+    """Return the last part of a path or URI, as model cards name a file; cards hold no folders."""
+    return uri.rstrip("/").rpartition("/")[2]
 
 
 class Trained(Protocol):

@@ -2,10 +2,10 @@
 
 Whatever the file, a row says for one prompt how well a strong and a weak model did, each in [0, 1]:
 
-* an *outcome* says so itself (scores beyond [0, 1] are scaled by the file's range);
-* a *score matrix* has a column per model: by their mean scores the best two are "strong", the middle third "weak",
-  and a row holds the means of both, which are less noisy than any single pair;
-* *battles*: of the two models the one that wins more in the file is "strong"; its support and the other's are the
+* an *outcome* holds both scores; scores beyond [0, 1] are scaled by the file's range;
+* a *score matrix* has a column for each model: by their mean scores the best two are "strong" and the middle third
+  "weak"; a row holds the mean of either group, which is less noisy than a single pair;
+* a *battle* is between two models: the one that wins more in the file is "strong"; its support and the other's are the
   two scores, averaged over the battles of a prompt.
 """
 
@@ -18,20 +18,21 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from routellm_batch.core.arrays import Floats, Ints
 from routellm_batch.core.errors import DataError
 from routellm_batch.storage.labelled import labels, numbers, read_table, require, texts
 
 OUTCOME_COLUMNS = ("prompt", "strong_score", "weak_score")
 BATTLE_COLUMNS = ("prompt", "model_a", "model_b", "preference")
 MATRIX_MODELS = 6
-"""A score matrix has at least so many models."""
+"""A score matrix has at least this number of models."""
 MATRIX_STRONG = 2
-"""So many of them, the best, stand for the strong model."""
+"""The mean of this number of models, the best, stands for the strong model."""
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One training file, and what of it is used."""
+    """One training file, and which part of it is used."""
 
     uri: str
     """A Parquet file, a glob or a folder."""
@@ -40,9 +41,9 @@ class Source:
     without: frozenset[str] = frozenset()
     """Values of ``category`` that are left out."""
     tasks: bool = False
-    """True where its categories are separate tasks, graded apart; else the whole file is one task."""
+    """Whether its categories are separate tasks, each graded in its own way; else the whole file is one task."""
     split_column: str = "split"
-    """Rows that say ``train`` here train, ``dev`` validate, any other is unused; without the column all train."""
+    """Column that assigns a row: ``train`` to training, ``dev`` to the rows held out, else unused; without it all train."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,16 +52,16 @@ class TrainingRows:
 
     prompts: Sequence[str]
     """Length N."""
-    strong: NDArray[np.float64]
+    strong: Floats
     """[N], how well the strong model did, in [0, 1]."""
-    weak: NDArray[np.float64]
-    """[N], the same for the weak one."""
-    weight: NDArray[np.float64]
-    """[N]."""
-    file: NDArray[np.int64]
+    weak: Floats
+    """[N], how well the weak model did, in [0, 1]."""
+    weight: Floats
+    """[N], weight of each row; positive."""
+    file: Ints
     """[N], index of the source."""
     task: Sequence[str]
-    """Length N; rows of one task were graded alike, and it is their order that counts."""
+    """Length N; rows of one task were graded in the same way, so their order can be compared."""
     held_out: NDArray[np.bool_]
     """[N], True for the rows that choose hyper-parameters and are not trained on."""
 
@@ -69,7 +70,7 @@ class TrainingRows:
 
 
 def read_sources(sources: Sequence[Source]) -> TrainingRows:
-    """Read and join all sources.
+    """Return the rows of all sources, in their order.
 
     Raises:
         DataError: a file, column or row that can't be used, or no usable training row at all.
@@ -123,9 +124,9 @@ def _read_source(number: int, source: Source) -> TrainingRows:
 
 
 def usable(table: pa.Table) -> NDArray[np.bool_]:
-    """Say of each row whether it may be trained on, bool [N]: its prompt is in no evaluation set.
+    """Return whether each row may be trained on, bool [N]: its prompt is in no evaluation set.
 
-    Rows with ``contaminated`` or ``from_mmlu`` true, or a non-empty ``overlaps_eval``, are not.
+    A row with ``contaminated`` or ``from_mmlu`` true, or with a non-empty ``overlaps_eval``, may not.
     """
     kept = np.array([value == "" for value in labels(table, "overlaps_eval")])
     for name in ("contaminated", "from_mmlu"):
@@ -133,16 +134,19 @@ def usable(table: pa.Table) -> NDArray[np.bool_]:
     return kept
 
 
-def outcome_scores(table: pa.Table, uri: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the scores of the strong and the weak model, [N] each, in [0, 1]."""
+def outcome_scores(table: pa.Table, uri: str) -> tuple[Floats, Floats]:
+    """Return the scores of the strong and of the weak model, float64 [N] each, in [0, 1].
+
+    Raises:
+        DataError: a score is missing or not a number.
+
+    """
     strong, weak = numbers(table, "strong_score", uri), numbers(table, "weak_score", uri)
     return to_unit(strong, weak)
 
 
-def to_unit(
-    strong: NDArray[np.float64], weak: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Scale two columns of scores to [0, 1] by their common range, unless they are within it already."""
+def to_unit(strong: Floats, weak: Floats) -> tuple[Floats, Floats]:
+    """Return two columns of scores, float64 [N] each, scaled to [0, 1] by their common range unless they are within it."""
     low = min(strong.min(), weak.min())
     high = max(strong.max(), weak.max())
     if low >= 0 and high <= 1:
@@ -150,12 +154,24 @@ def to_unit(
     return (strong - low) / (high - low), (weak - low) / (high - low)
 
 
-def _matrix(table: pa.Table, uri: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def matrix_models(table: pa.Table, uri: str) -> list[str]:
+    """Return the models of a score matrix: the names of its columns of floating-point numbers.
+
+    Raises:
+        DataError: there are fewer than ``MATRIX_MODELS``.
+
+    """
     models = [field.name for field in table.schema if pa.types.is_floating(field.type)]
     if len(models) < MATRIX_MODELS:
-        wanted = f"outcomes ({', '.join(OUTCOME_COLUMNS)}), battles ({', '.join(BATTLE_COLUMNS)})"
-        problem = f"neither {wanted} nor a score matrix (a column of numbers for each of {MATRIX_MODELS} or more models)"
+        others = f"outcomes ({', '.join(OUTCOME_COLUMNS)}), battles ({', '.join(BATTLE_COLUMNS)})"
+        problem = f"neither {others} nor a score matrix (a column of numbers for each of {MATRIX_MODELS} or more models)"
         raise DataError(problem, file=uri)
+    return models
+
+
+def _matrix(table: pa.Table, uri: str) -> tuple[Floats, Floats]:
+    """Return the mean scores of the strong and of the weak group of models, [N] each; NaN where none answered."""
+    models = matrix_models(table, uri)
     scores = np.array([table.column(name).to_pylist() for name in models], dtype=np.float64)  # [M, N]
     order = np.argsort(-np.nanmean(scores, axis=1), kind="stable")
     third = len(models) // 3
@@ -163,14 +179,15 @@ def _matrix(table: pa.Table, uri: str) -> tuple[NDArray[np.float64], NDArray[np.
         return _mean(scores[order[:MATRIX_STRONG]]), _mean(scores[order[third : 2 * third]])
 
 
-def _mean(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean over models [M, N] → [N], of those that answered; not a number where none did."""
+def _mean(scores: Floats) -> Floats:
+    """Return the mean over models [M, N] → [N], of those that answered; NaN where none did."""
     answered = np.isfinite(scores)
-    mean: NDArray[np.float64] = np.where(answered, scores, 0).sum(axis=0) / answered.sum(axis=0)
+    mean: Floats = np.where(answered, scores, 0).sum(axis=0) / answered.sum(axis=0)
     return mean
 
 
-def _battles(table: pa.Table, uri: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _battles(table: pa.Table, uri: str) -> tuple[Floats, Floats]:
+    """Return the mean support for the stronger and the weaker model of each row's prompt, [N] each."""
     first, second = texts(table, "model_a", uri), texts(table, "model_b", uri)
     support = numbers(table, "preference", uri)  # for model_a
     wins: dict[str, list[float]] = {}
@@ -190,7 +207,8 @@ def _battles(table: pa.Table, uri: str) -> tuple[NDArray[np.float64], NDArray[np
     return mean, 1 - mean
 
 
-def _first_of_each(prompts: Sequence[str], kept: NDArray[np.bool_]) -> NDArray[np.int64]:
+def _first_of_each(prompts: Sequence[str], kept: NDArray[np.bool_]) -> Ints:
+    """Return the first kept row of each distinct prompt, ascending."""
     first: dict[str, int] = {}
     for row in np.flatnonzero(kept):
         first.setdefault(prompts[int(row)], int(row))

@@ -1,8 +1,8 @@
-"""How much to trust each member of a pilot's blend: candidates compete on bootstrap samples of the pilot.
+"""Weigh the members of a pilot's blend: candidates compete on bootstrap samples of the pilot.
 
-Scores of the members that learn are those of models which did not see the row. A candidate's part in the blend is the
-part of the samples in which it recovers most: of candidates that the pilot can't tell apart each gets its share, and one
-that the pilot clearly prefers gets all.
+Scores of the members that learn come from models that did not see the row. A candidate's weight in the blend is the share
+of the samples in which it recovers the most gain: candidates that the pilot can't tell apart share the blend, and one that
+the pilot clearly prefers gets all of it. (Bagging of the choice, as Breiman, 1996, bags predictors.)
 """
 
 from __future__ import annotations
@@ -11,15 +11,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from routellm_batch.core.arrays import Floats
+from routellm_batch.core.arrays import Floats, Ints
 from routellm_batch.core.metrics import INTERVAL_90, Ranking, interval, resample
 from routellm_batch.routers.outcome.blend.router import MEMBERS, Blend
 
 SAMPLES = 200
+"""Bootstrap samples."""
 BASELINES = ("length", "prior")
+"""Members that need no labels."""
 FITTED: Mapping[str, float] = {"heads": 0.5, "forest": 1, "knn": 0.5}
+"""Member that learns → its weight in each candidate that uses it."""
 CANDIDATES: tuple[Mapping[str, float], ...] = (
     FITTED,
     {**FITTED, "length": 0.5},
@@ -30,17 +32,17 @@ CANDIDATES: tuple[Mapping[str, float], ...] = (
     {"prior": 1},
     {"length": 1, "prior": 1},
 )
-"""Weights of standardised members."""
+"""The candidates: weights of standardised members."""
 TRUSTED = 0.1
-"""Where candidates with a fitted member win a smaller part of the samples than this, the fitted ones are left out."""
+"""The fitted members are left out where candidates with them win a smaller share of the samples than this."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evidence:
-    """What the pilot says of its members."""
+    """The weights of the members, and the figures behind them."""
 
     blend: Blend
-    """The weights that follow."""
+    """The members' weights and constants."""
     chosen: str
     """``fitted``, or a baseline's name."""
     quality: Mapping[str, float]
@@ -48,17 +50,17 @@ class Evidence:
     interval: tuple[float, float]
     """90 % interval of the blend's."""
     shares: Mapping[str, float]
-    """Part of the samples won by candidates with a fitted member, and by those without."""
+    """``fitted`` and ``baselines`` → share of the samples won by candidates with a fitted member, and without."""
 
 
 def weigh(raw: Floats, gain: Floats, weight: Floats, available: Sequence[str], *, seed: int) -> Evidence:
-    """Weigh the members.
+    """Return the weights of the members.
 
     Args:
-        raw: [N, M], the members' numbers for rows that they did not see.
-        gain: [N], strong − weak; its weighted mean is positive.
-        weight: [N], of each row.
-        available: the members that there are.
+        raw: float64 [N, M], the members' numbers for rows that they did not see.
+        gain: float64 [N], strong − weak; its weighted mean is positive.
+        weight: float64 [N], of each row.
+        available: names of the members that the pilot has.
         seed: of the samples.
 
     """
@@ -68,7 +70,7 @@ def weigh(raw: Floats, gain: Floats, weight: Floats, available: Sequence[str], *
     vectors = np.array([[c.get(name, 0.0) for name in MEMBERS] for c in usable])  # [C, M]
     columns = z @ vectors.T
     spread = columns.std(axis=0)
-    vectors /= np.where(spread > 0, spread, 1)[:, None]  # Equal say for equal shares.
+    vectors /= np.where(spread > 0, spread, 1)[:, None]  # Candidates with equal shares then count equally.
     won = _wins([Ranking(column) for column in columns.T], gain, weight, seed)
     own = np.array([bool(set(c) & set(FITTED)) for c in usable])
     fitted = float(won[own].sum())
@@ -88,26 +90,40 @@ def weigh(raw: Floats, gain: Floats, weight: Floats, available: Sequence[str], *
     )
 
 
-def levelled(scores: Floats, fold: NDArray[np.int64]) -> Floats:
-    """Return out-of-fold scores [M, N] moved so that every fold has the mean of all.
+def levelled(scores: Floats, fold: Ints) -> Floats:
+    """Return out-of-fold scores, float64 [M, N], shifted so that every fold has the mean of all rows.
 
-    A model's level works against the labels held out from it: the better those are, the worse is what it saw. Pooled as
-    they are, scores would rank the folds upside down, and foretell less than the router brings.
+    The level of a fold's scores moves against its labels: the better the rows that were held out, the worse the rows that
+    the model saw. Pooled without this shift, the scores would rank whole folds in reverse, and the prediction would be below
+    what the router achieves.
+
+    Args:
+        scores: float64 [M, N], of M models.
+        fold: int64 [N], fold of each row.
+
     """
-    found, mean = scores.copy(), scores.mean(axis=1, keepdims=True)
+    level, mean = scores.copy(), scores.mean(axis=1, keepdims=True)
     for number in np.unique(fold):
-        here = fold == number
-        found[:, here] += mean - scores[:, here].mean(axis=1, keepdims=True)
-    return found
+        members = fold == number
+        level[:, members] += mean - scores[:, members].mean(axis=1, keepdims=True)
+    return level
 
 
 def best_of(scores: Sequence[Floats], gain: Floats, weight: Floats, *, seed: int) -> int:
-    """Return which of some scores [N] recovers most in most samples."""
+    """Return the index of the scores that recover most in most bootstrap samples.
+
+    Args:
+        scores: candidates, float64 [N] each.
+        gain: float64 [N], strong − weak.
+        weight: float64 [N], of each row.
+        seed: of the samples.
+
+    """
     return int(np.argmax(_wins([Ranking(one) for one in scores], gain, weight, seed)))
 
 
 def standards(raw: Floats) -> tuple[Floats, Floats]:
-    """Return mean and deviation of each member's numbers; 1 for one that never varies."""
+    """Return mean and standard deviation of each column of [N, M], float64 [M] each; 1 for a constant column."""
     deviation = raw.std(axis=0)
     return raw.mean(axis=0), np.where(deviation > 1e-12, deviation, 1.0)
 
@@ -117,21 +133,22 @@ def _samples(size: int, weight: Floats, seed: int) -> Sequence[Floats]:
 
 
 def _wins(rankings: Sequence[Ranking], gain: Floats, weight: Floats, seed: int) -> Floats:
-    """Return the part of the samples in which each recovers most; [C], sum 1."""
+    """Return the share of the samples in which each of C rankings recovers most, float64 [C], sum 1."""
     won = np.zeros(len(rankings))
     for count in _samples(len(gain), weight, seed):
-        found = [_recovered(ranking, gain, count) for ranking in rankings]
-        won[int(np.argmax(found))] += 1
-    parts: Floats = won / won.sum()
-    return parts
+        recovered = [_recovered(ranking, gain, count) for ranking in rankings]
+        won[int(np.argmax(recovered))] += 1
+    shares: Floats = won / won.sum()
+    return shares
 
 
 def _recovered(ranking: Ranking, gain: Floats, count: Floats) -> float:
-    """Gain over all shares; unlike APGR it is there in a sample without a gap too."""
+    """Return the area under the gain curve; unlike APGR it is defined for a sample without any gain, too."""
     rows, gained = ranking.curve(gain, count)
     return float(np.trapezoid(gained, rows))
 
 
 def _interval(ranking: Ranking, gain: Floats, weight: Floats, seed: int) -> tuple[float, float]:
-    found = [ranking.apgr_full(gain, count) for count in _samples(len(gain), weight, seed)]
-    return interval(np.array(found), INTERVAL_90)
+    """Return the 90 % bootstrap interval of a ranking's APGR."""
+    apgrs = [ranking.apgr_full(gain, count) for count in _samples(len(gain), weight, seed)]
+    return interval(np.array(apgrs), INTERVAL_90)

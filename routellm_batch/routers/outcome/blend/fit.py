@@ -1,7 +1,8 @@
-"""Fitting a router on a pilot's labels: a few hundred prompts of the very job, with both models' grades.
+"""Fit a router on a pilot's labels: a few hundred prompts of the job itself, with grades of both models' answers.
 
-With enough labels the router is a blend (``routers/blend.py``) of what was learned and of what was known before, weighed
-by the pilot's own evidence. With too few, or where there is no gain to find, it is the best of what was known before.
+With enough labels the router is a blend (``router.py``) of members that learned from them and of what was known before,
+weighed by the pilot's own evidence (``evidence.py``). With too few labels, or no gain to recover, it is the best of what was
+known before: the shipped router, or prompt length.
 """
 
 from __future__ import annotations
@@ -11,13 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from routellm_batch.config.embedder import EmbedderConfig
-from routellm_batch.core.arrays import Floats
+from routellm_batch.core.arrays import Floats, Ints
 from routellm_batch.core.errors import ConfigError, DataError
-from routellm_batch.core.protocols import Router
+from routellm_batch.core.protocols import Embedder, Router
 from routellm_batch.core.types import STRONG, WEAK
 from routellm_batch.routers.embedders import get_embedder
 from routellm_batch.routers.outcome.blend.evidence import Evidence, best_of, levelled, standards, weigh
@@ -31,8 +31,9 @@ from routellm_batch.routers.outcome.blend.router import (
     read,
 )
 from routellm_batch.routers.outcome.blend.weights import save_blend
+from routellm_batch.routers.outcome.fitting import Penalties
 from routellm_batch.routers.outcome.router import OutcomeRouter
-from routellm_batch.routers.training.fitting import Penalties
+from routellm_batch.routers.training.held_out import prompt_folds
 from routellm_batch.routers.training.rows import to_unit
 
 PENALTIES = tuple(
@@ -46,37 +47,37 @@ PENALTIES = tuple(
         (3.0, 100.0),
     )
 )
-"""Of the heads; what recovers most on rows held out is taken."""
+"""Candidates for the heads' penalties; the one that recovers most on rows held out is taken."""
 FEWEST, FEWEST_DIFFERENT = 40, 8
-"""Least distinct prompts, and least rows where the models differ, to fit anything at all."""
+"""Least number of distinct prompts, and of rows where the models' grades differ, that a fit needs."""
 FOLDS, MANY_FOLDS, SMALL = 5, 10, 600
-"""Folds, and folds of a pilot of fewer rows than ``SMALL``."""
+"""Number of folds, and number of folds for a pilot of fewer rows than ``SMALL``."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PilotRows:
-    """N prompts of a job, graded."""
+    """N prompts of a job with the grades of both models' answers."""
 
     prompts: Sequence[str]
     """Length N."""
-    strong: NDArray[np.float64]
+    strong: Floats
     """[N], grade of the strong model's answer, in any unit."""
-    weak: NDArray[np.float64]
-    """[N], the same for the weak one's."""
-    weight: NDArray[np.float64]
+    weak: Floats
+    """[N], grade of the weak model's answer, in the same unit."""
+    weight: Floats
     """[N], sampling weights; positive, mean 1."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PilotFit:
-    """What was fitted."""
+    """The router that a pilot fitted, and the facts behind it."""
 
     router: Router
-    """Scores any prompt."""
-    out_of_fold: NDArray[np.float64]
-    """[N], score of each row by models that saw neither it nor its prompt."""
+    """The router."""
+    out_of_fold: Floats
+    """float64 [N], score of each row by models that saw neither the row nor its prompt."""
     chosen: str
-    """``fitted``, or the baseline that it fell back to: ``length``, ``prior`` …"""
+    """``fitted``, or the baseline that is used instead: ``length``, ``prior`` …"""
     reason: str
     """One sentence, with the figures behind the choice."""
     facts: Mapping[str, Any]
@@ -86,12 +87,12 @@ class PilotFit:
 def fit_pilot(
     rows: PilotRows, *, prior: Router | None, embedder: EmbedderConfig | str, seed: int
 ) -> PilotFit:
-    """Fit a router on a pilot.
+    """Return a router fitted on a pilot, or the baseline that the pilot prefers.
 
     Args:
         rows: the pilot.
-        prior: what is known before, an ``outcome`` router of heads on the static embedder; None: nothing.
-        embedder: what the heads read texts with.
+        prior: the router known before, an ``outcome`` router of heads on the static embedder; None: there is none.
+        embedder: embeds the texts for the heads: its settings, or a row of ``EMBEDDERS``.
         seed: of folds, trees and samples.
 
     Raises:
@@ -105,24 +106,29 @@ def fit_pilot(
         isinstance(prior, OutcomeRouter) and prior.embedder.fingerprint == static.fingerprint
     ):
         raise ConfigError("prior", "must be an outcome router of heads, on the static embedder")
-    reader = get_embedder(embedder)
-    reading = read(rows.prompts, reader, static, prior)
+    loaded = get_embedder(embedder)
+    reading = read(rows.prompts, loaded, static, prior)
     labels = Labels(reading, *to_unit(rows.strong, rows.weak), rows.weight)
     problem = _too_little(labels, rows.prompts)
     # Matrices this small gain nothing from threads, and on a busy machine lose tenfold to their waiting.
     with threadpool_limits(limits=1, user_api="blas"):
         return (
-            _fall_back(labels, problem, prior, reader)
+            _fall_back(labels, problem, prior, loaded)
             if problem
-            else _fit(labels, _folds(rows.prompts, seed), prior, reader, seed)
+            else _fit(labels, _folds(rows.prompts, seed), prior, loaded, seed)
         )
 
 
 def save_pilot_router(out: str, fit: PilotFit, card: str) -> None:
-    """Write the router to a new folder (path or URI) that ``router: {name: outcome, checkpoint: …}`` loads.
+    """Write the router to a new folder that ``router: {name: outcome, checkpoint: …}`` loads.
+
+    Args:
+        out: path or URI of the folder.
+        fit: a result of ``fit_pilot``.
+        card: the model card, Markdown.
 
     Raises:
-        ConfigError: a checkpoint is there already, or the router is none that ``fit_pilot`` made.
+        ConfigError: a checkpoint is there already, or ``fit_pilot`` did not make the router.
 
     """
     if not isinstance(fit.router, BlendRouter):
@@ -133,7 +139,7 @@ def save_pilot_router(out: str, fit: PilotFit, card: str) -> None:
 
 def _check(rows: PilotRows) -> None:
     if not rows.prompts:
-        raise DataError("a pilot without rows")
+        raise DataError("the pilot has no rows")
     columns = {STRONG: rows.strong, WEAK: rows.weak, "weight": rows.weight}
     for name, values in columns.items():
         if len(values) != len(rows.prompts):
@@ -146,7 +152,7 @@ def _check(rows: PilotRows) -> None:
 
 
 def _too_little(labels: Labels, prompts: Sequence[str]) -> str:
-    """Say why nothing can be fitted; "" if it can."""
+    """Return why a router can't be fitted; "" if it can."""
     distinct, different = len(set(prompts)), int(np.count_nonzero(labels.gain))
     if distinct < FEWEST:
         return f"the pilot has {distinct} distinct prompts, and {FEWEST} are the least to fit on"
@@ -162,14 +168,14 @@ def _too_little(labels: Labels, prompts: Sequence[str]) -> str:
     return ""
 
 
-def _fall_back(labels: Labels, problem: str, prior: OutcomeRouter | None, reader: Any) -> PilotFit:
-    """Return the shipped router, or length where there is none."""
+def _fall_back(labels: Labels, problem: str, prior: OutcomeRouter | None, embedder: Embedder) -> PilotFit:
+    """Return the shipped router, or prompt length where there is none, as a blend of one member."""
     chosen = "length" if prior is None else "prior"
     raw = members(labels.reading, None)
     blend = Blend((np.array(MEMBERS) == chosen).astype(np.float64), *standards(raw))
     what = "prompt length" if prior is None else "the router given as prior"
     return PilotFit(
-        router=BlendRouter(blend, None, prior, reader, get_embedder("static")),
+        router=BlendRouter(blend, None, prior, embedder, get_embedder("static")),
         out_of_fold=blend.combine(raw),
         chosen=chosen,
         reason=f"Not fitted: {problem}; prompts are ranked by {what}.",
@@ -177,9 +183,7 @@ def _fall_back(labels: Labels, problem: str, prior: OutcomeRouter | None, reader
     )
 
 
-def _fit(
-    labels: Labels, fold: NDArray[np.int64], prior: OutcomeRouter | None, reader: Any, seed: int
-) -> PilotFit:
+def _fit(labels: Labels, fold: Ints, prior: OutcomeRouter | None, embedder: Embedder, seed: int) -> PilotFit:
     unseen, penalties = _learn_unseen(labels, fold, seed)
     raw = members(labels.reading, unseen)
     available = MEMBERS if prior is not None else [name for name in MEMBERS if name != "prior"]
@@ -189,7 +193,7 @@ def _fit(
         blend=evidence.blend,
         learned=learn(labels, fit_heads(labels, penalties), seed) if fitted else None,
         prior=prior,
-        embedder=reader,
+        embedder=embedder,
         static=get_embedder("static"),
     )
     facts = {
@@ -205,20 +209,20 @@ def _fit(
     return PilotFit(router, evidence.blend.combine(raw), evidence.chosen, _reason(evidence), facts)
 
 
-def _learn_unseen(labels: Labels, fold: NDArray[np.int64], seed: int) -> tuple[Floats, Penalties]:
-    """Return what members that saw neither row nor prompt say of each row, [N, LEARNED], and the penalties."""
+def _learn_unseen(labels: Labels, fold: Ints, seed: int) -> tuple[Floats, Penalties]:
+    """Return each row's predictions by members that saw neither it nor its prompt, [N, LEARNED], and the penalties."""
     heads = np.empty((len(PENALTIES), len(labels.gain)))
-    found = np.empty((len(labels.gain), LEARNED))
+    predictions = np.empty((len(labels.gain), LEARNED))
     for number in range(int(fold.max()) + 1):
-        here = np.flatnonzero(fold == number)
-        seen, unseen = labels.take(np.flatnonzero(fold != number)), labels.reading.take(here)
+        tested = np.flatnonzero(fold == number)
+        seen, unseen = labels.take(np.flatnonzero(fold != number)), labels.reading.take(tested)
         fitted = [fit_heads(seen, penalties) for penalties in PENALTIES]
-        heads[:, here] = [one.score(unseen.described) for one in fitted]
-        found[here] = learn(seen, fitted[0], seed).predict(unseen)
-    heads, found = levelled(heads, fold), levelled(found.T, fold).T
+        heads[:, tested] = [one.score(unseen.design) for one in fitted]
+        predictions[tested] = learn(seen, fitted[0], seed).predict(unseen)
+    heads, predictions = levelled(heads, fold), levelled(predictions.T, fold).T
     best = best_of(list(heads), labels.gain, labels.weight, seed=seed)
-    found[:, MEMBERS.index("heads")] = heads[best]
-    return found, PENALTIES[best]
+    predictions[:, MEMBERS.index("heads")] = heads[best]
+    return predictions, PENALTIES[best]
 
 
 def _reason(evidence: Evidence) -> str:
@@ -238,9 +242,5 @@ def _named(weight: Floats) -> dict[str, float]:
     return {name: float(value) for name, value in zip(MEMBERS, weight, strict=True)}
 
 
-def _folds(prompts: Sequence[str], seed: int) -> NDArray[np.int64]:
-    """[N]; rows of one prompt fall into one fold."""
-    _, kind = np.unique(np.array(prompts, dtype=object), return_inverse=True)
-    folds = MANY_FOLDS if len(prompts) < SMALL else FOLDS
-    fold: NDArray[np.int64] = np.random.default_rng(seed).permutation(int(kind.max()) + 1)[kind] % folds
-    return fold
+def _folds(prompts: Sequence[str], seed: int) -> Ints:
+    return prompt_folds(prompts, MANY_FOLDS if len(prompts) < SMALL else FOLDS, seed)

@@ -1,4 +1,4 @@
-"""A forest of regression trees as flat arrays, walked by numpy: no pickle, and no library that a version can break."""
+"""A forest of regression trees as flat arrays, walked by NumPy: no pickle, and no library that a version can break."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from routellm_batch.core.arrays import Floats
+
 BLOCK = 256
-"""Rows walked at once: what they touch stays in the processor's cache."""
+"""Rows walked at once: the values that they touch stay in the processor's cache."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -18,29 +20,29 @@ class Forest:
     root: NDArray[np.int32]
     """[T], the first node of each tree."""
     column: NDArray[np.int16]
-    """[K], the column that a node looks at."""
+    """[K], the column that a node compares."""
     threshold: NDArray[np.float32]
     """[K]; a row goes left where its value is at most this."""
     left: NDArray[np.int32]
-    """[K], node to go on at."""
+    """[K], the next node of a row that goes left."""
     right: NDArray[np.int32]
-    """[K]."""
+    """[K], the next node of a row that goes right."""
     value: NDArray[np.float32]
-    """[K], what a leaf says."""
+    """[K], the prediction of a leaf."""
     depth: int
     """Steps from a root to the deepest leaf."""
 
-    def predict(self, columns: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the mean over trees, float64 [B], for rows of columns [B, C]."""
-        found = np.empty(len(columns))
+    def predict(self, columns: Floats) -> Floats:
+        """Return the mean prediction of the trees, float64 [B], for rows of columns [B, C]."""
+        means = np.empty(len(columns))
         rows = columns.astype(np.float32)  # Trees are grown on float32 too.
         for start in range(0, len(rows), BLOCK):
             block = rows[start : start + BLOCK]
-            found[start : start + BLOCK] = self._walk(block).mean(axis=0)
-        return found
+            means[start : start + BLOCK] = self._walk(block).mean(axis=0)
+        return means
 
-    def _walk(self, rows: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Return what each tree says of each row, [T, B]."""
+    def _walk(self, rows: NDArray[np.float32]) -> Floats:
+        """Return the prediction of each tree for each row, float64 [T, B]."""
         flat, width = rows.ravel(), rows.shape[1]
         start = np.arange(len(rows)) * width  # [B]
         node = np.repeat(self.root[:, None], len(rows), axis=1)  # [T, B]

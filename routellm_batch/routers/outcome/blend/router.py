@@ -1,9 +1,10 @@
-"""What a pilot fits: logistic heads, a forest and neighbours, blended with plain length and the shipped router.
+"""The router that a pilot fits: logistic heads, a forest and neighbours, blended with length and the shipped router.
 
     score = σ(Σ_m w_m · (raw_m − μ_m) / d_m)
 
 Each member gives a number that grows with the gain; μ and d are constants of the pilot, never of the batch at hand. With
-few labels most of the weight is on members that need none.
+few labels most of the weight is on members that need none. Such stacking of standardised predictions goes back to Wolpert
+(1992); how the weights are found is this project's own (``evidence.py``).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from routellm_batch.core.arrays import Floats
+from routellm_batch.core.arrays import Floats, Ints
 from routellm_batch.core.errors import CheckpointError
 from routellm_batch.core.protocols import Embedder
 from routellm_batch.core.types import PromptBatch
@@ -28,98 +29,106 @@ from routellm_batch.routers.outcome.router import OutcomeRouter
 PRIOR = ("prior_strong", "prior_weak", "prior_score")
 """Log-odds of the shipped router's two heads, and of its score."""
 TABLE = (*FEATURES, *WORDING, *PRIOR)
-"""Columns that every member may read beside embeddings."""
+"""Columns that every member may use beside embeddings."""
 LENGTH, SHIPPED = TABLE.index("log_chars"), TABLE.index("prior_score")
 MEMBERS = ("heads", "forest", "knn", "length", "prior")
 """In the order of the weights; the first ``LEARNED`` learn from labels."""
 LEARNED = 3
 EDGE = 1e-6
-"""Probabilities are kept so far from 0 and 1 before their log-odds."""
+"""Probabilities are clipped to [EDGE, 1 − EDGE] before their log-odds are taken."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reading:
-    """B prompts, as the members read them."""
+    """What the members see of B prompts."""
 
     vectors: Floats
     """[B, D], embeddings by the configured embedder."""
     exact: Floats
-    """[B, S], by the static one, whose values no batch changes."""
+    """[B, S], embeddings by the static embedder, whose values depend on no batch."""
     table: Floats
     """[B, C], one column for each of ``TABLE``."""
 
-    def take(self, rows: NDArray[np.int64]) -> Reading:
-        """Return some of the rows."""
+    def take(self, rows: Ints) -> Reading:
+        """Return the same of some rows, int64 indices."""
         exact = self.exact[rows]
         return Reading(self.vectors[rows] if self.mixed else exact, exact, self.table[rows])
 
     @property
     def mixed(self) -> bool:
-        """Whether the configured embedder is another than the static one."""
+        """Whether the configured embedder is not the static one."""
         return self.vectors is not self.exact
 
     @property
-    def described(self) -> Floats:
-        """[B, D + C], what the heads read."""
+    def design(self) -> Floats:
+        """float64 [B, D + C], the design matrix of the heads."""
         return np.hstack([self.vectors, self.table])
 
 
 def read(texts: Sequence[str], embedder: Embedder, static: Embedder, prior: OutcomeRouter | None) -> Reading:
-    """Read texts once for all members; without a prior its columns are zero."""
+    """Return what the members see of some texts, computed once for all of them.
+
+    Args:
+        texts: B prompts.
+        embedder: the configured one.
+        static: the static one.
+        prior: the shipped router, on the static embedder; None: its columns are zero.
+
+    """
     exact = static.embed(texts).astype(np.float64)
     same = embedder.fingerprint == static.fingerprint
     vectors = exact if same else embedder.embed(texts).astype(np.float64)
     surface = surface_features(texts)
     shipped = np.zeros((len(texts), len(PRIOR)))
     if prior is not None:
-        described = np.hstack([exact, surface])
-        known = np.column_stack([prior.heads.probabilities(described), prior.judge(described)])
-        known = np.clip(known, EDGE, 1 - EDGE)
-        shipped = np.log(known / (1 - known))
+        design = np.hstack([exact, surface])
+        chances = np.column_stack([prior.heads.probabilities(design), prior.score_design(design)])
+        chances = np.clip(chances, EDGE, 1 - EDGE)
+        shipped = np.log(chances / (1 - chances))
     return Reading(vectors, exact, np.hstack([surface, wording(texts), shipped]))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class View:
-    """How embeddings are looked at: from the pilot's mean, along the directions in which its prompts vary most."""
+    """A pilot's principal components: its mean embedding, and the directions in which its prompts vary most."""
 
     mean: Floats
-    """[S], subtracted: what all prompts of a job share tells none apart."""
+    """[S], subtracted: what all prompts of a job share tells none of them apart."""
     basis: Floats
-    """[S, P]."""
+    """[S, P], the directions."""
 
     def along(self, embeddings: Floats) -> Floats:
-        """Return [B, P], what trees look at."""
+        """Return the principal components, float64 [B, P], of embeddings [B, S]."""
         return (embeddings - self.mean) @ self.basis
 
     def centred(self, embeddings: Floats) -> NDArray[np.float32]:
-        """Return [B, S], of unit length again; zeros stay zeros."""
+        """Return embeddings [B, S] minus the mean, float32 [B, S], scaled to unit length; zeros stay zeros."""
         moved = embeddings - self.mean
         length = np.linalg.norm(moved, axis=1, keepdims=True)
-        unit: NDArray[np.float32] = (moved / np.where(length > 0, length, 1)).astype(np.float32)
-        return unit
+        centred: NDArray[np.float32] = (moved / np.where(length > 0, length, 1)).astype(np.float32)
+        return centred
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Learned:
-    """What was learned from a pilot's labels."""
+    """The members that were fitted on a pilot's labels."""
 
     heads: Heads
-    """On embeddings and the table."""
+    """Heads on the configured embedder's embeddings and the table."""
     exact: View
-    """Of static embeddings."""
+    """Principal components of static embeddings."""
     vectors: View | None
-    """Of the configured embedder's; None where that is the static one."""
+    """Principal components of the configured embedder's; None where that is the static one."""
     forest: Forest
-    """On the views and the table; says the gain."""
+    """Trees on the principal components and the table; they predict the gain."""
     index: Index
-    """Of the pilot's own prompts, their static embeddings centred."""
+    """Neighbours among the pilot's own prompts, by their centred static embeddings."""
 
     def predict(self, reading: Reading) -> Floats:
-        """Return what heads, forest and neighbours say of the gain, [B, 3]."""
+        """Return the predictions of heads, forest and neighbours, float64 [B, 3]; each grows with the gain."""
         return np.column_stack(
             [
-                self.heads.score(reading.described),
+                self.heads.score(reading.design),
                 self.forest.predict(tree_columns(reading, self.exact, self.vectors)),
                 self.index.score(self.exact.centred(reading.exact)),
             ]
@@ -127,10 +136,16 @@ class Learned:
 
 
 def tree_columns(reading: Reading, exact: View, vectors: View | None) -> Floats:
-    """Return what trees look at, [B, P + C] or [B, 2P + C].
+    """Return the columns that trees split on, float64 [B, P + C], or [B, 2P + C] with another embedder than the static one.
 
-    A transformer's vectors are rounded as the batch has it, and a tree makes a small jump of a rounding. One tree of
-    hundreds jumps then; the static embedder's vectors, the default, are the same in every batch.
+    The rounding of a transformer's vectors depends on the batch, and a tree can turn it into a small jump. Then one tree of
+    hundreds jumps; the static embedder's vectors, the default, are the same in every batch.
+
+    Args:
+        reading: the prompts.
+        exact: principal components of static embeddings.
+        vectors: those of the configured embedder's; None where it is the static one.
+
     """
     beside = [] if vectors is None else [vectors.along(reading.vectors)]
     return np.hstack([exact.along(reading.exact), *beside, reading.table])
@@ -138,17 +153,17 @@ def tree_columns(reading: Reading, exact: View, vectors: View | None) -> Floats:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Blend:
-    """Weights and constants, one for each of ``MEMBERS``."""
+    """Weights and constants of the members, one for each of ``MEMBERS``."""
 
     weight: Floats
-    """[M]; all zero where nothing is known of any order, and then every score is .5."""
+    """[M], w; all zero where no order is known, and then every score is 0.5."""
     mean: Floats
     """[M], μ."""
     deviation: Floats
     """[M], d; positive."""
 
     def combine(self, raw: Floats) -> Floats:
-        """Return scores [B] in [0, 1] of the members' numbers [B, M]."""
+        """Return scores, float64 [B] in [0, 1], from the members' numbers [B, M]."""
         return sigmoid(((raw - self.mean) / self.deviation) @ self.weight)
 
 
@@ -159,18 +174,18 @@ class BlendRouter:
     blend: Blend
     """How the members are weighed."""
     learned: Learned | None
-    """None where nothing that was learned has a weight."""
+    """The members that learned; None where none of them has a weight."""
     prior: OutcomeRouter | None
-    """The shipped router, on the static embedder; None: there was none."""
+    """The shipped router, on the static embedder; None where the pilot had none."""
     embedder: Embedder
-    """What the heads read texts with."""
+    """Embeds the texts for the heads."""
     static: Embedder
-    """What the trees and the prior read texts with."""
+    """Embeds the texts for the trees, the neighbours and the prior."""
 
     name = "outcome"
 
     def score(self, batch: PromptBatch) -> NDArray[np.float32]:
-        """Return float32 [B] in [0, 1].
+        """Return float32 [B] in [0, 1]; higher = the strong model is needed more.
 
         Raises:
             CheckpointError: a score is not a number.
@@ -188,7 +203,13 @@ class BlendRouter:
 
 
 def members(reading: Reading, learned: Floats | None) -> Floats:
-    """Return each member's number for each row, [B, M]; zeros for what was not learned."""
+    """Return each member's number for each row, float64 [B, M], in the order of ``MEMBERS``.
+
+    Args:
+        reading: the prompts.
+        learned: float64 [B, LEARNED], of the members that learn; None: zeros.
+
+    """
     if learned is None:
         learned = np.zeros((len(reading.table), LEARNED))
     return np.hstack([learned, reading.table[:, [LENGTH, SHIPPED]]])

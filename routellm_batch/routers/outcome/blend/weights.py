@@ -1,4 +1,4 @@
-"""The checkpoint of a blend: arrays and a manifest."""
+"""The checkpoint of a blend: loading and saving its arrays and manifest."""
 
 from __future__ import annotations
 
@@ -8,19 +8,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from routellm_batch.core.arrays import Floats
 from routellm_batch.core.errors import CheckpointError
 from routellm_batch.core.protocols import Embedder
-from routellm_batch.routers.checkpoint import Tensors, described, save_checkpoint, take
+from routellm_batch.routers.checkpoint import Tensors, embedder_fields, save_checkpoint, take
 from routellm_batch.routers.embedders import get_embedder
 from routellm_batch.routers.features import FEATURES
 from routellm_batch.routers.knn.router import Index
 from routellm_batch.routers.outcome.blend.forest import Forest
 from routellm_batch.routers.outcome.blend.router import MEMBERS, TABLE, Blend, BlendRouter, Learned, View
 from routellm_batch.routers.outcome.router import OutcomeRouter
-from routellm_batch.routers.outcome.weights import take_heads, take_lean
+from routellm_batch.routers.outcome.weights import BLEND, take_heads, take_lean
 
-KIND = "blend"
-"""How the manifest of a checkpoint of the ``outcome`` router says that it is this."""
 HEADS = ("weight", "bias", "mean", "scale")
 FOREST = ("root", "column", "threshold", "left", "right", "value")
 VIEW = ("mean", "basis")
@@ -28,7 +27,13 @@ INDEX = ("vectors", "gain")
 
 
 def load_blend(location: str, fields: Mapping[str, Any], tensors: Tensors, embedder: Embedder) -> BlendRouter:
-    """Return the router of a checkpoint that was read.
+    """Return the router of a checkpoint of a blend.
+
+    Args:
+        location: of the checkpoint, for errors.
+        fields: its manifest.
+        tensors: its tensors.
+        embedder: the configured one.
 
     Raises:
         CheckpointError: a part is missing or of another shape, or made with other features or another static embedder.
@@ -39,7 +44,7 @@ def load_blend(location: str, fields: Mapping[str, Any], tensors: Tensors, embed
         raise CheckpointError(
             f"{location}: was fitted on other columns or members; run the pilot's fit again"
         )
-    if fields.get("static") != described(static):
+    if fields.get("static") != embedder_fields(static):
         raise CheckpointError(
             f"{location}: was fitted with another static embedder; run the pilot's fit again"
         )
@@ -49,16 +54,23 @@ def load_blend(location: str, fields: Mapping[str, Any], tensors: Tensors, embed
     if not (blend.deviation > 0).all():
         raise CheckpointError(f"{location}: a deviation is not positive")
     prior = None
-    if known := fields.get("prior"):
+    if prior_fields := fields.get("prior"):
         size = (static.width + len(FEATURES), len(FEATURES))
-        shipped = take_heads(location, known, tensors, size, "prior.")
-        prior = OutcomeRouter(shipped, static, take_lean(location, known))
+        shipped = take_heads(location, prior_fields, tensors, size, "prior.")
+        prior = OutcomeRouter(shipped, static, take_lean(location, prior_fields))
     learned = _learned(location, fields["learned"], tensors, embedder) if "learned" in fields else None
     return BlendRouter(blend, learned, prior, embedder, static)
 
 
 def save_blend(out: str, router: BlendRouter, *, name: str, trained: Mapping[str, Any], card: str) -> None:
-    """Write a checkpoint to a new folder (path or URI), its manifest last.
+    """Write a checkpoint of a blend to a new folder, its manifest last.
+
+    Args:
+        out: path or URI of the folder.
+        router: the blend and its members.
+        name: the checkpoint's own name.
+        trained: plain data of the fit, for the manifest.
+        card: the model card, Markdown.
 
     Raises:
         ConfigError: a checkpoint is there already.
@@ -68,10 +80,10 @@ def save_blend(out: str, router: BlendRouter, *, name: str, trained: Mapping[str
         f"blend.{part}": getattr(router.blend, part) for part in ("weight", "mean", "deviation")
     }
     fields: dict[str, Any] = {
-        "kind": KIND,
+        "kind": BLEND,
         "columns": list(TABLE),
         "members": list(MEMBERS),
-        "static": described(router.static),
+        "static": embedder_fields(router.static),
     }
     if router.prior is not None:
         fields["prior"] = {"alpha": router.prior.heads.alpha}
@@ -108,7 +120,7 @@ def _learned(location: str, fields: Mapping[str, Any], tensors: Tensors, embedde
     leads = all(((trees[n] >= 0) & (trees[n] < nodes[0])).all() for n in ("root", "left", "right"))
     leads &= bool(((trees["column"] >= 0) & (trees["column"] < columns)).all() and len(trees["root"]))
     if not (leads and isinstance(depth, int) and 0 <= depth <= nodes[0]):
-        raise CheckpointError(f"{location}: its forest leads nowhere")
+        raise CheckpointError(f"{location}: a branch of its forest leads nowhere")
     if not (isinstance(k, int) and k > 0 and isinstance(prior, int | float) and prior > 0):
         raise CheckpointError(f"{location}: its manifest holds no positive k and prior")
     neighbours = take(tensors, "index.vectors", (None, static.width), location)
@@ -122,5 +134,5 @@ def _view(location: str, tensors: Tensors, embedder: Embedder, prefix: str) -> V
     return View(mean, _floats(tensors, f"{prefix}basis", (embedder.width, None), location))
 
 
-def _floats(tensors: Tensors, name: str, shape: tuple[int | None, ...], location: str) -> NDArray[np.float64]:
+def _floats(tensors: Tensors, name: str, shape: tuple[int | None, ...], location: str) -> Floats:
     return take(tensors, name, shape, location).astype(np.float64)

@@ -1,7 +1,8 @@
-"""Wording: what a prompt's words and answer options say beyond ``surface_features``; cheap counts and yes-or-no marks.
+"""Wording features: cheap counts and yes-or-no marks of a prompt's words and answer options.
 
-The fitted router of a pilot reads these; the shipped weights, which carry over from other tasks, read the fourteen alone.
-As there, lengths are of the *stem*, the text before the first of two or more option-like lines.
+The router that a pilot fits reads these beside ``surface_features``; the shipped weights, which carry over from other
+tasks, read the fourteen surface features alone. As there, lengths are those of the *stem*, the text before the first of
+two or more option-like lines.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ import re
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from routellm_batch.core.arrays import Floats
 from routellm_batch.routers.features import MAX_CHARS, OPTION
 
 COUNTS = (
@@ -49,10 +50,10 @@ _YEAR = re.compile(r"\b(?:1[0-9]{3}|20[0-9]{2})\b")
 _LONG = 10
 _OPTIONS = 16
 _DIGITS = 15
-"""Longer numbers are read as so many digits: the size of a number, not its value, is what counts."""
+"""Longer numbers are cut to this many digits: the size of a number counts, not its value."""
 
 
-def wording(texts: Sequence[str]) -> NDArray[np.float64]:
+def wording(texts: Sequence[str]) -> Floats:
     """Return float64 [B, W], one column for each of ``WORDING``; finite for every text, the empty one too."""
     return np.array([_one(text[:MAX_CHARS]) for text in texts], dtype=np.float64).reshape(-1, len(WORDING))
 

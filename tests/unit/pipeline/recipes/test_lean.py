@@ -12,7 +12,7 @@ from routellm_batch.pipeline.recipes.lean import LEANS, lean
 from routellm_batch.routers import make_router
 from routellm_batch.routers.embedders import get_embedder
 from routellm_batch.routers.heads import Lean
-from routellm_batch.routers.outcome.router import OutcomeRouter, describe
+from routellm_batch.routers.outcome.router import OutcomeRouter, design_matrix
 from routellm_batch.routers.outcome.train import fit_router
 from routellm_batch.routers.training.rows import TrainingRows
 
@@ -39,7 +39,7 @@ def tasks(*, long_is_hard: bool) -> TrainingRows:
 def leaned(rows: TrainingRows) -> OutcomeRouter:
     """Return heads fitted on the rows, leaning as their tasks say."""
     plain, choice = fit_router(rows)
-    router, _ = lean(plain, rows, describe(get_embedder("static"), rows.prompts), choice, seed=0)
+    router, _ = lean(plain, rows, design_matrix(get_embedder("static"), rows.prompts), choice, seed=0)
     return router
 
 
@@ -67,18 +67,18 @@ def test_without_weight_a_lean_keeps_the_order() -> None:
 
 def test_where_length_tells_all_the_lean_is_the_strongest() -> None:
     """If long questions are the hard ones in every task, nothing is lost by leaning as far as it goes."""
-    found = leaned(tasks(long_is_hard=True))
-    assert found.lean is not None
-    assert found.lean.weight == LEANS[-1]
+    actual = leaned(tasks(long_is_hard=True))
+    assert actual.lean is not None
+    assert actual.lean.weight == LEANS[-1]
 
 
 def test_the_lean_standardises_training_scores() -> None:
     """μ and d are the mean and the deviation of the heads' scores on the rows trained on."""
     rows = tasks(long_is_hard=False)
-    found = leaned(rows)
-    scores = found.heads.score(describe(found.embedder, rows.prompts))
-    assert found.lean is not None
-    assert (found.lean.mean, found.lean.deviation) == pytest.approx((scores.mean(), scores.std()))
+    actual = leaned(rows)
+    scores = actual.heads.score(design_matrix(actual.embedder, rows.prompts))
+    assert actual.lean is not None
+    assert (actual.lean.mean, actual.lean.deviation) == pytest.approx((scores.mean(), scores.std()))
 
 
 @pytest.mark.parametrize("fields", [{}, {"weight": 1, "mean": 0, "deviation": 0}, {"weight": "x", "mean": 0}])

@@ -112,7 +112,10 @@ BROKEN: dict[str, tuple[Broken, str]] = {
     "tensor missing": (edit(NORM, lambda _: None), f"tensor {NORM} is missing"),
     "head missing": (edit("lm_head.weight", lambda _: None), "tensor lm_head.weight is missing"),
     "wrong shape": (edit(NORM, lambda t: torch.cat([t, t])), "can't be loaded|has another shape"),
-    "not a number": (edit(NORM, lambda t: t * float("nan")), f"a weight of {NORM} is not finite"),
+    "not a number": (
+        edit(NORM, lambda t: t * float("nan")),
+        f"tensor {NORM} holds a number that is not finite",
+    ),
     "truncated": (truncate, "can't be loaded"),
     "shard gone": (lambda f: shard_with(f, NORM).unlink(), "can't be loaded"),
     "no config": (lambda f: (f / "checkpoint" / "config.json").unlink(), "holds no config.json"),

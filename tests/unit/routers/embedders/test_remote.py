@@ -52,10 +52,10 @@ def test_texts_travel_in_batches_and_come_back_in_order() -> None:
     """Texts go out ``batch_texts`` at a time, equal ones once, and replies are put in order by their index."""
     texts = ["x" * (n % 30 + 1) for n in range(50)]
     with embeddings_stub(echo) as (url, seen):
-        found = RemoteEmbedder(embedder_config(url, batch_texts=8)).embed(texts)
-    np.testing.assert_allclose(found, expected(texts), atol=1e-6)
+        actual = RemoteEmbedder(embedder_config(url, batch_texts=8)).embed(texts)
+    np.testing.assert_allclose(actual, expected(texts), atol=1e-6)
     sent = sorted(len(body["input"]) for body in seen)
-    assert (sent, np.dtype(np.float32)) == ([6, 8, 8, 8], found.dtype)
+    assert (sent, np.dtype(np.float32)) == ([6, 8, 8, 8], actual.dtype)
     assert {(body["model"], body["dimensions"]) for body in seen} == {("embedding-model", WIDTH)}
 
 
@@ -72,9 +72,9 @@ def test_what_no_endpoint_takes_is_not_sent() -> None:
     """Empty texts are zeros and are not sent; long ones are cut by bytes, and lone surrogates replaced."""
     texts = ["", " \n", "é" * 100, "a\ud800b"]
     with embeddings_stub(echo) as (url, seen):
-        found = RemoteEmbedder(embedder_config(url, max_tokens=21)).embed(texts)
+        actual = RemoteEmbedder(embedder_config(url, max_tokens=21)).embed(texts)
     assert [["é" * 10, "a?b"]] == [body["input"] for body in seen]
-    assert [0, 0, 1, 1] == np.linalg.norm(found, axis=1).round(6).tolist()
+    assert [0, 0, 1, 1] == np.linalg.norm(actual, axis=1).round(6).tolist()
 
 
 def test_nothing_to_embed_sends_nothing() -> None:
@@ -237,9 +237,9 @@ def test_the_simulated_endpoint_bills_what_is_booked(tmp_path: Path) -> None:
     texts = [f"Prompt {n} " + "word " * n for n in range(40)]
     spec = replace(SPEC, log=str(tmp_path / "log"), script={"*": ("rate_limit",)})
     with simulated(spec) as url, quick_retries(), metered() as meter:
-        found = RemoteEmbedder(embedder_config(url, batch_texts=9)).embed(texts)
+        actual = RemoteEmbedder(embedder_config(url, batch_texts=9)).embed(texts)
     lines = billing(tmp_path / "log")
-    np.testing.assert_allclose(found[7], vector_of("embedding-model", texts[7], WIDTH), atol=1e-6)
+    np.testing.assert_allclose(actual[7], vector_of("embedding-model", texts[7], WIDTH), atol=1e-6)
     assert (len(lines), 5) == (meter.use.attempts, meter.use.requests)
     assert (sum(line["nano"] for line in lines), 0) == (meter.use.spent_nano, meter.use.presumed_nano)
     assert sum(line["input_tokens"] for line in lines) == meter.use.tokens > 0
@@ -247,17 +247,17 @@ def test_the_simulated_endpoint_bills_what_is_booked(tmp_path: Path) -> None:
 
 def test_packed_and_plain_numbers_are_the_same_vectors() -> None:
     """What a server sends as numbers and as base64 is read alike."""
-    found = []
+    actual = []
 
     def reply(body: dict[str, Any], _number: int) -> tuple[int, dict[str, str], Any]:
         vector = vector_of("m", "t", WIDTH)
         return 200, {}, embeddings_reply([vector.tolist()] * len(body["input"]))
 
     with embeddings_stub(reply) as (url, _):
-        found.append(RemoteEmbedder(embedder_config(url, model="m")).embed(["t"]))
+        actual.append(RemoteEmbedder(embedder_config(url, model="m")).embed(["t"]))
     with simulated(SPEC) as url:
-        found.append(RemoteEmbedder(embedder_config(url, model="m")).embed(["t"]))
-    np.testing.assert_allclose(found[0], found[1], atol=1e-7)
+        actual.append(RemoteEmbedder(embedder_config(url, model="m")).embed(["t"]))
+    np.testing.assert_allclose(actual[0], actual[1], atol=1e-7)
 
 
 def test_threads_book_on_their_own_meters() -> None:

@@ -50,16 +50,16 @@ def tokenizer() -> Tokenizer:
 
 def test_ids_equal_the_tokenizers(tokenizer: Tokenizer) -> None:
     """Piece by piece, every text has the very ids that the tokenizer gives it whole."""
-    found = [np.frombuffer(b, TOKEN_TYPE).tolist() for b in token_bytes(PieceCache(tokenizer), TEXTS)]
-    assert found == [tokenizer.encode(text, add_special_tokens=False).ids for text in TEXTS]
+    actual = [np.frombuffer(b, TOKEN_TYPE).tolist() for b in token_bytes(PieceCache(tokenizer), TEXTS)]
+    assert actual == [tokenizer.encode(text, add_special_tokens=False).ids for text in TEXTS]
 
 
 def test_ids_survive_a_full_cache(tokenizer: Tokenizer) -> None:
     """A cache that has forgotten everything in the middle gives the same ids."""
     cache = PieceCache(tokenizer)
     cache._chars = CACHE_CHARS + 1
-    found = token_bytes(cache, ["one two three"])[0]
-    assert np.frombuffer(found, TOKEN_TYPE).tolist() == tokenizer.encode("one two three").ids
+    actual = token_bytes(cache, ["one two three"])[0]
+    assert np.frombuffer(actual, TOKEN_TYPE).tolist() == tokenizer.encode("one two three").ids
 
 
 def test_cache_is_bounded(tokenizer: Tokenizer) -> None:

@@ -76,7 +76,7 @@ def test_gradients_are_those_of_the_loss() -> None:
     def loss() -> float:
         return float(np.logaddexp(0, -_logits(parameters, q, winner, loser)).mean())
 
-    found = _gradients(parameters, q, winner, loser)
+    actual = _gradients(parameters, q, winner, loser)
     for name, value in parameters.items():
         at = tuple(int(n) for n in rng.integers(0, value.shape))
         before, step = value[at], 1e-6
@@ -85,7 +85,7 @@ def test_gradients_are_those_of_the_loss() -> None:
         value[at] = before - step
         below = loss()
         value[at] = before
-        assert found[name][at] == pytest.approx((above - below) / (2 * step), abs=1e-6)
+        assert actual[name][at] == pytest.approx((above - below) / (2 * step), abs=1e-6)
 
 
 @pytest.mark.parametrize(

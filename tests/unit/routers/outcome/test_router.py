@@ -194,10 +194,10 @@ def edit(folder: Path, change: Callable[[dict[str, NDArray[np.float32]], dict[st
 
 def test_checkpoint_comes_back_as_it_was(heads: Heads, saved: Path) -> None:
     """What is loaded is what was saved; the model card lies beside it."""
-    found = make_router("outcome", checkpoint=str(saved)).heads
-    assert np.array_equal(heads.weight, found.weight)
-    assert np.array_equal(heads.bias, found.bias)
-    assert found.alpha == 0.75
+    actual = make_router("outcome", checkpoint=str(saved)).heads
+    assert np.array_equal(heads.weight, actual.weight)
+    assert np.array_equal(heads.bias, actual.bias)
+    assert actual.alpha == 0.75
     assert (saved / "README.md").read_text() == "# card\n"
 
 
@@ -238,7 +238,7 @@ def test_weights_that_are_no_numbers_are_refused(saved: Path, tensor: str) -> No
         ("format", 2, "is format 2 of router 'outcome'"),
         ("router", "bert", "is format 1 of router 'bert'"),
         ("features", ["length"], "other surface features"),
-        ("alpha", -1.0, "α or a scale is negative"),
+        ("alpha", -1.0, "α is negative or not finite, or a scale is not positive"),
         ("alpha", None, "holds no number alpha"),
     ],
 )

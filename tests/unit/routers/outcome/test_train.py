@@ -21,10 +21,11 @@ from routellm_batch.core.types import PromptBatch
 from routellm_batch.pipeline.recipes.outcome import builtin_sources
 from routellm_batch.routers import make_router
 from routellm_batch.routers.embedders import get_embedder
-from routellm_batch.routers.outcome.router import describe
+from routellm_batch.routers.outcome.fitting import Penalties, choose, fit_heads
+from routellm_batch.routers.outcome.logistic import fit_logistic
+from routellm_batch.routers.outcome.router import design_matrix
 from routellm_batch.routers.training import TrainRequest, train
-from routellm_batch.routers.training.fitting import Penalties, choose, fit_heads
-from routellm_batch.routers.training.logistic import fit_logistic
+from routellm_batch.routers.training.held_out import rounds
 from routellm_batch.routers.training.rows import Source, TrainingRows, read_sources
 
 
@@ -196,12 +197,12 @@ def test_task_levels_do_not_leak_into_the_order() -> None:
     columns = {key: value * 2 for key, value in adds.items()}
     columns["prompt"] = [*adds["prompt"], *(p.replace("Add", "Translate") for p in adds["prompt"])]
     weak = np.array([*adds["weak_score"], *[0.0] * 80])
-    described = describe(get_embedder("static"), columns["prompt"])
+    design = design_matrix(get_embedder("static"), columns["prompt"])
 
     def effect_of_the_word(tasks: list[str]) -> float:
         rows = rows_of(columns, weak=weak, task=tasks)
-        heads = fit_heads(rows, described, np.ones(160, dtype=np.bool_), Penalties(3.0, 30.0), alpha=0.0)
-        scores = heads.score(described)
+        heads = fit_heads(rows, design, np.ones(160, dtype=np.bool_), Penalties(3.0, 30.0), alpha=0.0)
+        scores = heads.score(design)
         return float(np.mean(scores[80:] - scores[:80]))
 
     apart = effect_of_the_word(["sums"] * 80 + ["translations"] * 80)
@@ -211,9 +212,9 @@ def test_task_levels_do_not_leak_into_the_order() -> None:
 def test_constant_features_do_no_harm() -> None:
     """A feature that never varies in training says nothing about a prompt where it does."""
     rows = rows_of(sums(40))
-    described = describe(get_embedder("static"), rows.prompts)
-    heads = fit_heads(rows, described, np.ones(40, dtype=np.bool_), Penalties(1.0, 30.0), alpha=1.0)
-    odd = describe(get_embedder("static"), ["NOT {x}; ____? 中文\nA. 1\nB. 2"])
+    design = design_matrix(get_embedder("static"), rows.prompts)
+    heads = fit_heads(rows, design, np.ones(40, dtype=np.bool_), Penalties(1.0, 30.0), alpha=1.0)
+    odd = design_matrix(get_embedder("static"), ["NOT {x}; ____? 中文\nA. 1\nB. 2"])
     assert np.isfinite(heads.score(odd)).all()
 
 
@@ -221,27 +222,26 @@ def test_choice_is_made_on_rows_held_out() -> None:
     """With dev rows, those choose; without, five folds of all rows do."""
     held_out = np.arange(80) % 4 == 0
     marked, plain = rows_of(sums(80), held_out=held_out), rows_of(sums(80))
-    described = describe(get_embedder("static"), plain.prompts)
-    found = choose(plain, described, seed=0)
-    assert (choose(marked, described, seed=0).rows, found.rows) == (20, 80)
-    assert found.quality > 0.65
+    design = design_matrix(get_embedder("static"), plain.prompts)
+    actual = choose(plain, design, seed=0)
+    assert (choose(marked, design, seed=0).rows, actual.rows) == (20, 80)
+    assert actual.quality > 0.65
 
 
 def test_choice_without_a_gap_falls_back() -> None:
     """Where nothing can be recovered, the default penalties are taken and the quality is NaN."""
     columns = sums(40)
     rows = rows_of(columns, weak=np.array(columns["strong_score"]))
-    found = choose(rows, describe(get_embedder("static"), rows.prompts), seed=0)
-    assert np.isnan(found.quality)
-    assert found.penalties == Penalties(3.0, 300.0)
+    actual = choose(rows, design_matrix(get_embedder("static"), rows.prompts), seed=0)
+    assert np.isnan(actual.quality)
+    assert actual.penalties == Penalties(3.0, 300.0)
 
 
 def test_repeated_prompts_stay_in_one_fold() -> None:
     """Copies of a prompt don't let a fold be tested on what it was fitted on."""
-    from routellm_batch.routers.training.fitting import _folds
-
     rows = rows_of({key: value * 3 for key, value in sums(20).items()})
-    for fitted, tested in _folds(rows, seed=0):
+    (only,) = rounds(rows, seed=0)
+    for fitted, tested in only.splits:
         prompts = np.array(rows.prompts, dtype=object)
         assert not set(prompts[fitted]) & set(prompts[tested])
 

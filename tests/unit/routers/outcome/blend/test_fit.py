@@ -160,10 +160,10 @@ def test_a_clearly_better_baseline_wins() -> None:
     random = np.random.default_rng(0)
     gain = (np.arange(200) >= 120).astype(np.float64)
     raw = np.column_stack([random.normal(size=(200, 3)), np.arange(200.0), np.zeros(200)])
-    found = weigh(raw, gain, np.ones(200), ["heads", "forest", "knn", "length"], seed=0)
-    assert found.chosen == "length"
-    assert found.blend.weight[[0, 1, 2, 4]].tolist() == [0, 0, 0, 0]
-    assert found.quality["blend"] == pytest.approx(found.quality["length"])
+    actual = weigh(raw, gain, np.ones(200), ["heads", "forest", "knn", "length"], seed=0)
+    assert actual.chosen == "length"
+    assert actual.blend.weight[[0, 1, 2, 4]].tolist() == [0, 0, 0, 0]
+    assert actual.quality["blend"] == pytest.approx(actual.quality["length"])
 
 
 def test_weights_of_rows_count() -> None:
@@ -240,7 +240,7 @@ def test_a_fallback_is_saved_too(tmp_path: Path) -> None:
         ("learned", {"alpha": None}, "no number alpha"),
         ("learned", {"alpha": 1.0, "depth": "deep"}, "leads nowhere"),
         ("learned", {"alpha": 1.0, "depth": 5, "k": 0, "prior": 1}, "no positive k and prior"),
-        ("prior", {"alpha": 1.0, "lean": {"weight": 1}}, "nothing usable of lean"),
+        ("prior", {"alpha": 1.0, "lean": {"weight": 1}}, "the entry lean of its manifest is invalid"),
     ],
 )
 def test_damaged_manifests_are_refused(tmp_path: Path, key: str, value: object, message: str) -> None:
@@ -281,7 +281,7 @@ def test_a_flat_forest_says_what_the_trees_say() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"prompts": []}, "a pilot without rows"),
+        ({"prompts": []}, "the pilot has no rows"),
         ({"weak": np.ones(3)}, "column 'weak': has 3 values for 60 prompts"),
         ({"strong": np.where(np.arange(60) == 5, np.nan, 1.0)}, "column 'strong', row 5: is not a finite"),
         ({"weight": np.where(np.arange(60) == 9, 0.0, 1.0)}, "column 'weight', row 9: .* not positive"),
@@ -309,12 +309,12 @@ def test_a_router_that_was_not_fitted_is_not_saved(tmp_path: Path) -> None:
 def test_wording_of_a_question_with_options() -> None:
     """Options are measured apart from the question, and numbers by their size."""
     text = "Which of the following is 1,250.5 times 2?\nA. 2501\nB. 12\nC. none of them\nAnswer:"
-    found = wording([text])[0]
-    assert found[COLUMN["numeric_options"]] == pytest.approx(2 / 3)
-    assert found[COLUMN["log_longest_option"]] == pytest.approx(np.log1p(len("none of them")))
-    assert found[COLUMN["log_largest_number"]] == pytest.approx(np.log1p(1250))
-    assert found[COLUMN["says which of the following"]] == 1
-    assert found[COLUMN["has_decimal"]] == 1
+    actual = wording([text])[0]
+    assert actual[COLUMN["numeric_options"]] == pytest.approx(2 / 3)
+    assert actual[COLUMN["log_longest_option"]] == pytest.approx(np.log1p(len("none of them")))
+    assert actual[COLUMN["log_largest_number"]] == pytest.approx(np.log1p(1250))
+    assert actual[COLUMN["says which of the following"]] == 1
+    assert actual[COLUMN["has_decimal"]] == 1
 
 
 def test_wording_is_finite_for_any_text() -> None:
