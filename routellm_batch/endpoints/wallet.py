@@ -71,6 +71,8 @@ class Reservation:
 
     """
 
+    __slots__ = ("_wallet", "_worst_nano", "presumed_nano")
+
     def __init__(self, wallet: Wallet, worst_nano: int) -> None:
         self.presumed_nano = 0
         """Booked as spent so far, for sends of which nobody knows whether they were billed."""
