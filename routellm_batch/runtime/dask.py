@@ -104,7 +104,7 @@ class DaskRunner:
         self._away_since_s: float | None = None
         dask.config.set(SETTINGS)
         quiet()  # as its import set Dask's own levels
-        # Of a scheduler that is gone it prints a traceback; the run says so itself, and what to do.
+        # Dask prints a traceback of a scheduler that is gone; the run reports it itself, with what to do.
         logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
         self._cluster = CLUSTERS[config.kind](config) if config.kind in CLUSTERS else None
         self._client = connect(config, self._cluster)
@@ -216,7 +216,7 @@ def _lost(sent: _Sent) -> WorkerLostError:
 
 
 async def _call_async(function: Callable[..., Any], *args: object) -> None:
-    """Dask would wait for a plain function, and for ever on a dying worker."""
+    """Call a function; Dask would wait for one that is not async, and for ever on a dying worker."""
     function(*args)
 
 

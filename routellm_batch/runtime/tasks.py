@@ -1,4 +1,4 @@
-"""How a runner runs a task: what fails comes home as an error that holds no data.
+"""How a runner runs a task: a failure reaches the driver as an error that holds no data.
 
 An exception's text may quote what was being worked on, and travels far: to the driver's terminal, and through
 Dask's logs, its scheduler's memory and its dashboard. So only this package's errors keep theirs.

@@ -17,7 +17,7 @@ _FENCE = re.compile(r"^```[a-zA-Z]*\s*\n(.*)\n```$", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class LabelReading:
-    """A label, or what is wrong with the answer (for the model to read; it is not logged)."""
+    """A label, or what is wrong with the answer: that is for the model to read, and is not logged."""
 
     label: str | None
     """The label; None where the answer gives none."""

@@ -129,7 +129,7 @@ def route_totals(state: LedgerState, scores: pa.Table) -> dict[str, RouteTotals]
 
 
 def ended_calls(scores: pa.Table, records: Mapping[int, CallRecord]) -> dict[Route, Ended]:
-    """Return a shard's own calls that are answered or failed beside what was expected of them, by route."""
+    """Return what a shard's answered and failed calls cost, beside what they were expected to, by route."""
     tokens = scores.column("tokens").to_pylist()
     ended: dict[Route, Ended] = {route: Ended() for route in ROUTES}
     for row, record in records.items():
