@@ -1,7 +1,7 @@
 """READ FIRST: the five seams of the program.
 
 Everything outside is reached through one of these. A stage knows only the protocol; the adapters in
-``routers/``, ``embedders/``, ``endpoints/``, ``storage/`` and ``runtime/`` each know one outside thing.
+``routers/``, ``endpoints/``, ``storage/`` and ``runtime/`` each know one outside thing.
 
 Legend of shapes, used in every comment and docstring:
 

@@ -27,6 +27,8 @@ class Attempts:
 
     """
 
+    __slots__ = ("_before", "_failures", "_first_s", "_policy", "_settings", "free", "limited", "sent")
+
     def __init__(self, policy: RetryPolicy, settings: WorkerSettings, history: History) -> None:
         self.sent = 0
         """Requests of this call."""

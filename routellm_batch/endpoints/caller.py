@@ -35,7 +35,7 @@ class _StopError(Exception):
 
 
 def headers_of(request: Request, number: int) -> Mapping[str, str]:
-    """Return the headers that tell an endpoint, and its log, which request this is and the how many-th attempt."""
+    """Return the headers that name a request and the number of this attempt, from 1, to the endpoint and its log."""
     return {"X-Request-Key": request.key, "X-Attempt": str(number)}
 
 

@@ -17,7 +17,7 @@ MAX_REPLY_BYTES = 32 * 1024 * 1024
 MAX_TOKENS = 10**9
 """A larger count in a reply's usage is nonsense, and would not fit the columns."""
 MAX_RETRY_AFTER_S = 120.0
-"""A longer wait, asked for or told by a reset header, is cut to this; some servers send nonsense."""
+"""A longer wait, asked for or named by a reset header, is cut to this; some servers send nonsense."""
 
 _QUOTA_CODES = frozenset({"insufficient_quota", "billing_hard_limit_reached", "insufficient_balance"})
 _BY_CODE = {
@@ -103,7 +103,7 @@ def rate_hint(headers: Mapping[str, str]) -> RateHint | None:
     """Return what the ``x-ratelimit-*`` headers say, None where there are none of use; nonsense counts as absent.
 
     Args:
-        headers: of a reply; names in lower case, or a mapping that does not mind the case.
+        headers: of a reply; names in lower case, or a mapping that ignores the case.
 
     """
     texts = [headers.get(name) for name in _RATE_HEADERS]

@@ -1,4 +1,4 @@
-"""The endpoints' servers: where each listens, and whether it answers the door."""
+"""The endpoints' servers: where each listens, and whether it can be reached."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def _check_reach(endpoints: EndpointsConfig, scheduler: str | None) -> None:
 
 
 def check_reachable(urls: Mapping[Route, str]) -> None:
-    """Knock at each endpoint's port, so that a wrong address costs seconds and not a night.
+    """Connect to each endpoint's port once, so that a wrong address costs seconds and not a night.
 
     Raises:
         EndpointStopError: nothing listens there, or its name can't be resolved.

@@ -14,12 +14,12 @@ class Wallet:
 
     def __init__(self, grant_nano: int | None) -> None:
         self.grant_nano = grant_nano
-        """None: no cap."""
+        """What the driver lets the task spend; None without a cap."""
         self.settled_nano = 0
         self.presumed_nano = 0
         self.reserved_nano = 0
         self.empty = False
-        """A call could not be paid for."""
+        """Some call could not be paid for."""
         self._changed = asyncio.Event()
 
     @property
@@ -70,6 +70,8 @@ class Reservation:
         worst_nano: the most one send can cost.
 
     """
+
+    __slots__ = ("_wallet", "_worst_nano", "presumed_nano")
 
     def __init__(self, wallet: Wallet, worst_nano: int) -> None:
         self.presumed_nano = 0

@@ -1,4 +1,4 @@
-"""What the loops of all stages share: how often they look, how many tasks they submit, how a task fails."""
+"""What the loops of all stages share: how many tasks they submit, and how a task fails."""
 
 from __future__ import annotations
 

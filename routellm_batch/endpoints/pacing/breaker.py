@@ -80,7 +80,7 @@ class Breaker:
             self.probe_at_s = now_s + PROBE_S
 
     def unknown(self) -> None:
-        """Note a probe that told nothing: it was cancelled, or never sent."""
+        """Note a probe that has no result: it was cancelled, or never sent."""
         self.probing = False
 
     def given_up(self, now_s: float) -> bool:

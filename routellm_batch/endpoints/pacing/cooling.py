@@ -49,5 +49,5 @@ class Cooldown:
 
     @property
     def narrow(self) -> bool:
-        """Whether to send one call at a time: all that came after the last pause were refused again."""
+        """Whether to send one call at a time: all that were sent after the last pause were refused again."""
         return self.rounds > 1

@@ -1,4 +1,4 @@
-"""Lets one process's calls to an endpoint through, first come, first served, those that are made again before others.
+"""Lets one process's calls to an endpoint through: those that are made again first, else in the order of arrival.
 
 The decisions are ``Pace``'s.
 """
@@ -130,7 +130,7 @@ class Gate:
             self.leave(send, sent=False)
 
     def _look(self) -> None:
-        """Let through whose turn it is, and come back when the next one's may be."""
+        """Let through the calls whose turn it is, and look again when the next one's may come."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -149,7 +149,7 @@ class Gate:
             self._timer = asyncio.get_running_loop().call_later(min(wait_s, self._look_s), self._tick)
 
     def _tick(self) -> None:
-        """End the waits that have become vain, then look."""
+        """End the waits that are in vain by now, then look."""
         for waiter in (*self._again, *self._fresh):
             if waiter.turn.done():
                 continue

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 FIRST = 16
-"""Calls at once before anything was heard from the endpoint."""
+"""Calls at once before the endpoint has answered."""
 DECREASE = 0.7
 GENTLE = 0.9
 """Decrease for a latency that grows, which is a weaker sign than a refusal."""

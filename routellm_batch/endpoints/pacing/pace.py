@@ -46,7 +46,15 @@ class Send:
 
 
 class Pace:
-    """One process's part of an endpoint's limits, and what it learns of them."""
+    """One process's part of an endpoint's limits, and what it learns of them.
+
+    Args:
+        limits: of all processes together.
+        now_s: monotonic time.
+        share: this process's part of them, 0 to 1.
+        patience_s: an endpoint that is down for longer fails the rows that wait for it.
+
+    """
 
     def __init__(
         self, limits: Limits, now_s: float, *, share: float = 1.0, patience_s: float = math.inf

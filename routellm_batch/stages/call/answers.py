@@ -27,7 +27,7 @@ class Pending:
     reasks: int = 0
     """Times that the model was asked again for a label."""
     asks_again: bool = False
-    """What is sent next is no retry."""
+    """What is sent next asks for a usable label, or was not sent before: it is no retry."""
 
 
 def next_question(
@@ -50,7 +50,7 @@ def next_question(
 
 
 def record_of(call: Call, result: CallResult, label: LabelConfig | None) -> CallRecord:
-    """Return what the ledger keeps of a call's result."""
+    """Return what the ledger keeps of a call's result; ``label`` says what labels are, None where there are none."""
     reply, kind, tag = result.reply, result.error.kind if result.error else None, None
     if reply is not None:
         if not reply.answer.strip():

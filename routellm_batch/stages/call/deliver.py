@@ -1,6 +1,6 @@
-"""The end of a shard: what its ledger holds becomes ``responses/`` and a marker.
+"""Delivering a shard: what its ledger holds becomes ``responses/`` and a marker.
 
-Two runners may end one shard: one that was thought dead may commit while the next start works. No lock prevents
+Two runners may deliver one shard: one that was thought dead may commit while the next start works. No lock prevents
 that, so the newest object counts, and a newer one never knows less than an older one: a writer that meets an object of
 another writer reads the ledger again, after it, before it writes the next.
 """
@@ -32,12 +32,12 @@ from routellm_batch.storage.run import STAGE, marker_name, newest_markers
 from routellm_batch.storage.tables import to_parquet
 
 MOST_LEDGERS = 16
-"""Of other shards, in memory."""
+"""Ledgers of other shards that a process keeps in memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """A shard whose calls are done, or left out."""
+    """A shard that is to be delivered: its calls are done, or left out."""
 
     job: CallJob
     """What all tasks of this start share."""
@@ -50,7 +50,7 @@ class Ending:
     ledger: ShardLedger
     """Its ledger."""
     revision: int
-    """0, or the least number of what is written: that of this pass over rows that were failed or unfunded."""
+    """0, or the number of this pass over rows that had failed or were unfunded; what is written has at least that."""
     worker: Worker
     """The process that writes it."""
 
@@ -73,7 +73,7 @@ def deliver(ending: Ending, state: LedgerState) -> None:
 
 
 def _catch_up(ending: Ending) -> bool:
-    """Bring responses and marker up to the ledger, by newer ones; False if another writer wrote these meanwhile."""
+    """Write responses and a marker that hold all of the ledger; False if another writer wrote one of them meanwhile."""
     run = ending.job.run
     newest, after = _markers(ending)
     paths = _responses(ending)
@@ -96,7 +96,7 @@ def _responses(ending: Ending) -> list[str]:
 
 
 def _next(ending: Ending, paths: list[str]) -> int:
-    """Return the revision of the responses that come after some."""
+    """Return the revision of the responses that come after those at some paths."""
     return max(ending.revision, revision_of(paths[-1]) + 1 if paths else 0)
 
 
@@ -112,7 +112,7 @@ def _markers(ending: Ending) -> tuple[str | None, str]:
 
 
 def _summary(ending: Ending, state: LedgerState) -> tuple[dict[int, CallRecord], dict[str, Any]]:
-    """Return what a ledger comes to: row → its final record, and the marker."""
+    """Return what a ledger adds up to: row → its final record, and the fields of the marker."""
     copies = {
         row: copy_of(owner, row)
         for row in ending.copies
@@ -136,7 +136,7 @@ def _put(ending: Ending, revision: int, final: Mapping[int, CallRecord], rows: l
 
 
 def _changed(ending: Ending, paths: list[str], final: Mapping[int, CallRecord]) -> list[int]:
-    """Return the rows whose outcome is not what ``responses/`` holds."""
+    """Return the rows whose final record differs from what ``responses/`` holds."""
     names = ["status", "error_kind", "attempts"]  # a row that was called again has more attempts
     written = read_responses(ending.job.run, paths, names)
     rows = [] if written is None else written.to_pylist()

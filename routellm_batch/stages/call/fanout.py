@@ -1,4 +1,4 @@
-"""Fanning one shard's calls out: both endpoints at once, every reply persisted within a micro-batch.
+"""Makes one shard's calls: both endpoints at once, every reply persisted within a micro-batch.
 
 Each route has a lane. It names rows in an intent, which is on storage before the first of them is sent; a row
 whose send may have been billed in vain goes back to its lane, and is sent again under another intent.
@@ -41,9 +41,9 @@ class FanOut:
     worker: Worker
     """The process that calls."""
     records: dict[int, CallRecord] = field(default_factory=dict)
-    """Row → what came of it, in this go."""
+    """Row → what this task did with it."""
     round_token: str = ""
-    """Drained when a new cut is due."""
+    """Names the drain that calls this task back when a new cut is due."""
     earlier: int = 0
     """Rows of the shard that are answered, or have failed for good, already."""
     open: int = 0
@@ -201,7 +201,7 @@ class _Lane:
         back: Pending | None = None
         if question is not None:
             back = replace(one, request=question, reasks=one.reasks + 1, asks_again=True, history=History())
-            # Its answer is kept, should there be no second.
+            # Its answer is kept in case no second one comes.
         elif result.again_at_s is not None or result.unsent:
             back = replace(one, history=result.history, asks_again=result.unsent)
         if back is not None:

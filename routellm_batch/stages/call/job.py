@@ -27,7 +27,7 @@ ERROR_WINDOW = 100
 LEAST_OUTCOMES = 20
 """The error rate is not judged on fewer rows, unless the run has fewer."""
 IDLE_S = 30.0
-"""A pool of another start that was not used for so long is of a start that has ended."""
+"""A pool that was not used for so long belongs to a start that has ended."""
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ class CallJob:
     lease_s: float = LEASE_S
     """How long a runner that falls silent is waited for."""
     copies_cut: Cut | None = None
-    """The plan's own cut, whose tables of copies hold; None where ``cut`` is that."""
+    """The plan's own cut, to which the tables of copies belong; None where ``cut`` is that."""
     round: int = 0
     """Times that this start called its tasks back to look for a higher cut."""
     ranker: Ranker = BY_SCORE
@@ -72,7 +72,7 @@ class CallJob:
 
     @property
     def round_token(self) -> str:
-        """Names the tasks between two such times. Who was called back under a token never calls again under it."""
+        """Names the tasks of one such round. A task that was called back under a token never calls again under it."""
         return f"{self.token}.d{self.round}"
 
 
@@ -87,13 +87,13 @@ class EndpointPool:
     worker: Worker
     """This process."""
     stop: str | None = None
-    """fatal kind, ``error_rate`` or ``over_reserve``."""
+    """Why it calls no more: the kind of a fatal error, ``error_rate`` or ``over_reserve``; None while it calls."""
     windows: Mapping[Route, ErrorWindow] = field(
         default_factory=lambda: {route: ErrorWindow(ERROR_WINDOW) for route in ROUTES}
     )
     """Route → which of its last rows failed."""
     warned: set[Route] = field(default_factory=set)
-    """Endpoints that count more tokens than they may, said once."""
+    """Endpoints that count more tokens than they may, of which the user was warned."""
     used_s: float = 0.0
     """Monotonic time at which a task last asked for it."""
     closed: bool = False
@@ -123,13 +123,13 @@ class EndpointPool:
             self.stop = self.stop or "error_rate"
 
     def fatal(self, kind: ErrorKind) -> None:
-        """Stop calling: no retry helps."""
+        """Stop calling for an error that no retry can help."""
         self.stop = self.stop or str(kind)
 
     def exceeded(self, route: Route, *, capped: bool) -> None:
-        """Take note of a reply that cost more than its request allowed: stop a capped run, else warn once.
+        """Note a reply that cost more than its request allowed: stop a capped run, else warn once.
 
-        Without a limit in the request its worst cost is a guess, and more than that is nobody's fault.
+        Without a limit in the request its worst cost is a guess, and to exceed a guess is no reason to warn.
         """
         if capped:
             self.stop = self.stop or "over_reserve"

@@ -1,4 +1,4 @@
-"""Who gets which part of the endpoints' limits: split anew while a run goes, as processes fall idle, come or die."""
+"""Each process's part of the endpoints' limits: split anew during a run, as processes fall idle, join or die."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from routellm_batch.core.types import ROUTES, Route
 FLOOR = 0.1
 """Part of the limits that is split evenly, so that a process that was idle can begin."""
 SPLIT_S = 5.0
-"""Between two splits."""
+"""Time between two splits."""
 QUIET_S = 10.0
-"""A process that has called and says nothing for so long has no calls, or is no more."""
+"""A process that has called and then reports nothing for so long has no calls, or has died."""
 
 Clock = Callable[[], float]
 Shares = Mapping[str, Mapping[Route, float]]

@@ -175,7 +175,7 @@ class CallStage:
         self.queue.take(receipt, ahead=ahead, stopped=self.halt.stopped)
 
     def _fail(self, task: ShardTask, error: BaseException | None) -> None:
-        """Take a task's error: one shard's trouble is told at the end, any other stops the run."""
+        """Take a task's error: one shard's trouble is reported at the end, any other stops the run."""
         shard = task.shard
         if isinstance(error, (WorkerLostError, DataError)):
             self._recount(shard)

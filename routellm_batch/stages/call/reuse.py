@@ -1,4 +1,4 @@
-"""Answers that were paid for before the run, by its pilot: taken over by request key instead of being bought again."""
+"""Answers that the run's pilot has paid for: taken over by request key instead of being bought again."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ANSWER_SCHEMA = pa.schema(
 
 
 def reused(pilot: str | None, calls: Sequence[Call]) -> list[CallRecord]:
-    """Return a record for each call whose very request a pilot has an answer to: nothing sent, nothing paid.
+    """Return a record for each call whose request a pilot has an answer to: nothing is sent, nothing is paid.
 
     Raises:
         OSError: the pilot that the run was begun with can't be read.

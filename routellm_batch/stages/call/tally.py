@@ -1,4 +1,4 @@
-"""What the calls of a run did so far: from the markers, and from the ledgers where these know more."""
+"""What the calls of a run did so far: read from the markers, and from the ledgers where these know more."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Tally:
     summary: CallSummary
     """What its calls did and cost."""
     behind: bool = False
-    """A pass over its failed or unfunded rows came to something that no marker tells."""
+    """A pass over its failed or unfunded rows did something that no marker counts."""
 
 
 def tallies(run: Run, *, begun: bool = True) -> Iterator[Tally]:
@@ -44,7 +44,9 @@ def tallies(run: Run, *, begun: bool = True) -> Iterator[Tally]:
 def _tally(run: Run, shard: str, revision: int | None) -> Tally:
     ledger = ShardLedger(run.store, shard)
     if revision is None:
-        state = ledger.load(sure=True)  # what a stale listing leaves out would be granted once more
+        state = ledger.load(
+            sure=True
+        )  # else money that a stale listing leaves out would be granted once more
         return Tally(shard, None, summarise(_scores(run, shard), state.records, {}, state))
     marker = run.marker(STAGE, marker_name(shard, revision))
     summary = CallSummary.from_dict(marker["summary"])

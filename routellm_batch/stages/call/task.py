@@ -95,7 +95,7 @@ def call_shard(task: CallTask, worker: Worker | None = None) -> CallReceipt:
     here = worker or this_worker()
     shard = _open(task, here)
     calls = _missing(task, shard, shard.state.records) if task.work.mode == "call" else []
-    # Where nothing is missing a runner may be at work all the same, on rows that another has answered: it ends here.
+    # Where no call is missing a runner may still be at work, on rows that another has answered: the claim ends it.
     if calls or (task.work.mode == "call" and shard.state.held):
         _claim(task, shard, here)
         calls = _missing(task, shard, shard.state.records)

@@ -75,7 +75,7 @@ def take(
 
 
 def _latest(store: Store) -> tuple[int, set[str]]:
-    """Return the newest epoch's number and what else a listing shows; the listing may be stale, the number is not."""
+    """Return the newest epoch's number, which is never stale, and the paths of a listing, which may be."""
     names = {stored.path for stored in store.list("epoch")}
     latest = max((int(match[1]) for name in names if (match := _EPOCH.match(name))), default=0)
     while exists(store, epoch_path(latest + 1)):
@@ -137,7 +137,7 @@ def holding(
                 return False
             store.create(f"epoch/{number:06d}.b{beats:06d}", b"alive")
             beats += 1
-        except OSError:  # storage is away for a while: so it is for whoever would take over
+        except OSError:  # storage is away for a while, and for others that would take over, too
             pass
         return True
 

@@ -36,7 +36,7 @@ def lease_s() -> float:
 
 @cache
 def host() -> str:
-    """Name what shares our process numbers: this boot of this machine, and its process namespace."""
+    """Return a name for what shares our process numbers: this boot of this machine, and its process namespace."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{boot}-{os.readlink('/proc/self/ns/pid')}"  # noqa: PTH115 - it is no path

@@ -1,4 +1,4 @@
-"""What the ledger keeps of one row in one go."""
+"""What the ledger keeps of one send of a row, or of its end."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from routellm_batch.core.types import Route, Usage
 
 @dataclass(frozen=True, slots=True)
 class CallRecord:
-    """What came of one row in one go."""
+    """What one send of a row came to, or all its sends together (see ``after``)."""
 
     row: int
     """Row in the shard."""
     route: Route
     """Where it was sent."""
     status: str
-    """ok | failed | unsent (it still needs a call; what its sends so far cost is here all the same)."""
+    """ok | failed | unsent: it still needs a call, whatever its sends have cost so far."""
     request_key: str
     """Digest of endpoint and body."""
     error_kind: str | None = None
@@ -43,17 +43,17 @@ class CallRecord:
     """Of the answering attempt."""
 
     def to_json(self) -> str:
-        """One line."""
+        """Return the record as one line."""
         return orjson.dumps(self).decode("utf-8")
 
     @classmethod
     def from_json(cls, line: str) -> CallRecord:
-        """Read one line."""
+        """Return the record of one line."""
         fields = orjson.loads(line)
         return cls(**{**fields, "usage": Usage(**fields["usage"])})
 
     def after(self, earlier: CallRecord) -> CallRecord:
-        """Return this record with an earlier one's spending added; an answer is never given up for none."""
+        """Return this record with an earlier one's spending added; an answer is never replaced by a failure."""
         keeps = self.status == "unsent" or (earlier.status == "ok" and self.status != "ok")
         last = earlier if keeps else self
         return replace(

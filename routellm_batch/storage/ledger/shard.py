@@ -64,7 +64,9 @@ class ShardLedger:
         ]
         if sure:
             log += [Entry.from_json(data) for data in self._beyond(self._entry, entries)]
-        self._known = max(self._known, len(log))  # and not _next: who has claimed is shut out by what follows
+        self._known = max(
+            self._known, len(log)
+        )  # and not _next: a runner that has claimed is shut out by later entries
         runners = [entry.runner for entry in log if entry.kind == "claim"]
         state = fold(
             log, {runner: self._records(runner, results.get(runner, 0), sure=sure) for runner in runners}
@@ -92,13 +94,13 @@ class ShardLedger:
             FencedError: another start of the run has taken over, or this task's turn is over.
 
         """
-        # Both are looked at once more below; but who comes late need not shut anybody out.
+        # Both are checked once more below; but a runner that comes too late need not shut anybody out.
         if self._newest > (self._epoch, self._turn) or self.deposed():
             raise FencedError
         self._append(Entry("claim", self.runner, self._epoch, self._turn, myself()))
         self._claimed = True
         state = self.load(sure=True)
-        # In this order: the claim is there for whoever takes over to see, or the new epoch is for us to see.
+        # In this order: either a start that takes over sees the claim, or we see its epoch.
         if state.turn > (self._epoch, self._turn) or self.deposed():
             raise FencedError
         return state
@@ -131,7 +133,7 @@ class ShardLedger:
         self._write_next(Entry("intent", self.runner, route=route, rows=rows))
 
     def write_results(self, lines: Iterable[str]) -> None:
-        """Persist records, each a line of ``CallRecord.to_json``, in one object."""
+        """Persist this runner's records, each a line of ``CallRecord.to_json``, in one object."""
         records = list(lines)
         # One that exists already is an earlier object of ours that seemed not to have been written.
         while not self.add_results(self.runner, self._results, records):

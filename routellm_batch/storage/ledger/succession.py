@@ -1,4 +1,4 @@
-"""Taking a shard over: from a dead runner what it left on this machine, from a live one what it still writes."""
+"""Taking a shard over: what a dead runner left on this machine, and what a living one still writes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def adopt(store: Store, folder: Path, shard: str | None = None) -> int:
         while True:
             lines, number = _left_behind(ledger, runner, data)
             if not lines or ledger.add_results(runner, number, lines):
-                break  # else what the runner wrote last has arrived only now
+                break  # else the object that the runner wrote last has arrived only now
         path.unlink(missing_ok=True)
         adopted += len(lines)
     return adopted
@@ -41,7 +41,7 @@ def adopt(store: Store, folder: Path, shard: str | None = None) -> int:
 def _left_behind(ledger: ShardLedger, runner: str, data: bytes) -> tuple[list[str], int]:
     """Return the records of a dead runner that storage lacks, and the number of its next results object."""
     log, objects = ledger.read_runner(runner)
-    # By what they say, not by how many there are: an object in the middle may not have been written.
+    # Compared by content, not counted: an object in the middle may not have been written.
     stored = Counter(line for lines in objects for line in lines)
     known = Counter(CallRecord.from_json(line).row for line in stored.elements())
     lines: list[str] = []
@@ -98,7 +98,7 @@ def wait_for_predecessors(
     while state.open_runners:
         writing = {runner for runner, claim in state.open_runners.items() if _may_live(runner, claim, active)}
         writing.update(adopt_here())
-        state = ledger.load(sure=True)  # only now: of a runner that is no longer written for, this is all
+        state = ledger.load(sure=True)  # only now: for a runner that nobody writes for any more, this is all
         waits = [runner for runner in state.open_runners if runner in writing and runner not in passed]
         if not waits or stopping():
             break

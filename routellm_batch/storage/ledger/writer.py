@@ -19,7 +19,15 @@ from routellm_batch.storage.ledger.succession import sent_line
 
 
 class LedgerWriter:
-    """A claimed shard's ledger, being written; lives on one event loop."""
+    """Writes a claimed shard's ledger; lives on one event loop.
+
+    Args:
+        ledger: of the shard, claimed.
+        folder: of the run's local logs.
+        lease_s: how long a silent runner is waited for by others.
+        worker: this process.
+
+    """
 
     def __init__(self, ledger: ShardLedger, folder: Path, *, lease_s: float, worker: Worker) -> None:
         self._ledger = ledger
@@ -43,7 +51,7 @@ class LedgerWriter:
         return LocalLog(folder, self._ledger.shard, self._ledger.runner)
 
     def silent(self) -> bool:
-        """Whether this runner may have been passed over, or soon be: nothing may be sent then."""
+        """Whether this runner may have been passed over, or soon will be: then nothing may be sent."""
         return self._unsure_s() > self._lease_s * 2 / 3
 
     async def intend(

@@ -92,17 +92,17 @@ def call(
     stopping: Callable[[], bool] = lambda: False,
     **settings: Any,
 ) -> tuple[CallResult, Scripted, Wallet]:
-    endpoint, purse = Scripted(steps), wallet or Wallet(None)
+    endpoint, payer = Scripted(steps), wallet or Wallet(None)
 
     async def play() -> CallResult:
         caller = make(endpoint, **settings)
-        result = await caller.call(REQUEST, purse, stopping)
+        result = await caller.call(REQUEST, payer, stopping)
         total = result
         while result.again_at_s is not None:
             await asyncio.sleep(max(0.0, result.again_at_s - LONE.now_s))
             while not caller.may_retry(LONE.now_s):  # noqa: ASYNC110 - time passes by itself
                 await asyncio.sleep(0.01)
-            result = await caller.call(REQUEST, purse, stopping, result.history)
+            result = await caller.call(REQUEST, payer, stopping, result.history)
             total = replace(
                 result,
                 attempts=total.attempts + result.attempts,
@@ -110,7 +110,7 @@ def call(
             )
         return total
 
-    return LONE.run(play()), endpoint, purse
+    return LONE.run(play()), endpoint, payer
 
 
 @pytest.mark.parametrize(
