@@ -1,4 +1,4 @@
-"""Backtests: whole jobs over recorded answers, their pilot first; what each plan foretold beside what came of it.
+"""Backtests: whole jobs over recorded answers, their pilot first; what each plan predicted beside what came of it.
 
 python -m benchmarks backtest; PILOT_SEED=1 draws other pilots
 """
@@ -49,12 +49,12 @@ HEADINGS = (
     "set",
     "budget",
     "strong",
-    "grade foretold",
+    "grade predicted",
     "achieved",
-    "PGR foretold",
+    "PGR predicted",
     "achieved",
     "…on other rows",
-    "cost foretold",
+    "cost predicted",
     "came to",
     "random",
 )
@@ -193,14 +193,14 @@ def _lines(test: Backtest) -> list[Sequence[str]]:
 def _figures(test: Backtest, run_id: str) -> list[str]:
     cost, plan = (test.read(f"runs/{run_id}/{file}") for file in ("report/cost.json", "plan.json"))
     quality: Mapping[str, Any] = cost["quality"]
-    told, planned = quality["predicted"], plan["planned_nano"]
+    forecast, planned = quality["predicted"], plan["planned_nano"]
     weak, strong = plan["all_weak_nano"], plan["all_strong_nano"]
     band = " – ".join(usd(usd_to_nano(Decimal(cost[f"planned_{side}_usd"]))) for side in ("p10", "p90"))
     return [
         percent(round(cost["share"]["achieved"], 3)),
-        f"{grade(told['mean'])} ({grades(told['lo'], told['hi'])})",
+        f"{grade(forecast['mean'])} ({grades(forecast['lo'], forecast['hi'])})",
         grade(quality["achieved"]["mean"]),
-        f"{part(told['pgr'])} ({span(told['pgr_lo'], told['pgr_hi'])})",
+        f"{part(forecast['pgr'])} ({span(forecast['pgr_lo'], forecast['pgr_hi'])})",
         str(part(quality["pgr"])),
         str(part(quality["unseen_pgr"])),
         f"{usd(planned)} ({band})",

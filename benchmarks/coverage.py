@@ -45,7 +45,7 @@ QUICK_ROWS = 700
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Seen:
-    """What one pilot foretold, and what came of it."""
+    """What one pilot predicted, and what came of it."""
 
     mean_held: Sequence[bool]
     """Of each share: whether the true mean grade lies in the interval."""
@@ -71,7 +71,7 @@ def look(data: Recorded, pilot: Pilot, seed: int) -> Seen:
     rest = len(pilot.rest)
     lengths = counted(data, rows) if data.tokens else None
     seen = build_predictor(calibration, lengths, PRICES, "score", pilot.scores, rows=len(rows) + rest)
-    foretold = seen.quality(SHARES)
+    predicted = seen.quality(SHARES)
     above, gained = Ranking(pilot.scores).curve(outcomes.gain[pilot.rest])
     weak = float(outcomes.weak[pilot.rest].mean())
 
@@ -82,9 +82,9 @@ def look(data: Recorded, pilot: Pilot, seed: int) -> Seen:
     asked = [1.0 if share is None else share for share in choices]
     truth = [pgr(share) for share in SHARES]
     return Seen(
-        [q.lo <= weak + t * float(gained[-1]) / rest <= q.hi for q, t in zip(foretold, truth, strict=True)],
-        [_holds(q, t) for q, t in zip(foretold, truth, strict=True)],
-        [(q.pgr or 0.0) - t for q, t in zip(foretold, truth, strict=True)],
+        [q.lo <= weak + t * float(gained[-1]) / rest <= q.hi for q, t in zip(predicted, truth, strict=True)],
+        [_holds(q, t) for q, t in zip(predicted, truth, strict=True)],
+        [(q.pgr or 0.0) - t for q, t in zip(predicted, truth, strict=True)],
         [pgr(share) >= target - 1e-9 for share, target in zip(asked, TARGETS, strict=True)],
         asked,
         [_least(above, gained, target) for target in TARGETS],
@@ -104,15 +104,15 @@ def _by_dollar(data: Recorded, pilot: Pilot, calibration: Calibration) -> tuple[
     at = np.array(SHARES) * rows
     truth = np.interp(at, above, gained) / gained[-1]
     known = seen.ranker.costs or {}
-    told = {route: known[route].nano(sizes, pilot.scores).astype(np.float64) for route in ROUTES}
+    expected = {route: known[route].nano(sizes, pilot.scores).astype(np.float64) for route in ROUTES}
     planned, true = (
         np.sum(cost["weak"]) + np.interp(at, *ranking.curve(cost["strong"] - cost["weak"]))
-        for cost in (told, costs(data, rest))
+        for cost in (expected, costs(data, rest))
     )
     lo, hi = np.transpose(seen.cost_interval(SHARES) or [])
     inside = (lo <= true / planned) & (true / planned <= hi)
-    foretold = seen.quality(SHARES)
-    return [_holds(q, float(t)) for q, t in zip(foretold, truth, strict=True)], inside.tolist()
+    predicted = seen.quality(SHARES)
+    return [_holds(q, float(t)) for q, t in zip(predicted, truth, strict=True)], inside.tolist()
 
 
 def _holds(quality: Quality, truth: float) -> bool:

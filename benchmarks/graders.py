@@ -52,25 +52,31 @@ def run(*, quick: bool) -> Table:
         for name in (*GSM8K, MMLU_PRO)
     }
     lines = [
-        _line(f"{told.model}, {name.partition('_')[0]}", grader, told)
-        for name, told, grader in [
-            *((GSM8K[0], told, NUMERIC) for told in _numbers(sets[GSM8K[0]], sets[GSM8K[1]], _json_answer)),
-            *((GSM8K[1], told, NUMERIC) for told in _numbers(sets[GSM8K[1]], sets[GSM8K[0]], _marked)),
-            *((MMLU_PRO, told, CHOICE) for told in _letters(sets[MMLU_PRO])),
+        _line(f"{recorded.model}, {name.partition('_')[0]}", grader, recorded)
+        for name, recorded, grader in [
+            *(
+                (GSM8K[0], recorded, NUMERIC)
+                for recorded in _numbers(sets[GSM8K[0]], sets[GSM8K[1]], _json_answer)
+            ),
+            *(
+                (GSM8K[1], recorded, NUMERIC)
+                for recorded in _numbers(sets[GSM8K[1]], sets[GSM8K[0]], _marked)
+            ),
+            *((MMLU_PRO, recorded, CHOICE) for recorded in _letters(sets[MMLU_PRO])),
         ]
     ]
     return Table(title, headings, lines)
 
 
-def _line(name: str, grader: ReferenceGrader, told: Told) -> list[str]:
+def _line(name: str, grader: ReferenceGrader, recorded: Told) -> list[str]:
     agree, written_off, unread = 0, 0, 0
-    for answer, score, reference in told.answers:
+    for answer, score, reference in recorded.answers:
         grade = grader.grade(Question("", "", reference), answer)
         unread += grade.problem is not None
         agree += grade.score == score
         # Recorded by comparing texts: "20.00" was graded as wrong where "20" is right.
         written_off += grade.score != score and (grade.score == 1) and bool(ZEROS.search(answer[-40:]))
-    n = len(told.answers)
+    n = len(recorded.answers)
     kind = "numeric" if grader is NUMERIC else "choice"
     return [name, kind, f"{n:,}", f"{unread}", f"{agree / n:.2%}", f"{agree / (n - written_off):.2%}"]
 

@@ -26,7 +26,7 @@ class Case:
     name: str
     words: tuple[str, ...]
     """What Python is started with."""
-    tells: bool = False
+    reports: bool = False
     """Whether the process itself prints its seconds, as JSON; else they end with the process."""
 
 
@@ -35,10 +35,10 @@ CASES = (
     Case("routellm-batch --version", ("-m", "routellm_batch.cli", "--version")),
     Case("routellm-batch --help", ("-m", "routellm_batch.cli", "--help")),
     Case("routellm-batch run --help", ("-m", "routellm_batch.cli", "run", "--help")),
-    Case("plan of the quickstart, to its first row", ("-m", CHILD, "plan", CONFIG), tells=True),
-    Case("run of the quickstart, to its first row", ("-m", CHILD, "run", CONFIG), tells=True),
-    Case("local cluster of 2 workers, open", ("-m", CHILD, "cluster"), tells=True),
-    Case("the same, to the end of a task on each", ("-m", CHILD, "cluster", "task"), tells=True),
+    Case("plan of the quickstart, to its first row", ("-m", CHILD, "plan", CONFIG), reports=True),
+    Case("run of the quickstart, to its first row", ("-m", CHILD, "run", CONFIG), reports=True),
+    Case("local cluster of 2 workers, open", ("-m", CHILD, "cluster"), reports=True),
+    Case("the same, to the end of a task on each", ("-m", CHILD, "cluster", "task"), reports=True),
 )
 
 
@@ -68,9 +68,9 @@ def _start(case: Case) -> dict[str, Any]:
         seconds = time.perf_counter() - begun
         if done.returncode:
             raise RuntimeError(f"{case.name}: {done.stderr[-500:]}")
-        if case.tells:
-            told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-            return told
+        if case.reports:
+            result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+            return result
     return {"seconds": seconds, "modules": _modules(case)}
 
 

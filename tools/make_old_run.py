@@ -1,13 +1,13 @@
-"""Make the run of an older version that tests/jobs/test_job_old_run.py goes on with: begun, and killed half-way.
+"""Make the run of an older version that tests/jobs/test_job_old_run.py resumes: begun, and killed half-way.
 
     git worktree add ../old 9ae35ec
     (cd ../old && python -m venv .venv && .venv/bin/pip install -e .)
     python tools/make_old_run.py --python ../old/.venv/bin/python --out tests/fixtures/run_9ae35ec
 
 The older version runs as its users run it, by its command line, in the folder of the run. All its paths lie below
-``/proc/self/cwd``, so that the run can be gone on with wherever it is copied to (on Linux). The job makes a pilot, then
+``/proc/self/cwd``, so that the run can be resumed wherever it is copied to (on Linux). The job makes a pilot, then
 calls two simulated endpoints from two workers until it has gone over to a further plan and some shards have ended; then
-SIGKILL ends driver and workers. The older version also goes on with a copy, which gives the expected responses. Where
+SIGKILL ends driver and workers. The older version also resumes a copy, which gives the expected responses. Where
 the kill falls is a matter of time: a second run makes another fixture.
 """
 
@@ -42,7 +42,7 @@ RESUMED = (
     "endpoints.weak.limits.concurrency=16",
     "budget.hard_cap_usd=0.035",
 )
-"""Changes with which the run goes on: it is quick, and the cap asks for no third plan, whose cut depends on timing."""
+"""Changes with which the run is resumed: it is quick, and the cap asks for no third plan, whose cut depends on timing."""
 SETTLED_S = 2.0
 POLL_S = 0.01
 TIMEOUT_S = 240.0

@@ -219,7 +219,7 @@ class ReplayConfig(Model):
 
 
 class EstimateConfig(Model):
-    """What planning expects of a call, before the endpoint has been heard."""
+    """What planning expects of a call, before the endpoint has answered."""
 
     output_tokens: Annotated[int, Field(ge=1)] | None = None
     """Expected tokens of an answer; None is half of the maximum, or 256 without one (simulated: its mean)."""

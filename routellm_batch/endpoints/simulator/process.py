@@ -21,7 +21,7 @@ START_S = 60.0
 STOP_S = 5.0
 """Seconds that a child may take to end when asked to."""
 KINDS: dict[str, type[SimulateSpec | ReplaySpec]] = {"simulate": SimulateSpec, "replay": ReplaySpec}
-"""Name of a kind of endpoint, as the child is told it → its settings."""
+"""Name of a kind of endpoint, as the order to the child says it → its settings."""
 
 
 @dataclass(frozen=True, slots=True)

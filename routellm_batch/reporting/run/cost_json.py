@@ -120,13 +120,13 @@ def _planned_interval_json(outlook: Prediction | None) -> dict[str, Any]:
     return {"planned_p10_usd": usd_text(outlook.low_nano), "planned_p90_usd": usd_text(outlook.high_nano)}
 
 
-def _estimates_json(heard: ObservedLengths) -> dict[str, Any]:
+def _estimates_json(observed: ObservedLengths) -> dict[str, Any]:
     """Return the lengths of an endpoint's answers, as observed while the run was under way."""
     return {
-        "tokens_per_char": heard.tokens_per_char,
-        **{f"output_p{round(100 * q)}": heard.output_tokens(q) for q in (LOW, 0.5, HIGH)},
-        "p10_p90_coverage": heard.coverage,
-        "judged": heard.judged,
+        "tokens_per_char": observed.tokens_per_char,
+        **{f"output_p{round(100 * q)}": observed.output_tokens(q) for q in (LOW, 0.5, HIGH)},
+        "p10_p90_coverage": observed.coverage,
+        "judged": observed.judged,
     }
 
 
