@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from helpers.clock import Clock
 from helpers.patience import patience
 
 REPO = Path(__file__).resolve().parents[1]
@@ -71,15 +68,6 @@ def run_root(tmp_path: Path) -> Path:
     root = tmp_path / "root"
     root.mkdir()
     return root
-
-
-@pytest.fixture
-def simulated_time(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """Have ``asyncio.run`` and ``time.monotonic`` live on simulated time, which jumps over every wait."""
-    clock = Clock()
-    monkeypatch.setattr(time, "monotonic", clock.monotonic)
-    monkeypatch.setattr(asyncio, "run", clock.run)
-    return clock
 
 
 @pytest.fixture(scope="session")

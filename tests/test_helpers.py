@@ -12,20 +12,21 @@ from helpers.clock import Clock
 from helpers.patience import MOST, patience, wait_for
 
 
-def test_simulated_time_jumps_over_waits(simulated_time: Clock) -> None:
+def test_simulated_time_jumps_over_waits() -> None:
     """Two sleeps side by side take as long as the longer one on the clock, and no real time."""
+    clock = Clock()
 
     async def both() -> float:
-        begun_s = time.monotonic()
+        begun_s = clock.monotonic()
         await asyncio.gather(asyncio.sleep(3600), asyncio.sleep(7200))
-        return time.monotonic() - begun_s
+        return clock.monotonic() - begun_s
 
     begun_s = time.perf_counter()
-    assert pytest.approx(7200) == asyncio.run(both())
+    assert pytest.approx(7200) == clock.run(both())
     assert time.perf_counter() - begun_s < patience(5)
 
 
-def test_a_shorter_wait_ends_first(simulated_time: Clock) -> None:
+def test_a_shorter_wait_ends_first() -> None:
     """A time limit on the simulated clock cuts off what takes longer, and nothing else."""
 
     async def limited(seconds: float) -> str:
@@ -36,7 +37,7 @@ def test_a_shorter_wait_ends_first(simulated_time: Clock) -> None:
             return "late"
         return "in time"
 
-    assert ["in time", "late"] == [asyncio.run(limited(seconds)) for seconds in (9, 11)]
+    assert ["in time", "late"] == [Clock().run(limited(seconds)) for seconds in (9, 11)]
 
 
 def test_a_wait_for_nothing_fails(monkeypatch: pytest.MonkeyPatch) -> None:

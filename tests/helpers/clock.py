@@ -16,7 +16,7 @@ ANOTHER_THREAD_S = 10.0
 
 
 class Clock:
-    """Simulated seconds, in the place of ``time.monotonic``; see the fixture ``simulated_time``."""
+    """Simulated seconds, in the place of ``time.monotonic``."""
 
     def __init__(self, now_s: float = 1_000.0) -> None:
         self.now_s = now_s

@@ -15,13 +15,14 @@ from typing import Any
 import pytest
 from helpers.jobs import Finished, job_config, job_tree, prompts, run_job, write_prompts
 from helpers.patience import patience
+from helpers.sim.loop import LoneLoop
 from helpers.stub import Answer, Call, Script, Stub, answering, in_turn, stub_server
 
 from routellm_batch.budget.pricing import Price, cost_nano
 from routellm_batch.config.job import check_config
 from routellm_batch.core.errors import CallError, ConfigError
 from routellm_batch.core.types import ErrorKind, Usage, Verdict
-from routellm_batch.core.worker import this_worker
+from routellm_batch.core.worker import Worker
 from routellm_batch.endpoints.classify import failure_of
 from routellm_batch.endpoints.pacing.gate import Gate
 from routellm_batch.endpoints.pacing.pace import Limits
@@ -194,15 +195,15 @@ def test_after_a_burst_of_429s_it_is_fast_again(tmp_path: Path) -> None:
     assert late >= 40, f"{late} calls in the last half second, with 16 slots of 50 ms"
 
 
-@pytest.mark.usefixtures("simulated_time")
 def test_who_gives_up_waiting_ends_nobody_elses_pause() -> None:
     """A cancelled waiter ended the pause that all shared; here the others wait until the endpoint's time is up."""
+    lone = LoneLoop()
 
     async def wait() -> float:
-        gate = Gate(Limits(4), this_worker())
+        gate = Gate(Limits(4), Worker(clock=lone.clock))
         refused = await gate.enter(10)
         assert refused is not None
-        begun_s = time.monotonic()
+        begun_s = lone.now_s
         gate.leave(refused, CallError(ErrorKind.RATE_LIMITED, Verdict.WAIT, status=429, retry_after_s=0.4))
         first, second = (asyncio.create_task(gate.enter(10)) for _ in range(2))
         await asyncio.sleep(0.05)
@@ -210,9 +211,9 @@ def test_who_gives_up_waiting_ends_nobody_elses_pause() -> None:
         with suppress(asyncio.CancelledError):
             await first
         assert await second is not None
-        return time.monotonic() - begun_s
+        return lone.now_s - begun_s
 
-    assert asyncio.run(asyncio.wait_for(wait(), 20)) >= 0.4
+    assert pytest.approx(0.4) == lone.run(wait())
 
 
 def test_a_pause_is_over_when_it_is_over(tmp_path: Path) -> None:

@@ -99,7 +99,6 @@ def _through(
     return peak, LONE.now_s - begun
 
 
-@pytest.mark.usefixtures("simulated_time")
 @pytest.mark.parametrize("concurrency", [1, 3])
 def test_as_many_at_once_as_configured(concurrency: int) -> None:
     """The gate fills its slots, and never opens one more."""
@@ -107,20 +106,17 @@ def test_as_many_at_once_as_configured(concurrency: int) -> None:
     assert (concurrency, 0) == (_through(gate, 12, hold_s=0.005)[0], gate.in_flight)
 
 
-@pytest.mark.usefixtures("simulated_time")
 def test_a_slot_comes_back_from_a_failed_call() -> None:
     """Calls that raise leave their slots, so that all get through."""
     gate = Gate(Limits(1), WORKER)
     assert (1, 0) == (_through(gate, 5, fail=True)[0], gate.in_flight)
 
 
-@pytest.mark.usefixtures("simulated_time")
 def test_requests_keep_to_the_rate() -> None:
     """At 1,200 a minute, beyond a burst of 5, six more take at least 0.25 s."""
     assert _through(Gate(Limits(50, rpm=1200), WORKER), 11)[1] >= 0.25
 
 
-@pytest.mark.usefixtures("simulated_time")
 def test_tokens_keep_to_the_rate() -> None:
     """At 60,000 tokens a minute, beyond a burst of 250, another 300 take at least 0.25 s."""
     assert _through(Gate(Limits(50, tpm=60_000), WORKER), 6, tokens=100)[1] >= 0.25
