@@ -1,4 +1,4 @@
-"""Tiny random three-class classifiers, an XLM-R and a BERT, with tokenizers made on the spot."""
+"""Tiny random three-class classifiers, an XLM-R and a BERT, with tokenizers tokenizer on the spot."""
 
 from __future__ import annotations
 
@@ -52,34 +52,35 @@ def write_tiny(
 
 def _sentencepiece() -> PreTrainedTokenizerFast:
     """Return a unigram tokenizer with XLM-R's special tokens in XLM-R's order."""
-    made = Tokenizer(models.Unigram())
-    made.normalizer = normalizers.NFKC()
-    made.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.normalizer = normalizers.NFKC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     special = ["<s>", "<pad>", "</s>", "<unk>"]
     trainer = trainers.UnigramTrainer(
         vocab_size=120, special_tokens=special, unk_token="<unk>", show_progress=False
     )
-    made.train_from_iterator(WORDS * 20, trainer)
-    made.post_processor = processors.TemplateProcessing(
+    tokenizer.train_from_iterator(WORDS * 20, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
         single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
     )
     return PreTrainedTokenizerFast(
-        tokenizer_object=made, bos_token="<s>", eos_token="</s>", pad_token="<pad>", unk_token="<unk>"
+        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", pad_token="<pad>", unk_token="<unk>"
     )
 
 
 def _wordpiece() -> PreTrainedTokenizerFast:
     """Return a WordPiece tokenizer with BERT's special tokens in BERT's order."""
-    made = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    made.normalizer = normalizers.BertNormalizer()
-    made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
-    made.train_from_iterator(
-        WORDS * 20, trainers.WordPieceTrainer(vocab_size=200, special_tokens=special, show_progress=False)
-    )
-    made.post_processor = processors.TemplateProcessing(
+    words = sorted({word.lower() for line in WORDS for word in line.split()})
+    letters = sorted(set("".join(words)))
+    # Written out, as a trainer's order of equal pieces differs from one call to the next, and with it every token id.
+    pieces = [*special, *letters, *(f"##{letter}" for letter in letters), *(w for w in words if len(w) > 1)]
+    tokenizer = Tokenizer(models.WordPiece({piece: n for n, piece in enumerate(pieces)}, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
     return PreTrainedTokenizerFast(
-        tokenizer_object=made, cls_token="[CLS]", sep_token="[SEP]", pad_token="[PAD]", unk_token="[UNK]"
+        tokenizer_object=tokenizer, cls_token="[CLS]", sep_token="[SEP]", pad_token="[PAD]", unk_token="[UNK]"
     )
