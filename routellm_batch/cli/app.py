@@ -37,7 +37,10 @@ RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Call a finish
 
 @app.command()
 def run(config: ConfigPath, overrides: Overrides = None, *, retry_failed: RetryFailed = False) -> None:
-    """Run the whole job: score, plan, call, report. The same command resumes it."""
+    """Run or resume the whole job.
+
+    Score, plan, call, report; the same command resumes it.
+    """
     from routellm_batch.cli.execute import run_config
 
     raise typer.Exit(run_config(config, overrides, retry_failed=retry_failed))
@@ -45,7 +48,9 @@ def run(config: ConfigPath, overrides: Overrides = None, *, retry_failed: RetryF
 
 @app.command()
 def label(config: ConfigPath, overrides: Overrides = None, *, retry_failed: RetryFailed = False) -> None:
-    """Label a data set: answers are labels, or JSON by a schema.
+    """Label a data set.
+
+    Every answer is one of a few labels, or JSON that holds to a schema.
 
     An answer that is no label is shown to the model again, with what is wrong, as often as label.reask says.
     """
@@ -56,9 +61,9 @@ def label(config: ConfigPath, overrides: Overrides = None, *, retry_failed: Retr
 
 @app.command()
 def judge(config: ConfigPath, overrides: Overrides = None) -> None:
-    """Have a judge compare both models' answers.
+    """Have a judge compare answers.
 
-    Writes outcomes and battles, which every trainer reads. The same command resumes it.
+    It compares both models' answers and writes outcomes and battles, which every trainer reads. The same command resumes it.
     """
     from routellm_batch.cli.execute import judge_config
 
@@ -67,7 +72,10 @@ def judge(config: ConfigPath, overrides: Overrides = None) -> None:
 
 @app.command()
 def plan(config: ConfigPath, overrides: Overrides = None) -> None:
-    """Score and plan, and show what each budget buys. Calls no endpoint, needs no key."""
+    """Show what each budget buys.
+
+    Scores and plans; calls no endpoint, needs no key.
+    """
     from routellm_batch.cli.execute import plan_config
 
     raise typer.Exit(plan_config(config, overrides))
@@ -75,7 +83,9 @@ def plan(config: ConfigPath, overrides: Overrides = None) -> None:
 
 @app.command()
 def pilot(config: ConfigPath, overrides: Overrides = None) -> None:
-    """Fit the router to this job from a graded sample.
+    """Fit the router to this very job.
+
+    A sample is answered and graded first.
 
     Both models answer the sample. A run of the same config takes the pilot, and asks no row of it again.
     """
@@ -90,7 +100,10 @@ app.command("train")(train)
 
 @app.command()
 def report(run_uri: Annotated[str, typer.Argument(metavar="RUN_URI", help="A run's folder.")]) -> None:
-    """Write the report of a run anew from what its storage holds."""
+    """Write a run's report again.
+
+    From what its storage holds; nothing is called.
+    """
     from routellm_batch.cli.execute import report_run
 
     report_run(run_uri)

@@ -9,7 +9,7 @@ import typer
 from routellm_batch.core.types import LOOPBACK
 
 endpoint_app = typer.Typer(
-    help="Serve a simulated or a recorded model on this machine.",
+    help="Serve a fake model on this machine.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )

@@ -10,22 +10,30 @@ import typer
 from routellm_batch.core.errors import ConfigError
 
 Embedder = Annotated[
-    str, typer.Option("--embedder", metavar="NAME[:MODEL]", help="What reads the texts; or {name: …, …}.")
+    str,
+    typer.Option(
+        "--embedder", metavar="NAME[:MODEL]", help="What reads the texts, or its settings as YAML in quotes."
+    ),
 ]
 Option = Annotated[
-    list[str] | None, typer.Option("--option", metavar="KEY=VALUE", help="A setting; may be repeated.")
+    list[str] | None,
+    typer.Option("--option", metavar="KEY=VALUE", help="A setting of the router; may be repeated."),
 ]
 
 Prices = Annotated[
     list[str] | None,
     typer.Option(
-        "--price", metavar="ROUTE=IN,OUT", help="USD per million tokens, as strong=10,30; for both."
+        "--price",
+        metavar="ROUTE=IN,OUT",
+        help="USD per million tokens, e.g. strong=10,30; once for each route.",
     ),
 ]
 TokenFiles = Annotated[
     list[str] | None,
     typer.Option(
-        "--tokens", metavar="FILE", help="Parquet of token counts by prompt_id, if OUTCOMES have none."
+        "--tokens",
+        metavar="FILE",
+        help="Parquet of token counts by prompt_id, if OUTCOMES have none; may be repeated.",
     ),
 ]
 
@@ -51,7 +59,7 @@ def parse_options(pairs: Sequence[str] | None) -> dict[str, Any]:
 
 def evaluate(
     outcomes: Annotated[
-        list[str], typer.Argument(metavar="OUTCOMES", help="Parquet with prompt and both models' scores.")
+        list[str], typer.Argument(metavar="OUTCOMES", help="Parquet with prompts and both models' grades.")
     ],
     *,
     router: Annotated[
@@ -59,7 +67,8 @@ def evaluate(
     ],
     embedder: Embedder = "static",
     where: Annotated[
-        list[str] | None, typer.Option("--where", metavar="COLUMN=VALUE", help="Rows to keep.")
+        list[str] | None,
+        typer.Option("--where", metavar="COLUMN=VALUE", help="Rows to keep; may be repeated."),
     ] = None,
     pilot: Annotated[
         int | None, typer.Option("--pilot", metavar="N", help="Train on N rows, test on the rest.")
@@ -70,7 +79,9 @@ def evaluate(
     tokens: TokenFiles = None,
     out: Annotated[
         str | None,
-        typer.Option("--out", metavar="DIR", help="Folder for curves (Parquet, SVG, PNG) and JSON."),
+        typer.Option(
+            "--out", metavar="DIR", help="Folder for curves (Parquet, SVG; PNG with the extra plot) and JSON."
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
@@ -110,7 +121,9 @@ def evaluate(
 def train(
     data: Annotated[
         list[str] | None,
-        typer.Argument(metavar="DATA", help="Outcomes, score matrices or battles in Parquet."),
+        typer.Argument(
+            metavar="DATA", help="Outcomes, score matrices or battles in Parquet; not with --recipe."
+        ),
     ] = None,
     *,
     router: Annotated[str, typer.Option("--router", metavar="NAME", help="Router to train.")] = "outcome",
@@ -120,7 +133,11 @@ def train(
     seed: Annotated[int, typer.Option("--seed", help="Seed of every random choice.")] = 0,
     recipe: Annotated[
         str | None,
-        typer.Option("--recipe", metavar="NAME", help="Make shipped weights again, as outcome-v1."),
+        typer.Option(
+            "--recipe",
+            metavar="NAME",
+            help="Make shipped weights again, e.g. outcome-v1; goes with --data alone.",
+        ),
     ] = None,
     recipe_data: Annotated[
         str | None, typer.Option("--data", metavar="DIR", help="Folder with the recipe's files.")
