@@ -113,6 +113,9 @@ def _check_columns(schema: pa.Schema, config: InputConfig, uri: str, also: Seque
     for name in filter(None, wanted):
         if name not in schema.names:
             raise DataError(f"no such column; there are: {', '.join(schema.names)}", file=uri, column=name)
+        if schema.names.count(name) > 1:
+            problem = "two columns have this name; rename one of them and write the file again"
+            raise DataError(problem, file=uri, column=name)
     id_type = value_type(schema.field(columns.id).type)
     if not (is_text(id_type) or pa.types.is_integer(id_type)):
         raise DataError(f"is {id_type}; ids must be text or integers", file=uri, column=columns.id)
