@@ -14,6 +14,8 @@ import pyarrow.parquet as pq
 from routellm_batch.config.job import InputConfig
 from routellm_batch.core.errors import DataError
 from routellm_batch.core.types import InputFile, Shard
+from routellm_batch.storage.arrow_types import is_text, plain_table, value_type
+from routellm_batch.storage.chats import is_chat
 from routellm_batch.storage.store import open_filesystem
 
 FOOTER_THREADS = 16
@@ -104,21 +106,6 @@ def _sha256(fs: Any, path: str) -> str:
     return digest.hexdigest()
 
 
-def _plain(kind: pa.DataType) -> pa.DataType:
-    return kind.value_type if pa.types.is_dictionary(kind) else kind
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    t = pa.types
-    return bool(
-        t.is_string(kind)
-        or t.is_large_string(kind)
-        or t.is_string_view(kind)
-        or t.is_binary(kind)
-        or t.is_large_binary(kind)
-    )
-
-
 def _check_columns(schema: pa.Schema, config: InputConfig, uri: str, also: Sequence[str]) -> str:
     """Check presence and type of the columns; return the kind of the ids, text or integer."""
     columns = config.columns
@@ -126,27 +113,22 @@ def _check_columns(schema: pa.Schema, config: InputConfig, uri: str, also: Seque
     for name in filter(None, wanted):
         if name not in schema.names:
             raise DataError(f"no such column; there are: {', '.join(schema.names)}", file=uri, column=name)
-    id_type = _plain(schema.field(columns.id).type)
-    if not (_is_text(id_type) or pa.types.is_integer(id_type)):
+        if schema.names.count(name) > 1:
+            problem = "two columns have this name; rename one of them and write the file again"
+            raise DataError(problem, file=uri, column=name)
+    id_type = value_type(schema.field(columns.id).type)
+    if not (is_text(id_type) or pa.types.is_integer(id_type)):
         raise DataError(f"is {id_type}; ids must be text or integers", file=uri, column=columns.id)
     for name in filter(None, (columns.prompt, columns.system)):
-        kind = _plain(schema.field(name).type)
-        if not _is_text(kind):
+        kind = value_type(schema.field(name).type)
+        if not is_text(kind):
             raise DataError(f"is {kind}; it must be text", file=uri, column=name)
     if columns.messages is not None:
-        kind = _plain(schema.field(columns.messages).type)
-        if not (_is_text(kind) or _is_chat(kind)):
+        kind = value_type(schema.field(columns.messages).type)
+        if not (is_text(kind) or is_chat(kind)):
             problem = f"is {kind}; it must be a list of {{role, content}}, or such a list as JSON text"
             raise DataError(problem, file=uri, column=columns.messages)
     return "integer" if pa.types.is_integer(id_type) else "text"
-
-
-def _is_chat(kind: pa.DataType) -> bool:
-    if not (pa.types.is_list(kind) or pa.types.is_large_list(kind)):
-        return False
-    item = kind.value_type
-    names = {item.field(i).name for i in range(item.num_fields)} if pa.types.is_struct(item) else set()
-    return {"role", "content"} <= names
 
 
 def shards_of(files: Sequence[InputFile], shard_rows: int) -> list[Shard]:
@@ -202,14 +184,7 @@ def _row_group(file: InputFile, group: int, columns: tuple[str, ...]) -> pa.Tabl
         raise _damaged(file, group) from None
     if table.num_rows != file.row_groups[group]:
         raise _damaged(file, group)
-    return _without_views(table)
-
-
-def _without_views(table: pa.Table) -> pa.Table:
-    """Return a table whose view columns are plain ones: Arrow can't take rows out of views."""
-    plain = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
-    fields = [field.with_type(plain.get(field.type, field.type)) for field in table.schema]
-    return table.cast(pa.schema(fields)) if any(field.type in plain for field in table.schema) else table
+    return plain_table(table)
 
 
 def _damaged(file: InputFile, group: int) -> DataError:

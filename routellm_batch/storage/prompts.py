@@ -13,8 +13,9 @@ import pyarrow as pa
 from routellm_batch.config.job import ColumnsConfig, InputConfig, LabelConfig
 from routellm_batch.core.errors import DataError
 from routellm_batch.core.types import InputFile, InvalidKind, RowId, Shard
+from routellm_batch.storage.arrow_types import is_text, plain_column, value_type
+from routellm_batch.storage.chats import is_chat, sendable_chat, turn_text, without_extra_fields
 
-ROLES = frozenset({"system", "developer", "user", "assistant", "tool"})
 MAX_ID_BYTES = 1024
 MAX_ID = (1 << 63) - 1
 
@@ -123,19 +124,20 @@ def label_instruction(label: LabelConfig | None) -> str | None:
 
 
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    kind = column.type
-    if pa.types.is_dictionary(kind):
-        column, kind = column.cast(kind.value_type), kind.value_type
-    if pa.types.is_string(kind) or pa.types.is_string_view(kind):
-        return column.cast(pa.binary())  # text in Parquet may be anything; it is checked row by row
-    return column.cast(pa.large_binary()) if pa.types.is_large_string(kind) else column
+    """Return a column as values: text as bytes, as text in Parquet may be anything and is checked row by row."""
+    column = plain_column(column)
+    while (kind := value_type(column.type)) != column.type:
+        column = column.cast(kind)
+    if is_text(kind):
+        return column.cast(pa.large_binary())
+    return without_extra_fields(column) if is_chat(kind) else column
 
 
 def _values(column: pa.ChunkedArray) -> list[Any]:
-    """Return the values of a column; BAD_UTF8 in place of a chat whose text can't be decoded."""
+    """Return the values of a column; why a chat is invalid in place of one that can't be decoded."""
     try:
         return list(column.to_pylist())
-    except UnicodeDecodeError:
+    except (ValueError, OverflowError):
         return [_value(scalar) for scalar in column]
 
 
@@ -144,6 +146,8 @@ def _value(scalar: pa.Scalar) -> Any:
         return scalar.as_py()
     except UnicodeDecodeError:
         return InvalidKind.BAD_UTF8
+    except (ValueError, OverflowError):  # two fields of one name, or a time that no calendar has
+        return InvalidKind.BAD_MESSAGES
 
 
 def _utf8(value: bytes) -> str | None:
@@ -188,35 +192,18 @@ def _from_messages(value: Any, opening: Any, max_bytes: int) -> Prompt | Invalid
             value = json.loads(text)
         except (ValueError, RecursionError):
             return InvalidKind.BAD_MESSAGES
-    if isinstance(value, InvalidKind) or isinstance(opening, InvalidKind):
-        return InvalidKind.BAD_UTF8
-    if not isinstance(value, list) or not all(_is_turn(turn) for turn in value):
-        return InvalidKind.BAD_MESSAGES
-    chat = [{name: part for name, part in turn.items() if part is not None} for turn in value]
+    if isinstance(opening, InvalidKind):
+        return opening
+    chat = value if isinstance(value, InvalidKind) else sendable_chat(value)
+    if isinstance(chat, InvalidKind):
+        return chat
     if not any(_text_of(turn).strip() for turn in chat if turn["role"] not in {"system", "developer"}):
         return InvalidKind.EMPTY_PROMPT
-    if not _encodable(chat):
-        return InvalidKind.BAD_UTF8
     return _prompt(chat, opening, max_bytes)
 
 
-def _encodable(chat: list[dict[str, Any]]) -> bool:
-    """Whether a chat can be sent at all: JSON may spell a lone surrogate."""
-    try:
-        json.dumps(chat, ensure_ascii=False).encode("utf-8")
-    except (UnicodeEncodeError, RecursionError):
-        return False
-    return True
-
-
-def _is_turn(turn: Any) -> bool:
-    return (
-        isinstance(turn, dict) and turn.get("role") in ROLES and isinstance(turn.get("content"), (str, list))
-    )
-
-
 def _text_of(turn: Mapping[str, Any]) -> str:
-    content = turn["content"]
+    content = turn.get("content", "")
     if isinstance(content, str):
         return content
     return "\n".join(
@@ -225,10 +212,7 @@ def _text_of(turn: Mapping[str, Any]) -> str:
 
 
 def _prompt(chat: list[dict[str, Any]], opening: str | None, max_bytes: int) -> Prompt | InvalidKind:
-    sizes = [
-        t["content"] if isinstance(t["content"], str) else json.dumps(t["content"], ensure_ascii=False)
-        for t in chat
-    ]
+    sizes = [turn_text(turn) for turn in chat]
     size = sum(len(part.encode("utf-8")) for part in sizes)
     if size > max_bytes:
         return InvalidKind.OVERSIZED_PROMPT

@@ -10,6 +10,7 @@ from routellm_batch.budget.pricing import estimate_tokens
 from routellm_batch.config.endpoints import EndpointConfig
 from routellm_batch.core.types import Route
 from routellm_batch.endpoints.calls import Request
+from routellm_batch.storage.chats import turn_text
 from routellm_batch.storage.prompts import Chat, Prompt
 
 
@@ -46,11 +47,7 @@ def follow_up(endpoint: EndpointConfig, request: Request, answer: str, question:
     """Return the request that shows a model its unusable answer and asks again."""
     turns = [{"role": "assistant", "content": answer}, {"role": "user", "content": question}]
     chat = [*json.loads(request.content)["messages"], *turns]
-    texts = [
-        t["content"] if isinstance(t["content"], str) else json.dumps(t["content"], ensure_ascii=False)
-        for t in chat
-    ]
-    return build_request(endpoint, chat, sum(map(len, texts)))
+    return build_request(endpoint, chat, sum(len(turn_text(turn)) for turn in chat))
 
 
 def _encoded(value: object) -> bytes:

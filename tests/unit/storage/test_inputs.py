@@ -109,3 +109,12 @@ def test_view_types_are_read(tmp_path: Path) -> None:
     pq.write_table(table, tmp_path / "a.parquet")
     file = pin_files([str(tmp_path / "a.parquet")], CONFIG)[0]
     assert pa.large_string() == read_rows(file, 0, 1, ["prompt"]).schema.field("prompt").type
+
+
+@pytest.mark.parametrize("name", ["id", "prompt"])
+def test_two_columns_of_one_name_are_refused(tmp_path: Path, name: str) -> None:
+    """Which of two columns is meant can't be known, so the file and the column are named."""
+    table = pa.Table.from_arrays([pa.array(["a"])] * 3, names=["id", "prompt", name])
+    pq.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(DataError, match=rf"a\.parquet, column '{name}': two columns have this name; rename"):
+        pin_files([str(tmp_path / "a.parquet")], CONFIG)

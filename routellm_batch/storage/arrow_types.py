@@ -1,0 +1,63 @@
+"""Arrow types as the stages read them: every encoding of text is plain text, at any depth."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+
+def plain_type(kind: pa.DataType) -> pa.DataType:
+    """Return a type whose views, at any depth, are plain ones: Arrow can't take rows out of views."""
+    t = pa.types
+    if t.is_string_view(kind):
+        return pa.large_string()
+    if t.is_binary_view(kind):
+        return pa.large_binary()
+    if t.is_dictionary(kind):
+        return pa.dictionary(kind.index_type, plain_type(kind.value_type), kind.ordered)
+    if t.is_struct(kind):
+        return pa.struct([field.with_type(plain_type(field.type)) for field in kind])
+    if t.is_map(kind):
+        return pa.map_(plain_type(kind.key_type), plain_type(kind.item_type), kind.keys_sorted)
+    if t.is_fixed_size_list(kind):
+        field = kind.value_field
+        same = plain_type(field.type) == field.type
+        return kind if same else pa.list_(field.with_type(plain_type(field.type)))
+    if t.is_large_list(kind) or t.is_large_list_view(kind):
+        return pa.large_list(kind.value_field.with_type(plain_type(kind.value_type)))
+    if t.is_list(kind) or t.is_list_view(kind):
+        return pa.list_(kind.value_field.with_type(plain_type(kind.value_type)))
+    return kind
+
+
+def plain_column(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return a column of the same values whose type is its ``plain_type``."""
+    kind = plain_type(column.type)
+    if kind == column.type:
+        return column
+    try:
+        return column.cast(kind)
+    except pa.ArrowNotImplementedError:  # dictionaries of views
+        return pa.chunked_array([pa.array(column.to_pylist(), kind)])
+
+
+def plain_table(table: pa.Table) -> pa.Table:
+    """Return a table of the same rows whose columns have plain types."""
+    columns = [plain_column(column) for column in table.columns]
+    fields = [field.with_type(column.type) for field, column in zip(table.schema, columns, strict=True)]
+    return pa.Table.from_arrays(columns, schema=pa.schema(fields, table.schema.metadata))
+
+
+def value_type(kind: pa.DataType) -> pa.DataType:
+    """Return the type of a column's values: of those that a dictionary or an extension type stands for."""
+    if isinstance(kind, pa.BaseExtensionType):
+        return value_type(kind.storage_type)
+    return value_type(kind.value_type) if pa.types.is_dictionary(kind) else kind
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether a type is text: bytes are text too, as Parquet files may leave the encoding out."""
+    t = pa.types
+    views = t.is_string_view(kind) or t.is_binary_view(kind)
+    return bool(
+        views or t.is_string(kind) or t.is_large_string(kind) or t.is_binary(kind) or t.is_large_binary(kind)
+    )

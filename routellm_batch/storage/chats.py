@@ -1,0 +1,177 @@
+"""Chats as the chat API takes them: which fields of a turn are sent, and what makes a turn impossible to send."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from routellm_batch.core.types import InvalidKind
+from routellm_batch.storage.arrow_types import plain_type
+
+ROLES = frozenset({"system", "developer", "user", "assistant", "tool"})
+
+TURN = ("role", "content", "name", "tool_calls", "tool_call_id")
+"""Fields of a turn that are sent; all others stay here, as they may hold personal data."""
+
+PARTS: Mapping[str, tuple[str, ...]] = {
+    "text": (),
+    "refusal": (),
+    "image_url": ("url", "detail"),
+    "video_url": ("url",),
+    "audio_url": ("url",),
+    "input_audio": ("data", "format"),
+    "file": ("file_id", "file_data", "filename"),
+}
+"""Types of content parts. Each has one field of the same name: a text, or an object with these fields."""
+
+CALLS: Mapping[str, tuple[str, ...]] = {"function": ("name", "arguments"), "custom": ("name", "input")}
+"""Types of tool calls. Each has one field of the same name: an object with these fields."""
+
+
+class _UnsendableError(Exception):
+    """A part of a chat that the API has no form for."""
+
+
+def sendable_chat(value: Any) -> list[dict[str, Any]] | InvalidKind:
+    """Return the turns of a chat with the API's fields alone, in the order given and without nulls.
+
+    Args:
+        value: of a messages column: a list of turns, where it is valid.
+
+    Returns:
+        The turns; ``BAD_MESSAGES`` where one can't be sent, ``BAD_UTF8`` where a text is not UTF-8.
+
+    """
+    if not isinstance(value, list):
+        return InvalidKind.BAD_MESSAGES
+    try:
+        chat = [_turn(turn) for turn in value]
+        json.dumps(chat, ensure_ascii=False).encode("utf-8")  # JSON may spell a lone surrogate
+    except _UnsendableError:
+        return InvalidKind.BAD_MESSAGES
+    except (UnicodeError, RecursionError):
+        return InvalidKind.BAD_UTF8
+    return chat
+
+
+def turn_text(turn: Mapping[str, Any]) -> str:
+    """Return what a turn says as it travels: its text, and JSON text of content parts and tool calls."""
+    content = turn.get("content", "")
+    text = content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)
+    return text + (json.dumps(turn["tool_calls"], ensure_ascii=False) if "tool_calls" in turn else "")
+
+
+def is_chat(kind: pa.DataType) -> bool:
+    """Whether an Arrow type is a list of turns: structs with a role and a content."""
+    kind = plain_type(kind)
+    if not (pa.types.is_list(kind) or pa.types.is_large_list(kind)) or not pa.types.is_struct(
+        kind.value_type
+    ):
+        return False
+    names = [field.name for field in kind.value_type]
+    return {"role", "content"} <= set(names) and all(names.count(name) < 2 for name in TURN)
+
+
+def without_extra_fields(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return a column of chats without the fields of a turn that are never sent, so that they are not even decoded."""
+    kind = plain_type(column.type)
+    fields = [field for field in kind.value_type if field.name in TURN]
+    return column.cast(pa.large_list(pa.struct(fields)))
+
+
+def _turn(turn: Any) -> dict[str, Any]:
+    if not isinstance(turn, dict):
+        raise _UnsendableError
+    sent: dict[str, Any] = {}
+    for name, value in turn.items():
+        if name not in TURN or value is None:
+            continue
+        if name == "content":
+            sent[name] = _content(value)
+        elif name != "tool_calls":
+            sent[name] = _text(value)
+        elif calls := [_call(call) for call in _list(value) if call is not None]:
+            sent[name] = calls  # the API refuses an empty list
+    if sent.get("role") not in ROLES:
+        raise _UnsendableError
+    calls_only = sent["role"] == "assistant" and "tool_calls" in sent
+    if calls_only and sent.get("content") == []:
+        del sent["content"]
+    if "content" not in sent and not calls_only:
+        raise _UnsendableError
+    return sent
+
+
+def _content(value: Any) -> str | list[dict[str, Any]]:
+    if isinstance(value, list):
+        return [_part(part) for part in value if part is not None]
+    return _text(value)
+
+
+def _part(part: Any) -> dict[str, Any]:
+    return _typed(part, PARTS, ("type",))
+
+
+def _call(call: Any) -> dict[str, Any]:
+    function = call.get("function") if isinstance(call, dict) else None
+    if isinstance(function, dict) and isinstance(function.get("arguments"), dict):
+        # Other tools keep arguments as an object; the API has them as JSON text.
+        call = {**call, "function": {**function, "arguments": _json(function["arguments"])}}
+    if isinstance(call, dict) and call.get("type") is None:
+        call = {**call, "type": "function"}
+    return _typed(call, CALLS, ("id", "type"))
+
+
+def _typed(value: Any, types: Mapping[str, tuple[str, ...]], beside: tuple[str, ...]) -> dict[str, Any]:
+    """Return an object of some type with its own field and those beside it alone."""
+    kind = _text(value.get("type")) if isinstance(value, dict) else ""
+    if kind not in types or value.get(kind) is None:
+        raise _UnsendableError
+    names = (*beside, kind)
+    return {
+        _text(name): _object(part, types[kind]) if name == kind else _text(part)
+        for name, part in value.items()
+        if name in names and part is not None
+    }
+
+
+def _object(value: Any, names: tuple[str, ...]) -> str | dict[str, str]:
+    if not isinstance(value, dict):
+        return _text(value)
+    sent = {name: _text(value[name]) for name in value if name in names and value[name] is not None}
+    if not sent:
+        raise _UnsendableError
+    return sent
+
+
+def _json(value: Any) -> str:
+    try:
+        return json.dumps(_without_nulls(value), ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError):
+        raise _UnsendableError from None
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_nulls(part) for name, part in value.items() if part is not None}
+    if isinstance(value, list):
+        return [_without_nulls(part) for part in value if part is not None]
+    return value
+
+
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise _UnsendableError
+    return value
+
+
+def _text(value: Any) -> str:
+    """Return a text; bytes are text, as they are in a column of prompts."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8")
+    if not isinstance(value, str):
+        raise _UnsendableError
+    return value
