@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from typing import Any
 
 import jsonschema
 from referencing.exceptions import Unresolvable
@@ -53,14 +54,39 @@ def _plain(text: str) -> str:
 def _read_json(config: LabelConfig, text: str) -> LabelReading:
     fenced = _FENCE.match(text)
     try:
-        value = json.loads(fenced[1] if fenced else text)
-    except (ValueError, RecursionError):
+        value = _DECODER.decode(fenced[1] if fenced else text)
+        label = json.dumps(value, ensure_ascii=False, sort_keys=True, allow_nan=False)
+    except (ValueError, RecursionError):  # A number may be too long or too large too.
         return LabelReading(None, "it is not JSON.")
     validator = jsonschema.Draft202012Validator(config.schema_ or {})
     try:
         errors = sorted(validator.iter_errors(value), key=lambda error: error.json_path)
     except (Unresolvable, RecursionError):
         return LabelReading(None, "the schema refers to what is not there.")
+    except (ArithmeticError, ValueError, TypeError):  # arithmetic of numbers that no float holds
+        return LabelReading(None, "it holds a number that is too large.")
     if errors:
-        return LabelReading(None, f"at {errors[0].json_path}: {errors[0].message[:500]}")
-    return LabelReading(json.dumps(value, ensure_ascii=False, sort_keys=True))
+        return LabelReading(None, _storable(f"at {errors[0].json_path}: {errors[0].message[:500]}"))
+    return LabelReading(_storable(label))
+
+
+def _storable(text: str) -> str:
+    """Return a text without lone surrogates, which no file can hold; JSON's escapes can make them."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object of JSON, which has each key once: of two values nobody knows which one was meant."""
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        message = "a key is there twice"
+        raise ValueError(message)
+    return fields
+
+
+def _no_constant(name: str) -> Any:
+    message = f"{name} is not valid JSON"
+    raise ValueError(message)
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_distinct, parse_constant=_no_constant)

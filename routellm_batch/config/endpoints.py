@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from decimal import Decimal
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from jsonschema import Draft202012Validator, SchemaError
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
@@ -31,6 +32,10 @@ METADATA_HOSTS = frozenset(
     )
 )
 """Where clouds serve a machine's credentials, apart from link-local addresses."""
+
+_NOT_IN_URL = re.compile(r"[\x00-\x20\x7f\\\ud800-\udfff]")
+"""Blanks, control characters and backslashes: programs differ in what host and path are around them."""
+_BROKEN_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 MAX_PRICE_USD = 10_000
 """The highest price of a million tokens that a config may have."""
@@ -96,19 +101,37 @@ def _uri(value: str) -> str:
     return value
 
 
+def _split_url(value: str) -> SplitResult | None:
+    """Return the parts of a URL; None where a program could read another host out of it, or none can be called."""
+    try:
+        parts = urlsplit(value)
+        port = parts.port
+        (parts.hostname or "").encode("idna")  # as name resolution will
+    except ValueError:  # brackets that hold no address, a port out of range, a host with an empty part
+        return None
+    return None if port == 0 or _NOT_IN_URL.search(value) else parts
+
+
 def _base_url(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
+    parts = _split_url(value)
+    if parts is None or parts.scheme not in {"http", "https"} or not parts.hostname:
         message = "must be a URL such as https://api.example.com/v1"
         raise ValueError(message)
-    if parts.username or parts.password or parts.query or parts.fragment:
+    host = parts.hostname
+    if "@" in parts.netloc or "?" in value or "#" in value:
         message = "must hold no user, password, query or fragment; the key belongs in api_key as a reference"
         raise ValueError(message)
-    if _is_link_local(parts.hostname):
+    if _is_link_local(host):
         message = "must not be a link-local address or a metadata service, whose replies are credentials"
         raise ValueError(message)
-    if parts.scheme == "http" and not is_loopback(parts.hostname):
+    if parts.scheme == "http" and not is_loopback(host):
         message = "must be https, except on this machine (localhost, 127.0.0.1)"
+        raise ValueError(message)
+    if "%" in parts.netloc or _BROKEN_PERCENT.search(parts.path):
+        message = "must have a percent sign only in its path, before two hexadecimal digits"
+        raise ValueError(message)
+    if any(part in {".", ".."} for part in unquote(parts.path).split("/")):
+        message = "must have no . or .. in its path"
         raise ValueError(message)
     return value.rstrip("/")
 

@@ -21,7 +21,7 @@ import openai
 from openai import AsyncOpenAI, DefaultAioHttpClient, Omit
 from yarl import URL
 
-from routellm_batch.core.errors import CallError
+from routellm_batch.core.errors import CallError, ConfigError
 from routellm_batch.core.types import ErrorKind, RateHint, Reply, Verdict
 from routellm_batch.endpoints.classify import (
     MAX_REPLY_BYTES,
@@ -45,12 +45,15 @@ class OpenAIEndpoint:
     """An ``Endpoint`` behind an OpenAI-compatible API; made and used on one event loop."""
 
     def __init__(self, base_url: str, api_key: str | None, *, connections: int) -> None:
-        self._sdk = AsyncOpenAI(
-            api_key=resolve_key(api_key),
-            base_url=base_url,
-            http_client=DefaultAioHttpClient(trust_env=False, verify=_tls()),
-            default_headers=NOT_FROM_THE_SHELL,
-        )
+        try:
+            self._sdk = AsyncOpenAI(
+                api_key=resolve_key(api_key),
+                base_url=base_url,
+                http_client=DefaultAioHttpClient(trust_env=False, verify=_tls()),
+                default_headers=NOT_FROM_THE_SHELL,
+            )
+        except httpx2.InvalidURL:
+            raise ConfigError("base_url", "is not a URL that can be called") from None
         headers = {**self._sdk.auth_headers, **self._sdk.default_headers}
         connector = aiohttp.TCPConnector(limit=connections, keepalive_timeout=IDLE_S, ssl=_tls())
         self._session = aiohttp.ClientSession(
@@ -78,14 +81,15 @@ class OpenAIEndpoint:
             CallError: with its ``kind`` and ``verdict``; nothing else.
 
         """
+        url = self._url(path)
         try:
             async with (
                 asyncio.timeout(timeout_s),
-                self._session.post(
-                    self._url(path), data=body, headers=headers, allow_redirects=False
-                ) as response,
+                self._session.post(url, data=body, headers=headers, allow_redirects=False) as response,
             ):
                 content = await _read(response)
+        except aiohttp.InvalidURL:
+            raise _no_url() from None  # aiohttp says so before it connects
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
             raise CallError(ErrorKind.UNREACHABLE, Verdict.RETRY) from None
         except TimeoutError:
@@ -97,15 +101,32 @@ class OpenAIEndpoint:
         return response.status, content, rate_hint(response.headers)
 
     def _url(self, path: str) -> URL:
-        """Return where a path is, by the SDK's rule: below the base URL, which ends with a slash."""
+        """Return where a path is: below the base URL, on its host and port.
+
+        Raises:
+            CallError: they make no URL; nothing was sent.
+
+        """
         if path not in self._urls:
-            self._urls[path] = URL(f"{self._sdk.base_url}{path.lstrip('/')}", encoded=True)
+            # The SDK leaves a base URL without a path as it is, so the slash between them is put here.
+            base = str(self._sdk.base_url).rstrip("/")
+            try:
+                url = URL(f"{base}/{path.lstrip('/')}", encoded=True)
+                (url.raw_host or "").encode("idna")  # as name resolution will
+            except ValueError:
+                raise _no_url() from None
+            self._urls[path] = url
         return self._urls[path]
 
     async def close(self) -> None:
         """Close the connections."""
         await self._session.close()
         await self._sdk.close()
+
+
+def _no_url() -> CallError:
+    """Return the error of a URL that can't be called: no row can be answered, and nothing was sent or billed."""
+    return CallError(ErrorKind.NOT_FOUND, Verdict.FATAL)
 
 
 @cache

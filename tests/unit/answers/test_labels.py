@@ -102,3 +102,37 @@ def test_a_label_is_json_that_the_schema_allows(value: Any) -> None:
     label = read_label(SCHEMA, json.dumps(value)).label
     assert good == (label is not None)
     assert label is None or value == json.loads(label)
+
+
+ANY = LabelConfig(schema={"type": "object", "properties": {"x": {"type": "number", "multipleOf": 0.1}}})
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ('{"a": "cut \\ud83d"}', '{"a": "cut ?"}'),
+        ('{"\\ud83d": 1}', '{"?": 1}'),
+        ('{"a": [{"b": "\\udc00x"}]}', '{"a": [{"b": "?x"}]}'),
+        ('{"a": "\\ud83d\\udc4b"}', '{"a": "👋"}'),
+        ('{"a": "\\u0000"}', '{"a": "\\u0000"}'),
+        ('{"a": 1e400}', None),
+        ('{"a": NaN}', None),
+        ('{"a": -Infinity}', None),
+        ('{"a": ' + "9" * 5_000 + "}", None),
+        ('{"x": ' + "9" * 400 + "}", None),
+        ('{"a": 1, "a": 2}', None),
+        ('{"a": ' + "[" * 10_000 + "]" * 10_000 + "}", None),
+    ],
+)
+def test_whatever_json_holds_it_is_a_storable_label_or_none(answer: str, expected: str | None) -> None:
+    """Odd text and numbers raise nothing, and a label can be written to any file."""
+    reading = read_label(ANY, answer)
+    assert expected == reading.label
+    assert (reading.label or reading.problem or "").encode()
+
+
+def test_the_problem_of_an_odd_answer_can_be_sent() -> None:
+    """What is wrong with an answer quotes it, and can be encoded all the same."""
+    schema = LabelConfig(schema={"additionalProperties": {"type": "integer"}})
+    problem = read_label(schema, '{"\\ud83d": "\\ud83d"}').problem
+    assert (problem or "").encode()

@@ -10,10 +10,14 @@ import time
 from contextlib import ExitStack
 from typing import Any
 
+import aiohttp
 import pytest
 from helpers.patience import patience
 from helpers.stub import Answer, Script, answering, stub_server
+from pydantic import TypeAdapter
+from yarl import URL
 
+from routellm_batch.config.endpoints import BaseUrl
 from routellm_batch.core.errors import CallError, ConfigError
 from routellm_batch.core.types import ErrorKind as Kind
 from routellm_batch.core.types import RateHint, Reply, Usage, Verdict
@@ -260,3 +264,72 @@ def test_no_environment_setting_of_the_sdk_leaks_in(monkeypatch: pytest.MonkeyPa
     with stub_server() as stub:
         send(stub.base_url)
     assert "canary" not in json.dumps(dict(stub.calls[0].headers))
+
+
+@pytest.mark.parametrize(
+    ("base_url", "expected"),
+    [
+        ("https://api.example.com", "https://api.example.com/chat/completions"),
+        ("https://api.example.com/", "https://api.example.com/chat/completions"),
+        ("https://api.example.com//", "https://api.example.com/chat/completions"),
+        ("https://api.example.com/v1", "https://api.example.com/v1/chat/completions"),
+        ("https://api.example.com/v1/", "https://api.example.com/v1/chat/completions"),
+        ("https://api.example.com/a/v1", "https://api.example.com/a/v1/chat/completions"),
+        ("https://API.example.com/V1", "https://api.example.com/V1/chat/completions"),
+        ("https://api.example.com:8443", "https://api.example.com:8443/chat/completions"),
+        ("https://api.example.com:8443/", "https://api.example.com:8443/chat/completions"),
+        ("https://api.example.com:8443/v1", "https://api.example.com:8443/v1/chat/completions"),
+        ("https://api.example.com:443/v1", "https://api.example.com/v1/chat/completions"),
+        ("http://127.0.0.1:8000", "http://127.0.0.1:8000/chat/completions"),
+        ("https://[2001:db8::1]", "https://[2001:db8::1]/chat/completions"),
+        ("https://[2001:db8::1]:8443/v1", "https://[2001:db8::1]:8443/v1/chat/completions"),
+        ("https://api.example.com/a%20b/v1", "https://api.example.com/a%20b/v1/chat/completions"),
+        ("https://api.example.com/a%2Fb", "https://api.example.com/a%2Fb/chat/completions"),
+        ("https://api.example.com/a;b=c,d/v1", "https://api.example.com/a;b=c,d/v1/chat/completions"),
+        ("https://api.example.com/über", "https://api.example.com/%C3%BCber/chat/completions"),
+        ("https://bücher.example", "https://xn--bcher-kva.example/chat/completions"),
+    ],
+)
+def test_a_path_is_joined_to_every_form_of_base_url(base_url: str, expected: str) -> None:
+    """A request goes below the base URL, on its host and port, as the config reads the URL and as it is written."""
+    urls: list[URL] = []
+
+    async def play(url: str) -> None:
+        endpoint = OpenAIEndpoint(url, None, connections=1)
+
+        def post(url: URL, **_: Any) -> None:
+            urls.append(url)
+            raise aiohttp.InvalidURL(url)
+
+        endpoint._session.post = post  # type: ignore[method-assign, assignment]
+        try:
+            with pytest.raises(CallError):
+                await endpoint.send(CONTENT, HEADERS, 1)
+        finally:
+            await endpoint.close()
+
+    for url in (base_url, TypeAdapter(BaseUrl).validate_python(base_url)):
+        asyncio.run(play(url))
+    assert [expected] * 2 == [str(url) for url in urls]
+
+
+def test_a_base_url_without_a_path_reaches_its_host() -> None:
+    """Host and port alone are enough: the request arrives there, at a path that this server doesn't have."""
+    with stub_server() as stub, pytest.raises(CallError) as caught:
+        send(stub.base_url.removesuffix("/v1"))
+    assert (Kind.NOT_FOUND, 404) == (caught.value.kind, caught.value.status)
+
+
+@pytest.mark.parametrize("base_url", ["https://a..example/v1", f"https://{'a' * 64}.example"])
+def test_a_url_that_cant_be_called_is_fatal_and_not_billed(base_url: str) -> None:
+    """Where no URL can be built nothing was sent: no attempt is presumed to be paid, and none follows."""
+    with pytest.raises(CallError) as caught:
+        send(base_url)
+    error = caught.value
+    assert (Kind.NOT_FOUND, Verdict.FATAL, False) == (error.kind, error.verdict, error.maybe_billed)
+
+
+def test_a_url_that_the_sdk_refuses_is_a_config_error() -> None:
+    """What is no URL at all is refused when the endpoint is opened."""
+    with pytest.raises(ConfigError, match="base_url"):
+        OpenAIEndpoint("https://example.com:port/v1", None, connections=1)
