@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
+from functools import partial
 
 from routellm_batch.config.graders import NumericConfig
 
@@ -15,30 +17,64 @@ MAX_DIGITS = 100
 _SCALES = {
     "%": Fraction(1, 100),
     "percent": Fraction(1, 100),
+    "k": Fraction(10**3),
     "thousand": Fraction(10**3),
+    "lakh": Fraction(10**5),
+    "m": Fraction(10**6),
+    "mn": Fraction(10**6),
     "million": Fraction(10**6),
+    "crore": Fraction(10**7),
+    "b": Fraction(10**9),
+    "bn": Fraction(10**9),
     "billion": Fraction(10**9),
     "trillion": Fraction(10**12),
 }
 _NUMBER = re.compile(
-    r"(?P<before>[-−+$€£¥₹]{0,3})"
+    r"(?P<before>[-−–+$€£¥₹]{0,3})"
     r"(?P<number>(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|(?<![\d.])\.\d+)"
     r"(?::(?P<sixtieths>[0-5]\d)(?![\d:]))?"
-    r"(?:[eE](?P<e>[-+]?\d{1,3})(?![\w.])|\s?[×*]\s?10\^\{?(?P<power>-?\d{1,3})\}?)?"
+    r"(?:[eE](?P<e>[-+]?\d{1,3})(?![\w.])|\s?[×*]\s?10\^\{?(?P<power>[-−–]?\d{1,3})\}?|\^\{?(?P<exponent>\d{1,2})(?!\d)\}?)?"
     r"(?:(?P<mixed>\s\d{1,9})?\s?/\s?(?P<under>\d{1,20})(?![\d/]))?"
-    r"(?:\s?(?P<scale>%|(?:percent|thousand|million|billion|trillion)\b))?",
+    r"(?:\s?(?P<scale>%|(?:percent|thousand|lakh|million|crore|billion|trillion)\b)"
+    r"|(?P<suffix>(?-i:[kKMB]|[mb]n)(?![\w^])))?",
     re.IGNORECASE,
 )
 _PHRASE = re.compile(r"\banswer\b[\s*_\"'`]{0,4}(?:is|are|was|would be|=|:)[^\d\n]{0,24}?$", re.IGNORECASE)
 _PHRASE_CHARS = 48
-_OPERATOR = re.compile(r"\s?(?:[-+*/×÷=<]|\\times|\\div)")
+_OPERATOR = re.compile(r"\s?(?:[=<]|(?:[-−–+*/×÷]|\\times|\\div)\s?[-−–$(\\]{0,2}(?:\d|[a-z]\b))")
+"""What follows a number that begins a calculation; a dash before a word is not a minus."""
+_OPENS = re.compile(r"[\s*_\"'`(]{0,6}")
+_EXPLAINED = re.compile(r"[*_\"'`]{0,3}\s?(?:[-–—]\s(?=[A-Za-z])|[,;]?\s(?:which|because|since)\b)")
+"""What follows a number that opens an answer of one line, and is explained after it."""
 _BOXED = re.compile(r"\\boxed\s?\{")
-_LATEX = (
-    (re.compile(r"\\[dt]?frac\s?\{(\d{1,20})\}\s?\{(\d{1,20})\}"), r" \1/\2"),
-    (re.compile(r"\\([$%])"), r"\1"),
-    (re.compile(r"(?<=\d)(?:\{,\}|\\,|[\u00a0\u2009\u202f])(?=\d{3}(?!\d))"), ","),
-    (re.compile(r"\\times|\\cdot"), "*"),
+_FRACTION = re.compile(
+    r"([-−–]\s?)?\\[dt]?frac\s?(?:\{\s?([-−–]?)\s?(\d{1,20})\s?\}|(\d))\s?(?:\{\s?(\d{1,20})\s?\}|(\d))"
 )
+_VULGAR = re.compile(r"[½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞]")
+_LATEX = (
+    (re.compile(r"\\([$%])"), r"\1"),
+    (re.compile(r"(?<=\d)(?:\{,\}|\\[,!]|,\\!|[\u00a0\u2009\u202f])(?=\d{3}(?!\d))"), ","),
+    (re.compile(r"\\times|\\cdot"), "*"),
+    (re.compile(r"(?<=[A-Za-z}])\^(?:\{-?\d{1,2}\}|-?\d{1,2})"), ""),  # of a unit, as in "m^2"
+    (re.compile(r"((?:[:={]|\bis) ?)[-−–] (?=[\d.])"), r"\1-"),
+)
+_GROUPED: Sequence[tuple[re.Pattern[str], Sequence[tuple[str, str]]]] = (
+    # 1.234,56 and 1.234.567, with commas for decimals
+    (re.compile(r"(?<![\d.,])\d{1,3}(?:\.\d{3})+,\d{1,9}(?![\d,]|\.\d)"), [(".", ""), (",", ".")]),
+    (re.compile(r"(?<![\d.,])\d{1,3}(?:\.\d{3}){2,}(?![\d,]|\.\d)"), [(".", "")]),
+    (re.compile(r"(?<![\d.,(\[])(?:0,\d{1,9}(?![\d,])|\d{1,9},\d{1,2}(?=\s?[€%]))"), [(",", ".")]),
+    # 12,34,567, as in India
+    (re.compile(r"(?<![\d.,])\d{1,2}(?:,\d{2})+,\d{3}(?!\d|,\d)"), [(",", "")]),
+    # 1 234 567, 1'234'567 and 1_234_567
+    *(
+        (
+            re.compile(rf"(?<![\w.,/])(?<!\d{sign})\d{{1,3}}(?:{sign}\d{{3}})+(?!\d|{sign}\d|\s?/\s?\d)"),
+            [(sign, "")],
+        )
+        for sign in " '’_"
+    ),
+)
+"""How the thousands of a number are set apart elsewhere, with the replacements that leave plain digits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +92,37 @@ class Number:
 
 
 def plain(text: str) -> str:
-    """Return a text whose numbers are in plain digits, without the markup of LaTeX and the spaces of typographers."""
+    """Return a text whose numbers are in plain digits, without the markup of LaTeX and the signs between thousands."""
+    text = _VULGAR.sub(_written_out, text)
+    text = _FRACTION.sub(_in_line, text)
     for pattern, replacement in _LATEX:
         text = pattern.sub(replacement, text)
+    for pattern, signs in _GROUPED:
+        text = pattern.sub(partial(_replaced, signs), text)
+    return text
+
+
+def _written_out(match: re.Match[str]) -> str:
+    over, _, under = unicodedata.normalize("NFKC", match[0]).partition("\u2044")
+    return f"\\frac{{{over}}}{{{under}}}"
+
+
+def _in_line(match: re.Match[str]) -> str:
+    """Return a fraction on one line, with a space before it only where it may follow a whole number."""
+    before, inner = match[1], match[2] or ""
+    over, under = match[3] or match[4], match[5] or match[6]
+    whole = match.string[: match.start()].rstrip()[-1:].isdigit()
+    if before and inner:
+        return f"{over}/{under}"
+    if whole:
+        return f"{before or ' '}{inner}{over}/{under}"
+    return f"{(before or '').strip()}{inner}{over}/{under}"
+
+
+def _replaced(signs: Sequence[tuple[str, str]], match: re.Match[str]) -> str:
+    text = match[0]
+    for sign, replacement in signs:
+        text = text.replace(sign, replacement)
     return text
 
 
@@ -78,17 +142,20 @@ def _number(text: str, match: re.Match[str]) -> Number | None:
         value += Fraction(int(match["sixtieths"]), 60)
     power = match["e"] or match["power"]
     if power:
-        value *= Fraction(10) ** int(power)
+        value *= Fraction(10) ** int(power.replace("−", "-").replace("–", "-"))
+    if match["exponent"]:
+        value **= int(match["exponent"])
     if match["under"]:
         under = int(match["under"])
         if not under:
             return None
         value = value + Fraction(int(match["mixed"]), under) if match["mixed"] else value / under
     # After a digit, a letter or a bracket a minus subtracts; it does not negate.
-    minus = "-" in match["before"] or "−" in match["before"]
+    minus = any(sign in match["before"] for sign in "-−–")
     if minus and not (ahead.isalnum() or ahead in ")]}%._"):
         value = -value
-    scale = _SCALES[match["scale"].lower()] if match["scale"] else Fraction(1)
+    name = match["scale"] or match["suffix"]
+    scale = _SCALES[name.lower()] if name else Fraction(1)
     return Number(value, scale, match.start(), match.end())
 
 
@@ -135,7 +202,8 @@ class NumericReader:
             return None
         if read == "first":
             return numbers[0]
-        return (_after_phrase(text, numbers) if read == "auto" else None) or numbers[-1]
+        given = (_after_phrase(text, numbers) or _explained(text, numbers[0])) if read == "auto" else None
+        return given or numbers[-1]
 
     def same(self, answer: Number, reference: Number) -> bool:
         """Whether answer and reference are the same number, within the configured tolerance."""
@@ -143,9 +211,17 @@ class NumericReader:
 
 
 def _boxed(text: str) -> list[Number]:
-    r"""Return the numbers in the last ``\boxed{…}``."""
+    r"""Return the numbers in the last ``\boxed{…}``, whose braces may hold others."""
     opened = list(_BOXED.finditer(text))
-    return numbers_in(text[opened[-1].end() :].partition("}")[0]) if opened else []
+    if not opened:
+        return []
+    inside = text[opened[-1].end() :]
+    depth = 1
+    for at, sign in enumerate(inside):
+        depth += (sign == "{") - (sign == "}")
+        if not depth:
+            return numbers_in(inside[:at])
+    return numbers_in(inside.partition("}")[0])
 
 
 def _after_phrase(text: str, numbers: Sequence[Number]) -> Number | None:
@@ -155,3 +231,10 @@ def _after_phrase(text: str, numbers: Sequence[Number]) -> Number | None:
         if _PHRASE.search(before) and not _OPERATOR.match(text, number.end):
             return number
     return None
+
+
+def _explained(text: str, first: Number) -> Number | None:
+    """Return the number that opens an answer of one line, where words explain it: "18 - which is 3 less than 21"."""
+    opens = _OPENS.fullmatch(text, 0, first.start)
+    one_line = "\n" not in text.strip() and "=" not in text
+    return first if opens and one_line and _EXPLAINED.match(text, first.end) else None

@@ -9,8 +9,12 @@ from typing import Any, Final
 
 from routellm_batch.config.graders import JsonConfig
 
-_FENCE = re.compile(r"```[A-Za-z]{0,16}[ \t]*\n(.*?)\n[ \t]*```", re.DOTALL)
+_FENCE = re.compile(
+    r"```[A-Za-z]{0,16}\s*(?=[{\[\"\d])(.*?)\s*```|```[A-Za-z]{0,16}[ \t]*\n(.*?)\n[ \t]*```", re.DOTALL
+)
 _START = re.compile(r"[{\[]")
+_CITED = re.compile(r"\[\d{1,3}(?:, ?\d{1,3})*\]")
+"""A list that may be a reference to a source, as in "as shown in [12]": taken only where no other value follows."""
 MAX_STARTS = 64
 """How many brackets, and how many code fences, are tried as the start of a value."""
 
@@ -33,23 +37,31 @@ _DECODER = json.JSONDecoder(parse_constant=_refuse)
 def first_value(text: str) -> Any:
     """Return the first JSON value of a text, or ``NOTHING``.
 
-    It is looked for in code fences, then the whole text is tried, then what begins at each bracket.
+    It is looked for in code fences, then the whole text is tried, then what begins at each bracket. A list of small whole
+    numbers amid text counts only where nothing else does, as it may cite a source: "as shown in [12], {…}".
     """
-    for fenced in _FENCE.findall(text)[:MAX_STARTS]:
-        value = _whole(fenced)
+    for bare, block in _FENCE.findall(text)[:MAX_STARTS]:
+        value = _whole(bare or block)
         if value is not NOTHING:
             return value
     value = _whole(text)
     if value is not NOTHING:
         return value
+    cited: Any = NOTHING
+    after = 0
     for number, start in enumerate(_START.finditer(text)):
         if number == MAX_STARTS:
             break
+        if start.start() < after:
+            continue
         try:
-            return _DECODER.raw_decode(text, start.start())[0]
+            value, after = _DECODER.raw_decode(text, start.start())
         except (ValueError, RecursionError):
             continue
-    return NOTHING
+        if not (isinstance(value, list) and _CITED.fullmatch(text, start.start(), after)):
+            return value
+        cited = value if cited is NOTHING else cited
+    return cited
 
 
 def _whole(text: str) -> Any:

@@ -64,3 +64,50 @@ def test_numeric_settings(settings: dict[str, Any], answer: str, expected: Grade
     reference = {"boxed": r"\boxed{7}", "marker": f"{settings.get('marker', '####')} 7"}
     given = reference.get(settings.get("read", ""), "7")
     assert expected == grade_of(grader("numeric", **settings), given, answer)
+
+
+@pytest.mark.parametrize(
+    ("answer", "value"),
+    [
+        ("\\boxed{-\\frac{3}{4}}", "-0.75"),
+        ("\\frac12", "0.5"),
+        ("\\boxed{\\frac{-3}{4}}", "-0.75"),
+        ("1.234,56", "1234.56"),
+        ("1 234 567", "1234567"),
+        ("1'234'567", "1234567"),
+        ("12,34,567", "1234567"),
+        ("–5", "-5"),
+        ("−5", "-5"),
+        ("18 m^2", "18"),
+        ("The area is 18 m²", "18"),
+        ("\\boxed{18\\text{ m}^{2}}", "18"),
+        ("1.5M", "1500000"),
+        ("18 - which is 3 less than 21", "18"),
+        ("The answer is 18 - which is 3 less than 21", "18"),
+        ("**18** – because 21 is 3 more", "18"),
+        ("1½", "1.5"),
+        ("1\\frac12", "1.5"),
+        ("\\dfrac{1}{2}", "0.5"),
+        ("10^6", "1000000"),
+        ("2^10", "1024"),
+        ("0,5", "0.5"),
+        ("12,50 €", "12.5"),
+        ("The answer is **18** and 3 more", "18"),
+        ("- \\frac{3}{4}", "-0.75"),
+        ("5 - 3 = 2", "2"),
+        ("\\(x = -\\frac{1}{2}\\)", "-0.5"),
+        ("1.234.567", "1234567"),
+        ("2 lakh", "200000"),
+        ("$3bn", "3000000000"),
+        ("5k", "5000"),
+        ("3 \\times 10^{-2}", "0.03"),
+        ("3 × 10^−2", "0.03"),
+        ("10 000 €", "10000"),
+        ("The answer is 3 + 4 = 7", "7"),
+        ("100–200", "200"),
+        ("Answer: - 5", "-5"),
+    ],
+)
+def test_spellings(answer: str, value: str) -> None:
+    """A number is read alike in LaTeX, with the thousands set apart as elsewhere, with a unit or with words after it."""
+    assert Grade(1) == grade_of(grader("numeric"), value, answer)

@@ -32,3 +32,25 @@ from routellm_batch.evaluation.graders import Grade, Problem
 def test_json(reference: Any, answer: str, settings: dict[str, Any], expected: Grade) -> None:
     """The first JSON value counts by its structure: neither the order of keys nor the text around it."""
     assert expected == grade_of(grader("json", **settings), reference, answer)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        'as shown in [12], {"a": 1}',
+        'See [1] and [2, 3]: {"a": 1}.',
+        '```json {"a": 1}```',
+        '```{"a": 1}```',
+        'Sure! Here it is: ```json {"a": 1} ``` I hope that helps.',
+        'Here is the JSON:\n{"a": 1}\nIt names a.',
+        '{"a": 1} [3]',
+    ],
+)
+def test_what_stands_around_an_object_does_not_count(answer: str) -> None:
+    """An object is read after a source's number, in a fence of one line, and between a lead-in and an explanation."""
+    assert Grade(1) == grade_of(grader("json"), '{"a": 1}', answer)
+
+
+def test_a_list_of_numbers_counts_where_it_is_alone() -> None:
+    """A list that could cite a source is the answer where there is no other value."""
+    assert Grade(1) == grade_of(grader("json"), "[12]", "The list is [12], I think.")
