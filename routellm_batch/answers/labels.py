@@ -36,10 +36,8 @@ def read_label(config: LabelConfig, answer: str) -> LabelReading:
 
 
 def _read_value(values: tuple[str, ...], text: str) -> LabelReading:
-    for form in (
-        str,
-        _plain,
-    ):  # First to the letter: labels may differ in case alone, or end with a full stop.
+    # First to the letter: labels may differ in case alone, or end with a full stop.
+    for form in (str, _plain):
         for value in values:
             if form(text) == form(value):
                 return LabelReading(value)

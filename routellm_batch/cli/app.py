@@ -85,9 +85,7 @@ def plan(config: ConfigPath, overrides: Overrides = None) -> None:
 def pilot(config: ConfigPath, overrides: Overrides = None) -> None:
     """Fit the router to this very job.
 
-    A sample is answered and graded first.
-
-    Both models answer the sample. A run of the same config takes the pilot, and asks no row of it again.
+    Both models answer a sample, which is graded. A run of the same config takes the pilot, and asks no row of it again.
     """
     from routellm_batch.cli.execute import pilot_config
 
@@ -138,7 +136,6 @@ def job(command: Callable[..., None]) -> None:
     """Run one command as a program of its own, for the scripts in ``jobs/``: the same options, the same exit codes."""
     single = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
     single.command(no_args_is_help=True, help=sys.modules["__main__"].__doc__)(command)
-    single.callback(invoke_without_command=False)
     guard(single)
 
 

@@ -51,7 +51,7 @@ def pilot_config(path: Path, overrides: Overrides) -> int:
 
 
 def report_run(run_uri: str) -> None:
-    """Write a run's report anew, and print what it says."""
+    """Write a run's report again, and print what it says."""
     _show(report_job(run_uri))
 
 

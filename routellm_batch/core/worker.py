@@ -100,8 +100,11 @@ def this_worker() -> Worker:
 
     A process is one thing, and functions that a cluster calls by name can be handed nothing: so this is global.
     """
+    process = os.getpid()
     with _making:
-        return _workers.setdefault(os.getpid(), Worker())
+        if process not in _workers:
+            _workers[process] = Worker()
+        return _workers[process]
 
 
 def drain_here(token: str) -> None:
