@@ -136,6 +136,7 @@ def job(command: Callable[..., None]) -> None:
     """Run one command as a program of its own, for the scripts in ``jobs/``: the same options, the same exit codes."""
     single = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
     single.command(no_args_is_help=True, help=sys.modules["__main__"].__doc__)(command)
+    options(version=False)  # a program of one command has no options before it
     guard(single)
 
 
