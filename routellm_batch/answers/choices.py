@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from routellm_batch.config.graders import ChoiceConfig
+from routellm_batch.config.answers import ChoiceOptions
 
 _OPENING = r"[\s*_\"'`($\[{:]{0,8}(?:\\boxed\s?\{)?(?:\\(?:text|textbf|mathrm|mathbf)\s?\{)?\s?\(?"
 _WORD_AFTER = re.compile(r" ([a-z]+)")
@@ -21,7 +21,7 @@ class ChoiceReader:
     it opens with, if no other line opens with another one.
     """
 
-    def __init__(self, config: ChoiceConfig) -> None:
+    def __init__(self, config: ChoiceOptions) -> None:
         upper = f"[{config.letters}]"
         either = f"[{config.letters}{config.letters.lower()}]"
         end = r"(?![A-Za-z0-9_'’])"

@@ -10,7 +10,7 @@ from decimal import Decimal
 from fractions import Fraction
 from functools import partial
 
-from routellm_batch.config.graders import NumericConfig
+from routellm_batch.config.answers import NumericOptions
 
 MAX_DIGITS = 100
 """A longer run of digits is not read as a number."""
@@ -176,7 +176,7 @@ def same_number(answer: Number, reference: Number, tolerance: Fraction) -> bool:
 class NumericReader:
     """Reads the number that an answer gives, from the place that the config names."""
 
-    def __init__(self, config: NumericConfig) -> None:
+    def __init__(self, config: NumericOptions) -> None:
         self._config = config
         self._tolerance = Fraction(str(config.tolerance))
 

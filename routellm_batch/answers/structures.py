@@ -7,7 +7,7 @@ import math
 import re
 from typing import Any, Final
 
-from routellm_batch.config.graders import JsonConfig
+from routellm_batch.config.answers import JsonOptions
 
 _FENCE = re.compile(
     r"```[A-Za-z]{0,16}\s*(?=[{\[\"\d])(.*?)\s*```|```[A-Za-z]{0,16}[ \t]*\n(.*?)\n[ \t]*```", re.DOTALL
@@ -89,7 +89,7 @@ def same_value(one: Any, other: Any, tolerance: float) -> bool:
 class JsonReader:
     """Reads the first JSON value of an answer."""
 
-    def __init__(self, config: JsonConfig) -> None:
+    def __init__(self, config: JsonOptions) -> None:
         self._config = config
 
     def reference(self, value: object) -> Any:

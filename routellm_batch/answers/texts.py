@@ -6,7 +6,7 @@ import unicodedata
 
 import re2
 
-from routellm_batch.config.graders import ExactConfig, RegexConfig
+from routellm_batch.config.answers import ExactOptions, RegexOptions
 
 
 def normal(text: str, *, case: bool, punctuation: bool) -> str:
@@ -29,7 +29,7 @@ def normal(text: str, *, case: bool, punctuation: bool) -> str:
 class ExactReader:
     """Reads the whole answer."""
 
-    def __init__(self, config: ExactConfig) -> None:
+    def __init__(self, config: ExactOptions) -> None:
         self._config = config
 
     def reference(self, value: object) -> str | None:
@@ -51,7 +51,7 @@ class ExactReader:
 class RegexReader:
     """Reads the group of a pattern with RE2, which takes time linear in the text whatever the pattern is."""
 
-    def __init__(self, config: RegexConfig) -> None:
+    def __init__(self, config: RegexOptions) -> None:
         self._config = config
         before = "(?s:.*)" if config.match == "last" else "(?s:.*?)"
         self._whole = re2.compile(f"^{before}(?:{config.pattern})(?s:.*)$")

@@ -9,10 +9,17 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
+from routellm_batch.config.answers import (
+    ChoiceOptions,
+    ExactOptions,
+    JsonOptions,
+    NumericOptions,
+    RegexOptions,
+)
 from routellm_batch.config.endpoints import Sum, Uri
-from routellm_batch.config.model import Model, plain_json
+from routellm_batch.config.model import Model
 
 PLACEHOLDER = re.compile(r"\{(question|answer|answer_a|answer_b|reference)\}")
 """What a judge's template may have filled in; any other brace is text."""
@@ -23,35 +30,6 @@ JUDGED: dict[str, tuple[str, ...]] = {
 """Mode of a judge → the placeholders that its template must hold."""
 
 Unread = Literal["wrong", "unlabelled"]
-Tolerance = Annotated[float, BeforeValidator(plain_json), Field(ge=0, lt=1)]
-
-
-def _letters(value: str) -> str:
-    if not re.fullmatch(r"[A-Z]{2,26}", value) or len(set(value)) != len(value):
-        message = "must be two or more different capital letters, such as ABCD"
-        raise ValueError(message)
-    return value
-
-
-def _pattern(value: str) -> str:
-    import re2  # late: few configs hold a pattern
-
-    options = re2.Options()
-    options.log_errors = False
-    try:
-        groups = re2.compile(value, options).groups
-    except re2.error as error:
-        reason = error.args[0]
-        text = reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
-        message = f"can't be used: {text[:200]} (RE2 syntax: no look-around, no back-references)"
-        raise ValueError(message) from None
-    if groups == 0:
-        message = "can't be used: it has no group; put (…) around what is to be compared"
-        raise ValueError(message)
-    if groups > 1:
-        message = "must have one group, which is what is compared; write (?:…) for the others"
-        raise ValueError(message)
-    return value
 
 
 class _Reference(Model):
@@ -63,61 +41,39 @@ class _Reference(Model):
     """How to score an answer that contains nothing to compare; such answers are counted either way."""
 
 
-class ExactConfig(_Reference):
+class ExactConfig(ExactOptions, _Reference):
     """The same text, apart from surrounding space, runs of space, and case unless ``case`` is set."""
 
     kind: Literal["exact"]
     """Names the grader."""
-    case: bool = False
-    """Whether upper and lower case differ."""
-    punctuation: bool = True
-    """False leaves punctuation out of the comparison."""
 
 
-class NumericConfig(_Reference):
+class NumericConfig(NumericOptions, _Reference):
     """The same number."""
 
     kind: Literal["numeric"]
     """Names the grader."""
-    read: Literal["auto", "last", "first", "boxed", "marker"] = "auto"
-    """Where the number stands; ``auto``: after the marker, else boxed, else after "answer is", else the last."""
-    marker: Annotated[str, Field(min_length=1)] = "####"
-    """Text that stands before the number."""
-    tolerance: Tolerance = 1e-6
-    """Allowed difference, as a share of the reference (of 1 where the reference is smaller)."""
 
 
-class ChoiceConfig(_Reference):
+class ChoiceConfig(ChoiceOptions, _Reference):
     """The same letter of a multiple-choice question."""
 
     kind: Literal["choice"]
     """Names the grader."""
-    letters: Annotated[str, AfterValidator(_letters)] = "ABCDEFGHIJ"
-    """The letters that may be chosen."""
 
 
-class RegexConfig(_Reference):
+class RegexConfig(RegexOptions, _Reference):
     """The same text as the one group of a pattern finds, compared as by ``exact``."""
 
     kind: Literal["regex"]
     """Names the grader."""
-    pattern: Annotated[str, AfterValidator(_pattern)]
-    """RE2 pattern with one group, whose match is compared."""
-    match: Literal["first", "last"] = "last"
-    """Which match counts where there are several."""
-    case: bool = False
-    """Whether upper and lower case differ."""
 
 
-class JsonConfig(_Reference):
+class JsonConfig(JsonOptions, _Reference):
     """The same JSON value, whatever the order of keys."""
 
     kind: Literal["json"]
     """Names the grader."""
-    keys: tuple[str, ...] = ()
-    """Keys of the outermost object to compare; all if none is named."""
-    tolerance: Tolerance = 1e-9
-    """Allowed difference of numbers, as a share of the reference."""
 
 
 class JudgeConfig(Model):

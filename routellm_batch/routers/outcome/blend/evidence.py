@@ -7,8 +7,8 @@ the pilot clearly prefers gets all of it. (Bagging of the choice, as Breiman, 19
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -37,6 +37,31 @@ TRUSTED = 0.1
 """The fitted members are left out where candidates with them win a smaller share of the samples than this."""
 
 
+@dataclass(frozen=True, slots=True)
+class Contest:
+    """The members of a blend, and the candidates that compete on a pilot."""
+
+    members: Sequence[str]
+    """Names of the members, in the order of their columns."""
+    candidates: Sequence[Mapping[str, float]]
+    """Weights of standardised members, as name → weight."""
+    fitted: Collection[str]
+    """Members that learn from the pilot."""
+    baselines: Sequence[str]
+    """Members that need none of its labels."""
+
+    def without(self, name: str) -> Contest:
+        """Return the contest in which a member takes no part; its column stays."""
+        candidates = [candidate for candidate in self.candidates if name not in candidate]
+        return replace(
+            self, candidates=candidates, baselines=[other for other in self.baselines if other != name]
+        )
+
+
+PROMPTS = Contest(MEMBERS, CANDIDATES, FITTED, BASELINES)
+"""The contest of the router that looks at prompts alone."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Evidence:
     """The weights of the members, and the figures behind them."""
@@ -53,34 +78,33 @@ class Evidence:
     """``fitted`` and ``baselines`` → share of the samples won by candidates with a fitted member, and without."""
 
 
-def weigh(raw: Floats, gain: Floats, weight: Floats, available: Sequence[str], *, seed: int) -> Evidence:
+def weigh(raw: Floats, gain: Floats, weight: Floats, contest: Contest, *, seed: int) -> Evidence:
     """Return the weights of the members.
 
     Args:
         raw: float64 [N, M], the members' numbers for rows that they did not see.
         gain: float64 [N], strong − weak; its weighted mean is positive.
         weight: float64 [N], of each row.
-        available: names of the members that the pilot has.
+        contest: the members and candidates.
         seed: of the samples.
 
     """
     mean, deviation = standards(raw)
     z = (raw - mean) / deviation
-    usable = [c for c in CANDIDATES if set(c) <= set(available)]
-    vectors = np.array([[c.get(name, 0.0) for name in MEMBERS] for c in usable])  # [C, M]
+    vectors = np.array([[c.get(name, 0.0) for name in contest.members] for c in contest.candidates])  # [C, M]
     columns = z @ vectors.T
     spread = columns.std(axis=0)
     vectors /= np.where(spread > 0, spread, 1)[:, None]  # Candidates with equal shares then count equally.
     won = _wins([Ranking(column) for column in columns.T], gain, weight, seed)
-    own = np.array([bool(set(c) & set(FITTED)) for c in usable])
+    own = np.array([not set(c).isdisjoint(contest.fitted) for c in contest.candidates])
     fitted = float(won[own].sum())
-    best = usable[int(np.argmax(np.where(own, -1, won)))]
+    best = contest.candidates[int(np.argmax(np.where(own, -1, won)))]
     chosen = "fitted" if fitted >= TRUSTED else " and ".join(best)
     # Without the fitted members, the baselines share what they won.
     weights = (won if chosen == "fitted" else np.where(own, 0, won)) @ vectors
     blend = Blend(weights, mean, deviation)
     ranked = {"blend": Ranking(blend.combine(raw))}
-    ranked |= {name: Ranking(raw[:, MEMBERS.index(name)]) for name in BASELINES if name in available}
+    ranked |= {name: Ranking(raw[:, contest.members.index(name)]) for name in contest.baselines}
     return Evidence(
         blend=blend,
         chosen=chosen,

@@ -20,7 +20,14 @@ from routellm_batch.core.errors import ConfigError, DataError
 from routellm_batch.core.protocols import Embedder, Router
 from routellm_batch.core.types import STRONG, WEAK
 from routellm_batch.routers.embedders import get_embedder
-from routellm_batch.routers.outcome.blend.evidence import Evidence, best_of, levelled, standards, weigh
+from routellm_batch.routers.outcome.blend.evidence import (
+    PROMPTS,
+    Evidence,
+    best_of,
+    levelled,
+    standards,
+    weigh,
+)
 from routellm_batch.routers.outcome.blend.members import Labels, fit_heads, learn
 from routellm_batch.routers.outcome.blend.router import (
     LEARNED,
@@ -109,7 +116,7 @@ def fit_pilot(
     loaded = get_embedder(embedder)
     reading = read(rows.prompts, loaded, static, prior)
     labels = Labels(reading, *to_unit(rows.strong, rows.weak), rows.weight)
-    problem = _too_little(labels, rows.prompts)
+    problem = too_little(rows, labels.gain)
     # Matrices this small gain nothing from threads, and on a busy machine lose tenfold to their waiting.
     with threadpool_limits(limits=1, user_api="blas"):
         return (
@@ -151,16 +158,22 @@ def _check(rows: PilotRows) -> None:
             )
 
 
-def _too_little(labels: Labels, prompts: Sequence[str]) -> str:
-    """Return why a router can't be fitted; "" if it can."""
-    distinct, different = len(set(prompts)), int(np.count_nonzero(labels.gain))
+def too_little(rows: PilotRows, gain: Floats) -> str:
+    """Return why nothing can be fitted on a pilot; "" if it can.
+
+    Args:
+        rows: the pilot.
+        gain: float64 [N], strong − weak.
+
+    """
+    distinct, different = len(set(rows.prompts)), int(np.count_nonzero(gain))
     if distinct < FEWEST:
         return f"the pilot has {distinct} distinct prompts, and {FEWEST} are the least to fit on"
     if different < FEWEST_DIFFERENT:
         return (
             f"the models' grades differ on {different} rows, and {FEWEST_DIFFERENT} are the least to fit on"
         )
-    strong, weak = (float(np.average(v, weights=labels.weight)) for v in (labels.strong, labels.weak))
+    strong, weak = (float(np.average(v, weights=rows.weight)) for v in (rows.strong, rows.weak))
     if not strong > weak:
         return (
             f"the strong model is not better than the weak one on the pilot ({strong:.3f} against {weak:.3f})"
@@ -186,8 +199,8 @@ def _fall_back(labels: Labels, problem: str, prior: OutcomeRouter | None, embedd
 def _fit(labels: Labels, fold: Ints, prior: OutcomeRouter | None, embedder: Embedder, seed: int) -> PilotFit:
     unseen, penalties = _learn_unseen(labels, fold, seed)
     raw = members(labels.reading, unseen)
-    available = MEMBERS if prior is not None else [name for name in MEMBERS if name != "prior"]
-    evidence = weigh(raw, labels.gain, labels.weight, available, seed=seed)
+    contest = PROMPTS if prior is not None else PROMPTS.without("prior")
+    evidence = weigh(raw, labels.gain, labels.weight, contest, seed=seed)
     fitted = evidence.chosen == "fitted"
     router = BlendRouter(
         blend=evidence.blend,

@@ -23,10 +23,9 @@ from routellm_batch.routers import make_router
 from routellm_batch.routers.checkpoint import load_tensors
 from routellm_batch.routers.embedders import get_embedder
 from routellm_batch.routers.models.builtin import sha256
-from routellm_batch.routers.outcome.blend import evidence as pilot_evidence
 from routellm_batch.routers.outcome.blend import fit as pilot_fit
 from routellm_batch.routers.outcome.blend import members as pilot_members
-from routellm_batch.routers.outcome.blend.evidence import levelled, weigh
+from routellm_batch.routers.outcome.blend.evidence import PROMPTS, levelled, weigh
 from routellm_batch.routers.outcome.blend.fit import PilotFit, PilotRows, fit_pilot, save_pilot_router
 from routellm_batch.routers.outcome.blend.router import MEMBERS
 from routellm_batch.routers.outcome.blend.weights import load_blend
@@ -102,7 +101,7 @@ def _foretold_too_much(seed: int, rows: int = 200) -> list[float]:
 
 def test_the_fit_levels_its_folds(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the heads say of rows that they did not see is the same on average in every fold."""
-    monkeypatch.setattr(pilot_evidence, "CANDIDATES", ({"heads": 1},))
+    monkeypatch.setattr(pilot_fit, "PROMPTS", replace(PROMPTS, candidates=({"heads": 1},)))
     rows = pilot_of(90)
     odds = np.log(1 / fit(rows).out_of_fold - 1)
     fold = np.empty(90, dtype=np.int64)
@@ -160,7 +159,7 @@ def test_a_clearly_better_baseline_wins() -> None:
     random = np.random.default_rng(0)
     gain = (np.arange(200) >= 120).astype(np.float64)
     raw = np.column_stack([random.normal(size=(200, 3)), np.arange(200.0), np.zeros(200)])
-    actual = weigh(raw, gain, np.ones(200), ["heads", "forest", "knn", "length"], seed=0)
+    actual = weigh(raw, gain, np.ones(200), PROMPTS.without("prior"), seed=0)
     assert actual.chosen == "length"
     assert actual.blend.weight[[0, 1, 2, 4]].tolist() == [0, 0, 0, 0]
     assert actual.quality["blend"] == pytest.approx(actual.quality["length"])
