@@ -10,7 +10,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from routellm_batch.config.graders import ChoiceConfig, JudgeConfig, LabelsConfig, columns_of, reference_of
+from routellm_batch.config.graders import (
+    ChoiceConfig,
+    GraderConfig,
+    JudgeConfig,
+    LabelsConfig,
+    columns_of,
+    reference_of,
+)
 from routellm_batch.config.job import Config, InputConfig
 from routellm_batch.core.errors import ConfigError, DataError
 from routellm_batch.core.events import Notice, Sink
@@ -30,6 +37,8 @@ from routellm_batch.storage.inputs import read_rows, shards_of
 from routellm_batch.storage.prompts import decode_ids
 from routellm_batch.storage.run import Run
 
+Compared = ReferenceConfig | JudgeConfig
+"""Graders that read a column of references."""
 Gradable = Callable[[Shard], NDArray[np.bool_]]
 """Shard → which of its rows the grader can grade, bool [rows]."""
 WAYS_IN_WORDS = {
@@ -76,12 +85,13 @@ def check_references(config: Config, files: Sequence[InputFile], sink: Sink) -> 
 
     """
     pilot = config.pilot.grader if config.pilot else None
-    graders: list[tuple[str, BaseModel | None]] = [("pilot.grader", pilot), ("grade", config.grade)]
+    graders: list[tuple[str, GraderConfig | None]] = [("pilot.grader", pilot), ("grade", config.grade)]
     if pilot == config.grade:
         graders.pop()
     for key, grader in graders:
         if isinstance(grader, LabelsConfig):
             make_graders(grader)
+            continue
         column = reference_of(grader)
         if grader is not None and column is not None:
             mixed = column == reference_of(pilot)
@@ -101,17 +111,17 @@ class _Input:
             yield file, shard, read_rows(file, shard.start, shard.rows, list(dict.fromkeys(columns)))
 
 
-def _check(key: str, grader: BaseModel, column: str, given: _Input, sink: Sink | None) -> None:
+def _check(key: str, grader: Compared, column: str, given: _Input, sink: Sink | None) -> None:
     """Check the references of one grader; with a sink, some may be unusable."""
     for file, shard, table in given.parts([column]):
-        problem = type_problem(table.schema.field(column).type, grader.kind)  # type: ignore[attr-defined]
+        problem = type_problem(table.schema.field(column).type, grader.kind)
         first = first_shown(table.column(column)) if problem else None
         if first is not None:
             row, shown = first
             text = f"{problem} (the first: {shown})"
             raise DataError(text, file=file.uri, column=column, row=shard.start + row)
     named = _settled(key, grader, column, given) if isinstance(grader, ChoiceConfig) else None
-    survey = _survey(grader, column, given, named)
+    survey = _survey(grader, given, named)
     if survey.first is None:
         if not survey.usable:
             problem = "every reference is null, so no answer can be graded"
@@ -122,14 +132,14 @@ def _check(key: str, grader: BaseModel, column: str, given: _Input, sink: Sink |
         raise DataError(_refused(key, grader, survey, unusable), file=uri, column=column, row=row)
     sink(
         Notice(
-            f"{count(survey.bad)} of {count(survey.rows)} rows have a reference that the grader {grader.kind} "  # type: ignore[attr-defined]
+            f"{count(survey.bad)} of {count(survey.rows)} rows have a reference that the grader {grader.kind} "
             f"can't use (the first: {uri}, row {row}: {unusable}); they are neither asked by the pilot nor graded",
             warning=True,
         )
     )
 
 
-def _refused(key: str, grader: BaseModel, survey: _Survey, unusable: Unusable) -> str:
+def _refused(key: str, grader: Compared, survey: _Survey, unusable: Unusable) -> str:
     others = f", as are {count(survey.bad - 1)} more" if survey.bad > 1 else ""
     text = f"{unusable}{others}; correct it, or make it null where the row has no right answer"
     if isinstance(grader, ChoiceConfig) and grader.options is None:
@@ -137,7 +147,7 @@ def _refused(key: str, grader: BaseModel, survey: _Survey, unusable: Unusable) -
     return text
 
 
-def _survey(grader: BaseModel, column: str, given: _Input, named: NamedOption | None) -> _Survey:
+def _survey(grader: Compared, given: _Input, named: NamedOption | None) -> _Survey:
     survey = _Survey()
     for file, shard, table in given.parts(columns_of(grader)):
         survey.rows += table.num_rows
@@ -150,14 +160,14 @@ def _survey(grader: BaseModel, column: str, given: _Input, named: NamedOption | 
 
 
 def _readings(
-    grader: BaseModel, table: pa.Table, named: NamedOption | None
+    grader: Compared, table: pa.Table, named: NamedOption | None
 ) -> Iterator[tuple[object, ...] | Unusable | None]:
     """Yield each row's right answers as the grader compares them, as ``ReferenceReader.read``."""
     reference, *options = (values(table.column(name)) for name in columns_of(grader))
     if isinstance(grader, JudgeConfig):
         yield from (tuple(right_answers(value)) or None for value in reference)
         return
-    reader = ReferenceReader(grader, named)  # type: ignore[arg-type]
+    reader = ReferenceReader(grader, named)
     given = options[0] if options else [None] * table.num_rows
     for value, option in zip(reference, given, strict=True):
         yield reader.read(value, option)
@@ -202,7 +212,9 @@ def naming_of(grader: BaseModel | None, run: Run) -> NamedOption | None:
     return tally.best if tally.doubt is None else "letter"
 
 
-def gradable_rows(inputs: InputConfig, grader: ReferenceConfig | LabelsConfig | JudgeConfig, run: Run) -> Gradable:
+def gradable_rows(
+    inputs: InputConfig, grader: ReferenceConfig | LabelsConfig | JudgeConfig, run: Run
+) -> Gradable:
     """Return what says which rows of a run's input a grader can grade: those with a usable reference, or both labels.
 
     Args:
@@ -225,7 +237,8 @@ def gradable_rows(inputs: InputConfig, grader: ReferenceConfig | LabelsConfig | 
             asked = [None if row_id is None else Question(row_id, "") for row_id in ids]
             return np.array(
                 [
-                    one is not None and all(graders[route].grade(one, "").score is not None for route in ROUTES)
+                    one is not None
+                    and all(graders[route].grade(one, "").score is not None for route in ROUTES)
                     for one in asked
                 ],
                 dtype=np.bool_,

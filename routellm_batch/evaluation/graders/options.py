@@ -60,7 +60,9 @@ def option_named(value: object, options: object, config: ChoiceConfig, named: Na
         return _letters(config).reference(value) if isinstance(value, str) else None
     if named == "text":
         wanted = normal(str(value), case=False, punctuation=True)
-        same = [n for n, text in enumerate(texts or ()) if normal(text, case=False, punctuation=True) == wanted]
+        same = [
+            n for n, text in enumerate(texts or ()) if normal(text, case=False, punctuation=True) == wanted
+        ]
         return _letter(same[0], config, texts) if len(same) == 1 else None
     number = _whole(value)
     return None if number is None else _letter(number - (named == "from_1"), config, texts)
@@ -108,7 +110,8 @@ class NamingTally:
             return
         self.total += 1
         named = {
-            way: frozenset(option_named(one, options, self.config, way) for one in answers) - {None} for way in WAYS
+            way: frozenset(option_named(one, options, self.config, way) for one in answers) - {None}
+            for way in WAYS
         }
         self.numbers += bool(named["from_0"] or named["from_1"])
         for way in WAYS:
@@ -131,6 +134,8 @@ class NamingTally:
             return None
         best = self.best
         if best in COUNTED and self.read[best] < self.numbers:
-            return next(way for way in COUNTED if way != best)  # one reference is 0, and another the last number
+            return next(
+                way for way in COUNTED if way != best
+            )  # one reference is 0, and another the last number
         others = (way for way in WAYS if way != best and self.read[way] == self.read[best])
         return next((way for way in others if {(best, way), (way, best)} & self.differ), None)

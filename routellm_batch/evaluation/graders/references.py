@@ -49,11 +49,15 @@ _BAD_TEXT = object()
 class AnswerReader(Protocol):
     """Reads from a text what is compared; None where the text holds nothing to compare."""
 
-    def reference(self, value: object) -> Any: ...
+    def reference(self, value: object) -> Any:
+        """Return what is compared of a reference."""
 
-    def answer(self, text: str) -> Any: ...
+    def answer(self, text: str) -> Any:
+        """Return what is compared of an answer."""
 
-    def same(self, answer: Any, reference: Any) -> bool: ...
+    def same(self, answer: Any, reference: Any) -> bool:
+        """Whether an answer says what a reference says."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +137,7 @@ def _value(scalar: pa.Scalar) -> Any:
 
 
 def right_answers(value: object) -> list[Any]:
-    """Return the right answers that a value holds: those of a list, else the value; none where it says that there is none."""
+    """Return the right answers that a value holds: those of a list, else the value; none where there is none."""
     return [one for one in (value if isinstance(value, list) else [value]) if not _missing(one)]
 
 
@@ -215,7 +219,9 @@ class ReferenceReader:
 
     def _chosen(self, value: object, options: object) -> list[Any]:
         config = self._config
-        return _known([option_named(value, options, config, self._named)] if isinstance(config, ChoiceConfig) else [])
+        return _known(
+            [option_named(value, options, config, self._named)] if isinstance(config, ChoiceConfig) else []
+        )
 
     def _problem(self, value: object) -> str:
         if value is _BAD_TEXT:
@@ -293,10 +299,10 @@ def first_shown(column: pa.ChunkedArray) -> tuple[int, str] | None:
 __all__: Sequence[str] = (
     "CHOICE_PROBLEMS",
     "AnswerReader",
-    "check_reference",
     "ReferenceConfig",
     "ReferenceReader",
     "Unusable",
+    "check_reference",
     "first_shown",
     "right_answers",
     "shown_to_judge",
