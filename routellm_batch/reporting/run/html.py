@@ -62,6 +62,7 @@ def render_report(facts: RunFacts) -> str:
         errors=_errors(facts),
         quality_words=quality_words,
         quality_table=_quality_table(facts),
+        missed=quality_words.missed_text(facts.quality, facts.plan.recover),
         met=quality_words.met_text(facts.quality) if facts.quality else None,
         problems=quality_words.problem_rows(facts.quality.problems if facts.quality else {}),
     )

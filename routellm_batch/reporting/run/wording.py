@@ -9,7 +9,7 @@ from routellm_batch.budget.plan import Degrade, Plan
 from routellm_batch.budget.pricing import usd_to_nano
 from routellm_batch.budget.spend.projection import WHOLE
 from routellm_batch.core.types import ROUTES, STRONG, WEAK, ErrorKind, Route
-from routellm_batch.reporting.quality_words import quality_text
+from routellm_batch.reporting.quality_words import missed_text, quality_text
 from routellm_batch.reporting.run.comparison import answers_nano, compared_nano, counterfactual_nano
 from routellm_batch.reporting.run.facts import EndpointFacts, RunFacts
 from routellm_batch.reporting.text import count, percent, price, public_uri, rate, rows, seconds, usd
@@ -267,6 +267,9 @@ def closing_lines(facts: RunFacts, report_uri: str) -> list[str]:
     graded = None if facts.quality is None else quality_text(facts.quality)
     if graded:
         lines.append(f"  quality {graded}")
+    missed = missed_text(facts.quality, facts.plan.recover)
+    if missed:
+        lines.append(f"          {missed}")
     degraded = [degraded_text(facts.plan), *map(degrade_text, facts.degrades)]
     listed = facts.plan.invalid and not facts.pending  # They are written with the answers of their shard.
     invalid = f"What is wrong with each invalid row is in {facts.run_uri}/failed/." if listed else ""

@@ -41,7 +41,7 @@ from routellm_batch.routers.checkpoint import refuse_existing
 from routellm_batch.routers.models.batches import by_length
 from routellm_batch.routers.models.device import choose_device
 from routellm_batch.routers.models.locate import local_folder
-from routellm_batch.routers.training.request import TrainRequest, file_name
+from routellm_batch.routers.training.request import TrainRequest, file_name, gain_text
 
 SYSTEM = """\
 [Instruction]
@@ -107,6 +107,14 @@ class CausalTrained:
     """APGR of the router on the rows held out, at the deciles; NaN where the strong model gains nothing."""
     apgr_ci: tuple[float, float]
     """Its 95 % bootstrap interval."""
+
+    @property
+    def summary(self) -> str:
+        """Return what it was trained on, and the figure on rows held out, in a sentence."""
+        return (
+            f"{self.trained:,} rows; on {self.held_out:,} held out loss {self.loss_before:.4f} → {self.loss:.4f}, "
+            f"{gain_text(self.apgr)}"
+        )
 
 
 def train_causal_llm(request: TrainRequest) -> CausalTrained:
