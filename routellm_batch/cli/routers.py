@@ -29,7 +29,7 @@ Prices = Annotated[
     typer.Option(
         "--price",
         metavar="ROUTE=IN,OUT",
-        help="USD per million tokens, e.g. strong=10,30; once for each route.",
+        help="USD per million tokens, e.g. strong=10,30; once for each route, and check for a cascade's.",
     ),
 ]
 TokenFiles = Annotated[
@@ -67,7 +67,12 @@ def evaluate(
     ],
     *,
     router: Annotated[
-        list[str], typer.Option("--router", metavar="NAME[:CHECKPOINT]", help="May be repeated.")
+        list[str],
+        typer.Option(
+            "--router",
+            metavar="NAME[:CHECKPOINT]",
+            help="May be repeated; cascade[:NAME[:CHECKPOINT]] looks at answers too.",
+        ),
     ],
     embedder: Embedder = "static",
     where: Annotated[
@@ -79,6 +84,14 @@ def evaluate(
     ] = None,
     option: Option = None,
     seeds: Annotated[int, typer.Option("--seeds", metavar="K", min=1, help="Repeat the pilot K times.")] = 1,
+    answer: Annotated[
+        str | None,
+        typer.Option(
+            "--answer",
+            metavar="KIND",
+            help="How a cascade compares answers: exact, numeric, choice, regex, json, text; or YAML in quotes.",
+        ),
+    ] = None,
     price: Prices = None,
     tokens: TokenFiles = None,
     out: Annotated[
@@ -93,6 +106,7 @@ def evaluate(
 
     Prints CPT, PGR and APGR with intervals, beside baselines.
     """
+    from routellm_batch.config.answers import parse_answer
     from routellm_batch.config.embedder import parse_embedder
     from routellm_batch.evaluation import Tariff, parse_prices, show, to_json
     from routellm_batch.evaluation import evaluate as measure
@@ -112,6 +126,7 @@ def evaluate(
         pilot=pilot,
         seeds=seeds,
         tariff=Tariff(parse_prices(price or ()), tokens or ()),
+        answer=None if answer is None else parse_answer(answer),
         out=out,
     )
     if as_json:
@@ -177,7 +192,9 @@ def _tell(router: str, trained: Trained, embedder: str) -> None:
     typer.echo(f"Trained the router {router} on {trained.summary}.")
     typer.echo(f"  weights  {trained.out}, with a model card")
     typer.echo(f"  use it   router: {{name: {router}, checkpoint: {trained.out}}}")
-    typer.echo(f"  next     routellm-batch evaluate OUTCOMES --router {shlex.quote(f'{router}:{trained.out}')}{reads}")
+    typer.echo(
+        f"  next     routellm-batch evaluate OUTCOMES --router {shlex.quote(f'{router}:{trained.out}')}{reads}"
+    )
     typer.echo(trained.out)
 
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 
 from routellm_batch.config.model import Model, plain_json
+from routellm_batch.config.reading import explain, parse_yaml
+from routellm_batch.core.errors import ConfigError
 
 Tolerance = Annotated[float, BeforeValidator(plain_json), Field(ge=0, lt=1)]
 
@@ -162,3 +164,26 @@ ReadAnswer = ExactAnswer | NumericAnswer | ChoiceAnswer | RegexAnswer | JsonAnsw
 """Kinds whose answers are read from the text alone and are then equal or not."""
 AnswerConfig = Annotated[ReadAnswer | LabelAnswer | TextAnswer, Field(discriminator="kind")]
 """How a cascade compares answers."""
+
+
+class _Named(Model):
+    """An answer, under the name of the option that gives it."""
+
+    answer: AnswerConfig
+
+
+def parse_answer(text: str) -> AnswerConfig:
+    """Return what ``--answer`` says: ``KIND``, or a YAML mapping with its options.
+
+    Raises:
+        ConfigError: an unknown kind or option; the text names the key.
+
+    """
+    tree = (
+        plain_json(parse_yaml(text, source="--answer")) if text.lstrip().startswith("{") else {"kind": text}
+    )
+    try:
+        return _Named.model_validate({"answer": tree}).answer
+    except ValidationError as error:
+        key, problem = explain(error, _Named)[0]
+        raise ConfigError(f"--{key}", problem) from None

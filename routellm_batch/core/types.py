@@ -14,6 +14,8 @@ ROUTES: tuple[Route, Route] = (STRONG, WEAK)
 EndpointName = Literal["strong", "weak", "judge"]
 """A key of ``endpoints`` in the config: the routes, and what else a job may call."""
 JUDGE: Literal["judge"] = "judge"
+CHECK: Literal["check"] = "check"
+"""Another cheap model, whose answers a cascade compares with the weak one's."""
 ENDPOINTS: tuple[EndpointName, ...] = (*ROUTES, JUDGE)
 
 RowId = str | int

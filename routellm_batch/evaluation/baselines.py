@@ -8,7 +8,7 @@ import numpy as np
 
 from routellm_batch.config.embedder import EmbedderConfig
 from routellm_batch.core.protocols import Router
-from routellm_batch.evaluation.figures import Contender, constant, random_scores
+from routellm_batch.evaluation.figures import Contender, constant, random_scores, routed
 from routellm_batch.evaluation.outcomes import Outcomes
 from routellm_batch.routers import make_router
 from routellm_batch.routers.embedders import get_embedder
@@ -26,10 +26,10 @@ def baselines(outcomes: Outcomes, neighbours: Router, *, seed: int) -> list[Cont
 
     """
     return [
-        Contender("random", random_scores(outcomes, seed)),
-        Contender("length", [make_router("length").score(outcomes.batch)]),
-        Contender("knn", [neighbours.score(outcomes.batch)]),
-        Contender("oracle", [outcomes.gain]),
+        routed("random", random_scores(outcomes, seed), outcomes),
+        routed("length", [make_router("length").score(outcomes.batch)], outcomes),
+        routed("knn", [neighbours.score(outcomes.batch)], outcomes),
+        routed("oracle", [outcomes.gain], outcomes),
     ]
 
 

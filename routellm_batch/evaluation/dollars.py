@@ -13,10 +13,13 @@ from numpy.typing import NDArray
 
 from routellm_batch.budget.pricing import NANO, Price, cost_nano
 from routellm_batch.core.errors import ConfigError, DataError
-from routellm_batch.core.types import ROUTES, STRONG, WEAK, Usage
+from routellm_batch.core.types import CHECK, ROUTES, STRONG, WEAK, Usage
+from routellm_batch.evaluation.answers import Answers
 from routellm_batch.storage.labelled import labels, numbers, read_table, require
 
 Nano = NDArray[np.int64]
+ESTIMATED_CHECK = ("prompt_tokens_est", f"{CHECK}_response_tokens_est")
+"""Columns of estimated token counts of check answers."""
 Counts = Mapping[str, tuple[NDArray[np.int64], NDArray[np.int64]]]
 """Route → (input tokens, output tokens), [N] each."""
 
@@ -26,7 +29,7 @@ class Tariff:
     """Known prices, and where to look for token counts."""
 
     prices: Mapping[str, Price] = field(default_factory=dict)
-    """Route → price, of both routes or of none."""
+    """Endpoint → price: of both routes or of none, and of the check models beside them."""
     tokens: Sequence[str] = ()
     """Parquet files with ``prompt_id`` and token counts, for outcomes that have none themselves."""
 
@@ -41,6 +44,8 @@ class Costs:
     """[N], nano-dollars with the weak model."""
     estimated: bool
     """Whether token counts are estimates."""
+    check: Nano | None = None
+    """[N], nano-dollars of all check answers; None where that is unknown."""
 
     @property
     def extra(self) -> Nano:
@@ -49,11 +54,46 @@ class Costs:
 
     def take(self, rows: NDArray[np.int64]) -> Costs:
         """Return the costs of some of the rows."""
-        return Costs(self.strong[rows], self.weak[rows], self.estimated)
+        check = None if self.check is None else self.check[rows]
+        return Costs(self.strong[rows], self.weak[rows], self.estimated, check)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Spending:
+    """What a contender's rows cost: a sum before the first strong call, and what each strong call adds."""
+
+    start: int
+    """Nano-dollars where no row is strong."""
+    added: Nano
+    """[N], nano-dollars that a row adds where it is strong."""
+
+    @classmethod
+    def routed(cls, costs: Costs) -> Spending:
+        """Return the spending of a router: each row is answered once."""
+        return cls(int(costs.weak.sum()), costs.extra)
+
+    @classmethod
+    def looked_at(cls, costs: Costs, answers: Answers) -> Spending | None:
+        """Return the spending of a cascade, which asks the weak and check models about every row.
+
+        Args:
+            costs: of the rows.
+            answers: to them; each further sample of the weak model costs as much as its answer.
+
+        Returns:
+            None where there are check answers of unknown cost.
+
+        """
+        if answers.checks and costs.check is None:
+            return None
+        checks = int(costs.check.sum()) if answers.checks and costs.check is not None else 0
+        return cls(int((1 + answers.samples) * costs.weak.sum()) + checks, costs.strong)
 
 
 def parse_prices(pairs: Sequence[str]) -> dict[str, Price]:
     """Return prices from ``strong=10,30`` and ``weak=0.24,0.24``: USD per million input and output tokens.
+
+    A price of ``check`` may stand beside them, for cascades.
 
     Raises:
         ConfigError: a pair has another form, or one of the routes is missing.
@@ -63,11 +103,11 @@ def parse_prices(pairs: Sequence[str]) -> dict[str, Price]:
     for pair in pairs:
         route, _, numbers_text = pair.partition("=")
         price = _price(numbers_text)
-        if route not in ROUTES or price is None or route in prices:
+        if route not in (*ROUTES, CHECK) or price is None or route in prices:
             example = "strong=10,30 and weak=0.24,0.24: USD per million input and output tokens, each once"
             raise ConfigError("--price", f"{pair!r} is not of the form {example}")
         prices[route] = price
-    if len(prices) == 1:
+    if prices and not set(ROUTES) <= set(prices):
         raise ConfigError("--price", "prices of both strong and weak are needed")
     return prices
 
@@ -92,17 +132,54 @@ def find_costs(table: pa.Table, rows: NDArray[np.int64], uri: str, tariff: Tarif
     """
     if not tariff.prices:
         return _recorded(table, rows, uri)
-    known = _token_counts(table, rows, uri)
+    source, places, file = table, rows, uri
+    known = _token_counts(source, places, file)
     ids = labels(table, "prompt_id")
-    for file in tariff.tokens if known is None else ():
-        known = _joined([ids[row] for row in rows], file)
-        if known is not None:
+    for other in tariff.tokens if known is None else ():
+        found = _joined([ids[row] for row in rows], other)
+        if found is not None:
+            known, source, places, file = *found, other
             break
     if known is None:
         return None
     counts, estimated = known
     nano = {route: _priced(tariff.prices[route], *counts[route]) for route in ROUTES}
-    return Costs(nano[STRONG], nano[WEAK], estimated)
+    check = _check_costs(source, places, file, tariff.prices.get(CHECK))
+    return Costs(nano[STRONG], nano[WEAK], estimated, check)
+
+
+def _check_costs(table: pa.Table, rows: NDArray[np.int64], uri: str, price: Price | None) -> Nano | None:
+    """Return what the check answers of some rows cost, or None where price or token counts are not known.
+
+    Raises:
+        DataError: a count is not a number of tokens, or a cell has more answers than inputs.
+
+    """
+    for entry, out in ((f"{CHECK}_input_tokens", f"{CHECK}_output_tokens"), ESTIMATED_CHECK):
+        if price is not None and {entry, out} <= set(table.column_names):
+            entries, outs = (table.column(name).take(pa.array(rows)).to_pylist() for name in (entry, out))
+            cells = zip(entries, outs, strict=True)
+            nano = [_check_cost(price, one, other) for one, other in cells]
+            if None in nano:
+                row = int(rows[nano.index(None)])
+                raise DataError("is not a count of tokens, or a list of them", file=uri, column=out, row=row)
+            return np.array(nano, dtype=np.int64)
+    return None
+
+
+def _check_cost(price: Price, entry: Any, out: Any) -> int | None:
+    """Return nano-dollars of the check answers to one prompt; None where a count can't be used."""
+    outs = out if isinstance(out, list) else [out]
+    entries = entry if isinstance(entry, list) else [entry] * len(outs)
+    pairs = [pair for pair in zip(entries, outs, strict=False) if pair[1] is not None]
+    if len(entries) < len(outs) or not all(map(_is_count, (count for pair in pairs for count in pair))):
+        return None
+    return sum(cost_nano(price, Usage(int(i), 0, int(o), 0)) for i, o in pairs)
+
+
+def _is_count(value: Any) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and value >= 0 and float(value).is_integer()
 
 
 def _recorded(table: pa.Table, rows: NDArray[np.int64], uri: str) -> Costs | None:
@@ -150,8 +227,8 @@ def _whole(table: pa.Table, name: str, rows: NDArray[np.int64], uri: str) -> NDA
     return values.astype(np.int64)
 
 
-def _joined(ids: Sequence[str], file: str) -> tuple[Counts, bool] | None:
-    """Return the token counts of these prompts in a file of answers; None where it has none of them."""
+def _joined(ids: Sequence[str], file: str) -> tuple[tuple[Counts, bool], pa.Table, NDArray[np.int64]] | None:
+    """Return the token counts of these prompts in a file of answers, its table and their rows; None where it has none."""
     table = read_table(file)
     require(table, ["prompt_id"], file)
     place: dict[str, int] = {}
@@ -167,11 +244,12 @@ def _joined(ids: Sequence[str], file: str) -> tuple[Counts, bool] | None:
             f"has token counts of {len(known):,} of {len(ids):,} prompts; the first without is {missing!r}"
         )
         raise DataError(problem, file=file, column="prompt_id")
-    counts = _token_counts(table, np.array(known), file)
+    rows = np.array(known, dtype=np.int64)
+    counts = _token_counts(table, rows, file)
     if counts is None:
         wanted = "strong_input_tokens, strong_output_tokens, weak_input_tokens, weak_output_tokens"
         raise DataError(f"has no token counts; they are columns {wanted}", file=file)
-    return counts
+    return counts, table, rows
 
 
 def _priced(price: Price, entry: NDArray[np.int64], out: NDArray[np.int64]) -> Nano:

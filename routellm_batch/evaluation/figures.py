@@ -15,6 +15,7 @@ from routellm_batch.budget.pricing import nano_to_usd
 from routellm_batch.core.arrays import Floats
 from routellm_batch.core.metrics import REPLICATES, Curves, Ranking, interval, resamples, two_sided_p
 from routellm_batch.core.types import STRONG, WEAK
+from routellm_batch.evaluation.dollars import Costs, Spending
 from routellm_batch.evaluation.outcomes import Outcomes
 from routellm_batch.routers import make_router
 
@@ -42,6 +43,14 @@ class Contender:
     """Its name in the table."""
     scores: Sequence[NDArray[np.floating]]
     """[N] scores, once for a router; of a random one several draws, over which figures are averaged."""
+    spending: Spending | None = None
+    """What its rows cost; None where that is unknown."""
+
+
+def routed(name: str, scores: Sequence[NDArray[np.floating]], outcomes: Outcomes) -> Contender:
+    """Return a contender that looks at prompts alone: a router or a baseline."""
+    spending = None if outcomes.costs is None else Spending.routed(outcomes.costs)
+    return Contender(name, scores, spending)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,8 +116,12 @@ def measure(
     measured: list[Measured] = []
     for contender, draws, parts in zip(contenders, ranked, samples, strict=True):
         resampled = {name: np.concatenate(parts[name]) for name in RESAMPLED}
-        curve = None if shares is None else _curve(draws, outcomes, shares, np.concatenate(parts["pgr"]))
-        figures = _figures(contender.name, draws, outcomes, resampled)
+        curve = (
+            None
+            if shares is None
+            else _curve(contender, draws, outcomes, shares, np.concatenate(parts["pgr"]))
+        )
+        figures = _figures(contender, draws, outcomes, resampled)
         constant_scores = all(np.ptp(scores) == 0 for scores in contender.scores)
         measured.append(Measured(figures, resampled, curve, constant_scores))
     return measured
@@ -125,7 +138,7 @@ def _points(draws: Sequence[Ranking], gain: Floats) -> list[Curves]:
 
 
 def _figures(
-    name: str, draws: Sequence[Ranking], outcomes: Outcomes, resampled: Mapping[str, Floats]
+    contender: Contender, draws: Sequence[Ranking], outcomes: Outcomes, resampled: Mapping[str, Floats]
 ) -> dict[str, Any]:
     curves = _points(draws, outcomes.gain)
 
@@ -136,7 +149,7 @@ def _figures(
     point = {figure: float(mean(compute)) for figure, compute in RESAMPLED.items()}
     ends = {f"{figure}_ci": list(interval(resampled[figure])) for figure in RESAMPLED}
     figures = {
-        "router": name,
+        "router": contender.name,
         "n": len(outcomes),
         WEAK: float(outcomes.weak.mean()),
         STRONG: float(outcomes.strong.mean()),
@@ -161,35 +174,29 @@ def _figures(
             )
         ),
     }
-    if outcomes.costs is not None:
-        figures["dollars"] = _dollars(draws, curves, outcomes, point)
+    if outcomes.costs is not None and contender.spending is not None:
+        figures["dollars"] = _dollars(draws, curves, outcomes.costs, contender.spending, point)
     return figures
 
 
 def _dollars(
-    draws: Sequence[Ranking], curves: Sequence[Curves], outcomes: Outcomes, point: Mapping[str, float]
+    draws: Sequence[Ranking],
+    curves: Sequence[Curves],
+    costs: Costs,
+    spending: Spending,
+    point: Mapping[str, float],
 ) -> dict[str, Any]:
-    """Return what all rows cost at each CPT, and the mean PGR over dollars instead of shares."""
-    costs = outcomes.costs
-    if costs is None:
-        return {}
+    """Return what all rows cost at each CPT, and the mean PGR over the dollars between all weak and all strong."""
     weak, strong = int(costs.weak.sum()), int(costs.strong.sum())
-    extra = [curve.gained[0] for curve in _points(draws, costs.extra.astype(np.float64))]  # [U + 1] each
-    areas = [
-        np.trapezoid(curve.gained[0], dear) / (dear[-1] * curve.gained[0, -1])
-        if dear[-1] > 0 and curve.gained[0, -1] > 0
-        else np.nan
-        for curve, dear in zip(curves, extra, strict=True)
-    ]
+    added = [curve.gained[0] for curve in _points(draws, spending.added.astype(np.float64))]  # [U + 1] each
+    pairs = list(zip(curves, added, strict=True))
+    areas = [pgr_by_dollar(curve.gained[0], spending.start + dear, (weak, strong)) for curve, dear in pairs]
 
     def at(percent: float) -> Decimal | None:
         if not np.isfinite(percent):
             return None
-        spent = [
-            np.interp(percent / 100 * curve.rows[0, -1], curve.rows[0], dear)
-            for curve, dear in zip(curves, extra, strict=True)
-        ]
-        return nano_to_usd(weak + round(float(np.mean(spent))))
+        spent = [np.interp(percent / 100 * curve.rows[0, -1], curve.rows[0], dear) for curve, dear in pairs]
+        return nano_to_usd(spending.start + round(float(np.mean(spent))))
 
     return {
         "all_weak": nano_to_usd(weak),
@@ -200,14 +207,36 @@ def _dollars(
     }
 
 
-def _curve(draws: Sequence[Ranking], outcomes: Outcomes, shares: Floats, resampled: Floats) -> CurvePoints:
+def pgr_by_dollar(gained: Floats, spent: Floats, ends: tuple[int, int]) -> float:
+    """Return the mean PGR over the dollars between two sums; NaN where there is nothing between them, or no gap.
+
+    Args:
+        gained: [U + 1], gain recovered at each point of a curve.
+        spent: [U + 1], nano-dollars spent there, ascending. Below the first of them nothing is recovered, and the curve is
+            cut at the upper end.
+        ends: nano-dollars of all weak and of all strong.
+
+    """
+    low, high = ends
+    if high <= low or gained[-1] <= 0:
+        return float("nan")
+    inside = np.clip(spent, low, high)
+    # Where the curve is cut, it ends at what it has recovered at that sum.
+    recovered = np.where(spent > high, np.interp(high, spent, gained), gained)
+    area = np.trapezoid(recovered, inside) + (high - inside[-1]) * recovered[-1]
+    return float(area / ((high - low) * gained[-1]))
+
+
+def _curve(
+    contender: Contender, draws: Sequence[Ranking], outcomes: Outcomes, shares: Floats, resampled: Floats
+) -> CurvePoints:
     curves = _points(draws, outcomes.gain)
     ends = [interval(column) for column in resampled.T]
-    costs, nano = outcomes.costs, None
-    if costs is not None:
-        extra = _points(draws, costs.extra.astype(np.float64))
-        mean = np.mean([one.mean_at(shares)[0] for one in extra], axis=0)
-        nano = costs.weak.sum() + np.rint(mean * len(outcomes)).astype(np.int64)
+    spending, nano = contender.spending, None
+    if spending is not None:
+        added = _points(draws, spending.added.astype(np.float64))
+        mean = np.mean([one.mean_at(shares)[0] for one in added], axis=0)
+        nano = spending.start + np.rint(mean * len(outcomes)).astype(np.int64)
     return CurvePoints(
         share=shares,
         quality=outcomes.weak.mean() + np.mean([c.mean_at(shares)[0] for c in curves], axis=0),

@@ -12,7 +12,7 @@ from routellm_batch.core.errors import DataError
 from routellm_batch.core.types import STRONG, WEAK
 from routellm_batch.evaluation.figures import Measured
 from routellm_batch.evaluation.outcomes import Outcomes
-from routellm_batch.routers.outcome.blend.fit import PilotFit
+from routellm_batch.evaluation.pilot import Fit
 
 
 def check_scores(scores: NDArray[np.floating], data: Outcomes) -> None:
@@ -27,7 +27,7 @@ def check_scores(scores: NDArray[np.floating], data: Outcomes) -> None:
         raise DataError("the router gave a score that is not a number", file=data.uri, row=int(bad[0]))
 
 
-def fallbacks(fits: Sequence[PilotFit | None]) -> list[str]:
+def fallbacks(fits: Sequence[Fit | None]) -> list[str]:
     """Return a clause that says in how many seeds a pilot fitted no router of its own, and why; none where all did.
 
     Args:
@@ -43,6 +43,17 @@ def fallbacks(fits: Sequence[PilotFit | None]) -> list[str]:
         why = f"seed {fell[0][0]}: {why}; see reason in per_seed"
     of = f"{len(fell)} of {len(fits)} seeds" if len(fits) > 1 else "its one seed"
     return [f"the pilot fell back in {of}, so these are not figures of a fitted router ({why})"]
+
+
+def unpriced(data: Outcomes) -> list[str]:
+    """Return a clause where dollars of a cascade are left out, as its check answers have no price."""
+    costs, answers = data.costs, data.answers
+    if costs is None or answers is None or not answers.checks or costs.check is not None:
+        return []
+    counts = "check_input_tokens and check_output_tokens, or prompt_tokens_est and check_response_tokens_est"
+    return [
+        f"dollars are left out: check answers cost money too; give --price check=IN,OUT, and tokens in {counts}"
+    ]
 
 
 def notes(

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from routellm_batch.core.errors import DataError
 from routellm_batch.core.types import PromptBatch
+from routellm_batch.evaluation.answers import Answers, read_answers
 from routellm_batch.evaluation.dollars import Costs, Tariff, find_costs
 from routellm_batch.storage.labelled import labels, numbers, read_table, require, texts
 
@@ -36,6 +37,8 @@ class Outcomes:
     """Rows that were read. A bootstrap draws from all of them, so that parts of one set share its resamples."""
     costs: Costs | None = None
     """What each answer cost; None where that is unknown."""
+    answers: Answers | None = None
+    """What cheap models answered; None where that was not asked for."""
 
     def __len__(self) -> int:
         return len(self.prompts)
@@ -61,16 +64,20 @@ class Outcomes:
             self.rows[rows],
             self.of,
             self.costs.take(rows) if self.costs else None,
+            self.answers.take(rows) if self.answers else None,
         )
 
 
-def read_outcomes(uri: str, where: Mapping[str, str], tariff: Tariff | None = None) -> Outcomes:
+def read_outcomes(
+    uri: str, where: Mapping[str, str], tariff: Tariff | None = None, *, answers: bool = False
+) -> Outcomes:
     """Read a Parquet file, glob or folder of outcomes, without its contaminated rows.
 
     Args:
         uri: path or URI.
         where: column → value; a row is kept if each of these columns, as text, has its value.
         tariff: prices, and further files of token counts.
+        answers: whether to read what cheap models answered, too.
 
     Raises:
         DataError: the file can't be read, lacks a column or has a row without a prompt or a score, or no row is left.
@@ -95,6 +102,7 @@ def read_outcomes(uri: str, where: Mapping[str, str], tariff: Tariff | None = No
         np.arange(len(rows)),
         len(rows),
         find_costs(table, rows, uri, tariff or Tariff()),
+        read_answers(table, rows, uri) if answers else None,
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,6 +12,20 @@ from routellm_batch.core.errors import ConfigError
 from routellm_batch.evaluation.outcomes import Outcomes
 from routellm_batch.routers import make_router
 from routellm_batch.routers.outcome.blend.fit import PilotFit, PilotRows, fit_pilot
+
+
+class Fit(Protocol):
+    """What a pilot fitted."""
+
+    @property
+    def chosen(self) -> str:
+        """``fitted``, or what is used instead."""
+        ...
+
+    @property
+    def reason(self) -> str:
+        """One sentence, with the figures behind the choice."""
+        ...
 
 
 def draw_pilot(outcomes: Outcomes, rows: int, seed: int) -> tuple[Outcomes, Outcomes]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
+from routellm_batch.config.answers import AnswerConfig
 from routellm_batch.config.embedder import EmbedderConfig
 from routellm_batch.core.arrays import Floats
 from routellm_batch.core.errors import ConfigError
@@ -15,17 +16,23 @@ from routellm_batch.core.protocols import Router
 from routellm_batch.evaluation.baselines import baselines, constants, knn_on
 from routellm_batch.evaluation.curves import Drawing, draw, share_grid
 from routellm_batch.evaluation.dollars import Tariff
-from routellm_batch.evaluation.figures import Contender, Measured, compare, measure
+from routellm_batch.evaluation.entries import (
+    PROMPT,
+    Entry,
+    Maker,
+    contenders_of,
+    is_cascade,
+    load_entry,
+    train_entry,
+)
+from routellm_batch.evaluation.figures import Measured, compare, measure
 from routellm_batch.evaluation.files import write_files
-from routellm_batch.evaluation.notes import check_scores, fallbacks, notes
+from routellm_batch.evaluation.notes import fallbacks, notes, unpriced
 from routellm_batch.evaluation.outcomes import Outcomes, contradictions, read_outcomes
-from routellm_batch.evaluation.pilot import draw_pilot, train_on
+from routellm_batch.evaluation.pilot import draw_pilot
 from routellm_batch.evaluation.seeds import over_seeds
 from routellm_batch.routers import make_router
-from routellm_batch.routers.outcome.blend.fit import PilotFit
 
-TRAINED = ("outcome", "knn")
-"""Routers that a pilot trains; others are tested as they are."""
 OPPONENTS = ("random", "length", "knn")
 """Baselines that every router is tested against."""
 
@@ -34,8 +41,7 @@ OPPONENTS = ("random", "length", "knn")
 class _Settings:
     """Settings that hold for every router and file."""
 
-    embedder: EmbedderConfig | str
-    options: Mapping[str, Any]
+    maker: Maker
     seed: int
     pilot: int | None
     seeds: int
@@ -51,8 +57,10 @@ class _Trial:
     test: Outcomes
     routers: Sequence[Measured]
     baselines: Mapping[str, Measured]
-    fits: Sequence[PilotFit | None]
-    """How the pilot fitted each router; None where it was tested as it is."""
+    entries: Sequence[Entry]
+    """The routers under test, as the pilot fitted them where there is one."""
+    alone: Sequence[Measured | None]
+    """Of each router that is a cascade, the router of its prompts alone."""
 
 
 def evaluate(  # noqa: PLR0913 - each is an option of the command line
@@ -67,6 +75,7 @@ def evaluate(  # noqa: PLR0913 - each is an option of the command line
     seed: int = 0,
     replicates: int = REPLICATES,
     tariff: Tariff | None = None,
+    answer: AnswerConfig | None = None,
     out: str | None = None,
 ) -> dict[str, Any]:
     """Evaluate routers on labelled outcomes, and write the curves where ``out`` is given.
@@ -74,7 +83,8 @@ def evaluate(  # noqa: PLR0913 - each is an option of the command line
     Args:
         outcomes: Parquet files, globs or folders (paths or URIs) with ``prompt_id, prompt, strong_score, weak_score``;
             rows with ``contaminated`` true are dropped.
-        routers: each ``NAME`` or ``NAME:CHECKPOINT``, split at the first colon.
+        routers: each ``NAME`` or ``NAME:CHECKPOINT``, split at the first colon; or ``cascade``, alone or before the router
+            of its prompts, for which the outcomes need ``weak_response`` and may have ``check_response``.
         embedder: settings of the embedder, or its name in ``EMBEDDERS``.
         options: further settings of the routers.
         where: column → value; only rows with these values are kept.
@@ -84,6 +94,7 @@ def evaluate(  # noqa: PLR0913 - each is an option of the command line
         seed: seed of the random baseline and the bootstrap.
         replicates: number of resamples of the bootstrap.
         tariff: prices and token counts, for quality per dollar.
+        answer: how a cascade compares answers.
         out: a folder (path or URI) for ``curves.parquet``, ``curve.svg``, ``result.json`` and, with the extra
             ``plot``, ``curve.png``.
 
@@ -104,8 +115,11 @@ def evaluate(  # noqa: PLR0913 - each is an option of the command line
         )
     if seeds < 1:
         raise ConfigError("seeds", f"is {seeds}; at least 1 is needed")
-    settings = _Settings(embedder, options or {}, seed, pilot, seeds, replicates, out is not None)
-    sets = [read_outcomes(uri, where or {}, tariff) for uri in outcomes]
+    settings = _Settings(
+        Maker(embedder, options or {}, answer), seed, pilot, seeds, replicates, out is not None
+    )
+    looks = any(map(is_cascade, routers))
+    sets = [read_outcomes(uri, where or {}, tariff, answers=looks) for uri in outcomes]
     if tariff and tariff.prices and not any(data.costs for data in sets):
         raise ConfigError("--price", "no token counts for any of the outcomes; name a file with --tokens")
     result, drawings = _evaluate(sets, routers, settings)
@@ -136,61 +150,43 @@ def _trials(data: Outcomes, routers: Sequence[str], settings: _Settings) -> list
     """Return the measurements on all rows, or with pilots on a test set for each seed."""
     shares = share_grid(len(data)) if settings.drawn else None
     if settings.pilot is None:
-        loaded = [_load(spec, settings, settings.seed) for spec in routers]
+        loaded = [load_entry(spec, settings.maker, settings.seed) for spec in routers]
         neighbours = make_router("knn", embedder="static")
-        given = [(router, None) for router in loaded]
-        return [_trial(data, routers, given, neighbours, settings, seed=settings.seed, shares=shares)]
+        return [_trial(data, loaded, neighbours, settings, seed=settings.seed, shares=shares)]
     trials: list[_Trial] = []
     for seed in range(settings.seeds):
         pilot, test = draw_pilot(data, settings.pilot, seed)
-        neighbours = knn_on(pilot, embedder=settings.embedder, seed=seed)
-        trained = [_train(spec, pilot, neighbours, settings, seed) for spec in routers]
-        trials.append(_trial(test, routers, trained, neighbours, settings, seed=seed, shares=shares))
+        neighbours = knn_on(pilot, embedder=settings.maker.embedder, seed=seed)
+        trained = [train_entry(spec, pilot, neighbours, settings.maker, seed) for spec in routers]
+        trials.append(_trial(test, trained, neighbours, settings, seed=seed, shares=shares))
     return trials
-
-
-def _load(spec: str, settings: _Settings, seed: int) -> Router:
-    name, _, checkpoint = spec.partition(":")
-    return make_router(
-        name,
-        checkpoint=checkpoint or None,
-        embedder=settings.embedder,
-        seed=seed,
-        options=settings.options,
-    )
-
-
-def _train(
-    spec: str, pilot: Outcomes, neighbours: Router, settings: _Settings, seed: int
-) -> tuple[Router, PilotFit | None]:
-    """Return a router, and how the pilot fitted it; one that names a checkpoint is tested as it is."""
-    if spec == "knn":
-        return neighbours, None
-    if spec in TRAINED:
-        fit = train_on(pilot, embedder=settings.embedder, seed=seed)
-        return fit.router, fit
-    return _load(spec, settings, seed), None
 
 
 def _trial(
     test: Outcomes,
-    names: Sequence[str],
-    routers: Sequence[tuple[Router, PilotFit | None]],
+    entries: Sequence[Entry],
     neighbours: Router,
     settings: _Settings,
     *,
     seed: int,
     shares: Floats | None,
 ) -> _Trial:
-    contenders: list[Contender] = []
-    for name, (router, _) in zip(names, routers, strict=True):
-        scores = router.score(test.batch)
-        check_scores(scores, test)
-        contenders.append(Contender(name, [scores]))
-    contenders += baselines(test, neighbours, seed=seed)
-    measured = measure(contenders, test, seed=settings.seed, replicates=settings.replicates, shares=shares)
-    beside = {m.figures["router"]: m for m in measured[len(names) :]}
-    return _Trial(test, measured[: len(names)], beside, [fit for _, fit in routers])
+    """Return the measurements of routers, their own baselines and those of all, on the same resamples."""
+    tested, own = contenders_of(entries, test)
+    shown = baselines(test, neighbours, seed=seed)
+    extra = [one for one in own if one is not None]
+    measured = measure(
+        [*tested, *shown, *extra], test, seed=settings.seed, replicates=settings.replicates, shares=shares
+    )
+    count = len(tested) + len(shown)
+    rest = iter(measured[count:])
+    return _Trial(
+        test,
+        measured[: len(tested)],
+        {m.figures["router"]: m for m in measured[len(tested) : count]},
+        entries,
+        [None if one is None else next(rest) for one in own],
+    )
 
 
 def _results(
@@ -205,9 +201,11 @@ def _results(
     results: list[dict[str, Any]] = []
     for number in range(len(routers)):
         mine = [trial.routers[number] for trial in trials]
-        each = [{**m.figures, "baselines": b} for m, b in zip(mine, beside, strict=True)]
+        alone = [trial.alone[number] for trial in trials]
+        own = [{} if one is None else {PROMPT: one.figures} for one in alone]
+        each = [{**m.figures, "baselines": {**o, **b}} for m, o, b in zip(mine, own, beside, strict=True)]
         figures = each[0] if settings.pilot is None else over_seeds(each, settings.pilot)
-        fits = [trial.fits[number] for trial in trials]
+        fits = [trial.entries[number].fit for trial in trials]
         if settings.pilot is not None:
             for one, fit in zip(figures["per_seed"], fits, strict=True):
                 if fit is not None:
@@ -215,10 +213,17 @@ def _results(
         figures["versus"] = {
             name: compare(mine, [trial.baselines[name] for trial in trials]) for name in OPPONENTS
         }
+        paired = [one for one in alone if one is not None]
+        if paired:
+            figures["versus"][PROMPT] = compare(mine, paired)
         figures["contradictions"] = disputed
         caveats = [*fallbacks(fits), *notes(figures, data, mine, disputed)]
-        if settings.pilot is not None and ":" in routers[number]:
-            caveats.insert(0, "it was loaded from its checkpoint and tested as it is, not trained on the pilot")
+        if settings.pilot is not None and ":" in routers[number] and not is_cascade(routers[number]):
+            caveats.insert(
+                0, "it was loaded from its checkpoint and tested as it is, not trained on the pilot"
+            )
+        if is_cascade(routers[number]):
+            caveats += unpriced(data)
         results.append({**figures, "note": "; ".join(caveats)} if caveats else figures)
     return results
 

@@ -29,7 +29,7 @@ from routellm_batch.routers.cascade.router import (
 from routellm_batch.routers.embedders import get_embedder
 from routellm_batch.routers.heads import Heads, spread, standardise
 from routellm_batch.routers.outcome.blend.evidence import Contest, Evidence, levelled, standards, weigh
-from routellm_batch.routers.outcome.blend.fit import PilotFit, PilotRows, too_little
+from routellm_batch.routers.outcome.blend.fit import PilotRows, too_little
 from routellm_batch.routers.outcome.blend.members import TRIED, flatten, view
 from routellm_batch.routers.outcome.blend.router import Blend, View
 from routellm_batch.routers.outcome.fitting import INTERCEPT_PENALTY
@@ -96,7 +96,8 @@ def fit_cascade(
     answers: Sequence[str],
     signals: Signals,
     *,
-    prompts: PilotFit,
+    prompt: Router,
+    unseen: Floats,
     base: Router,
     seed: int,
 ) -> CascadeFit:
@@ -106,7 +107,8 @@ def fit_cascade(
         rows: N labelled prompts.
         answers: length N, the weak model's answers; "" where there is none.
         signals: of the N rows.
-        prompts: the router of prompts alone that the same rows fitted.
+        prompt: scores prompts alone; fitted on the same rows where it learns from a pilot.
+        unseen: float64 [N], its scores of the N prompts, by models that saw none of them.
         base: a router of prompts that needs no pilot.
         seed: of folds, trees and samples.
 
@@ -114,7 +116,7 @@ def fit_cascade(
     static = get_embedder("static")
     reading = Reading(
         base=base.score(PromptBatch(range(len(answers)), rows.prompts)).astype(np.float64),
-        prompt=prompts.out_of_fold,
+        prompt=unseen,
         signals=signals,
         answers=static.embed(answers).astype(np.float64),
     )
@@ -126,7 +128,7 @@ def fit_cascade(
         evidence, raw, learned = (
             _by_rule(labels, unknown) if problem else _learn(labels, rows.prompts, unknown, seed)
         )
-    router = CascadeRouter(evidence.blend, learned, unknown, base, prompts.router, static)
+    router = CascadeRouter(evidence.blend, learned, unknown, base, prompt, static)
     weights = dict(zip(MEMBERS, evidence.blend.weight.tolist(), strict=True))
     reason = f"Not fitted: {problem}; rows are ordered by rule." if problem else _reason(evidence)
     facts = {"rows": len(tier), "weights": weights, "quality": dict(evidence.quality)}

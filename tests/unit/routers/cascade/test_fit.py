@@ -48,7 +48,9 @@ def fit(rows: PilotRows, answers: Sequence[str], signals: Signals) -> CascadeFit
     """Return the order that a pilot fits, with the shipped router as its base."""
     base = make_router("outcome")
     prompts = fit_pilot(rows, prior=base, embedder="static", seed=0)
-    return fit_cascade(rows, answers, signals, prompts=prompts, base=base, seed=0)
+    return fit_cascade(
+        rows, answers, signals, prompt=prompts.router, unseen=prompts.out_of_fold, base=base, seed=0
+    )
 
 
 def test_agreement_with_a_good_check_is_worth_more_than_the_prompt() -> None:
