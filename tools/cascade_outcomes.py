@@ -3,8 +3,9 @@
     python tools/cascade_outcomes.py OUTCOMES RESPONSES --out FILE [--checks CHECKS --model NAME … --key COLUMN]
 
 OUTCOMES has ``prompt_id, prompt, strong_score, weak_score``; RESPONSES has ``prompt_id, weak_response`` and perhaps token
-counts; CHECKS has ``prompt_id`` (or the column of ``--key``), ``model`` and ``response``. The result has the columns of OUTCOMES,
-``weak_response``, the token counts, and in ``check_response`` a list with an answer of each model, null where it has none.
+counts; CHECKS has ``prompt_id`` (or the column of ``--key``), ``model`` and ``response``. The result has the columns of
+OUTCOMES, ``weak_response``, the token counts, and in ``check_response`` a list with an answer of each model, null where it
+has none.
 """
 
 from __future__ import annotations
