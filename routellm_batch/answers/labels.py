@@ -75,7 +75,7 @@ def _storable(text: str) -> str:
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Return an object of JSON, which has each key once: of two values nobody knows which one was meant."""
-    fields = dict(pairs)
+    fields = {_storable(name): value for name, value in pairs}
     if len(fields) < len(pairs):
         message = "a key is there twice"
         raise ValueError(message)

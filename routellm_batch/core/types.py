@@ -43,6 +43,7 @@ class ErrorKind(StrEnum):
     BAD_REQUEST = "bad_request"
     CONTEXT_LENGTH = "context_length"
     CONTENT_FILTER = "content_filter"
+    REFUSAL = "refusal"
     AUTH = "auth"
     QUOTA = "quota"
     NOT_FOUND = "not_found"
@@ -100,6 +101,25 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class ErrorDetail:
+    """What an endpoint's error says for programs; never its message, which may quote the prompt."""
+
+    status: int | None = None
+    """HTTP status, or the one that the error's body names."""
+    code: str | None = None
+    """As the provider gave it, e.g. ``unsupported_parameter``; None where it is no identifier."""
+    type: str | None = None
+    """Likewise, e.g. ``invalid_request_error``."""
+    param: str | None = None
+    """The part of the request that is meant, e.g. ``max_tokens`` or ``messages[0].content``."""
+
+    def __str__(self) -> str:
+        """Return it as users read it: ``400 unsupported_parameter (max_tokens)``; empty where nothing is known."""
+        name, param = self.code or self.type, f"({self.param})" if self.param else None
+        return " ".join(part for part in (str(self.status or ""), name, param) if part)
+
+
+@dataclass(frozen=True, slots=True)
 class RateHint:
     """What an endpoint said of its limits (``x-ratelimit-*``); None where it said nothing."""
 
@@ -122,15 +142,18 @@ class Reply:
     """One checked chat completion."""
 
     answer: str
-    """The first choice's text; empty where the model said nothing."""
+    """The first choice's text without what the model thought before it, or its tool calls as JSON; empty where the model
+    said nothing."""
     finish_reason: str | None
     """As the endpoint gave it: stop, length, content_filter, …"""
     model: str
     """The model that the endpoint says answered."""
-    usage: Usage
-    """Tokens to be paid for."""
+    usage: Usage | None
+    """Tokens to be paid for; None where the endpoint does not say, so that only its bill shows what the call cost."""
     rate_hint: RateHint | None = None
     """What the endpoint said of its limits, if anything."""
+    failure: ErrorKind | None = None
+    """Why the text is not what was asked for, though it is paid for: refused, or filtered."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,11 +26,12 @@ from routellm_batch.core.types import ErrorKind, RateHint, Reply, Verdict
 from routellm_batch.endpoints.classify import (
     MAX_REPLY_BYTES,
     failure_of,
-    parse_reply,
     rate_hint,
     retry_after_s,
 )
+from routellm_batch.endpoints.details import detail_of, without_quotes
 from routellm_batch.endpoints.keys import resolve_key
+from routellm_batch.endpoints.replies import parse_reply
 
 NOT_FROM_THE_SHELL: Mapping[str, Any] = {"OpenAI-Organization": Omit(), "OpenAI-Project": Omit()}
 """Headers that the SDK takes from OPENAI_ORG_ID and OPENAI_PROJECT_ID; the config alone says what is sent."""
@@ -66,8 +67,13 @@ class OpenAIEndpoint:
 
     async def send(self, body: bytes, headers: Mapping[str, str], timeout_s: float) -> Reply:
         """Send one chat completion, once (see ``Endpoint.send``)."""
-        status, content, rate = await self.post("/chat/completions", body, headers, timeout_s)
-        return parse_reply(status, content, rate)
+        try:
+            status, content, rate = await self.post("/chat/completions", body, headers, timeout_s)
+            return parse_reply(status, content, rate)
+        except CallError as error:
+            if error.detail is not None:
+                error.detail = without_quotes(error.detail, body)
+            raise
 
     async def post(
         self, path: str, body: bytes, headers: Mapping[str, str], timeout_s: float
@@ -174,4 +180,5 @@ def _status_error(response: aiohttp.ClientResponse, content: bytes) -> CallError
         ),
         maybe_billed=maybe_billed,
         rate_hint=rate_hint(headers),
+        detail=detail_of(error.status_code, body),
     )

@@ -20,7 +20,7 @@ from routellm_batch.budget.spend.embeddings import EmbeddingUse, worst_nano, wor
 from routellm_batch.config.embedder import EmbedderConfig
 from routellm_batch.core.errors import CallError, EndpointStopError, RoutellmBatchError
 from routellm_batch.core.types import ErrorKind, Usage, Verdict
-from routellm_batch.endpoints.classify import MAX_TOKENS
+from routellm_batch.endpoints.usage import MAX_TOKENS
 from routellm_batch.endpoints.client import OpenAIEndpoint
 from routellm_batch.endpoints.meter import Meter
 

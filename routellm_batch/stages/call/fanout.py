@@ -97,6 +97,8 @@ class FanOut:
             self.pool.fatal(result.error.kind)
         if result.over_reserve:
             self.pool.exceeded(route, capped=self.wallet.grant_nano is not None)
+        if result.reply is not None and result.reply.usage is None:
+            self.pool.uncounted(route)
 
     async def _report_often(self) -> None:
         while True:

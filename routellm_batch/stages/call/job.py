@@ -94,6 +94,8 @@ class EndpointPool:
     """Route → which of its last rows failed."""
     warned: set[Route] = field(default_factory=set)
     """Endpoints that count more tokens than they may, of which the user was warned."""
+    silent: set[Route] = field(default_factory=set)
+    """Endpoints that don't count tokens, of which the user was warned."""
     used_s: float = 0.0
     """Monotonic time at which a task last asked for it."""
     closed: bool = False
@@ -137,6 +139,16 @@ class EndpointPool:
             self.warned.add(route)
             log.warning(
                 "the %s endpoint counts more tokens than its limit allows; cost estimates are too low", route
+            )
+
+    def uncounted(self, route: Route) -> None:
+        """Note an answer without a count of its tokens: warn once."""
+        if route not in self.silent:
+            self.silent.add(route)
+            log.warning(
+                "the %s endpoint does not say how many tokens an answer took; each such answer is kept and booked at its "
+                "worst case",
+                route,
             )
 
 

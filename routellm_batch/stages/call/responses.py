@@ -15,17 +15,23 @@ from routellm_batch.budget.spend.summary import (
     KEPT,
     CallSummary,
     FailedRow,
+    Failures,
     RouteTotals,
     SlowRow,
+    add_failures,
     latency_bin,
 )
-from routellm_batch.core.types import ROUTES, STRONG, Route, Shard, Usage
+from routellm_batch.core.types import ROUTES, STRONG, ErrorDetail, ErrorKind, Route, Shard, Usage
 from routellm_batch.storage.ledger.record import CallRecord
 from routellm_batch.storage.ledger.state import LedgerState
 from routellm_batch.storage.run import Run
 from routellm_batch.storage.tables import failed_schema, response_schema, to_parquet
 
 FINAL = frozenset({"ok", "failed"})
+CUT_OFF = frozenset({"length", "max_tokens", "max_output_tokens", "model_length", "token_limit"})
+"""Finish reasons of an answer that was cut off at its limit of tokens, in small letters."""
+HALTING = frozenset(map(str, (ErrorKind.AUTH, ErrorKind.QUOTA, ErrorKind.NOT_FOUND, ErrorKind.REDIRECT)))
+"""Errors that say that no row can be answered."""
 
 
 def copy_of(record: CallRecord, row: int) -> CallRecord:
@@ -119,7 +125,23 @@ def summarise(
             FailedRow(str(ids[row]), final[row].route, final[row].error_kind or "unknown")
             for row in failed[:KEPT]
         ],
+        reasons=_reasons(final[row] for row in failed),
+        halts=_reasons(r for r in records.values() if r.status == "unsent" and r.error_kind in HALTING),
+        truncated=_truncated(final.values()),
     )
+
+
+def _reasons(failed: Iterable[CallRecord]) -> list[Failures]:
+    """Return why rows have no answer, by endpoint and by what it said."""
+    return add_failures(
+        Failures(one.route, one.error_kind or "unknown", detail=one.detail or ErrorDetail()) for one in failed
+    )
+
+
+def _truncated(final: Iterable[CallRecord]) -> dict[str, int]:
+    """Return how many answers of each route were cut off at their limit of tokens."""
+    cut_off = [one.route for one in final if (one.finish_reason or "").lower() in CUT_OFF]
+    return {route: cut_off.count(route) for route in ROUTES if route in cut_off}
 
 
 def route_totals(state: LedgerState, scores: pa.Table) -> dict[str, RouteTotals]:
@@ -169,6 +191,7 @@ def _totals(route: Route, state: LedgerState, ended: FinishedCalls, learned: Obs
         ended=ended,
         heard=learned,
         taken=sum(r.status == "ok" and not r.attempts for r in mine),
+        uncounted=sum(not r.counted for r in mine),
     )
 
 

@@ -38,6 +38,7 @@ PERMANENT = frozenset(
         ErrorKind.BAD_REQUEST,
         ErrorKind.CONTEXT_LENGTH,
         ErrorKind.CONTENT_FILTER,
+        ErrorKind.REFUSAL,
         ErrorKind.EMPTY_ANSWER,
         ErrorKind.INVALID_LABEL,
     )

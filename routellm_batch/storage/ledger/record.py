@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import orjson
 
-from routellm_batch.core.types import Route, Usage
+from routellm_batch.core.types import ErrorDetail, Route, Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +42,25 @@ class CallRecord:
     """Worst cost of attempts whose fate is unknown."""
     latency_s: float | None = None
     """Of the answering attempt."""
+    counted: bool = True
+    """The endpoint said how many tokens the answer took; where it did not, the answer's worst cost is presumed."""
+    detail: ErrorDetail | None = None
+    """What the error that it failed with says for programs; None where the endpoint sent none."""
 
     def to_json(self) -> str:
-        """Return the record as one line."""
-        return orjson.dumps(self).decode("utf-8")
+        """Return the record as one line; lone surrogates, which no file can hold, become question marks."""
+        try:
+            return orjson.dumps(self).decode("utf-8")
+        except TypeError:
+            return orjson.dumps(_storable(asdict(self))).decode("utf-8")
 
     @classmethod
     def from_json(cls, line: str) -> CallRecord:
-        """Return the record of one line."""
+        """Return the record of one line, as this version or an older one wrote it."""
         fields = orjson.loads(line)
-        return cls(**{**fields, "usage": Usage(**fields["usage"])})
+        detail = fields.get("detail")
+        known = {"usage": Usage(**fields["usage"]), "detail": None if detail is None else ErrorDetail(**detail)}
+        return cls(**{**fields, **known})
 
     def after(self, earlier: CallRecord) -> CallRecord:
         """Return this record with an earlier one's spending added; an answer is never replaced by a failure."""
@@ -63,3 +73,12 @@ class CallRecord:
             cost_nano=earlier.cost_nano + self.cost_nano,
             presumed_nano=earlier.presumed_nano + self.presumed_nano,
         )
+
+
+def _storable(value: Any) -> Any:
+    """Return plain values with every text, keys too, as a file can hold it."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, dict):
+        return {_storable(name): _storable(inner) for name, inner in value.items()}
+    return value
