@@ -48,7 +48,7 @@ def detail_of(status: int | None, body: Any) -> ErrorDetail:
         return ErrorDetail(_status(status, None), code=_name(error))
     fields: dict[str, Any] = error if isinstance(error, dict) else {}
     code, named = fields.get("code"), _status(status, fields)
-    if code is None or _number(code) == named:  # Google's "code" is the status; the name is in "status"
+    if code is None or (named is not None and _number(code) == named):  # Google's "code" is the status; the name is in "status"
         code = fields.get("status") if isinstance(fields.get("status"), str) else None
     return ErrorDetail(named, _name(code), _name(fields.get("type")), _path(fields.get("param")) or _place(body))
 

@@ -60,14 +60,14 @@ def parse_reply(status: int, content: bytes, rate: RateHint | None = None) -> Re
         raise _bad(status) from None
     one = body[0] if isinstance(body, list) and len(body) == 1 else body
     if not isinstance(one, dict):
-        raise _bad(status)
+        raise _bad(status) from None
     usage, choice = usage_of(one.get("usage")), _first_choice(one)
     if choice is None and _is_error(one):
-        raise _error_of(one, usage, rate)
+        raise _error_of(one, usage, rate) from None
     if (choice is None and usage is None) or not isinstance(one.get("choices"), list | None):
-        raise _bad(status, usage)
+        raise _bad(status, usage) from None
     if "choices" not in one:
-        raise _bad(status, usage)
+        raise _bad(status, usage) from None
     try:
         return _reply(one, choice or {}, usage, rate)
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
@@ -133,7 +133,7 @@ def _reply(
     finish = storable(finish) if isinstance(finish, str) else None
     ending = (finish or "").lower()
     if ending in _BROKEN or _says(choice.get("error")) or _says(body.get("error")):
-        raise _broken_off(choice if _says(choice.get("error")) else body, usage, rate)
+        raise _broken_off(choice if _says(choice.get("error")) else body, usage, rate) from None
     message = choice["message"] if choice else {}
     text, calls, refusal = _text(message.get("content")), _tool_calls(message), _refusal(message)
     said = without_thinking(text)
