@@ -17,6 +17,7 @@ from helpers.report_facts import calls, facts, plan_with_pilot
 
 from routellm_batch.budget.plan import Degrade
 from routellm_batch.budget.spend.embeddings import EmbeddingUse
+from routellm_batch.budget.spend.summary import Failures
 from routellm_batch.config.job import Config
 from routellm_batch.core import errors
 from routellm_batch.core.types import ROUTES, InvalidKind
@@ -159,7 +160,11 @@ def whole_cost_json() -> dict[str, Any]:
     return cost_json(
         facts(
             plan=plan,
-            calls=calls(),
+            state="errors",
+            calls=calls(
+                reasons=[Failures(route, "bad_request") for route in ROUTES],
+                halts=[Failures(route, "auth") for route in ROUTES],
+            ),
             degrades=[degrade],
             pilot=pilot,
             quality=quality,

@@ -156,10 +156,10 @@ def _broken_off(where: Mapping[str, Any], usage: Usage | None, rate: RateHint | 
     kind, verdict = ErrorKind.SERVER_ERROR, Verdict.RETRY
     if detail.status is not None:
         kind, verdict, _ = failure_of(detail.status, detail.code)
-        if verdict is Verdict.FATAL:  # of this answer alone: the endpoint had begun it
-            verdict = Verdict.ROW
         if verdict is Verdict.WAIT:
             kind, verdict = ErrorKind.SERVER_ERROR, Verdict.RETRY
+        elif verdict is not Verdict.RETRY:  # of this answer alone: the endpoint had begun it
+            verdict = Verdict.ROW
     return CallError(
         kind, verdict, status=detail.status, maybe_billed=True, rate_hint=rate, detail=detail, usage=usage
     )

@@ -15,6 +15,7 @@ from routellm_batch.core.types import ROUTES, STRONG, Route
 from routellm_batch.reporting.quality_view import PilotView, QualityView
 from routellm_batch.reporting.run.comparison import counterfactual_nano
 from routellm_batch.reporting.run.facts import RunFacts
+from routellm_batch.reporting.run.failures import failures_json
 from routellm_batch.reporting.text import public_uri
 
 
@@ -47,6 +48,7 @@ def cost_json(facts: RunFacts) -> dict[str, Any]:
             "pending": facts.pending,
             STRONG: calls.strong_rows,
             "copies": calls.copies,
+            "truncated": sum(calls.truncated.values()),
         },
         "asked": dict(plan.asked),
         "share": {"asked": facts.asked_share, "achieved": facts.achieved_share},
@@ -82,6 +84,9 @@ def _endpoint_json(facts: RunFacts, route: Route) -> dict[str, Any]:
         "planned_usd": usd_text(facts.plan.endpoints[route].planned_nano),
         "spent_usd": usd_text(totals.spent_nano),
         "presumed_usd": usd_text(totals.presumed_nano),
+        "truncated": facts.calls.truncated.get(route, 0),
+        "uncounted": totals.uncounted,
+        **failures_json(facts, route),
         "estimates": _estimates_json(totals.heard),
     }
 

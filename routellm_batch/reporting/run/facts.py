@@ -33,6 +33,8 @@ class EndpointFacts:
     price: Price
     expected_output_tokens: int
     """Tokens of one answer that planning expects."""
+    api_key: str | None = None
+    """Reference of the key, never the key; None where none is sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +149,9 @@ def run_facts(
 def endpoint_facts(endpoints: EndpointsConfig) -> dict[Route, EndpointFacts]:
     """Return model, price and expected answer length of both endpoints."""
     return {
-        route: EndpointFacts(endpoint.model, endpoint.nano_price, endpoint.expected_output_tokens)
+        route: EndpointFacts(
+            endpoint.model, endpoint.nano_price, endpoint.expected_output_tokens, api_key=endpoint.api_key
+        )
         for route, endpoint in endpoints.by_route().items()
     }
 

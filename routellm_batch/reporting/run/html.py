@@ -19,6 +19,13 @@ from routellm_batch.reporting.run import wording
 from routellm_batch.reporting.run.comparison import answers_nano, compared_nano, counterfactual_nano
 from routellm_batch.reporting.run.cost_table import cost_table, routing_bars, spend_bars, spent_percent
 from routellm_batch.reporting.run.facts import RunFacts
+from routellm_batch.reporting.run.failures import (
+    failures_of,
+    halts_of,
+    refused_key,
+    truncated_text,
+    uncounted_text,
+)
 from routellm_batch.reporting.text import count, percent, rows, usd
 
 QUANTILES = (0.5, 0.9, 0.99)
@@ -114,6 +121,8 @@ def _banners(facts: RunFacts) -> list[tuple[str, str]]:
         ("warn", wording.degraded_text(facts.plan)),
         *(("warn", wording.degrade_text(one)) for one in facts.degrades),
         ("warn", wording.unfunded_text(facts)),
+        ("warn", truncated_text(facts)),
+        ("warn", uncounted_text(facts)),
         *(("warn", notice) for notice in facts.notices),
     ]
     return [(tone, text) for tone, text in banners if text]
@@ -167,10 +176,33 @@ def _length_table(facts: RunFacts) -> list[tuple[Route, tuple[str, ...]]]:
     return table
 
 
-def _errors(facts: RunFacts) -> list[tuple[str, str, str, float]]:
-    """Return kind, meaning, failed rows, and these in percent of the commonest kind's; the commonest comes first."""
-    errors = {kind: number for kind, number in facts.calls.errors.items() if number}
-    most = max([*errors.values(), 1])
-    ordered = sorted(errors.items(), key=lambda item: (-item[1], item[0]))
+@dataclass(frozen=True, slots=True)
+class ErrorRow:
+    """Rows of one endpoint that failed for one reason, or the error that stopped its calls."""
+
+    route: str
+    """Empty where it is not known."""
+    kind: str
+    meaning: str
+    said: str
+    """What the endpoint said for programs."""
+    rows: str
+    percent: float
+    """Its rows, in percent of the commonest reason's."""
+
+
+def _errors(facts: RunFacts) -> list[ErrorRow]:
+    """Return what stopped the run, if errors did, and then why rows failed, the commonest reason first."""
+    failed = failures_of(facts)
+    most = max([one.rows for one in failed] + [1])
     texts = wording.KIND_TEXTS
-    return [(kind, texts.get(kind, ""), count(number), 100 * number / most) for kind, number in ordered]
+    stopped = [
+        ErrorRow(one.route, one.kind, refused_key(facts, one) or texts.get(one.kind, ""), str(one.detail), "–", 0)
+        for one in halts_of(facts)
+    ]
+    return stopped + [
+        ErrorRow(
+            *(one.route, one.kind, texts.get(one.kind, ""), str(one.detail), count(one.rows)), 100 * one.rows / most
+        )
+        for one in failed
+    ]

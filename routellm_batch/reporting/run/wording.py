@@ -12,6 +12,7 @@ from routellm_batch.core.types import ROUTES, STRONG, WEAK, ErrorKind, Route
 from routellm_batch.reporting.quality_words import quality_text
 from routellm_batch.reporting.run.comparison import answers_nano, compared_nano, counterfactual_nano
 from routellm_batch.reporting.run.facts import EndpointFacts, RunFacts
+from routellm_batch.reporting.run.failures import MOST_LINES, failure_lines, truncated_text, uncounted_text
 from routellm_batch.reporting.text import count, percent, price, public_uri, rate, rows, seconds, usd
 
 KIND_TEXTS: dict[str, str] = {
@@ -23,6 +24,7 @@ KIND_TEXTS: dict[str, str] = {
     ErrorKind.BAD_REQUEST: "the endpoint refused the request",
     ErrorKind.CONTEXT_LENGTH: "prompt and answer don't fit the model's context",
     ErrorKind.CONTENT_FILTER: "the provider's content filter refused it",
+    ErrorKind.REFUSAL: "the model refused to answer",
     ErrorKind.AUTH: "the key was not accepted",
     ErrorKind.QUOTA: "no credit or quota left",
     ErrorKind.NOT_FOUND: "no such model or path",
@@ -151,7 +153,7 @@ def presumed_text(facts: RunFacts) -> str | None:
     if not presumed:
         return None
     return (
-        f"Up to {usd(presumed)} more may have been billed: some requests got no usable reply, and only the provider's "
+        f"Up to {usd(presumed)} more may have been billed: some requests got no usable reply or no count of tokens, and only the provider's "
         "bill shows whether they were charged. Against a cap, each counts at its worst case."
     )
 
@@ -264,13 +266,15 @@ def closing_lines(facts: RunFacts, report_uri: str) -> list[str]:
     if facts.done:
         all_strong, all_weak = (usd(counterfactual_nano(facts, route)) for route in ROUTES)
         lines.append(f"          all strong about {all_strong}, all weak about {all_weak}")
+    labels = ("errors ", *("       " for _ in range(MOST_LINES)))
+    lines += [f"  {label} {text}" for label, text in zip(labels, failure_lines(facts), strict=False)]
     graded = None if facts.quality is None else quality_text(facts.quality)
     if graded:
         lines.append(f"  quality {graded}")
     degraded = [degraded_text(facts.plan), *map(degrade_text, facts.degrades)]
     listed = facts.plan.invalid and not facts.pending  # They are written with the answers of their shard.
     invalid = f"What is wrong with each invalid row is in {facts.run_uri}/failed/." if listed else ""
-    notes = [invalid, presumed_text(facts), *degraded, *facts.notices]
+    notes = [invalid, truncated_text(facts), uncounted_text(facts), presumed_text(facts), *degraded, *facts.notices]
     lines += [f"  note    {note}" for note in notes if note]
     step = next_step(facts)
     if step:

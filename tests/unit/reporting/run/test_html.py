@@ -97,7 +97,7 @@ def test_headline_figures() -> None:
 def test_errors_and_rows_by_id() -> None:
     """Errors are counted and explained by kind; failed and slow rows are named."""
     text = page(facts()).text
-    for part in ("timeout no whole reply within timeout_s 2", "r0003", "bad_reply", "r0007", "2.05 s"):
+    for part in ("timeout – – no whole reply within timeout_s 2", "r0003", "bad_reply", "r0007", "2.05 s"):
         assert part in text
 
 

@@ -16,7 +16,7 @@ from routellm_batch.reporting.run.wording import closing_lines
 
 INVALID = "What is wrong with each invalid row is in s3://bucket/runs/nightly-2026-11-23/failed/."
 PRESUMED = (
-    "Up to $0.00125 more may have been billed: some requests got no usable reply, and only the provider's "
+    "Up to $0.00125 more may have been billed: some requests got no usable reply or no count of tokens, and only the provider's "
     "bill shows whether they were charged. Against a cap, each counts at its worst case."
 )
 
@@ -29,6 +29,8 @@ def test_closing_lines() -> None:
         "  share   26% strong (260 of 1,000); asked for 26% of the rows strong",
         "  cost    spent $0.3025 of $0.3561 planned",
         "          all strong about $1.04, all weak about $0.0500",
+        "  errors  timeout: 2 rows failed",
+        "          bad_reply: 1 row failed",
         f"  note    {INVALID}",
         f"  note    {PRESUMED}",
         "  next    Run the same command with --retry-failed to call the failed rows again.",
