@@ -22,15 +22,30 @@ _PATH = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*(?:\.[A-Za-z0-9_-]+|\[\d{0,4}\])*", 
 _STEP = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _WELL_KNOWN = frozenset(
     (
-        *("invalid_request_error", "invalid_request", "invalid_parameter", "unsupported_parameter", "bad_request"),
+        *(
+            "invalid_request_error",
+            "invalid_request",
+            "invalid_parameter",
+            "unsupported_parameter",
+            "bad_request",
+        ),
         *("invalid_api_key", "authentication_error", "permission_error", "permission_denied", "unauthorized"),
         *("model_not_found", "not_found", "not_found_error", "insufficient_quota", "insufficient_balance"),
-        *("rate_limit_exceeded", "rate_limit_error", "overloaded_error", "server_error", "api_error", "timeout"),
+        *(
+            "rate_limit_exceeded",
+            "rate_limit_error",
+            "overloaded_error",
+            "server_error",
+            "api_error",
+            "timeout",
+        ),
         *("context_length_exceeded", "content_filter", "content_policy_violation", "error", "forbidden"),
     )
 )
 """Codes and types that say nothing of a prompt, even where it has the same word."""
-_FIELDS = frozenset({"messages", "content", "role", "text", "type", "name", "image_url", "url", "body", "model"})
+_FIELDS = frozenset(
+    {"messages", "content", "role", "text", "type", "name", "image_url", "url", "body", "model"}
+)
 _ERROR_STATUS = range(400, 600)
 """What a body may name as its status."""
 
@@ -48,9 +63,13 @@ def detail_of(status: int | None, body: Any) -> ErrorDetail:
         return ErrorDetail(_status(status, None), code=_name(error))
     fields: dict[str, Any] = error if isinstance(error, dict) else {}
     code, named = fields.get("code"), _status(status, fields)
-    if code is None or (named is not None and _number(code) == named):  # Google's "code" is the status; the name is in "status"
+    if code is None or (
+        named is not None and _number(code) == named
+    ):  # Google's "code" is the status; the name is in "status"
         code = fields.get("status") if isinstance(fields.get("status"), str) else None
-    return ErrorDetail(named, _name(code), _name(fields.get("type")), _path(fields.get("param")) or _place(body))
+    return ErrorDetail(
+        named, _name(code), _name(fields.get("type")), _path(fields.get("param")) or _place(body)
+    )
 
 
 def error_in(body: Any) -> Any:

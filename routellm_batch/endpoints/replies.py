@@ -18,24 +18,33 @@ from routellm_batch.endpoints.details import detail_of
 from routellm_batch.endpoints.usage import usage_of
 
 _FILTERED = frozenset(
-    ("content_filter", "content_filtered", "safety", "sensitive", "blocklist", "prohibited_content", "spii")
-) | {"guardrail_intervened", "image_safety", "recitation"}
+    (
+        *("content_filter", "content_filtered", "safety", "image_safety", "sensitive", "blocklist", "spii"),
+        *("prohibited_content", "guardrail_intervened", "recitation"),
+    )
+)
 """Finish reasons of an answer that a filter cut off, in small letters."""
 _REFUSED = frozenset({"refusal", "refused"})
 _BROKEN = frozenset({"error", "server_error"})
 _TEXT_PARTS = frozenset({None, "text", "output_text"})
 _STATUS_OF = {
-    400: ("invalidrequesterror", "invalidrequest", "badrequest", "badrequesterror", "invalidparameter")
-    + ("contextlengthexceeded", "contentfilter", "contentpolicyviolation", "unsupportedparameter"),
+    400: (
+        *("invalidrequesterror", "invalidrequest", "badrequest", "badrequesterror", "invalidparameter"),
+        *("contextlengthexceeded", "contentfilter", "contentpolicyviolation", "unsupportedparameter"),
+    ),
     401: ("authenticationerror", "invalidapikey", "unauthorized", "unauthenticated"),
     402: ("insufficientquota", "insufficientbalance", "billinghardlimitreached"),
     403: ("permissionerror", "permissiondenied", "forbidden"),
     404: ("notfounderror", "modelnotfound", "notfound"),
-    429: ("ratelimit", "ratelimited", "ratelimitexceeded", "ratelimiterror", "ratelimitreached")
-    + ("toomanyrequests", "throttled", "throttling", "throttlingexception", "resourceexhausted"),
+    429: (
+        *("ratelimit", "ratelimited", "ratelimitexceeded", "ratelimiterror", "ratelimitreached"),
+        *("toomanyrequests", "throttled", "throttling", "throttlingexception", "resourceexhausted"),
+    ),
     500: ("servererror", "internalerror", "internalservererror", "internal", "apierror", "upstreamerror"),
-    503: ("overloaded", "overloadederror", "engineoverloaded", "engineoverloadederror", "modeloverloaded")
-    + ("serviceunavailable", "serviceunavailableerror", "unavailable", "serveroverloaded"),
+    503: (
+        *("overloaded", "overloadederror", "engineoverloaded", "engineoverloadederror", "modeloverloaded"),
+        *("serviceunavailable", "serviceunavailableerror", "unavailable", "serveroverloaded"),
+    ),
     504: ("timeout", "timeouterror", "gatewaytimeout", "deadlineexceeded", "requesttimeout"),
 }
 _STATUS_BY_NAME = {name: status for status, names in _STATUS_OF.items() for name in names}
@@ -102,7 +111,11 @@ def _error_of(body: Mapping[str, Any], usage: Usage | None, rate: RateHint | Non
     detail = _named(detail_of(None, body))
     if detail.status is None:
         return CallError(
-            *(ErrorKind.BAD_REPLY, Verdict.RETRY), maybe_billed=True, rate_hint=rate, detail=detail, usage=usage
+            *(ErrorKind.BAD_REPLY, Verdict.RETRY),
+            maybe_billed=True,
+            rate_hint=rate,
+            detail=detail,
+            usage=usage,
         )
     kind, verdict, maybe_billed = failure_of(detail.status, detail.code)
     refused = kind in {ErrorKind.RATE_LIMITED, ErrorKind.SERVER_ERROR}
@@ -215,4 +228,3 @@ def _with_calls(text: str, calls: list[Any]) -> str:
 def storable(text: str) -> str:
     """Return a text without lone surrogates, which no file can hold."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
-

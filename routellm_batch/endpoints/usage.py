@@ -15,7 +15,9 @@ _INPUT = ("prompt_tokens", "input_tokens")
 _OUTPUT = ("completion_tokens", "output_tokens")
 _CACHED = ("prompt_cache_hit_tokens", "cached_tokens", "cache_read_input_tokens")
 """How endpoints name input tokens that their cache held, beside ``prompt_tokens_details.cached_tokens``."""
-_OF_OUTPUT = re.compile(r"completion|output|reason|thought|think|predict|total|^prompt_tokens$|^input_tokens$")
+_OF_OUTPUT = re.compile(
+    r"completion|output|reason|thought|think|predict|total|^prompt_tokens$|^input_tokens$"
+)
 """Names of counts that are not input on top of the prompt's: tool, cached, audio or citation tokens may be."""
 _MOST_COUNTS = 8
 """Counts of which sums are tried, at most."""
@@ -40,8 +42,8 @@ def usage_of(fields: Any) -> Usage | None:
     apart = _input_apart(fields, details_in, prompt, cached)
     # Some endpoints count reasoning apart from the completion, and bill it all the same: then the total shows it,
     # or there is more of it than could be within the completion.
-    total = fields.get("total_tokens")
-    rest = total - prompt - completion if is_count(total) else 0
+    total = _first(fields, ("total_tokens",))
+    rest = total - prompt - completion if total is not None else 0
     more_in = apart or _explained(rest, reasoning, _counts(fields, details_in))
     more_out = max(0, rest - more_in, reasoning if reasoning > completion else 0)
     return Usage(prompt + more_in, min(cached, prompt + more_in), completion + more_out, reasoning)
@@ -61,9 +63,7 @@ def _details(fields: Mapping[str, Any], names: tuple[str, ...]) -> Mapping[str, 
     return next((fields[name] for name in names if isinstance(fields.get(name), dict)), {})
 
 
-def _input_apart(
-    fields: Mapping[str, Any], details_in: Mapping[str, Any], prompt: int, cached: int
-) -> int:
+def _input_apart(fields: Mapping[str, Any], details_in: Mapping[str, Any], prompt: int, cached: int) -> int:
     """Return the input tokens that an endpoint surely counts beside the prompt's: in Anthropic's form, those of its cache.
 
     There, ``input_tokens`` are those that were neither read from the cache nor written to it.

@@ -203,9 +203,7 @@ def add_failures(some: Iterable[Failures]) -> list[Failures]:
     """
     sums = sorted(_sums(some).items(), key=lambda item: (-item[1], _sort_key(item[0])))
     kept, rest = sums[:MOST_REASONS], sums[MOST_REASONS:]
-    plain = [
-        Failures(route, kind, rows, ErrorDetail(detail.status)) for (route, kind, detail), rows in rest
-    ]
+    plain = [Failures(route, kind, rows, ErrorDetail(detail.status)) for (route, kind, detail), rows in rest]
     whole = _sums([*(Failures(route, kind, rows, detail) for (route, kind, detail), rows in kept), *plain])
     ordered = sorted(whole.items(), key=lambda item: (-item[1], _sort_key(item[0])))
     return [Failures(route, kind, rows, detail) for (route, kind, detail), rows in ordered]

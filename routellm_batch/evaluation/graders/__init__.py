@@ -11,6 +11,7 @@ from routellm_batch.answers.choices import ChoiceReader
 from routellm_batch.answers.numbers import NumericReader
 from routellm_batch.answers.structures import JsonReader
 from routellm_batch.answers.texts import ExactReader, RegexReader
+from routellm_batch.answers.thinking import without_thinking
 from routellm_batch.config.graders import (
     ChoiceConfig,
     ExactConfig,
@@ -72,6 +73,7 @@ class ReferenceGrader:
             return unlabelled(Problem.BAD_REFERENCE)
         if answer is None:
             return unlabelled(Problem.NO_ANSWER)
+        answer = without_thinking(answer)  # a recorded answer may hold it
         if len(answer) > MAX_CHARS:
             return unlabelled(Problem.TOO_LONG)
         reading = self._reader.answer(answer)

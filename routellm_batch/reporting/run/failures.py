@@ -46,7 +46,7 @@ def failure_lines(facts: RunFacts) -> list[str]:
 
 
 def _said(one: Failures) -> str:
-    """Return endpoint, its words for programs and the kind: ``strong: 400 unsupported_parameter (max_tokens), bad_request``."""
+    """Return the endpoint, its words for programs and the kind of error, e.g. ``strong: 400 wrong (top_k), bad_request``."""
     said = ", ".join(part for part in (str(one.detail), one.kind) if part)
     return f"{one.route}: {said}" if one.route else said
 

@@ -197,12 +197,15 @@ def _errors(facts: RunFacts) -> list[ErrorRow]:
     most = max([one.rows for one in failed] + [1])
     texts = wording.KIND_TEXTS
     stopped = [
-        ErrorRow(one.route, one.kind, refused_key(facts, one) or texts.get(one.kind, ""), str(one.detail), "–", 0)
+        ErrorRow(
+            one.route, one.kind, refused_key(facts, one) or texts.get(one.kind, ""), str(one.detail), "–", 0
+        )
         for one in halts_of(facts)
     ]
     return stopped + [
         ErrorRow(
-            *(one.route, one.kind, texts.get(one.kind, ""), str(one.detail), count(one.rows)), 100 * one.rows / most
+            *(one.route, one.kind, texts.get(one.kind, ""), str(one.detail), count(one.rows)),
+            100 * one.rows / most,
         )
         for one in failed
     ]

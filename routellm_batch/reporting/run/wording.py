@@ -153,8 +153,8 @@ def presumed_text(facts: RunFacts) -> str | None:
     if not presumed:
         return None
     return (
-        f"Up to {usd(presumed)} more may have been billed: some requests got no usable reply or no count of tokens, and only the provider's "
-        "bill shows whether they were charged. Against a cap, each counts at its worst case."
+        f"Up to {usd(presumed)} more may have been billed: some requests got no usable reply or no count of tokens, and only "
+        "the provider's bill shows whether they were charged. Against a cap, each counts at its worst case."
     )
 
 
@@ -274,7 +274,14 @@ def closing_lines(facts: RunFacts, report_uri: str) -> list[str]:
     degraded = [degraded_text(facts.plan), *map(degrade_text, facts.degrades)]
     listed = facts.plan.invalid and not facts.pending  # They are written with the answers of their shard.
     invalid = f"What is wrong with each invalid row is in {facts.run_uri}/failed/." if listed else ""
-    notes = [invalid, truncated_text(facts), uncounted_text(facts), presumed_text(facts), *degraded, *facts.notices]
+    notes = [
+        invalid,
+        truncated_text(facts),
+        uncounted_text(facts),
+        presumed_text(facts),
+        *degraded,
+        *facts.notices,
+    ]
     lines += [f"  note    {note}" for note in notes if note]
     step = next_step(facts)
     if step:

@@ -94,5 +94,7 @@ def _label_in(answer: str, label: LabelConfig) -> str | None:
     try:
         return read_label(label, answer).label
     except Exception as error:  # noqa: BLE001 - see ``record_of``
-        log.warning("an answer can't be read as a label (%s); it counts as an invalid one", type(error).__name__)
+        log.warning(
+            "an answer can't be read as a label (%s); it counts as an invalid one", type(error).__name__
+        )
         return None

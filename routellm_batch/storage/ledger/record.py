@@ -59,7 +59,10 @@ class CallRecord:
         """Return the record of one line, as this version or an older one wrote it."""
         fields = orjson.loads(line)
         detail = fields.get("detail")
-        known = {"usage": Usage(**fields["usage"]), "detail": None if detail is None else ErrorDetail(**detail)}
+        known = {
+            "usage": Usage(**fields["usage"]),
+            "detail": None if detail is None else ErrorDetail(**detail),
+        }
         return cls(**{**fields, **known})
 
     def after(self, earlier: CallRecord) -> CallRecord:

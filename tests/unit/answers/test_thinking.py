@@ -49,14 +49,20 @@ THOUGHT = "At first sight it is A. But no, B fits better."
         # an answer that speaks of the tags
         ("B", "B"),
         ("I think it is B.", "I think it is B."),
-        ("`<think>` opens a thought, `</think>` closes it.", "`<think>` opens a thought, `</think>` closes it."),
+        (
+            "`<think>` opens a thought, `</think>` closes it.",
+            "`<think>` opens a thought, `</think>` closes it.",
+        ),
         ("A thought ends with </think> and then comes the answer.",) * 2,
         ("Write <think> first, then </think>, then the answer.",) * 2,
         ("Such a text is\n```\n<think>x\n</think>\ny\n```\nin most models.",) * 2,
         ("```xml\n<think>x</think>\n```",) * 2,
         ('It ends with "</think>".',) * 2,
         (f"<think>{THOUGHT}</think><think> is a tag.", "<think> is a tag."),
-        (f"<think>{THOUGHT}</think>A thought ends so. </think> It does.", "A thought ends so. </think> It does."),
+        (
+            f"<think>{THOUGHT}</think>A thought ends so. </think> It does.",
+            "A thought ends so. </think> It does.",
+        ),
         ("<thinker>B</thinker>",) * 2,
         ("<reasoning>asked for</reasoning>B",) * 2,
         ("  B\n", "  B\n"),
@@ -67,7 +73,9 @@ def test_only_the_thought_that_leads_is_taken_off(text: str, answer: str) -> Non
     assert answer == without_thinking(text)
 
 
-@given(st.lists(st.sampled_from(["<think>", "</think>", "`", "\n", "```", " a. ", '"', "[THINK]", "[/THINK]"])))
+@given(
+    st.lists(st.sampled_from(["<think>", "</think>", "`", "\n", "```", " a. ", '"', "[THINK]", "[/THINK]"]))
+)
 def test_whatever_is_left_was_at_the_end(parts: list[str]) -> None:
     """No text breaks it, and nothing is put in."""
     text = "".join(parts)

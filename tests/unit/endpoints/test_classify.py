@@ -10,6 +10,7 @@ from routellm_batch.core.types import ErrorKind as Kind
 from routellm_batch.core.types import RateHint, Verdict
 from routellm_batch.endpoints.classify import failure_of, rate_hint, retry_after_s
 
+
 @pytest.mark.parametrize(
     ("status", "code", "kind", "verdict", "billed"),
     [

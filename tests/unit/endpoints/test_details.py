@@ -21,18 +21,30 @@ def _error(**fields: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("body", "text"),
     [
-        (_error(code="unsupported_parameter", type="bad", param="max_tokens"), "400 unsupported_parameter (max_tokens)"),
+        (
+            _error(code="unsupported_parameter", type="bad", param="max_tokens"),
+            "400 unsupported_parameter (max_tokens)",
+        ),
         (_error(code=None, type="invalid_request_error", param=None), "400 invalid_request_error"),
-        (_error(code="wrong", param="messages[0].content[1].image_url"), "400 wrong (messages[0].content[1].image_url)"),
+        (
+            _error(code="wrong", param="messages[0].content[1].image_url"),
+            "400 wrong (messages[0].content[1].image_url)",
+        ),
         (_error(code=400, type="BadRequestError"), "400 BadRequestError"),
         (_error(code="400", status="INVALID_ARGUMENT"), "400 INVALID_ARGUMENT"),
         (_error(code=1211), "400 1211"),
         ([_error(code=400, status="FAILED_PRECONDITION")], "400 FAILED_PRECONDITION"),
-        ({"object": "error", "type": "BadRequestError", "code": 400, "param": "n"}, "400 BadRequestError (n)"),
+        (
+            {"object": "error", "type": "BadRequestError", "code": 400, "param": "n"},
+            "400 BadRequestError (n)",
+        ),
         ({"code": "DataInspectionFailed", "message": "…"}, "400 DataInspectionFailed"),
         ({"error": "model_not_loaded"}, "400 model_not_loaded"),
         ({"error": "The model could not be loaded"}, "400"),
-        ({"detail": [{"loc": ["body", "messages", 0, "content"], "type": "missing"}]}, "400 (messages[0].content)"),
+        (
+            {"detail": [{"loc": ["body", "messages", 0, "content"], "type": "missing"}]},
+            "400 (messages[0].content)",
+        ),
         ({"detail": "Not authenticated"}, "400"),
         (None, "400"),
         ("text", "400 text"),
@@ -57,7 +69,8 @@ def test_status_code_type_and_param_are_kept_where_they_are_identifiers(body: An
 def test_a_2xx_gives_way_to_the_status_in_its_body() -> None:
     """An error that came under a 200 has the status that it names, if it names one."""
     assert [429, 502, None] == [
-        detail_of(200, body).status for body in (_error(code=429), {"error": {"status_code": "502"}}, _error())
+        detail_of(200, body).status
+        for body in (_error(code=429), {"error": {"status_code": "502"}}, _error())
     ]
 
 
@@ -70,7 +83,10 @@ def test_a_key_of_this_process_is_never_kept() -> None:
 @pytest.mark.parametrize(
     ("detail", "kept"),
     [
-        (ErrorDetail(400, "unsupported_parameter", "bad", "max_tokens"), "400 unsupported_parameter (max_tokens)"),
+        (
+            ErrorDetail(400, "unsupported_parameter", "bad", "max_tokens"),
+            "400 unsupported_parameter (max_tokens)",
+        ),
         (ErrorDetail(400, "zanzibar"), "400"),
         (ErrorDetail(400, "Zanzibar", "wrong"), "400 wrong"),
         (ErrorDetail(400, "timeout"), "400 timeout"),
@@ -80,12 +96,16 @@ def test_a_key_of_this_process_is_never_kept() -> None:
 )
 def test_what_repeats_the_prompt_is_left_out(detail: ErrorDetail, kept: str) -> None:
     """A code or a path of words that a turn holds is not kept; the names of the API are, whatever a turn says."""
-    turns = [{"role": "user", "content": [{"type": "text", "text": "Zanzibar, max_tokens, content: timeout?"}]}]
+    turns = [
+        {"role": "user", "content": [{"type": "text", "text": "Zanzibar, max_tokens, content: timeout?"}]}
+    ]
     request = json.dumps({"model": "m", "messages": turns, "max_tokens": 5}).encode()
     assert kept == str(without_quotes(detail, request))
 
 
-@given(st.recursive(st.none() | st.integers() | st.text(), lambda v: st.lists(v) | st.dictionaries(st.text(), v)))
+@given(
+    st.recursive(st.none() | st.integers() | st.text(), lambda v: st.lists(v) | st.dictionaries(st.text(), v))
+)
 def test_nothing_breaks_it(body: Any) -> None:
     """Whatever an endpoint sends as an error, what is kept is short and printable."""
     text = str(detail_of(500, body))

@@ -59,12 +59,20 @@ SHAPES: dict[str, tuple[bytes, tuple[Any, ...]]] = {
     "details a list": (_with(usage={**GOOD["usage"], "prompt_tokens_details": [1]}), ("Yes.", None, COUNTED)),
     # content in parts
     "one part": (_says([{"type": "text", "text": "Yes."}]), ("Yes.", None, COUNTED)),
-    "parts": (_says([{"type": "text", "text": "Y"}, {"type": "output_text", "text": "es."}]), ("Yes.", None, COUNTED)),
+    "parts": (
+        _says([{"type": "text", "text": "Y"}, {"type": "output_text", "text": "es."}]),
+        ("Yes.", None, COUNTED),
+    ),
     "texts as parts": (_says(["Ye", "s."]), ("Yes.", None, COUNTED)),
     "a part alone": (_says({"type": "text", "text": "Yes."}), ("Yes.", None, COUNTED)),
     "a text's value": (_says([{"type": "text", "text": {"value": "Yes."}}]), ("Yes.", None, COUNTED)),
     "thinking part": (
-        _says([{"type": "thinking", "thinking": [{"type": "text", "text": THOUGHT}]}, {"type": "text", "text": "B"}]),
+        _says(
+            [
+                {"type": "thinking", "thinking": [{"type": "text", "text": THOUGHT}]},
+                {"type": "text", "text": "B"},
+            ]
+        ),
         ("B", None, COUNTED),
     ),
     "no parts": (_says([]), ("", None, COUNTED)),
@@ -72,7 +80,10 @@ SHAPES: dict[str, tuple[bytes, tuple[Any, ...]]] = {
     "think": (_says(f"<think>\n{THOUGHT}\n</think>\n\nB"), ("B", None, COUNTED)),
     "think without its tag": (_says(f"{THOUGHT}\n</think>\n\nB"), ("B", None, COUNTED)),
     "think that never ends": (_says(f"<think>\n{THOUGHT}", "length"), ("", None, COUNTED)),
-    "think in a part": (_says([{"type": "text", "text": f"<think>{THOUGHT}</think>B"}]), ("B", None, COUNTED)),
+    "think in a part": (
+        _says([{"type": "text", "text": f"<think>{THOUGHT}</think>B"}]),
+        ("B", None, COUNTED),
+    ),
     "reasoning_content": (_says("B", reasoning_content=THOUGHT), ("B", None, COUNTED)),
     "reasoning": (_says("B", reasoning=THOUGHT, reasoning_details=[{"text": THOUGHT}]), ("B", None, COUNTED)),
     "reasoning alone": (_says(None, "length", reasoning_content=THOUGHT), ("", None, COUNTED)),
@@ -92,12 +103,18 @@ SHAPES: dict[str, tuple[bytes, tuple[Any, ...]]] = {
     "no tool calls": (_says("Yes.", tool_calls=[]), ("Yes.", None, COUNTED)),
     # refused and filtered
     "refusal": (_says(None, refusal="I can't."), ("I can't.", Kind.REFUSAL, COUNTED)),
-    "refusal part": (_says([{"type": "refusal", "refusal": "I can't."}]), ("I can't.", Kind.REFUSAL, COUNTED)),
+    "refusal part": (
+        _says([{"type": "refusal", "refusal": "I can't."}]),
+        ("I can't.", Kind.REFUSAL, COUNTED),
+    ),
     "refusal and text": (_says("Sorry.", refusal="I can't."), ("Sorry.", Kind.REFUSAL, COUNTED)),
     "refusal as the reason": (_says("I can't.", "refusal"), ("I can't.", Kind.REFUSAL, COUNTED)),
     "no refusal": (_says("Yes.", refusal=None), ("Yes.", None, COUNTED)),
     "filtered": (_says(None, "content_filter"), ("", Kind.CONTENT_FILTER, COUNTED)),
-    "filtered half-way": (_says("The way to", "content_filter"), ("The way to", Kind.CONTENT_FILTER, COUNTED)),
+    "filtered half-way": (
+        _says("The way to", "content_filter"),
+        ("The way to", Kind.CONTENT_FILTER, COUNTED),
+    ),
     "filtered elsewhere": (_says("The way to", "SAFETY"), ("The way to", Kind.CONTENT_FILTER, COUNTED)),
     # nothing, paid for
     "no choice": (_with(choices=[]), ("", None, COUNTED)),
@@ -125,14 +142,22 @@ SHAPES: dict[str, tuple[bytes, tuple[Any, ...]]] = {
             ("429 itself", {"object": "error", "code": 429}, Kind.RATE_LIMITED, Verdict.WAIT),
             ("502", {"error": {"code": 502}}, Kind.SERVER_ERROR, Verdict.RETRY),
             ("503 by status", {"error": {"status": "UNAVAILABLE"}}, Kind.SERVER_ERROR, Verdict.RETRY),
-            ("529", {"type": "error", "error": {"type": "overloaded_error"}}, Kind.SERVER_ERROR, Verdict.RETRY),
+            (
+                "529",
+                {"type": "error", "error": {"type": "overloaded_error"}},
+                Kind.SERVER_ERROR,
+                Verdict.RETRY,
+            ),
             ("error as a name", {"error": "server_error"}, Kind.SERVER_ERROR, Verdict.RETRY),
             ("no credit", {"error": {"code": "insufficient_quota"}}, Kind.QUOTA, Verdict.FATAL),
             ("400", {"error": {"code": 400, "type": "invalid_request_error"}}, Kind.BAD_REQUEST, Verdict.ROW),
             ("too long", {"error": {"code": "context_length_exceeded"}}, Kind.CONTEXT_LENGTH, Verdict.ROW),
         )
     },
-    "an error of no kind": (b'{"error": {"message": "upstream"}}', (Kind.BAD_REPLY, Verdict.RETRY, True, None)),
+    "an error of no kind": (
+        b'{"error": {"message": "upstream"}}',
+        (Kind.BAD_REPLY, Verdict.RETRY, True, None),
+    ),
     "an error as a sentence": (b'{"error": "no luck today"}', (Kind.BAD_REPLY, Verdict.RETRY, True, None)),
     # an answer that was not ended
     "finish reason error": (_says("Partial te", "error"), (Kind.SERVER_ERROR, Verdict.RETRY, True, COUNTED)),
@@ -200,7 +225,12 @@ def test_a_good_reply_is_read_whole() -> None:
 
 def test_an_error_in_a_reply_says_what_it_is() -> None:
     """Its status, code, type and param are taken, and its message is not."""
-    error = {"message": "secret", "code": "unsupported_parameter", "type": "invalid_request_error", "param": "top_k"}
+    error = {
+        "message": "secret",
+        "code": "unsupported_parameter",
+        "type": "invalid_request_error",
+        "param": "top_k",
+    }
     with pytest.raises(CallError) as caught:
         parse_reply(200, json.dumps({"error": error}).encode())
     expected = ErrorDetail(400, "unsupported_parameter", "invalid_request_error", "top_k")
@@ -221,7 +251,9 @@ JSON = st.recursive(
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.sampled_from(["content", "message", "x", "error", "code", "type", "text", "tool_calls", "refusal"]),
+            st.sampled_from(
+                ["content", "message", "x", "error", "code", "type", "text", "tool_calls", "refusal"]
+            ),
             inner,
         )
     ),

@@ -30,7 +30,10 @@ def _reasoned(tokens: Any) -> dict[str, Any]:
         (_counted(100, 20, prompt_cache_hit_tokens=60, prompt_cache_miss_tokens=40), Usage(100, 60, 20)),
         (_counted(100, 20, total_tokens=120, cached_tokens=60), Usage(100, 60, 20)),
         (_counted(100, 20, total_tokens=120, cache_read_input_tokens=60), Usage(100, 60, 20)),
-        (_counted(100, 20, cached_tokens=60, prompt_tokens_details={"cached_tokens": None}), Usage(100, 60, 20)),
+        (
+            _counted(100, 20, cached_tokens=60, prompt_tokens_details={"cached_tokens": None}),
+            Usage(100, 60, 20),
+        ),
         (_counted(100, 20, prompt_tokens_details={"cached_tokens": "60"}), Usage(100, 0, 20)),
         (_counted(100, 20, prompt_tokens_details=None), Usage(100, 0, 20)),
         # cached tokens, beside the prompt's
@@ -42,7 +45,12 @@ def _reasoned(tokens: Any) -> dict[str, Any]:
             Usage(170, 60, 20),
         ),
         (
-            {"input_tokens": 70, "output_tokens": 20, "cache_read_input_tokens": 60, "cache_creation_input_tokens": 40},
+            {
+                "input_tokens": 70,
+                "output_tokens": 20,
+                "cache_read_input_tokens": 60,
+                "cache_creation_input_tokens": 40,
+            },
             Usage(170, 60, 20),
         ),
         ({"input_tokens": 70, "output_tokens": 20, "cache_read_input_tokens": None}, Usage(70, 0, 20)),
@@ -85,7 +93,9 @@ def test_tokens_are_read_in_every_spelling(fields: Any, usage: Usage | None) -> 
 
 @given(
     st.dictionaries(
-        st.sampled_from(["prompt_tokens", "completion_tokens", "total_tokens", "cached_tokens", "tool_tokens"]),
+        st.sampled_from(
+            ["prompt_tokens", "completion_tokens", "total_tokens", "cached_tokens", "tool_tokens"]
+        ),
         st.integers(0, 50),
     )
 )

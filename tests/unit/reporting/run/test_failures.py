@@ -54,7 +54,14 @@ def test_a_refused_key_is_named_by_its_reference(key: str | None, clause: str) -
     ends = {**ENDPOINTS, "strong": replace(ENDPOINTS["strong"], api_key=key)}
     made = facts(state="errors", endpoints=ends, calls=calls(errors={}, failures=[], failed=0, halts=REFUSED))
     assert [f"strong: 401 invalid_api_key, auth; {clause}"] == failure_lines(made)
-    halt = {"kind": "auth", "status": 401, "code": "invalid_api_key", "type": None, "param": None, "api_key": key}
+    halt = {
+        "kind": "auth",
+        "status": 401,
+        "code": "invalid_api_key",
+        "type": None,
+        "param": None,
+        "api_key": key,
+    }
     assert [halt] == cost_json(made)["endpoints"]["strong"]["halts"]
     text = Page(render_report(made)).text
     assert "401 invalid_api_key" in text
@@ -65,15 +72,25 @@ def test_a_refused_key_is_named_by_its_reference(key: str | None, clause: str) -
 def test_cost_json_has_the_same_by_endpoint() -> None:
     """Programs read kind, status, code, type, param and rows of each reason."""
     ends = cost_json(facts(calls=_failed()))["endpoints"]
-    said = {"status": 400, "code": "unsupported_parameter", "type": "invalid_request_error", "param": "max_tokens"}
+    said = {
+        "status": 400,
+        "code": "unsupported_parameter",
+        "type": "invalid_request_error",
+        "param": "max_tokens",
+    }
     assert [{"kind": "bad_request", **said, "rows": 120}] == ends["strong"]["errors"]
-    assert [("timeout", None, 3)] == [(one["kind"], one["status"], one["rows"]) for one in ends["weak"]["errors"]]
+    assert [("timeout", None, 3)] == [
+        (one["kind"], one["status"], one["rows"]) for one in ends["weak"]["errors"]
+    ]
 
 
 def test_the_page_has_the_same_by_endpoint() -> None:
     """Kind, endpoint, what it said, and the meaning."""
     text = Page(render_report(facts(calls=_failed()))).text
-    assert "bad_request Strong 400 unsupported_parameter (max_tokens) the endpoint refused the request 120" in text
+    assert (
+        "bad_request Strong 400 unsupported_parameter (max_tokens) the endpoint refused the request 120"
+        in text
+    )
 
 
 def test_an_older_run_says_the_kinds_alone() -> None:

@@ -16,8 +16,8 @@ from routellm_batch.reporting.run.wording import closing_lines
 
 INVALID = "What is wrong with each invalid row is in s3://bucket/runs/nightly-2026-11-23/failed/."
 PRESUMED = (
-    "Up to $0.00125 more may have been billed: some requests got no usable reply or no count of tokens, and only the provider's "
-    "bill shows whether they were charged. Against a cap, each counts at its worst case."
+    "Up to $0.00125 more may have been billed: some requests got no usable reply or no count of tokens, and only "
+    "the provider's bill shows whether they were charged. Against a cap, each counts at its worst case."
 )
 
 
