@@ -115,14 +115,14 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _status(status: int | None, fields: dict[str, Any] | None) -> int | None:
-    if status is not None and not 200 <= status < 300:  # noqa: PLR2004 - of success
+    if status is not None and not 200 <= status < 300:
         return status
     named = (_number((fields or {}).get(name)) for name in ("code", "status", "status_code"))
     return next((number for number in named if number in _ERROR_STATUS), None)
 
 
 def _number(value: Any) -> int | None:
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 6:  # noqa: PLR2004 - "429"
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 6:
         return int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 

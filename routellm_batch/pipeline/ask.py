@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 import pyarrow as pa
@@ -19,11 +19,12 @@ from routellm_batch.config.job import (
     RouterConfig,
     RunConfig,
 )
-from routellm_batch.core.errors import BudgetError, BudgetStopError, ConfigError
+from routellm_batch.core.errors import BudgetError, BudgetStopError, ConfigError, EndpointStopError
 from routellm_batch.core.events import Sink
 from routellm_batch.core.types import JUDGE, WEAK, EndpointName
 from routellm_batch.pipeline.outputs import FINISHED_CODES, run_summary
 from routellm_batch.pipeline.run import NoPilot, complete_run, plan_run
+from routellm_batch.reporting.run.failures import halt_line
 from routellm_batch.storage.responses import read_shard_responses
 from routellm_batch.storage.run import Run, open_existing
 from routellm_batch.storage.store import FsStore
@@ -68,6 +69,8 @@ class AskResult:
     """Folder of the ask's run."""
     lines: Sequence[str]
     """How the run ended, in sentences."""
+    halts: Sequence[str] = ()
+    """What the endpoint said that stopped its calls, and of which key, where errors did."""
 
     @property
     def spent_nano(self) -> int:
@@ -95,12 +98,17 @@ def ask(asked: Ask, sink: Sink) -> AskResult:
     """
     result = complete_run(ask_config(asked), sink, NoPilot())
     run, _ = open_existing(result.run_uri)
+    summary = run_summary(run)
+    stopped = result.exit_code == EndpointStopError.exit_code
+    key = asked.config.endpoints.of(asked.route).api_key
+    halts = [replace(one, route=asked.route) for one in summary.halts] if stopped else []
     return AskResult(
         read_rows(run),
-        run_summary(run),
+        summary,
         result.exit_code,
         result.run_uri,
         result.outputs.lines,
+        [halt_line(one, key) for one in halts],
     )
 
 

@@ -107,7 +107,8 @@ def make_pilot(place: Place, runner: Runner, sink: Sink, halt: Halt) -> dict[str
 
 def _stop(asked: AskResult, halt: Halt) -> None:
     """Stop the pilot as its ask stopped."""
-    halt.stop("interrupted" if asked.exit_code == InterruptedRunError.exit_code else "errors", asked.lines[0])
+    reason = "; ".join([asked.lines[0], *asked.halts])
+    halt.stop("interrupted" if asked.exit_code == InterruptedRunError.exit_code else "errors", reason)
 
 
 def _sample(place: Place, runner: Runner, sink: Sink, halt: Halt) -> pa.Table | None:

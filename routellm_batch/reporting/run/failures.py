@@ -31,14 +31,20 @@ def halts_of(facts: RunFacts) -> Sequence[Failures]:
 
 def refused_key(facts: RunFacts, one: Failures) -> str | None:
     """Return the reference of the key that an endpoint refused, never the key; None where it refused something else."""
-    known = [facts.endpoints[route].api_key for route in ROUTES if route == one.route]
-    return known[0] if known and one.kind in {ErrorKind.AUTH, ErrorKind.QUOTA} else None
+    return _key_of(facts, one) if one.kind in {ErrorKind.AUTH, ErrorKind.QUOTA} else None
+
+
+def _key_of(facts: RunFacts, one: Failures) -> str | None:
+    return next((facts.endpoints[route].api_key for route in ROUTES if route == one.route), None)
 
 
 def failure_lines(facts: RunFacts) -> list[str]:
     """Return a line for each reason: endpoint, what it said, and how many rows failed for it."""
-    lines = [_halt_line(facts, one) for one in halts_of(facts)]
-    lines += [f"{_said(one)}: {rows(one.rows)} failed{_key_clause(facts, one)}" for one in failures_of(facts)]
+    lines = [halt_line(one, _key_of(facts, one)) for one in halts_of(facts)]
+    lines += [
+        f"{_said(one)}: {rows(one.rows)} failed{_key_clause(one, _key_of(facts, one))}"
+        for one in failures_of(facts)
+    ]
     if len(lines) > MOST_LINES:
         rest = len(lines) - MOST_LINES + 1
         lines = [*lines[: MOST_LINES - 1], f"{count(rest)} more reasons are in report/cost.json"]
@@ -51,16 +57,22 @@ def _said(one: Failures) -> str:
     return f"{one.route}: {said}" if one.route else said
 
 
-def _halt_line(facts: RunFacts, one: Failures) -> str:
-    return f"{_said(one)}{_key_clause(facts, one) or '; it answers no row like this'}"
+def halt_line(one: Failures, key: str | None) -> str:
+    """Return what an endpoint said that stopped its calls.
+
+    Args:
+        one: the error.
+        key: reference of the endpoint's key, never the key; None where it has none.
+
+    """
+    return f"{_said(one)}{_key_clause(one, key) or '; it answers no row like this'}"
 
 
-def _key_clause(facts: RunFacts, one: Failures) -> str:
-    if one.kind not in {ErrorKind.AUTH, ErrorKind.QUOTA}:
-        return ""
-    key = refused_key(facts, one)
+def _key_clause(one: Failures, key: str | None) -> str:
     if one.kind == ErrorKind.QUOTA:
         return f"; the account of {key} has no credit or quota left" if key else ""
+    if one.kind != ErrorKind.AUTH or not one.route:
+        return ""
     return f"; it refused the key of {key}" if key else "; it was called without a key, as api_key is not set"
 
 

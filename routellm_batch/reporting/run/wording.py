@@ -153,8 +153,8 @@ def presumed_text(facts: RunFacts) -> str | None:
     if not presumed:
         return None
     return (
-        f"Up to {usd(presumed)} more may have been billed: some requests got no usable reply or no count of tokens, and only "
-        "the provider's bill shows whether they were charged. Against a cap, each counts at its worst case."
+        f"Up to {usd(presumed)} more may have been billed: some requests got no usable reply or no count of tokens, "
+        "and only the provider's bill shows whether they were charged. Against a cap, each counts at its worst case."
     )
 
 
