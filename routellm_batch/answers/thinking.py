@@ -16,6 +16,8 @@ _PAIRS = (
     (r"<\s*thought(?:\s[^<>]{0,80})?>", r"<\s*/\s*thought\s*>"),
     (r"<seed:think>", r"</seed:think>"),
     (r"<\|START_THINKING\|>", r"<\|END_THINKING\|>"),
+    (r"<\|begin_of_thought\|>", r"<\|end_of_thought\|>"),
+    (r"<\|channel\|>analysis<\|message\|>", r"<\|channel\|>final<\|message\|>"),
     (r"\[THINK\]", r"\[/THINK\]"),
     (r"◁think▷", r"◁/think▷"),
 )
@@ -23,7 +25,7 @@ _PAIRS = (
 _OPEN = re.compile("|".join(f"({opening})" for opening, _ in _PAIRS), re.IGNORECASE)
 _CLOSE = re.compile("|".join(closing for _, closing in _PAIRS), re.IGNORECASE)
 _EITHER = tuple(re.compile(f"(?P<open>{one})|(?P<close>{other})", re.IGNORECASE) for one, other in _PAIRS)
-_MENTIONED = re.compile("think|thought", re.IGNORECASE)
+_MENTIONED = re.compile("think|thought|channel", re.IGNORECASE)
 _FENCE = re.compile(r"^[ \t]*(?:```|~~~)", re.MULTILINE)
 _EMPTY_LINE = re.compile(r"[ \t]*\r?\n[ \t]*\r?\n")
 _BLANK = " \t\r\n\f\v\ufeff\u200b"

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from routellm_batch.answers.thinking import without_thinking
+from routellm_batch.core.encoding import storable
 from routellm_batch.core.errors import CallError
 from routellm_batch.core.types import ErrorDetail, ErrorKind, RateHint, Reply, Usage, Verdict
 from routellm_batch.endpoints.classify import failure_of
@@ -223,8 +224,3 @@ def _with_calls(text: str, calls: list[Any]) -> str:
     """Return an answer that calls tools as JSON: the list of its calls, or that list beside the text."""
     value = {"content": text, "tool_calls": calls} if text.strip() else calls
     return json.dumps(value, ensure_ascii=False)
-
-
-def storable(text: str) -> str:
-    """Return a text without lone surrogates, which no file can hold."""
-    return text if text.isascii() else text.encode("utf-8", "replace").decode()

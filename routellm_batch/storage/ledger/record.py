@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 
+from routellm_batch.core.encoding import storable
 from routellm_batch.core.types import ErrorDetail, Route, Usage
 
 
@@ -52,7 +53,7 @@ class CallRecord:
         try:
             return orjson.dumps(self).decode("utf-8")
         except TypeError:
-            return orjson.dumps(_storable(asdict(self))).decode("utf-8")
+            return orjson.dumps(_cleaned(asdict(self))).decode("utf-8")
 
     @classmethod
     def from_json(cls, line: str) -> CallRecord:
@@ -78,10 +79,8 @@ class CallRecord:
         )
 
 
-def _storable(value: Any) -> Any:
+def _cleaned(value: Any) -> Any:
     """Return plain values with every text, keys too, as a file can hold it."""
-    if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode()
     if isinstance(value, dict):
-        return {_storable(name): _storable(inner) for name, inner in value.items()}
-    return value
+        return {storable(name): _cleaned(inner) for name, inner in value.items()}
+    return storable(value) if isinstance(value, str) else value

@@ -23,6 +23,11 @@ THOUGHT = "At first sight it is A. But no, B fits better."
         (f"<thought>{THOUGHT}</thought>B", "B"),
         (f"<seed:think>{THOUGHT}</seed:think>B", "B"),
         (f"<|START_THINKING|>{THOUGHT}<|END_THINKING|>B", "B"),
+        (f"<|begin_of_thought|>{THOUGHT}<|end_of_thought|>B", "B"),
+        (
+            f"<|channel|>analysis<|message|>{THOUGHT}<|end|><|start|>assistant<|channel|>final<|message|>B",
+            "B",
+        ),
         (f"[THINK]{THOUGHT}[/THINK]B", "B"),
         (f"◁think▷{THOUGHT}◁/think▷B", "B"),
         ("<think></think>\n\nB", "B"),
