@@ -22,7 +22,7 @@ from routellm_batch.reporting.quality_view import PilotView
 from routellm_batch.reporting.run.cost_json import cost_json
 from routellm_batch.reporting.run.facts import RunFacts, State, run_facts, with_embedding
 from routellm_batch.reporting.run.html import render_report
-from routellm_batch.reporting.run.wording import closing_lines, length_details, ranked_by
+from routellm_batch.reporting.run.wording import closing_lines, failing_words, length_details, ranked_by
 from routellm_batch.reporting.text import count, public_uri, rows, usd
 from routellm_batch.stages.call.degrade import load_degrades
 from routellm_batch.stages.call.tally import tallies
@@ -80,6 +80,9 @@ def write_run_outputs(
 ) -> Outputs:
     """Write cost.json and report.html, and ``_SUCCESS`` where the run is finished.
 
+    A run of which an endpoint failed every row is not: it ends as one that was stopped by errors. Where
+    ``max_error_rate`` is 1 it is, as then no share of failed rows stops a run.
+
     Args:
         config: the job.
         run: its run.
@@ -90,6 +93,10 @@ def write_run_outputs(
 
     """
     facts = _facts(config, run, plan, state, reason, wall_s)
+    if state == "finished" and config.retry.max_error_rate < 1 and finished_exit(run) is None:
+        failing = [failing_words(route, facts.calls.routes[route]) for route in facts.calls.failing]
+        if failing:
+            facts = replace(facts, state="errors", stop_reason="; ".join(failing), quality=None)
     run.store.replace(COST, to_json(cost_json(facts)))
     run.store.replace(HTML, render_report(facts).encode("utf-8"))
     if facts.exit_code in FINISHED_CODES:

@@ -15,7 +15,7 @@ from routellm_batch.core.errors import (
 from routellm_batch.core.events import Sink
 from routellm_batch.core.halt import Halt
 from routellm_batch.core.protocols import Runner
-from routellm_batch.core.types import ROUTES, Done, Shard
+from routellm_batch.core.types import ROUTES, Done, EndpointName, Route, Shard
 from routellm_batch.core.worker import Worker
 from routellm_batch.stages.call.degrade import load_degrades
 from routellm_batch.stages.call.governor import Governor
@@ -51,6 +51,10 @@ class CallStage:
     """Gets what the user should read."""
     sharing: Sharing = field(default_factory=Sharing)
     """Splits the endpoints' limits by what this start's processes call."""
+    changed: frozenset[EndpointName] = frozenset()
+    """Endpoints that are others than the run was begun with."""
+    _answered: frozenset[Route] = frozenset()
+    """Routes whose endpoint has answered a row of the run."""
     _given_up: list[str] = field(default_factory=list)
     """What is wrong with shards that can't be worked on; the others are."""
     _error: BaseException | None = None
@@ -85,7 +89,11 @@ class CallStage:
         if self.plan.cap_nano is not None and self.halt.loose:
             self._seal()
             self.halt.loose = False
-        known = {tally.shard: tally for tally in tallies(self.job.run, begun=self.plan.cap_nano is not None)}
+        known = {tally.shard: tally for tally in tallies(self.job.run)}
+        self._answered = frozenset(
+            route for route in ROUTES if any(tally.summary.routes[route].answered for tally in known.values())
+        )
+        doubted = frozenset(ROUTES) - self._answered
         revision = 1 + max((tally.revision or 0 for tally in known.values()), default=0)
         copies = set(self.plan.copy_shards)
         behind = any(tally.behind for tally in known.values())
@@ -101,8 +109,10 @@ class CallStage:
                 has_copies=has_copies,
                 revision=revision if committed else 0,
                 retry_failed=self.retry_failed,
+                doubted=doubted,
+                changed=self.changed,
             )
-            if tally is None or not committed or self._reopened(tally):
+            if tally is None or not committed or self._reopened(tally, doubted):
                 self.queue.add(task)
             elif tally.behind or (behind and has_copies and tally.summary.failed):
                 self.queue.add_unfinished(task)
@@ -119,8 +129,10 @@ class CallStage:
             if tally.shard in begun and (tally.revision is None or retried):
                 self._sealer(tally.shard).seal()
 
-    def _reopened(self, tally: Tally) -> bool:
-        return tally.summary.unfunded > 0 or (self.retry_failed and tally.summary.failed > 0)
+    def _reopened(self, tally: Tally, doubted: frozenset[Route]) -> bool:
+        """Whether a committed shard has rows that may be called again."""
+        wanted = self.retry_failed or self.changed or any(tally.summary.routes[r].calls for r in doubted)
+        return tally.summary.unfunded > 0 or (bool(wanted) and tally.summary.failed > 0)
 
     def _loop(self, *, finishing: bool = False) -> None:
         queue = self.queue
@@ -150,7 +162,7 @@ class CallStage:
     def _submit(self) -> None:
         governor = self._governor
         for task in self.queue.begin(learning=governor.learning, degradable=governor.active):
-            self.runner.submit(call_shard, CallTask(self.job, task))
+            self.runner.submit(call_shard, CallTask(self.job, replace(task, answered=self._answered)))
 
     def _degrade(self, reason: Reason) -> None:
         """Give pending rows a higher cut; nothing is running. Where none helps, what is stuck is left out."""
@@ -169,6 +181,7 @@ class CallStage:
         receipt: CallReceipt = done.receipt
         self._governor.book(receipt.shard, receipt.ended)
         self.queue.book(receipt.shard, receipt.total_nano)
+        self._answered |= receipt.answered
         ahead = task.work.mode == "call" and self._governor.ahead(self.queue.spent_nano)
         if receipt.stop is not None:
             self.halt.stop("errors", receipt.stop)

@@ -42,6 +42,11 @@ class CallRecord:
     latency_s: float | None = None
     """Of the answering attempt."""
 
+    @property
+    def has_answer(self) -> bool:
+        """Whether the model said anything, be it of use or not."""
+        return bool((self.answer or "").strip())
+
     def to_json(self) -> str:
         """Return the record as one line."""
         return orjson.dumps(self).decode("utf-8")
