@@ -112,13 +112,7 @@ def _path(number: int) -> str:
 
 
 def _answered(store: FsStore) -> set[EndpointName]:
-    """Return the endpoints that have answered a row of the run, or of the finished pilot that it takes."""
-    # Late: it imports what imports this module.
-    from routellm_batch.storage.pilots import PINNED, read_success
-
-    pilot = read_json(store, PINNED)
-    if pilot is not None and read_success(str(pilot["uri"])) is not None:
-        return {"strong", "weak", "judge"}
+    """Return the endpoints that have answered a row of the run."""
     return {
         record.route
         for shard in store.folders("call")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 
@@ -164,7 +165,7 @@ def _pin(store: FsStore, config: Config) -> None:
         for f in pin_files(find_files(config.input.uri), config.input)
     ]
     facts = {"config": identity(config), "files": files}
-    known = facts if store.create(JOB, to_json(facts)) else read_json(store, JOB) or {}
+    known: dict[str, Any] = facts if store.create(JOB, to_json(facts)) else read_json(store, JOB) or {}
     # Whether an endpoint may have changed, its own ask decides, which knows what it has answered.
     if (known["files"], without_models(known["config"])) != (files, without_models(identity(config))):
         message = f"{store.uri(JOB)} was begun with another config or input; put them back, or choose another run.id"

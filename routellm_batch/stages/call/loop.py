@@ -22,6 +22,7 @@ from routellm_batch.stages.call.governor import Governor
 from routellm_batch.stages.call.job import CallJob, take_share
 from routellm_batch.stages.call.limit_shares import Sharing
 from routellm_batch.stages.call.queue import CallReceipt, ShardQueue, ShardTask
+from routellm_batch.stages.call.standing import REFUSALS
 from routellm_batch.stages.call.tally import Tally, tallies
 from routellm_batch.stages.call.task import CallTask, call_shard
 from routellm_batch.stages.tasks import error_of
@@ -55,6 +56,10 @@ class CallStage:
     """Endpoints that are others than the run was begun with."""
     _answered: frozenset[Route] = frozenset()
     """Routes whose endpoint has answered a row of the run."""
+    _undecided: list[tuple[ShardTask, frozenset[Route]]] = field(default_factory=list)
+    """Tasks that ended their shard with refused rows of which nobody knew yet whether all are refused, and the routes."""
+    _revision: int = 1
+    """Of what this start writes of committed shards."""
     _given_up: list[str] = field(default_factory=list)
     """What is wrong with shards that can't be worked on; the others are."""
     _error: BaseException | None = None
@@ -77,6 +82,8 @@ class CallStage:
         """
         self._load()
         self._loop()
+        if not self.halt.stopped and self._ask_undecided():
+            self._loop()
         if self.queue.unfunded:
             self.halt.stop("budget", "what is left of budget.hard_cap_usd pays for no further call")
         if self._given_up:
@@ -94,7 +101,7 @@ class CallStage:
             route for route in ROUTES if any(tally.summary.routes[route].answered for tally in known.values())
         )
         doubted = frozenset(ROUTES) - self._answered
-        revision = 1 + max((tally.revision or 0 for tally in known.values()), default=0)
+        self._revision = revision = 1 + max((tally.revision or 0 for tally in known.values()), default=0)
         copies = set(self.plan.copy_shards)
         behind = any(tally.behind for tally in known.values())
         for shard in self.job.run.shards:
@@ -117,6 +124,14 @@ class CallStage:
             elif tally.behind or (behind and has_copies and tally.summary.failed):
                 self.queue.add_unfinished(task)
 
+    def _ask_undecided(self) -> bool:
+        """Have rows called again whose refusal turned out to be their own; return whether there are any."""
+        again = [task for task, routes in self._undecided if routes & self._answered]
+        for task in again:
+            self.queue.add(replace(task, revision=self._revision, again=False))
+        self._undecided = []
+        return bool(again)
+
     def _seal(self) -> None:
         """Shut out what an earlier start left running, so that it spends nothing that is granted anew.
 
@@ -131,7 +146,12 @@ class CallStage:
 
     def _reopened(self, tally: Tally, doubted: frozenset[Route]) -> bool:
         """Whether a committed shard has rows that may be called again."""
-        wanted = self.retry_failed or self.changed or any(tally.summary.routes[r].calls for r in doubted)
+        wanted = (
+            self.retry_failed
+            or self.changed
+            or any(tally.summary.routes[route].calls for route in doubted)
+            or not REFUSALS.isdisjoint(tally.summary.errors)
+        )
         return tally.summary.unfunded > 0 or (bool(wanted) and tally.summary.failed > 0)
 
     def _loop(self, *, finishing: bool = False) -> None:
@@ -182,6 +202,8 @@ class CallStage:
         self._governor.book(receipt.shard, receipt.ended)
         self.queue.book(receipt.shard, receipt.total_nano)
         self._answered |= receipt.answered
+        if receipt.undecided and receipt.committed and task.work.mode == "call":
+            self._undecided.append((task.work, receipt.undecided))
         ahead = task.work.mode == "call" and self._governor.ahead(self.queue.spent_nano)
         if receipt.stop is not None:
             self.halt.stop("errors", receipt.stop)

@@ -73,6 +73,8 @@ class CallReceipt:
     """This shard's calls that ended, by all tasks there ever were."""
     answered: frozenset[Route] = frozenset()
     """Routes whose endpoint has answered a row of this shard."""
+    undecided: frozenset[Route] = frozenset()
+    """Routes whose endpoint refused rows of this shard when nobody knew yet whether it refuses all."""
 
 
 def grant_for(left_nano: int, tasks: int, slots: int) -> int:

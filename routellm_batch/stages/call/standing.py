@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from routellm_batch.core.types import ErrorKind, Usage
+from routellm_batch.core.types import ErrorKind, Route, Usage
 from routellm_batch.storage.ledger.record import CallRecord
 
 FIRST_REFUSED = 20
@@ -86,3 +86,9 @@ def suspects(records: Mapping[int, CallRecord], *, retry_failed: bool) -> frozen
         if (record.status != "ok" and record.error_kind in REFUSALS)
         or (retry_failed and record.status == "failed")
     )
+
+
+def undecided(records: Mapping[int, CallRecord]) -> frozenset[Route]:
+    """Return the routes with rows that failed by a refusal of which nobody knew whether it was about them."""
+    ended = (record for record in records.values() if record.status == "failed")
+    return frozenset(record.route for record in ended if record.error_kind in REFUSALS)

@@ -21,7 +21,7 @@ from routellm_batch.stages.call.queue import CallReceipt, ShardTask
 from routellm_batch.stages.call.requests import Call, build_call
 from routellm_batch.stages.call.responses import FINAL, ended_calls
 from routellm_batch.stages.call.reuse import reused
-from routellm_batch.stages.call.standing import suspects
+from routellm_batch.stages.call.standing import REFUSALS, suspects, undecided
 from routellm_batch.stages.plan.make import copies_path
 from routellm_batch.storage.inputs import read_rows
 from routellm_batch.storage.ledger.local import left_here, local_folder
@@ -123,8 +123,17 @@ def call_shard(task: CallTask, worker: Worker | None = None) -> CallReceipt:
         deliver(ending, LedgerState(records, shard.state.orphans))
     total = before + wallet.settled_nano + wallet.presumed_nano
     ended = ended_calls(shard.scores, records)
-    answered = _answered(records)
-    return CallReceipt(task.shard.index, committed, unsent, total, stop, short, ended, answered)
+    return CallReceipt(
+        task.shard.index,
+        committed,
+        unsent,
+        total,
+        stop,
+        short,
+        ended,
+        answered=_answered(records),
+        undecided=undecided(records),
+    )
 
 
 def _answered(records: Mapping[int, CallRecord]) -> frozenset[Route]:
@@ -158,8 +167,11 @@ def is_wanted(work: ShardTask, record: CallRecord | None) -> bool:
         return True
     if record.status != "failed" or work.again:
         return False
-    may_have_passed = record.error_kind not in PERMANENT
-    return work.retry_failed or (may_have_passed and (not work.revision or record.route in work.doubted))
+    if (
+        work.retry_failed or record.error_kind in REFUSALS
+    ):  # of a refusal that was left undecided others tell now
+        return True
+    return record.error_kind not in PERMANENT and (not work.revision or record.route in work.doubted)
 
 
 def _missing(task: CallTask, shard: _Open, records: Mapping[int, CallRecord]) -> list[Call]:
