@@ -107,6 +107,8 @@ def test_rows_that_one_endpoint_refuses_are_judged_by_its_own_answers(tmp_path: 
 def test_many_refusals_before_the_first_answer_end_once_others_are_asked(tmp_path: Path) -> None:
     """Where the first rows of a file are all flagged, a start stops; the next one asks the others first, and ends."""
     slow = {"endpoints__weak__limits": {"concurrency": 1}, "input__shard_rows": 64}
+    for name in ("few", "many"):
+        write_prompts(tmp_path / name / "in.parquet", prompts(40))
     with stub_server(flagging(range(19), error(403))) as stub:
         few = play(tmp_path / "few", stub, **WEAK_ONLY, **slow, retry={"max_error_rate": 1})
         stub.script = flagging(range(25), error(403))

@@ -153,10 +153,9 @@ class _Lane:
                     self._fan.open += len(batch)
                     for one in batch:
                         group.create_task(self._send(one))
-
-        self._decide(
-            last=not self._fan.stopping()
-        )  # what is left undecided is called again by the next start
+        self._decide(last=not self._fan.stopping())
+        for refused in self._refused:  # of a run that stops: the next start calls them again
+            self._fan.keep(replace(refused.record, status="unsent"), final=False)
 
     def _busy(self) -> bool:
         """Whether calls are open or to be made, or others' calls may yet say what a refusal meant."""
@@ -246,7 +245,6 @@ class _Lane:
 
     def _refuse(self, record: CallRecord, kind: ErrorKind) -> None:
         """Book a refusal, and leave open what it means, unless this row was refused before and others were answered."""
-        self._fan.keep(replace(record, status="unsent"), final=False)
         known = record.row in self._fan.suspects and self._standing.answers > 0
         self._refused.append(Refused(record, -1 if known else self._standing.answers))
         if known:

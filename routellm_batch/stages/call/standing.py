@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from routellm_batch.core.types import ErrorKind, Route, Usage
+from routellm_batch.core.types import ErrorKind, Route
 from routellm_batch.storage.ledger.record import CallRecord
 
 FIRST_REFUSED = 20
@@ -50,12 +50,12 @@ class Refused:
     """A refused row that is undecided."""
 
     record: CallRecord
-    """What its sends came to, as failed."""
+    """What its sends came to, as failed; it is written once it is decided, as an intent has one record."""
     answers: int
     """Answers of the endpoint before the refusal."""
 
     def ending(self, standing: Standing, *, last: bool) -> CallRecord | None:
-        """Return the record that ends the row; None while it is undecided. What was sent has its record already.
+        """Return the record that ends the row; None while it is undecided.
 
         Args:
             standing: of the endpoint now.
@@ -63,13 +63,8 @@ class Refused:
 
         """
         if standing.answers > self.answers or (last and standing.answers):
-            return replace(end_of(self.record), error_kind=str(ErrorKind.BAD_REQUEST))
-        return end_of(self.record) if last else None
-
-
-def end_of(record: CallRecord) -> CallRecord:
-    """Return a record that ends a row and adds nothing to what its sends cost."""
-    return replace(record, attempts=0, usage=Usage(), cost_nano=0, presumed_nano=0, latency_s=None)
+            return replace(self.record, error_kind=str(ErrorKind.BAD_REQUEST))
+        return self.record if last else None
 
 
 def suspects(records: Mapping[int, CallRecord], *, retry_failed: bool) -> frozenset[int]:
