@@ -165,7 +165,7 @@ class RetryConfig(Model):
     budget: Annotated[float, Field(ge=0, le=1)] = 0.2
     """Retries as a share of traffic; beyond it rows wait and come back later."""
     max_error_rate: Annotated[float, Field(ge=0, le=1)] = 0.5
-    """The run stops (exit code 5) when more than this share of the last rows failed."""
+    """The run stops (exit code 5) when more than this share of an endpoint's last rows failed, or all its rows; 1: never."""
 
 
 class LabelConfig(Model):
