@@ -13,8 +13,9 @@ from routellm_batch.budget.plan import Plan
 from routellm_batch.budget.pricing import usd_to_nano
 from routellm_batch.budget.quality.pilot_facts import PilotFacts
 from routellm_batch.budget.spend.summary import CallSummary, add_all
-from routellm_batch.config.job import Config
+from routellm_batch.config.job import Config, EndpointsConfig
 from routellm_batch.core.encoding import to_json
+from routellm_batch.core.types import STRONG, WEAK
 from routellm_batch.pipeline.quality import quality_of
 from routellm_batch.reporting.plan.html import plan_facts, render_plan
 from routellm_batch.reporting.plan.table import frontier_table
@@ -94,14 +95,22 @@ def write_run_outputs(
     """
     facts = _facts(config, run, plan, state, reason, wall_s)
     if state == "finished" and config.retry.max_error_rate < 1 and finished_exit(run) is None:
-        failing = [failing_words(route, facts.calls.routes[route]) for route in facts.calls.failing]
-        if failing:
-            facts = replace(facts, state="errors", stop_reason="; ".join(failing), quality=None)
+        facts = _judged(facts, config.endpoints)
     run.store.replace(COST, to_json(cost_json(facts)))
     run.store.replace(HTML, render_report(facts).encode("utf-8"))
     if facts.exit_code in FINISHED_CODES:
         _write_success(run, facts)
     return Outputs(facts.exit_code, closing_lines(facts, run.store.uri(HTML)))
+
+
+def _judged(facts: RunFacts, endpoints: EndpointsConfig) -> RunFacts:
+    """Return the facts of a run that has ended: stopped by errors, where an endpoint failed every row."""
+    one_for_both = endpoints.of(STRONG) == endpoints.of(WEAK)  # as in an ask, which may be the judge's
+    failing = [
+        failing_words("endpoint" if one_for_both else f"{route} endpoint", facts.calls.routes[route])
+        for route in facts.calls.failing
+    ]
+    return replace(facts, state="errors", stop_reason="; ".join(failing), quality=None) if failing else facts
 
 
 def write_early_stop(

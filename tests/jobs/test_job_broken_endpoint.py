@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -134,6 +135,18 @@ def test_a_refusal_in_a_shard_of_its_own_is_the_rows_too(tmp_path: Path, at_once
     assert (True, sent) == (sent <= 8, len(stub.calls))
 
 
+def test_what_an_earlier_start_saw_answered_counts(tmp_path: Path) -> None:
+    """The last row of a run that was stopped is refused in a start that asks nothing else: it is that row's own."""
+    settings = {**WEAK_ONLY, "endpoints__weak__limits": {"concurrency": 1}}
+    write_prompts(tmp_path / "in.parquet", prompts(8))
+    script = flagging({7}, error(403))
+    with stub_server(interrupting(lambda call: replace(script(call), delay_s=0.05), 4)) as stub:
+        first = play(tmp_path, stub, **settings)
+        stub.script = script
+        second = play(tmp_path, stub, **settings)
+    assert (75, 3, {"bad_request": 1}) == (first.exit_code, second.exit_code, second.cost["errors"])
+
+
 # All rows
 
 
@@ -227,7 +240,7 @@ def test_an_endpoint_that_fails_all_its_rows_ends_with_5(tmp_path: Path, kind: s
     assert (5, 5, 0, 0) == (broken.exit_code, again.exit_code, done.exit_code, last.exit_code)
     assert (ROWS - STRONG_ROWS, STRONG_ROWS) == (broken.cost["rows"]["ok"], broken.cost["rows"]["failed"])
     assert f"the strong endpoint failed all its {STRONG_ROWS} rows" in broken.cost["stop_reason"]
-    assert "endpoints.strong.base_url, model and params may still be changed" in " ".join(broken.lines)
+    assert "its base_url, model and params may still be changed" in " ".join(broken.lines)
     assert ({"strong-model": STRONG_ROWS}, called) == (asked(stub, sent), len(stub.calls))
     assert ("ok", True) == (done.by_id["r0023"]["status"], "_SUCCESS" in done.objects())
 

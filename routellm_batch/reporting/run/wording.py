@@ -302,20 +302,18 @@ def stop_words(reason: str | None, max_error_rate: float) -> str | None:
     return ADVICE.get(reason or "", reason)
 
 
-def failing_words(route: str, totals: RouteTotals) -> str:
+def failing_words(name: str, totals: RouteTotals) -> str:
     """Return that an endpoint failed every row, as a clause for the user, and what may be changed then.
 
     Args:
-        route: of the endpoint.
+        name: of the endpoint, as ``strong endpoint``.
         totals: what its calls did.
 
     """
-    every = f"the {route} endpoint failed " + (
-        "its only row" if totals.calls == 1 else f"all its {rows(totals.calls)}"
-    )
+    failed = "its only row" if totals.calls == 1 else f"all its {rows(totals.calls)}"
     if totals.answered:
-        return f"{every}: it answers, but no answer is of use"
+        return f"the {name} failed {failed}: it answers, but no answer is of use"
     return (
-        f"{every} and has answered none, so endpoints.{route}.base_url, model and params may still be changed; if you "
-        "fix it elsewhere, add --retry-failed"
+        f"the {name} failed {failed} and has answered none, so its base_url, model and params may still be changed; "
+        "if you fix it elsewhere, add --retry-failed"
     )

@@ -128,7 +128,10 @@ class CallStage:
         """Have rows called again whose refusal turned out to be their own; return whether there are any."""
         again = [task for task, routes in self._undecided if routes & self._answered]
         for task in again:
-            self.queue.add(replace(task, revision=self._revision, again=False))
+            only = replace(
+                task, revision=self._revision, again=False, retry_failed=False, doubted=frozenset()
+            )
+            self.queue.add(only)
         self._undecided = []
         return bool(again)
 
