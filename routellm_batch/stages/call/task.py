@@ -167,9 +167,8 @@ def is_wanted(work: ShardTask, record: CallRecord | None) -> bool:
         return True
     if record.status != "failed" or work.again:
         return False
-    if (
-        work.retry_failed or record.error_kind in REFUSALS
-    ):  # of a refusal that was left undecided others tell now
+    # A refusal that was left undecided may be decided now, by what became of other rows.
+    if work.retry_failed or record.error_kind in REFUSALS:
         return True
     return record.error_kind not in PERMANENT and (not work.revision or record.route in work.doubted)
 
