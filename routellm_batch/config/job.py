@@ -7,7 +7,7 @@ from the command line and checks the whole; its errors name the key and what to 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -26,6 +26,8 @@ from routellm_batch.core.types import ENDPOINTS, ROUTES, EndpointName, Route
 
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """What a run id may look like: it is a folder name and must not leave the root."""
+ENDPOINT_OPERATIONAL = ("limits", "timeout_s", "api_key", "headers", "query", "ca_file", "allow_http")
+"""Keys of an endpoint that say how it is reached and called, not what answers."""
 OPERATIONAL = (
     "cluster",
     "retry",
@@ -37,9 +39,11 @@ OPERATIONAL = (
     "router.embedder.batch_texts",
     "budget.hard_cap_usd",
     "budget.on_overrun",
-    *(f"endpoints.{name}.{key}" for name in ("strong", "weak", "judge") for key in ("limits", "timeout_s")),
+    *(f"endpoints.{name}.{key}" for name in ENDPOINTS for key in ENDPOINT_OPERATIONAL),
 )
 """Keys that may change between a run and its resume; where a run lies is not part of its identity."""
+BEFORE_AN_ANSWER = ("base_url", "model", "params")
+"""Keys of an endpoint that may change too, as long as it has answered no row of the run."""
 LATER: dict[str, Any] = {"budget.order": "auto", "pilot": None, "grade": None, "judge": None}
 LATER |= {f"endpoints.{name}.estimate.lengths_from": None for name in ("strong", "weak", "judge")}
 """Keys that older runs don't have, each with the value that means what those runs do: it is left out of the identity."""
@@ -161,7 +165,7 @@ class RetryConfig(Model):
     budget: Annotated[float, Field(ge=0, le=1)] = 0.2
     """Retries as a share of traffic; beyond it rows wait and come back later."""
     max_error_rate: Annotated[float, Field(ge=0, le=1)] = 0.5
-    """The run stops (exit code 5) when more than this share of the last rows failed."""
+    """The run stops (exit code 5) when more than this share of an endpoint's last rows failed, or all its rows; 1: never."""
 
 
 class LabelConfig(Model):
@@ -341,11 +345,29 @@ def identity(config: Config) -> dict[str, Any]:
     """Return a run's identity: its config, flat (``a.b.c`` → JSON value), without the keys that may change on a resume."""
     flat: dict[str, Any] = {}
     _flatten("", config.model_dump(mode="json", by_alias=True), flat)
-    return {k: value for k, value in flat.items() if not _operational(k) and LATER.get(k, flat) != value}
+    return {k: value for k, value in lasting(flat).items() if LATER.get(k, flat) != value}
 
 
-def _operational(key: str) -> bool:
-    return any(key == name or key.startswith(name + ".") for name in OPERATIONAL)
+def lasting(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields without those that may change on a resume; older runs' identities hold some that now may."""
+    return {key: value for key, value in fields.items() if not _is_part(key, OPERATIONAL)}
+
+
+def without_models(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an identity without which models its endpoints are: what the newest run of a template is found by."""
+    return {key: value for key, value in lasting(fields).items() if changed_endpoint(key) is None}
+
+
+def changed_endpoint(key: str) -> EndpointName | None:
+    """Return the endpoint that a key of an identity belongs to, if the key may change before that one's first answer."""
+    for name in ENDPOINTS:
+        if _is_part(key, [f"endpoints.{name}.{last}" for last in BEFORE_AN_ANSWER]):
+            return name
+    return None
+
+
+def _is_part(key: str, names: Iterable[str]) -> bool:
+    return any(key == name or key.startswith(name + ".") for name in names)
 
 
 def _flatten(prefix: str, value: Any, into: dict[str, Any]) -> None:

@@ -63,6 +63,8 @@ class Verdict(StrEnum):
     """Rate limited: wait as told; neither an attempt nor an error."""
     ROW = "row"
     """This row can't be answered; the others can."""
+    REFUSED = "refused"
+    """This row can't be answered, or no row can: what becomes of the endpoint's other rows tells which."""
     FATAL = "fatal"
     """No row can be answered until somebody acts (bad key, no credit): stop the run."""
 

@@ -20,12 +20,11 @@ _BY_CODE = {
     "content_filter": ErrorKind.CONTENT_FILTER,
     "content_policy_violation": ErrorKind.CONTENT_FILTER,
 }
-_FATAL_STATUS = {
-    401: ErrorKind.AUTH,
-    402: ErrorKind.QUOTA,
-    403: ErrorKind.AUTH,
-    404: ErrorKind.NOT_FOUND,
-}
+_FATAL_STATUS = {401: ErrorKind.AUTH, 402: ErrorKind.QUOTA}
+"""These speak of the key and its account, whatever the row: a key that is revoked on the way stops the run at once."""
+_REFUSED_STATUS = {403: ErrorKind.AUTH, 404: ErrorKind.NOT_FOUND}
+"""Of a wrong key or URL as much as of one row: a prompt that the provider flags, a feature that the model lacks."""
+_KEY_CODES = frozenset({"invalid_api_key", "account_deactivated", "organization_deactivated"})
 _RATE_HEADERS = (
     "x-ratelimit-limit-requests",
     "x-ratelimit-limit-tokens",
@@ -52,6 +51,9 @@ def failure_of(status: int, code: str | None) -> tuple[ErrorKind, Verdict, bool]
         return ErrorKind.QUOTA, Verdict.FATAL, False
     if status in _FATAL_STATUS:
         return _FATAL_STATUS[status], Verdict.FATAL, False
+    if status in _REFUSED_STATUS and code not in _BY_CODE:
+        verdict = Verdict.FATAL if code in _KEY_CODES else Verdict.REFUSED
+        return _REFUSED_STATUS[status], verdict, False
     if status == 429:
         return ErrorKind.RATE_LIMITED, Verdict.WAIT, False
     if 300 <= status < 400:

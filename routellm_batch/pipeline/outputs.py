@@ -13,8 +13,9 @@ from routellm_batch.budget.plan import Plan
 from routellm_batch.budget.pricing import usd_to_nano
 from routellm_batch.budget.quality.pilot_facts import PilotFacts
 from routellm_batch.budget.spend.summary import CallSummary, add_all
-from routellm_batch.config.job import Config
+from routellm_batch.config.job import Config, EndpointsConfig
 from routellm_batch.core.encoding import to_json
+from routellm_batch.core.types import STRONG, WEAK
 from routellm_batch.pipeline.quality import quality_of
 from routellm_batch.reporting.plan.html import plan_facts, render_plan
 from routellm_batch.reporting.plan.table import frontier_table
@@ -22,7 +23,7 @@ from routellm_batch.reporting.quality_view import PilotView
 from routellm_batch.reporting.run.cost_json import cost_json
 from routellm_batch.reporting.run.facts import RunFacts, State, run_facts, with_embedding
 from routellm_batch.reporting.run.html import render_report
-from routellm_batch.reporting.run.wording import closing_lines, length_details, ranked_by
+from routellm_batch.reporting.run.wording import closing_lines, failing_words, length_details, ranked_by
 from routellm_batch.reporting.text import count, public_uri, rows, usd
 from routellm_batch.stages.call.degrade import load_degrades
 from routellm_batch.stages.call.tally import tallies
@@ -80,6 +81,9 @@ def write_run_outputs(
 ) -> Outputs:
     """Write cost.json and report.html, and ``_SUCCESS`` where the run is finished.
 
+    A run of which an endpoint failed every row is not: it ends as one that was stopped by errors. Where
+    ``max_error_rate`` is 1 it is, as then no share of failed rows stops a run.
+
     Args:
         config: the job.
         run: its run.
@@ -90,11 +94,23 @@ def write_run_outputs(
 
     """
     facts = _facts(config, run, plan, state, reason, wall_s)
+    if state == "finished" and config.retry.max_error_rate < 1 and finished_exit(run) is None:
+        facts = _judged(facts, config.endpoints)
     run.store.replace(COST, to_json(cost_json(facts)))
     run.store.replace(HTML, render_report(facts).encode("utf-8"))
     if facts.exit_code in FINISHED_CODES:
         _write_success(run, facts)
     return Outputs(facts.exit_code, closing_lines(facts, run.store.uri(HTML)))
+
+
+def _judged(facts: RunFacts, endpoints: EndpointsConfig) -> RunFacts:
+    """Return the facts of a run that has ended: stopped by errors, where an endpoint failed every row."""
+    one_for_both = endpoints.of(STRONG) == endpoints.of(WEAK)  # as in an ask, which may be the judge's
+    failing = [
+        failing_words("endpoint" if one_for_both else f"{route} endpoint", facts.calls.routes[route])
+        for route in facts.calls.failing
+    ]
+    return replace(facts, state="errors", stop_reason="; ".join(failing), quality=None) if failing else facts
 
 
 def write_early_stop(

@@ -44,6 +44,7 @@ from routellm_batch.stages.plan.make import make_plan
 from routellm_batch.stages.plan.past_run import pin_lengths
 from routellm_batch.stages.score.loop import run_score_stage
 from routellm_batch.stages.score.task import STAGE as SCORE
+from routellm_batch.storage.changes import adopt_change, is_changed
 from routellm_batch.storage.run import Run, newest_markers, open_existing, open_run
 from routellm_batch.storage.tables import RESPONSE_COLUMNS
 
@@ -109,7 +110,8 @@ def _run(
     _check_before_calls(config)
     run = _open(config, sink, retry_failed=retry_failed)
     ended, plan = finished_exit(run), load_plan(run)
-    if plan is not None and ended is not None and not (retry_failed and ended == SOME_FAILED):
+    again = ended == SOME_FAILED and (retry_failed or is_changed(run.store, config))
+    if plan is not None and ended is not None and not again:
         sink(Notice(f"{run.uri} is finished already, so no model is called"))
         return RunResult(ended, run.uri, rewrite_run_outputs(config, run, plan))
     sharing, worker = Sharing(), this_worker()
@@ -118,6 +120,7 @@ def _run(
         driving(run, sink, halt, worker) as start,
         runner_of(config.cluster, shared_sink, start.token) as runner,
     ):
+        changed = adopt_change(run.store, config)
         with _reporting_early_stop(config, run, begun_s):
             job = pilots.prepare(config, run, runner, sink, halt)
             plan = None if job is None else _score_and_plan(job, run, runner, sink, halt)
@@ -145,7 +148,9 @@ def _run(
                 prices=plan.run_prices,
                 pilot=job.pilot,
             )
-            stage = CallStage(calling, plan, runner, halt, worker, retry_failed, sink=sink, sharing=sharing)
+            stage = CallStage(
+                calling, plan, runner, halt, worker, retry_failed, sink=sink, sharing=sharing, changed=changed
+            )
             _call(stage, sink)
         state = halt.state  # a signal from here on comes too late to change it
         reason = stop_words(halt.reason, config.retry.max_error_rate)
@@ -303,6 +308,7 @@ def _driven(config: Config, sink: Sink, halt: Halt, begun_s: float) -> Iterator[
         runner_of(config.cluster, sink, start.token) as runner,
         _reporting_early_stop(config, run, begun_s),
     ):
+        adopt_change(run.store, config)
         yield run, runner
 
 

@@ -46,6 +46,10 @@ class RouteTotals:
     """Of ``calls``, those whose answer came from a pilot: nothing was sent, and no tokens are counted."""
     uncounted: int = 0
     """Of ``calls``, those whose answer came without a count of its tokens: its worst cost is presumed."""
+    ok: int = 0
+    """Of ``calls``, those that have an answer of use."""
+    answered: int = 0
+    """Requests to which the model said anything, be it of use or not."""
 
     @property
     def sent(self) -> int:
@@ -65,6 +69,8 @@ class RouteTotals:
             self.heard + other.heard,
             self.taken + other.taken,
             self.uncounted + other.uncounted,
+            self.ok + other.ok,
+            self.answered + other.answered,
         )
 
 
@@ -161,6 +167,11 @@ class CallSummary:
         return sum(totals.spent_nano for totals in self.routes.values())
 
     @property
+    def failing(self) -> Sequence[str]:
+        """Routes of which every row failed that was called."""
+        return [route for route, totals in self.routes.items() if totals.calls and not totals.ok]
+
+    @property
     def taken(self) -> int:
         """Answers taken over from a pilot."""
         return sum(totals.taken for totals in self.routes.values())
@@ -180,6 +191,9 @@ class CallSummary:
         routes = {
             route: RouteTotals(
                 **{
+                    # Older summaries don't say; their endpoints count as endpoints that answer.
+                    "ok": totals["calls"],
+                    "answered": totals["calls"],
                     **totals,
                     "usage": Usage(**totals["usage"]),
                     "latency_bins": _numbered(totals["latency_bins"]),

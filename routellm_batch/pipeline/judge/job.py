@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 
 from routellm_batch.budget.pricing import nano_to_usd, usd_to_nano
 from routellm_batch.config.graders import JudgePairsConfig
-from routellm_batch.config.job import Config, InputConfig, RunConfig, identity
+from routellm_batch.config.job import Config, InputConfig, RunConfig, identity, without_models
 from routellm_batch.core.encoding import to_json
 from routellm_batch.core.errors import BudgetError, BudgetStopError, ConfigError, DataError, RunMismatchError
 from routellm_batch.core.events import Sink
@@ -30,7 +31,7 @@ from routellm_batch.storage.inputs import find_files, pin_files
 from routellm_batch.storage.labelled import read_table, require
 from routellm_batch.storage.prompts import Prompt, decode_prompts
 from routellm_batch.storage.run import SUCCESS
-from routellm_batch.storage.store import FsStore
+from routellm_batch.storage.store import FsStore, read_json
 
 JOB, COST = "job.json", "cost.json"
 CHARS_PER_ANSWER_TOKEN = 4
@@ -164,7 +165,9 @@ def _pin(store: FsStore, config: Config) -> None:
         for f in pin_files(find_files(config.input.uri), config.input)
     ]
     facts = {"config": identity(config), "files": files}
-    if not store.create(JOB, to_json(facts)):
+    known: dict[str, Any] = facts if store.create(JOB, to_json(facts)) else read_json(store, JOB) or {}
+    # Whether an endpoint may have changed, its own ask decides, which knows what it has answered.
+    if (known["files"], without_models(known["config"])) != (files, without_models(identity(config))):
         message = f"{store.uri(JOB)} was begun with another config or input; put them back, or choose another run.id"
         raise RunMismatchError(message)
 

@@ -8,6 +8,7 @@ from decimal import Decimal
 from routellm_batch.budget.plan import Degrade, Plan
 from routellm_batch.budget.pricing import usd_to_nano
 from routellm_batch.budget.spend.projection import WHOLE
+from routellm_batch.budget.spend.summary import RouteTotals
 from routellm_batch.core.types import ROUTES, STRONG, WEAK, ErrorKind, Route
 from routellm_batch.reporting.quality_words import quality_text
 from routellm_batch.reporting.run.comparison import answers_nano, compared_nano, counterfactual_nano
@@ -310,3 +311,20 @@ def stop_words(reason: str | None, max_error_rate: float) -> str | None:
     if reason == "error_rate":
         return f"more than {max_error_rate:.0%} of the last rows failed (retry.max_error_rate)"
     return ADVICE.get(reason or "", reason)
+
+
+def failing_words(name: str, totals: RouteTotals) -> str:
+    """Return that an endpoint failed every row, as a clause for the user, and what may be changed then.
+
+    Args:
+        name: of the endpoint, as ``strong endpoint``.
+        totals: what its calls did.
+
+    """
+    failed = "its only row" if totals.calls == 1 else f"all its {rows(totals.calls)}"
+    if totals.answered:
+        return f"the {name} failed {failed}: it answers, but no answer is of use"
+    return (
+        f"the {name} failed {failed} and has answered none, so its base_url, model and params may still be changed; "
+        "if you fix it elsewhere, add --retry-failed"
+    )

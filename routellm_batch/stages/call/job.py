@@ -20,6 +20,7 @@ from routellm_batch.endpoints.pacing.gate import Gate
 from routellm_batch.endpoints.pacing.pace import Limits
 from routellm_batch.endpoints.pacing.retries import ErrorWindow, RetryBudget
 from routellm_batch.stages.call.limit_shares import FLOOR, Shares
+from routellm_batch.stages.call.standing import Standing
 from routellm_batch.storage.ledger.liveness import LEASE_S
 from routellm_batch.storage.run import Run
 
@@ -92,6 +93,10 @@ class EndpointPool:
         default_factory=lambda: {route: ErrorWindow(ERROR_WINDOW) for route in ROUTES}
     )
     """Route → which of its last rows failed."""
+    standings: Mapping[Route, Standing] = field(
+        default_factory=lambda: {route: Standing() for route in ROUTES}
+    )
+    """Route → whether its endpoint answers rows or refuses them."""
     warned: set[Route] = field(default_factory=set)
     """Endpoints that count more tokens than they may, of which the user was warned."""
     silent: set[Route] = field(default_factory=set)

@@ -14,7 +14,7 @@ from typing import Literal
 
 from routellm_batch.budget.plan import Reason
 from routellm_batch.budget.spend.projection import FinishedCalls
-from routellm_batch.core.types import Route, Shard
+from routellm_batch.core.types import EndpointName, Route, Shard
 from routellm_batch.stages.tasks import WINDOW
 
 MOST_FENCED = 4
@@ -45,6 +45,12 @@ class ShardTask:
     """Rows that failed for good are called again."""
     again: bool = False
     """An earlier task of this start ran out of its grant: what failed then has failed."""
+    answered: frozenset[Route] = frozenset()
+    """Routes whose endpoint is known to have answered a row of the run."""
+    doubted: frozenset[Route] = frozenset()
+    """Routes whose endpoint had answered none when this start began: failures that may have passed are called again."""
+    changed: frozenset[EndpointName] = frozenset()
+    """Endpoints that are others than the run was begun with: what those before had failed is called again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +71,10 @@ class CallReceipt:
     """The grant did not pay for a row's worst case."""
     ended: Mapping[Route, FinishedCalls] = field(default_factory=dict)
     """This shard's calls that ended, by all tasks there ever were."""
+    answered: frozenset[Route] = frozenset()
+    """Routes whose endpoint has answered a row of this shard."""
+    undecided: frozenset[Route] = frozenset()
+    """Routes whose endpoint refused rows of this shard when nobody knew yet whether it refuses all."""
 
 
 def grant_for(left_nano: int, tasks: int, slots: int) -> int:

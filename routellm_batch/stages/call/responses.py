@@ -192,6 +192,8 @@ def _totals(route: Route, state: LedgerState, ended: FinishedCalls, learned: Obs
         heard=learned,
         taken=sum(r.status == "ok" and not r.attempts for r in mine),
         uncounted=sum(not r.counted for r in mine),
+        ok=sum(r.status == "ok" for r in mine),
+        answered=sum(r.has_answer for r in mine),
     )
 
 

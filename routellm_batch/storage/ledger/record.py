@@ -48,6 +48,11 @@ class CallRecord:
     detail: ErrorDetail | None = None
     """What the error that it failed with says for programs; None where the endpoint sent none."""
 
+    @property
+    def has_answer(self) -> bool:
+        """Whether the model said anything, be it of use or not."""
+        return bool((self.answer or "").strip())
+
     def to_json(self) -> str:
         """Return the record as one line; lone surrogates, which no file can hold, become question marks."""
         try:

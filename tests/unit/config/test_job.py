@@ -12,7 +12,14 @@ import yaml
 from helpers.jobs import job_config, job_tree
 from pydantic import ValidationError
 
-from routellm_batch.config.job import check_config, identity, load_config
+from routellm_batch.config.job import (
+    changed_endpoint,
+    check_config,
+    identity,
+    lasting,
+    load_config,
+    without_models,
+)
 from routellm_batch.core.errors import ConfigError
 
 HERE = Path("/work-folder")
@@ -320,6 +327,7 @@ OPERATIONAL: list[dict[str, Any]] = [
     {"retry": {"attempts": 9, "max_error_rate": 1}},
     {"endpoints__strong__limits": {"rpm": 5, "concurrency": 3}},
     {"endpoints__weak__timeout_s": 7},
+    {"endpoints__strong__api_key": "env:K"},
     {"run__deadline_s": 60},
     {"budget__hard_cap_usd": 3},
     {"budget__on_overrun": "stop"},
@@ -346,7 +354,6 @@ def test_operational_keys_are_no_part_of_a_run(changes: dict[str, Any]) -> None:
             "endpoints.strong.params.max_completion_tokens",
         ),
         ({"endpoints__strong__base_url": "http://localhost:1/v1"}, "endpoints.strong.base_url"),
-        ({"endpoints__strong__api_key": "env:K"}, "endpoints.strong.api_key"),
         ({"router__name": "random"}, "router.name"),
         ({"label": {"values": ["a"]}}, "label.values"),
     ],
@@ -357,11 +364,35 @@ def test_all_other_keys_are(changes: dict[str, Any], key: str) -> None:
     assert key in {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
 
 
-def test_identity_holds_no_key() -> None:
-    """What is written to run.json has the reference of a key, which is no secret."""
-    assert (
-        identity(job_config(HERE, endpoints__strong__api_key="env:K"))["endpoints.strong.api_key"] == "env:K"
-    )
+def test_identity_holds_no_key_of_an_endpoint() -> None:
+    """What says which run a config is of says nothing of keys, not even where they lie."""
+    names = identity(job_config(HERE, endpoints__strong__api_key="env:K"))
+    assert not [name for name in names if name.startswith("endpoints.") and "key" in name]
+
+
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [
+        ("endpoints.strong.model", "strong"),
+        ("endpoints.weak.base_url", "weak"),
+        ("endpoints.judge.params.max_completion_tokens", "judge"),
+        ("endpoints.judge.params", "judge"),
+        ("endpoints.strong.model_family", None),
+        ("endpoints.strong.price.input", None),
+        ("endpoints.strong.kind", None),
+        ("router.model", None),
+    ],
+)
+def test_an_endpoint_may_be_another_before_it_answers(key: str, name: str | None) -> None:
+    """URL, model and params belong to their endpoint and take no part in finding a run; any other key does."""
+    assert name == changed_endpoint(key)
+    assert ({} if name else {key: 1}) == without_models({key: 1})
+
+
+def test_an_older_identity_is_read_without_what_may_change_now() -> None:
+    """An identity that was stored with the reference of a key equals today's, which has none."""
+    now = identity(job_config(HERE))
+    assert now == lasting({**now, "endpoints.strong.api_key": None, "endpoints.weak.limits.rpm": 3})
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from routellm_batch.budget.pricing import NANO
 from routellm_batch.budget.spend.summary import CallSummary, RouteTotals
 from routellm_batch.core.types import ErrorKind, Usage
 from routellm_batch.reporting.run import wording
-from routellm_batch.reporting.run.wording import closing_lines
+from routellm_batch.reporting.run.wording import closing_lines, failing_words
 
 INVALID = "What is wrong with each invalid row is in s3://bucket/runs/nightly-2026-11-23/failed/."
 PRESUMED = (
@@ -153,3 +153,16 @@ def test_report_uri_without_secrets() -> None:
         closing_lines(replace(facts(), wall_s=0), "ftp://me:pw@host/r.html")[-1]
         == "  report  ftp://host/r.html"
     )
+
+
+@pytest.mark.parametrize(
+    ("calls", "answered", "words"),
+    [
+        (1, 0, "the weak endpoint failed its only row and has answered none, so its base_url"),
+        (50, 0, "the weak endpoint failed all its 50 rows and has answered none, so its base_url"),
+        (50, 3, "the weak endpoint failed all its 50 rows: it answers, but no answer is of use"),
+    ],
+)
+def test_an_endpoint_that_failed_every_row_is_named(calls: int, answered: int, words: str) -> None:
+    """With how many rows that were, and what to do where it has answered none."""
+    assert failing_words("weak endpoint", RouteTotals(calls, answered=answered)).startswith(words)
