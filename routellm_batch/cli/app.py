@@ -32,6 +32,9 @@ ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file of
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Overrides, e.g. budget.usd=5.")
 ]
+RunUri = Annotated[
+    str, typer.Argument(metavar="RUN_URI", help="A run's folder, or the config that it was begun with.")
+]
 RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Call a finished run's failed rows again.")]
 
 
@@ -97,7 +100,7 @@ app.command("train")(train)
 
 
 @app.command()
-def report(run_uri: Annotated[str, typer.Argument(metavar="RUN_URI", help="A run's folder.")]) -> None:
+def report(run_uri: RunUri) -> None:
     """Write a run's report again.
 
     From what its storage holds; nothing is called.
@@ -105,6 +108,28 @@ def report(run_uri: Annotated[str, typer.Argument(metavar="RUN_URI", help="A run
     from routellm_batch.cli.execute import report_run
 
     report_run(run_uri)
+
+
+@app.command()
+def export(
+    run_uri: RunUri,
+    *,
+    to: Annotated[
+        str,
+        typer.Option("--to", metavar="FILE", help="File to write: its ending is .parquet, .csv or .jsonl."),
+    ],
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    failed: Annotated[
+        bool, typer.Option("--failed", help="Write the failed and the invalid rows, and why, instead.")
+    ] = False,
+) -> None:
+    """Write a run's answers as one file.
+
+    Every valid row once, its newest revision. Exits with 3 where the run is not finished and rows are missing.
+    """
+    from routellm_batch.cli.execute import export_run
+
+    raise typer.Exit(export_run(run_uri, to, force=force, failed=failed))
 
 
 def _version(value: bool) -> None:

@@ -24,7 +24,7 @@ from routellm_batch.core.events import Sink
 from routellm_batch.core.types import JUDGE, WEAK, EndpointName
 from routellm_batch.pipeline.outputs import FINISHED_CODES, run_summary
 from routellm_batch.pipeline.run import NoPilot, complete_run, plan_run
-from routellm_batch.storage.responses import read_shard_responses
+from routellm_batch.storage.responses import read_all
 from routellm_batch.storage.run import Run, open_existing
 from routellm_batch.storage.store import FsStore
 
@@ -96,7 +96,7 @@ def ask(asked: Ask, sink: Sink) -> AskResult:
     result = complete_run(ask_config(asked), sink, NoPilot())
     run, _ = open_existing(result.run_uri)
     return AskResult(
-        read_rows(run),
+        read_all(run),
         run_summary(run),
         result.exit_code,
         result.run_uri,
@@ -152,13 +152,6 @@ def ask_config(asked: Ask) -> Config:
         label=None if judge else config.label,
         cluster=config.cluster,
     )
-
-
-def read_rows(run: Run) -> pa.Table | None:
-    """Return all responses of a run so far, in input order; None where there is none."""
-    shards = (read_shard_responses(run, shard.name) for shard in run.shards)
-    tables = [table for table in shards if table is not None]
-    return pa.concat_tables(tables) if tables else None
 
 
 @dataclass
