@@ -20,6 +20,7 @@ from routellm_batch.pipeline.jobs import (
     run_job,
 )
 from routellm_batch.reporting.progress import open_progress
+from routellm_batch.reporting.text import hanging
 
 Overrides = Sequence[str] | None
 """``KEY=VALUE`` pairs of the command line."""
@@ -107,9 +108,10 @@ def _show(result: RunResult) -> None:
     from rich.console import Console
 
     console = Console(soft_wrap=True, highlight=False, markup=False)
+    width = console.width if console.is_terminal else None
     if result.outputs.plan is not None:
         from routellm_batch.reporting.plan.table import plan_table
 
         console.print(plan_table(result.outputs.plan))
     for line in result.outputs.lines:
-        console.print(line)
+        console.print(hanging(line, width))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 import pyarrow as pa
@@ -20,12 +20,13 @@ from routellm_batch.config.job import (
     RunConfig,
 )
 from routellm_batch.core.errors import BudgetError, BudgetStopError, ConfigError
-from routellm_batch.core.events import Sink
+from routellm_batch.core.events import Event, Sink, StageStarted
 from routellm_batch.core.types import JUDGE, WEAK, EndpointName
 from routellm_batch.pipeline.outputs import FINISHED_CODES, run_summary
 from routellm_batch.pipeline.run import NoPilot, complete_run, plan_run
 from routellm_batch.storage.responses import read_all
-from routellm_batch.storage.run import Run, open_existing
+from routellm_batch.storage.run import STAGE as CALL
+from routellm_batch.storage.run import open_existing
 from routellm_batch.storage.store import FsStore
 
 JUDGE_PROMPT_BYTES = 16 * 1024 * 1024
@@ -154,6 +155,17 @@ def ask_config(asked: Ask) -> Config:
     )
 
 
+def titled(sink: Sink, title: str) -> Sink:
+    """Return a sink that passes on events, and gives the stage that calls a title."""
+
+    def pass_on(event: Event) -> None:
+        if isinstance(event, StageStarted) and event.stage == CALL:
+            event = replace(event, title=title)
+        sink(event)
+
+    return pass_on
+
+
 @dataclass
 class AskBudget:
     """One cap over several asks, which are made one after another."""
@@ -168,6 +180,8 @@ class AskBudget:
     """Receives the events of all asks."""
     done: dict[str, AskResult] = field(default_factory=dict)
     """Run id → how it ended."""
+    title: str = ""
+    """What a progress display shows before the run id of an ask."""
 
     @property
     def used_nano(self) -> int:
@@ -200,7 +214,7 @@ class AskBudget:
             self.config, table_uri, route, self.store.root, run_id, nano_to_usd(left), columns=columns
         )
         try:
-            self.done[run_id] = ask(asked, self.sink)
+            self.done[run_id] = ask(asked, titled(self.sink, f"{self.title}{run_id}"))
         except BudgetError as error:
             if not self.used_nano:
                 raise

@@ -9,16 +9,21 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from routellm_batch.budget.plan import Plan
 from routellm_batch.budget.spend.observed_lengths import HIGH, LOW
 from routellm_batch.budget.spend.summary import latency_quantile
 from routellm_batch.core.types import ROUTES, STRONG, WEAK, Route
 from routellm_batch.reporting import quality_words
 from routellm_batch.reporting.charts import run as charts
+from routellm_batch.reporting.charts.quality import plane, predicted_points, quality_chart
 from routellm_batch.reporting.page import render
+from routellm_batch.reporting.plan.budgets import chosen_point, few_budgets
 from routellm_batch.reporting.run import wording
-from routellm_batch.reporting.run.comparison import answers_nano, compared_nano, counterfactual_nano
+from routellm_batch.reporting.run.comparison import answers_nano, counterfactual_nano
 from routellm_batch.reporting.run.cost_table import cost_table, routing_bars, spend_bars, spent_percent
 from routellm_batch.reporting.run.facts import RunFacts
+from routellm_batch.reporting.run.promises import missed_promises
+from routellm_batch.reporting.run.saving_words import saved, saving_text
 from routellm_batch.reporting.text import count, percent, rows, usd
 
 QUANTILES = (0.5, 0.9, 0.99)
@@ -48,8 +53,9 @@ def render_report(facts: RunFacts) -> str:
         calls=facts.calls,
         words=wording,
         tone=_tone(facts),
-        all_strong=counterfactuals[STRONG],
-        compared=compared_nano(facts),
+        saved=saved(facts),
+        saving_text=saving_text(facts),
+        simulated=wording.simulated_text(facts.endpoints),
         spend_bars=spend_bars(facts),
         routing_bars=routing_bars(facts, counterfactuals),
         strong_part=spent_percent(facts, STRONG),
@@ -57,6 +63,8 @@ def render_report(facts: RunFacts) -> str:
         score_chart=_score_chart(facts),
         by_gain=facts.plan.ranker.order == "gain_per_dollar",
         frontier_chart=_frontier_chart(facts),
+        quality_chart=_quality_chart(facts.plan),
+        budgets=few_budgets(facts.plan) if facts.plan.frontier else [],
         latencies=latencies(facts),
         lengths=_length_table(facts),
         errors=_errors(facts),
@@ -110,6 +118,7 @@ def _banners(facts: RunFacts) -> list[tuple[str, str]]:
     """Return the notes at the top of the page, as tone and text."""
     ending = " ".join(part for part in (facts.stop_reason, wording.next_step(facts)) if part)
     banners = [
+        *(("bad", text) for text in missed_promises(facts)),
         (_tone(facts), ending),
         ("warn", wording.degraded_text(facts.plan)),
         *(("warn", wording.degrade_text(one)) for one in facts.degrades),
@@ -135,6 +144,13 @@ def _frontier_chart(facts: RunFacts) -> Markup | None:
         nano = answers_nano(facts)
         spent = charts.Mark(facts.achieved_share, nano, f"{percent(facts.achieved_share)}, {usd(nano)}")
     return charts.frontier_chart(plan.frontier, plan.all_weak_nano, plan.all_strong_nano, chosen, spent)
+
+
+def _quality_chart(plan: Plan) -> Markup | None:
+    """Return predicted quality by cost, with the plan on it; None without a pilot."""
+    points, chosen = predicted_points(plan.frontier), predicted_points([chosen_point(plan)])
+    on = plane([*points, *chosen]) if points and chosen else None
+    return None if on is None else quality_chart(on, points, chosen[0], cursor=False)
 
 
 def latencies(facts: RunFacts) -> list[LatencyRow]:
