@@ -126,7 +126,7 @@ def _place_names(schema: pa.Schema) -> tuple[str, str]:
 
 
 def _tables(run: Run, *, failed: bool) -> Iterator[tuple[str, pa.Table]]:
-    """Yield each shard's responses; where invalid rows are asked for, also an empty table for a shard that has those alone."""
+    """Yield each shard's responses; where invalid rows are asked for, an empty one for a shard that has no others."""
     if not failed:
         yield from each_shard(run)
         return

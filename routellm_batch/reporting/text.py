@@ -6,7 +6,7 @@ import math
 import re
 import textwrap
 
-from routellm_batch.budget.pricing import NANO, nano_to_usd
+from routellm_batch.budget.pricing import nano_to_usd
 
 CREDENTIALS = re.compile(r"(?<=://)[^/@]*@")
 LONGEST_ID = 120

@@ -9,7 +9,6 @@ from routellm_batch.budget.spend.summary import RouteTotals
 from routellm_batch.core.types import ROUTES, STRONG, WEAK, Route, Usage
 from routellm_batch.reporting.run.facts import RunFacts
 
-
 LARGE = 20
 """What is presumed matters to a saving from one in so many parts of what all strong would have cost."""
 
@@ -100,9 +99,9 @@ def _answers_nano(facts: RunFacts, route: Route) -> int:
 
 
 def _known(facts: RunFacts, route: Route) -> tuple[int, int]:
-    """Return nano-dollars and number of the calls of a route: of those made, or of those planned if none was."""
+    """Return nano-dollars and number of the answers of a route: of those made here, or of those planned if there are none."""
     seen, planned = facts.calls.routes[route], facts.plan.endpoints[route]
-    return (seen.spent_nano, seen.sent) if seen.sent else (planned.planned_nano, planned.calls)
+    return (seen.spent_nano, seen.answered) if seen.answered else (planned.planned_nano, planned.calls)
 
 
 def _scaled(nano: int, part: int, whole: int) -> int:

@@ -8,7 +8,7 @@ from decimal import Decimal
 from routellm_batch.budget.plan import Degrade, Plan
 from routellm_batch.budget.pricing import usd_to_nano
 from routellm_batch.budget.spend.projection import WHOLE
-from routellm_batch.core.types import ROUTES, STRONG, WEAK, ErrorKind, Route
+from routellm_batch.core.types import ROUTES, ErrorKind, Route
 from routellm_batch.reporting.quality_words import quality_text
 from routellm_batch.reporting.run.comparison import answers_nano, counterfactual_nano
 from routellm_batch.reporting.run.facts import EndpointFacts, RunFacts
