@@ -50,6 +50,7 @@ def render_report(facts: RunFacts) -> str:
         cost_table=cost_table(facts),
         banners=_banners(facts),
         plan=facts.plan,
+        planned_text=_planned_text(facts.plan),
         calls=facts.calls,
         words=wording,
         tone=_tone(facts),
@@ -76,7 +77,7 @@ def render_report(facts: RunFacts) -> str:
 
 
 def _quality_table(facts: RunFacts) -> list[tuple[str, str, str]]:
-    """Return name, predicted and achieved value of each figure of quality, and of the cost; empty without grades."""
+    """Return name, predicted and achieved value of each figure of quality; empty without grades."""
     quality, plan = facts.quality, facts.plan
     if quality is None or (quality.predicted is None and quality.achieved is None):
         return []
@@ -84,9 +85,6 @@ def _quality_table(facts: RunFacts) -> list[tuple[str, str, str]]:
     first_and_last = [plan.frontier[0], plan.frontier[-1]] if plan.frontier else []
     weak, strong = [p.outlook.quality for p in first_and_last if p.outlook is not None] or (None, None)
     graded = "–" if achieved is None else f"{words.graded(achieved)} on {rows(achieved.rows)}"
-    cost = usd(plan.planned_nano)
-    if plan.outlook is not None and plan.outlook.low_nano is not None:
-        cost = f"{cost} ({words.cost_interval(plan.outlook)}, P10 – P90)"
     unseen = quality.unseen
     apart = "… without the rows graded in the pilot"
     return [
@@ -104,8 +102,15 @@ def _quality_table(facts: RunFacts) -> list[tuple[str, str, str]]:
         ),
         ("All strong", words.graded(strong) if strong else "–", words.known(quality.strong_mean)),
         ("All weak", words.graded(weak) if weak else "–", words.known(quality.weak_mean)),
-        ("Cost of all answers", cost, wording.answers_text(facts)),
     ]
+
+
+def _planned_text(plan: Plan) -> str:
+    """Return the planned cost, with its interval where a pilot gives one."""
+    planned = usd(plan.planned_nano)
+    if plan.outlook is None or plan.outlook.low_nano is None:
+        return planned
+    return f"{planned} ({quality_words.cost_interval(plan.outlook)}, P10 – P90)"
 
 
 def _tone(facts: RunFacts) -> str:

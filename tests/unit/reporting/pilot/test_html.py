@@ -205,7 +205,7 @@ def test_report_has_predicted_beside_achieved() -> None:
         "45.2% (40.7% – 49.8%) 46.8% … without the rows graded in the pilot – 43.1%",
         "All strong 0.900 (0.850 – 0.950) 0.890",
         "All weak 0.600 (0.550 – 0.650) 0.610",
-        "Cost of all answers $0.356 ($0.321 – $0.392, P10 – P90) $0.303",
+        "Cost of all answers – $0.356 ($0.32 – $0.392, P10 – P90) $0.303",
         "The grade lies within the interval that the pilot predicted.",
         "unread the answer holds nothing that can be compared 12",
         "300 of 400 rows have a grade for both models' answers",
