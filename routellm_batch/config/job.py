@@ -20,7 +20,8 @@ from routellm_batch.config.embedder import EmbedderConfig
 from routellm_batch.config.endpoints import EndpointConfig, JsonSchema, Sum, Uri
 from routellm_batch.config.graders import AnswerGrader, JudgePairsConfig, PilotConfig, reference_of
 from routellm_batch.config.model import Model, PlainJson
-from routellm_batch.config.reading import apply_override, explain, parse_yaml
+from routellm_batch.config.problems import explain
+from routellm_batch.config.reading import apply_override, parse_yaml
 from routellm_batch.core.errors import ConfigError
 from routellm_batch.core.types import ENDPOINTS, ROUTES, EndpointName, Route
 

@@ -99,7 +99,7 @@ def _answers_nano(facts: RunFacts, route: Route) -> int:
 
 
 def _known(facts: RunFacts, route: Route) -> tuple[int, int]:
-    """Return nano-dollars and number of the answers of a route: of those made here, or of those planned if there are none."""
+    """Return nano-dollars and number of the answers of a route: of those made here, or of those planned without any."""
     seen, planned = facts.calls.routes[route], facts.plan.endpoints[route]
     return (seen.spent_nano, seen.answered) if seen.answered else (planned.planned_nano, planned.calls)
 
