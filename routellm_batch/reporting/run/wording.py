@@ -119,7 +119,9 @@ def simulated_text(endpoints: Mapping[Route, EndpointFacts]) -> str | None:
     how = " and ".join(dict.fromkeys(MADE_UP[endpoints[route].kind] for route in made_up))
     if len(made_up) == len(ROUTES):
         return f"Both models are {how} on this machine, so no bill comes: costs are what the config's prices make of them."
-    return f"The {made_up[0]} model is {how} on this machine, so no bill comes for it: its cost is what its price makes of it."
+    return (
+        f"The {made_up[0]} model is {how} on this machine, so no bill comes for it, whatever it costs here."
+    )
 
 
 def failures_text(facts: RunFacts) -> str:

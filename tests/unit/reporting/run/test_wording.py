@@ -9,8 +9,7 @@ import pytest
 from helpers.report_facts import ENDPOINTS, NO_CALLS, calls, facts, huge, plan
 
 from routellm_batch.budget.pricing import NANO
-from routellm_batch.budget.spend.summary import CallSummary, RouteTotals
-from routellm_batch.core.types import ErrorKind, Usage
+from routellm_batch.core.types import ErrorKind
 from routellm_batch.reporting.run import wording
 from routellm_batch.reporting.run.wording import closing_lines
 
