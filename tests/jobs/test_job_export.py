@@ -95,11 +95,8 @@ def test_csv_holds_nested_columns_as_json(finished: Finished, tmp_path: Path, en
     path = tmp_path / f"out{ending}"
     result = exported(finished, path)
     data = path.read_bytes()
-    lines = list(
-        csv.DictReader(
-            (gzip.decompress(data) if ending.endswith(".gz") else data).decode().splitlines(keepends=True)
-        )
-    )
+    text = (gzip.decompress(data) if ending.endswith(".gz") else data).decode()
+    lines = list(csv.DictReader(text.splitlines(keepends=True)))
     assert len(lines) == 18
     row = lines[1]
     assert row["note"] == '=1+1, "quoted"\nsecond line'
@@ -164,7 +161,7 @@ def test_an_unfinished_run_says_what_is_missing(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_there_is_kept(finished: Finished, tmp_path: Path) -> None:
-    """An existing file needs --force; an unknown ending, a folder and no run at all are refused before anything is written."""
+    """An existing file needs --force; an unknown ending, a folder and no run are refused before anything is written."""
     path = tmp_path / "out.csv"
     path.write_text("mine")
     with pytest.raises(ConfigError, match="is there already; add --force"):

@@ -74,7 +74,7 @@ def test_cached_tokens_stay_cached() -> None:
 
 
 def test_a_saving_counts_everything_that_was_spent_and_is_presumed() -> None:
-    """Of what all strong would have cost, calls, embeddings and the run's own pilot go off, and what may have been billed."""
+    """From what all strong would have cost, calls, embeddings, the run's own pilot and what is presumed are taken."""
     strong = counterfactual_nano(facts(), "strong")
     pilot = replace(pilot_view(), here=True, spent_nano=70_000_000, presumed_nano=3_000_000)
     paid = facts(pilot=pilot, embedding=EmbeddingUse("e", spent_nano=5_000_000, presumed_nano=1_000_000))

@@ -34,7 +34,7 @@ def spent(times: float, **changes: Any) -> Any:
         (plan_with_pilot(), 1.11, True),
     ],
 )
-def test_a_plan_overspent_by_more_than_its_band(made: Plan, times: float, missed: bool) -> None:
+def test_a_plan_overspent_by_more_than_its_band(made: Plan, times: float, *, missed: bool) -> None:
     """A plan's band is its pilot's P90, or a fifth without a pilot; what lies above is said first, on page and terminal."""
     run = facts(plan=made, calls=spent(times))
     said = missed_promises(run)
@@ -51,10 +51,10 @@ def test_a_plan_overspent_by_more_than_its_band(made: Plan, times: float, missed
 def test_a_dollar_budget_that_was_passed_is_named() -> None:
     """The sentence has both sums, the setting, and what to do."""
     run = facts(plan=plan(asked={"mode": "usd", "value": "0.36"}), calls=spent(3.1))
-    assert missed_promises(run) == [
+    assert "\n".join(missed_promises(run)) == (
         "The answers cost $1.10, 3.1 times the $0.356 that were planned for budget.usd=0.36. For the next run, put "
         "estimate.lengths_from: latest below both endpoints, and set budget.hard_cap_usd, which is never exceeded."
-    ]
+    )
 
 
 def test_nothing_is_promised_before_the_first_answer() -> None:
