@@ -302,7 +302,8 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     try:
         text = Path(path).read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise ConfigError("", "no such config file", source=source) from None
+        advice = "; write the config file first, then what it overrides" if "=" in source else ""
+        raise ConfigError("", f"no such config file{advice}", source=source) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError("", f"can't be read ({type(error).__name__})", source=source) from None
     tree = parse_yaml(text, source=source)

@@ -56,7 +56,10 @@ def _explain(error: Any, model: Any) -> tuple[str, str]:
             map(str, loc[:-2])
         ), f"has the key {error['loc'][-2]}, which is no text; put quotes around it"
     parts, inner = _follow(loc, model)
-    item = f"item {parts.pop() + 1} " if parts and isinstance(parts[-1], int) else ""
+    item = ""
+    if parts and isinstance(parts[-1], int):
+        item = f"item {parts[-1] + 1} "
+        parts.pop()
     key, kind = ".".join(map(str, parts)), error["type"]
     if kind == "extra_forbidden":
         return key, "unknown key" + _suggest(str(parts[-1]), inner)

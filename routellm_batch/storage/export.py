@@ -156,7 +156,7 @@ class TargetWriter:
         self._uri = uri
         self._schema = schema
         self._csv = ending.startswith(".csv")
-        self._file: IO[bytes] = path.open("wb")
+        self._file: IO[bytes] | _Zipped = path.open("wb")
         if ending.endswith(".gz"):
             self._file = _Zipped(self._file)
         self._writer: _Writer
