@@ -204,7 +204,7 @@ class _Zipped(gzip.GzipFile):
 
 
 class _Lines:
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: IO[bytes] | _Zipped) -> None:
         self._file = file
 
     def write(self, table: pa.Table) -> None:
