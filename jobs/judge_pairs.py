@@ -3,7 +3,9 @@
     python jobs/judge_pairs.py configs/judge_pairs.yaml run.root=out
 
 Answers are asked of both endpoints, or recorded (judge.strong_answer, judge.weak_answer). The same command resumes
-a job that was stopped; exit codes as `routellm-batch run`. Then: routellm-batch train …/outcomes.parquet --out DIR
+a job that was stopped; exit codes as `routellm-batch run`. Then train a router on what it wrote:
+
+    routellm-batch train out/judged/judge-pairs/outcomes.parquet --out DIR
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Train a router on outcomes, score matrices or battles; ends with where the checkpoint is.
 
     python jobs/train_router.py outcomes.parquet --out out/my-router
-    python jobs/train_router.py --recipe outcome-v1 --data ../shared/data --out out/outcome-v1
+    python jobs/train_router.py --recipe outcome-v1 --data DIR --out out/v1
 
 The second line makes the shipped builtin:outcome-v1 again, model card included.
 """

@@ -8,7 +8,8 @@ from pydantic import Field, ValidationError, model_validator
 
 from routellm_batch.config.endpoints import BaseUrl, KeyReference, Usd
 from routellm_batch.config.model import Model
-from routellm_batch.config.reading import explain, parse_yaml
+from routellm_batch.config.problems import explain
+from routellm_batch.config.reading import parse_yaml
 from routellm_batch.core.errors import ConfigError
 
 ONLY = {

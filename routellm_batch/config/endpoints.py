@@ -62,7 +62,28 @@ def _json_schema(value: dict[str, Any]) -> dict[str, Any]:
     except SchemaError as error:
         message = f"is not a valid JSON schema: at {error.json_path}: {error.message}"
         raise ValueError(message) from None
+    if (path := _yaml_word(value)) is not None:
+        message = (
+            f"has true or false among the words at {path}: YAML reads yes, no, on, off, true and false without quotes so; "
+            "put the words in quotes"
+        )
+        raise ValueError(message)
     return value
+
+
+def _yaml_word(value: Any, path: str = "$") -> str | None:
+    """Return where a schema lists a truth value among words, or where its type is text; None if nowhere."""
+    if isinstance(value, list):
+        return next(
+            (found for n, one in enumerate(value) if (found := _yaml_word(one, f"{path}[{n}]"))), None
+        )
+    if not isinstance(value, dict):
+        return None
+    listed = value.get("enum")
+    words = value.get("type") == "string" or any(isinstance(one, str) for one in listed or ())
+    if isinstance(listed, list) and words and any(isinstance(one, bool) for one in listed):
+        return f"{path}.enum"
+    return next((found for key, one in value.items() if (found := _yaml_word(one, f"{path}.{key}"))), None)
 
 
 def _key_reference(value: str) -> str:

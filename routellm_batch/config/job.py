@@ -20,7 +20,8 @@ from routellm_batch.config.embedder import EmbedderConfig
 from routellm_batch.config.endpoints import EndpointConfig, JsonSchema, Sum, Uri
 from routellm_batch.config.graders import AnswerGrader, JudgePairsConfig, PilotConfig, reference_of
 from routellm_batch.config.model import Model, PlainJson
-from routellm_batch.config.reading import apply_override, explain, parse_yaml
+from routellm_batch.config.problems import explain
+from routellm_batch.config.reading import apply_override, parse_yaml
 from routellm_batch.core.errors import ConfigError
 from routellm_batch.core.types import ENDPOINTS, ROUTES, EndpointName, Route
 
@@ -305,7 +306,8 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     try:
         text = Path(path).read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise ConfigError("", "no such config file", source=source) from None
+        advice = "; write the config file first, then what it overrides" if "=" in source else ""
+        raise ConfigError("", f"no such config file{advice}", source=source) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError("", f"can't be read ({type(error).__name__})", source=source) from None
     tree = parse_yaml(text, source=source)

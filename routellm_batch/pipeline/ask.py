@@ -20,13 +20,14 @@ from routellm_batch.config.job import (
     RunConfig,
 )
 from routellm_batch.core.errors import BudgetError, BudgetStopError, ConfigError, EndpointStopError
-from routellm_batch.core.events import Sink
+from routellm_batch.core.events import Event, Sink, StageStarted
 from routellm_batch.core.types import JUDGE, WEAK, EndpointName
 from routellm_batch.pipeline.outputs import FINISHED_CODES, run_summary
 from routellm_batch.pipeline.run import NoPilot, complete_run, plan_run
 from routellm_batch.reporting.run.failures import halt_line
-from routellm_batch.storage.responses import read_shard_responses
-from routellm_batch.storage.run import Run, open_existing
+from routellm_batch.storage.responses import read_all
+from routellm_batch.storage.run import STAGE as CALL
+from routellm_batch.storage.run import open_existing
 from routellm_batch.storage.store import FsStore
 
 JUDGE_PROMPT_BYTES = 16 * 1024 * 1024
@@ -103,7 +104,7 @@ def ask(asked: Ask, sink: Sink) -> AskResult:
     key = asked.config.endpoints.of(asked.route).api_key
     halts = [replace(one, route=asked.route) for one in summary.halts] if stopped else []
     return AskResult(
-        read_rows(run),
+        read_all(run),
         summary,
         result.exit_code,
         result.run_uri,
@@ -162,11 +163,15 @@ def ask_config(asked: Ask) -> Config:
     )
 
 
-def read_rows(run: Run) -> pa.Table | None:
-    """Return all responses of a run so far, in input order; None where there is none."""
-    shards = (read_shard_responses(run, shard.name) for shard in run.shards)
-    tables = [table for table in shards if table is not None]
-    return pa.concat_tables(tables) if tables else None
+def titled(sink: Sink, title: str) -> Sink:
+    """Return a sink that passes on events, and gives the stage that calls a title."""
+
+    def pass_on(event: Event) -> None:
+        if isinstance(event, StageStarted) and event.stage == CALL:
+            event = replace(event, title=title)
+        sink(event)
+
+    return pass_on
 
 
 @dataclass
@@ -183,6 +188,8 @@ class AskBudget:
     """Receives the events of all asks."""
     done: dict[str, AskResult] = field(default_factory=dict)
     """Run id → how it ended."""
+    title: str = ""
+    """What a progress display shows before the run id of an ask."""
 
     @property
     def used_nano(self) -> int:
@@ -215,7 +222,7 @@ class AskBudget:
             self.config, table_uri, route, self.store.root, run_id, nano_to_usd(left), columns=columns
         )
         try:
-            self.done[run_id] = ask(asked, self.sink)
+            self.done[run_id] = ask(asked, titled(self.sink, f"{self.title}{run_id}"))
         except BudgetError as error:
             if not self.used_nano:
                 raise

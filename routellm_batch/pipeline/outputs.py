@@ -16,6 +16,7 @@ from routellm_batch.budget.spend.summary import CallSummary, add_all
 from routellm_batch.config.job import Config, EndpointsConfig
 from routellm_batch.core.encoding import to_json
 from routellm_batch.core.types import STRONG, WEAK
+from routellm_batch.core.worker import this_worker
 from routellm_batch.pipeline.quality import quality_of
 from routellm_batch.reporting.plan.html import plan_facts, render_plan
 from routellm_batch.reporting.plan.table import frontier_table
@@ -28,6 +29,7 @@ from routellm_batch.reporting.text import count, public_uri, rows, usd
 from routellm_batch.stages.call.degrade import load_degrades
 from routellm_batch.stages.call.tally import tallies
 from routellm_batch.stages.plan.files import empty_plan
+from routellm_batch.storage.ledger.epoch import driver
 from routellm_batch.storage.paid import embedding_use
 from routellm_batch.storage.pilots import PINNED, pilot_use, read_success
 from routellm_batch.storage.run import SUCCESS, Run
@@ -145,15 +147,28 @@ def rewrite_run_outputs(config: Config, run: Run, plan: Plan) -> Outputs:
     earlier: dict[str, Any] = run.read_json(COST) or {}
     state: State = earlier.get("state", "interrupted")
     reason = earlier.get("stop_reason", "the run has not ended")
-    if finished_exit(run) is not None:  # however a later pass over its failed rows ended
+    if (who := driver(run.store, this_worker())) is not None:
+        where = f"process {who.get('pid')} on {who.get('name')} drives it"
+        state, reason = "running", f"{where}; these are its figures so far"
+    elif finished_exit(run) is not None:  # however a later pass over its failed rows ended
         state, reason = "finished", None
+    elif state == "running":  # it was, when a report was asked for
+        state, reason = "interrupted", "the run has not ended"
     if "cap_usd" in earlier:  # it may have changed since the plan was made
         cap = earlier["cap_usd"]
         plan = replace(plan, cap_nano=None if cap is None else usd_to_nano(Decimal(cap)))
     facts = _facts(config, run, plan, state, reason, float(earlier.get("wall_s", 0)))
+    if not run.store.exists(PLAN_HTML):
+        write_plan_page(config, run, plan)
     run.store.replace(COST, to_json(cost_json(facts)))
     run.store.replace(HTML, render_report(facts).encode("utf-8"))
     return Outputs(facts.exit_code, closing_lines(facts, run.store.uri(HTML)))
+
+
+def write_plan_page(config: Config, run: Run, plan: Plan, pilot: PilotFacts | None = None) -> None:
+    """Write the frontier as a page, with what the pilot predicts; ``report.html`` links to it."""
+    facts = plan_facts(config, run_id=run.id, run_uri=run.uri, plan=plan, pilot=pilot)
+    run.store.replace(PLAN_HTML, render_plan(facts).encode("utf-8"))
 
 
 def write_plan_outputs(config: Config, run: Run, plan: Plan, pilot: PilotFacts | None = None) -> Outputs:
@@ -166,8 +181,7 @@ def write_plan_outputs(config: Config, run: Run, plan: Plan, pilot: PilotFacts |
         pilot: what the plan took from the pilot, where there is one.
 
     """
-    facts = plan_facts(config, run_id=run.id, run_uri=run.uri, plan=plan, pilot=pilot)
-    run.store.replace(PLAN_HTML, render_plan(facts).encode("utf-8"))
+    write_plan_page(config, run, plan, pilot)
     run.store.replace(FRONTIER, to_parquet(frontier_table(plan)))
     paid = embedding_use(run)
     called = f"No model was called; embeddings cost {usd(paid.spent_nano)}" if paid else "Nothing was called"

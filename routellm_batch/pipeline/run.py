@@ -30,6 +30,7 @@ from routellm_batch.pipeline.outputs import (
     rewrite_run_outputs,
     write_early_stop,
     write_plan_outputs,
+    write_plan_page,
     write_run_outputs,
 )
 from routellm_batch.pipeline.start import driving, runner_of
@@ -45,7 +46,7 @@ from routellm_batch.stages.plan.past_run import pin_lengths
 from routellm_batch.stages.score.loop import run_score_stage
 from routellm_batch.stages.score.task import STAGE as SCORE
 from routellm_batch.storage.changes import adopt_change, is_changed
-from routellm_batch.storage.run import Run, newest_markers, open_existing, open_run
+from routellm_batch.storage.run import Run, open_existing, open_run
 from routellm_batch.storage.tables import RESPONSE_COLUMNS
 
 SOME_FAILED = 3
@@ -127,6 +128,7 @@ def _run(
         if job is None or plan is None:
             return _interrupted(config, run, halt, time.monotonic() - begun_s)
         config = job.config
+        write_plan_page(config, run, plan, job.facts)
         with (
             _reporting_stop(config, run, plan, begun_s),
             base_urls(config.endpoints, config.cluster.address) as urls,
@@ -159,17 +161,10 @@ def _run(
 
 
 def _call(stage: CallStage, sink: Sink) -> None:
-    job, plan = stage.job, stage.plan
-    done = sum(job.run.shards[int(name)].rows for name in newest_markers(job.run))
-    sink(
-        StageStarted(
-            "call", plan.valid, 0 if stage.retry_failed else min(done, plan.valid), plan.planned_nano
-        )
-    )
     try:
         stage.run()
     finally:
-        close_pool(job.token, stage.worker)
+        close_pool(stage.job.token, stage.worker)
     sink(StageFinished("call"))
 
 

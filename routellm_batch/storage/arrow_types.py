@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pyarrow as pa
 
 
@@ -61,3 +63,43 @@ def is_text(kind: pa.DataType) -> bool:
     return bool(
         views or t.is_string(kind) or t.is_large_string(kind) or t.is_binary(kind) or t.is_large_binary(kind)
     )
+
+
+def one_schema(schemas: Sequence[pa.Schema]) -> pa.Schema:
+    """Return a schema that all tables of some schemas have as theirs by ``as_schema``, e.g. of an int32 and a double column.
+
+    A column whose types have nothing in common is text.
+    """
+    distinct = list(dict.fromkeys(schema.remove_metadata() for schema in schemas))
+    fields: dict[str, list[pa.Field]] = {}
+    for one in (field for schema in distinct for field in schema):
+        fields.setdefault(one.name, []).append(one)
+    return pa.schema([_one_field(name, same) for name, same in fields.items()])
+
+
+def _one_field(name: str, fields: Sequence[pa.Field]) -> pa.Field:
+    try:
+        merged = pa.unify_schemas([pa.schema([one]) for one in fields], promote_options="permissive")
+    except pa.ArrowException:
+        return pa.field(name, pa.string())
+    return merged.field(0)
+
+
+def as_schema(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Return a table with the columns and types of a schema (see ``one_schema``); what it lacks is null."""
+    columns = [
+        _as_type(table.column(field.name), field.type)
+        if field.name in table.column_names
+        else pa.nulls(table.num_rows, field.type)
+        for field in schema
+    ]
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _as_type(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    if column.type == kind:
+        return column
+    try:
+        return column.cast(kind)
+    except pa.ArrowException:  # a list beside a number, say: both are text then
+        return pa.chunked_array([pa.array([None if v is None else str(v) for v in column.to_pylist()], kind)])

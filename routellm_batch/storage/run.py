@@ -138,8 +138,29 @@ def open_existing(uri: str) -> tuple[Run, dict[str, Any]]:
     store = FsStore(absolute(uri).rstrip("/"))
     manifest = _read_manifest(store)
     if manifest is None:
-        raise DataError("no run is there (no run.json)", file=uri)
+        names = store.folders("runs")
+        these = f"; below it lie the runs {', '.join(f'runs/{name}' for name in names[-3:])}" if names else ""
+        raise DataError(f"no run is there (no run.json){these}", file=uri)
     return _from_manifest(store, manifest), current(store, manifest)
+
+
+def newest_run(config: Config) -> str:
+    """Return the folder of the newest run of a config, finished or not.
+
+    Raises:
+        DataError: there is none.
+        StoreError: the store can't be read.
+
+    """
+    root = FsStore(config.run.root)
+    today = datetime.now(UTC).date().isoformat()
+    run_id = _choose_id(root, config.run, identity(config), today, retry_failed=True)
+    if not root.exists(f"runs/{run_id}/{MANIFEST}"):
+        raise DataError(
+            f"there is no run {run_id} of this config; run it first, or give the folder of a run",
+            file=root.uri("runs"),
+        )
+    return root.uri(f"runs/{run_id}")
 
 
 def _from_manifest(store: FsStore, manifest: Mapping[str, Any]) -> Run:

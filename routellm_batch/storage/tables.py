@@ -101,3 +101,8 @@ def from_parquet(data: bytes, columns: list[str] | None = None) -> pa.Table:
     """Return the table of a Parquet file's bytes, or some of its columns."""
     # Not pq.read_table: it opens a data set first, which takes as long again as reading a small shard.
     return pq.ParquetFile(pa.BufferReader(data)).read(columns=columns)
+
+
+def schema_of(data: bytes) -> pa.Schema:
+    """Return the schema of a Parquet file's bytes."""
+    return pq.ParquetFile(pa.BufferReader(data)).schema_arrow

@@ -56,6 +56,11 @@ class RouteTotals:
         """Calls that this run made itself."""
         return self.calls - self.taken
 
+    @property
+    def answered_here(self) -> int:
+        """Calls that this run made itself and that were answered."""
+        return sum(self.latency_bins.values())
+
     def __add__(self, other: RouteTotals) -> RouteTotals:
         """Return the sum, field by field."""
         return RouteTotals(

@@ -18,10 +18,11 @@ from routellm_batch.core.types import Route
 from routellm_batch.reporting.quality_view import PilotView, QualityView
 from routellm_batch.reporting.text import count, duration, public_uri, usd
 
-State = Literal["finished", "budget", "errors", "interrupted"]
-"""How a run ended: with every funded row done, or stopped early by the budget, by errors, by a signal or deadline."""
+State = Literal["finished", "budget", "errors", "interrupted", "running"]
+"""How a run ended: with every funded row done, or stopped early by the budget, by errors, by a signal or deadline;
+or that it goes on while a report is asked for."""
 
-EXIT_CODES: Mapping[State, int] = {"budget": 4, "errors": 5, "interrupted": 75}
+EXIT_CODES: Mapping[State, int] = {"budget": 4, "errors": 5, "interrupted": 75, "running": 75}
 FAILED_EXIT = 3
 
 
@@ -33,6 +34,8 @@ class EndpointFacts:
     price: Price
     expected_output_tokens: int
     """Tokens of one answer that planning expects."""
+    kind: str = "openai"
+    """As configured: ``simulated`` and ``replay`` are nobody's to bill."""
     api_key: str | None = None
     """Reference of the key, never the key; None where none is sent."""
 
@@ -150,7 +153,11 @@ def endpoint_facts(endpoints: EndpointsConfig) -> dict[Route, EndpointFacts]:
     """Return model, price and expected answer length of both endpoints."""
     return {
         route: EndpointFacts(
-            endpoint.model, endpoint.nano_price, endpoint.expected_output_tokens, api_key=endpoint.api_key
+            endpoint.model,
+            endpoint.nano_price,
+            endpoint.expected_output_tokens,
+            endpoint.kind,
+            endpoint.api_key,
         )
         for route, endpoint in endpoints.by_route().items()
     }

@@ -9,11 +9,13 @@ from routellm_batch.budget.plan import Degrade, Plan
 from routellm_batch.budget.pricing import usd_to_nano
 from routellm_batch.budget.spend.projection import WHOLE
 from routellm_batch.budget.spend.summary import RouteTotals
-from routellm_batch.core.types import ROUTES, STRONG, WEAK, ErrorKind, Route
+from routellm_batch.core.types import ROUTES, ErrorKind, Route
 from routellm_batch.reporting.quality_words import quality_text
-from routellm_batch.reporting.run.comparison import answers_nano, compared_nano, counterfactual_nano
+from routellm_batch.reporting.run.comparison import answers_nano, counterfactual_nano
 from routellm_batch.reporting.run.facts import EndpointFacts, RunFacts
 from routellm_batch.reporting.run.failures import MOST_LINES, failure_lines, truncated_text, uncounted_text
+from routellm_batch.reporting.run.promises import missed_promises
+from routellm_batch.reporting.run.saving_words import saved_line
 from routellm_batch.reporting.text import count, percent, price, public_uri, rate, rows, seconds, usd
 
 KIND_TEXTS: dict[str, str] = {
@@ -36,6 +38,8 @@ KIND_TEXTS: dict[str, str] = {
     ErrorKind.DEADLINE: "the row's retry deadline passed",
 }
 """Error kind → what it means."""
+MADE_UP: Mapping[str, str] = {"simulated": "simulated", "replay": "replayed"}
+"""Kind of an endpoint that is no provider's → what it is."""
 
 
 def headline(facts: RunFacts) -> str:
@@ -46,6 +50,8 @@ def headline(facts: RunFacts) -> str:
         return "Stopped by endpoint errors"
     if facts.state == "interrupted":
         return "Interrupted"
+    if facts.state == "running":
+        return "Running"
     return f"Finished, {rows(facts.calls.failed)} failed" if facts.calls.failed else "Finished"
 
 
@@ -57,6 +63,8 @@ def next_step(facts: RunFacts) -> str | None:
         return "Fix the endpoint, then run the same command: it resumes."
     if facts.state == "interrupted":
         return "Run the same command again: it resumes."
+    if facts.state == "running":
+        return None
     if facts.calls.failed:
         return "Run the same command with --retry-failed to call the failed rows again."
     return None
@@ -78,8 +86,8 @@ def ranked_by(plan: Plan) -> str:
 
 
 def usd_asked(value: str) -> str:
-    """Return dollars as configured (a decimal string) in the form of other sums."""
-    return usd(usd_to_nano(Decimal(value)))
+    """Return dollars as configured (a decimal string), with all of their decimals."""
+    return price(usd_to_nano(Decimal(value)))
 
 
 def rows_text(facts: RunFacts) -> str:
@@ -106,31 +114,17 @@ def share_text(facts: RunFacts) -> str:
     return f"{percent(achieved)} strong ({done}); asked for {asked_text(facts.plan)}"
 
 
-def saving_text(facts: RunFacts) -> str:
-    """Return how the cost compares with what all strong and all weak would have cost."""
-    spent = compared_nano(facts)
-    if not facts.done:
-        return "Nothing was called, so there is nothing to compare."
-    strong, weak = counterfactual_nano(facts, STRONG), counterfactual_nano(facts, WEAK)
-    if facts.calls.strong_rows == 0:
-        return f"Every row went to the weak model; all strong would have cost about {usd(strong)}."
-    if facts.calls.strong_rows == facts.done:
-        return f"Every row went to the strong model; all weak would have cost about {usd(weak)}."
-    what, apart = "This run", ""
-    if facts.calls.taken:
-        what = "The answers"
-        apart = " Answers that the pilot had paid for count as much as the others; its other costs are not counted."
-    elif facts.own_pilot:
-        apart = " The cost of the pilot is not counted."
-    share = f" ({percent(abs(strong - spent) / strong)})" if strong else ""
+def simulated_text(endpoints: Mapping[Route, EndpointFacts]) -> str | None:
+    """Return that no bill comes for models that are simulated or replayed; None where there are none."""
+    made_up = [route for route in ROUTES if endpoints[route].kind in MADE_UP]
+    if not made_up:
+        return None
+    how = " and ".join(dict.fromkeys(MADE_UP[endpoints[route].kind] for route in made_up))
+    if len(made_up) == len(ROUTES):
+        return f"Both models are {how} on this machine, so no bill comes: costs are what the config's prices make of them."
     return (
-        f"{what} cost {_difference(spent, strong)}{share} than sending every row to the strong model, "
-        f"and {_difference(spent, weak)} than sending every row to the weak one.{apart}"
+        f"The {made_up[0]} model is {how} on this machine, so no bill comes for it, whatever it costs here."
     )
-
-
-def _difference(spent: int, other: int) -> str:
-    return f"about {usd(abs(other - spent))} {'less' if other >= spent else 'more'}"
 
 
 def failures_text(facts: RunFacts) -> str:
@@ -166,8 +160,8 @@ def degraded_text(plan: Plan) -> str | None:
         return None
     before = int(lowered["strong_rows"])
     return (
-        f"The plan was lowered to fit the hard cap of {usd(cap)}: the {count(before)} strong rows that were asked for "
-        f"would have cost about {usd_asked(lowered['planned_usd'])}; {count(plan.strong)} fit."
+        f"The plan was lowered to fit the hard cap of {price(cap)}: the {count(before)} strong rows that were asked for "
+        f"would have cost about {usd(usd_to_nano(Decimal(lowered['planned_usd'])))}; {count(plan.strong)} fit."
     )
 
 
@@ -180,7 +174,7 @@ def degrade_text(one: Degrade) -> str:
     ratios = " and ".join(f"{one.ratio_ppm[route] / WHOLE:.2f} times ({route})" for route in ROUTES)
     return (
         f"{moved}{count(one.kept)} stayed strong. Answers cost {ratios} what was planned, so the run was heading for "
-        f"{usd(one.projected_nano)} against a cap of {usd(one.cap_nano)}; it is now heading for {usd(one.lowered_nano)}."
+        f"{usd(one.projected_nano)} against a cap of {price(one.cap_nano)}; it is now heading for {usd(one.lowered_nano)}."
     )
 
 
@@ -259,14 +253,16 @@ def closing_lines(facts: RunFacts, report_uri: str) -> list[str]:
     """Return the last lines that a run prints; the very last one says where the report is."""
     spent = spent_text(facts)
     if facts.plan.cap_nano is not None:
-        spent += f", hard cap {usd(facts.plan.cap_nano)}"
+        spent += f", hard cap {price(facts.plan.cap_nano)}"
     lines = [f"{headline(facts)} in {rate_text(facts)}"]
     if facts.stop_reason:
         lines[0] += f": {facts.stop_reason}"
+    lines += [f"  missed  {text}" for text in missed_promises(facts)]
     lines += [f"  rows    {rows_text(facts)}", f"  share   {share_text(facts)}", f"  cost    {spent}"]
-    if facts.done:
+    if facts.calls.ok:
         all_strong, all_weak = (usd(counterfactual_nano(facts, route)) for route in ROUTES)
         lines.append(f"          all strong about {all_strong}, all weak about {all_weak}")
+        lines.append(f"          {saved_line(facts)}")
     labels = ("errors ", *("       " for _ in range(MOST_LINES)))
     lines += [f"  {label} {text}" for label, text in zip(labels, failure_lines(facts), strict=False)]
     graded = None if facts.quality is None else quality_text(facts.quality)
@@ -276,6 +272,7 @@ def closing_lines(facts: RunFacts, report_uri: str) -> list[str]:
     listed = facts.plan.invalid and not facts.pending  # They are written with the answers of their shard.
     invalid = f"What is wrong with each invalid row is in {facts.run_uri}/failed/." if listed else ""
     notes = [
+        simulated_text(facts.endpoints),
         invalid,
         truncated_text(facts),
         uncounted_text(facts),

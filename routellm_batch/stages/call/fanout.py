@@ -116,7 +116,17 @@ class FanOut:
         spent, demand = self.wallet.settled_nano, self.pool.demand()
         name = self.worker.name
         self.worker.events.emit(
-            CallProgress(self.shard, answered, self._failed, self.open, spent, name, demand, self.earlier)
+            CallProgress(
+                self.shard,
+                answered,
+                self._failed,
+                self.open,
+                spent,
+                name,
+                demand,
+                self.earlier,
+                self.pool.down(),
+            )
         )
 
 

@@ -114,6 +114,11 @@ class EndpointPool:
         """Return the calls of each endpoint that are in hand here: sent or waiting."""
         return {route: caller.gate.open for route, caller in self.callers.items()}
 
+    def down(self) -> Mapping[Route, str]:
+        """Return the endpoints that are down, each with how it failed last."""
+        breakers = {route: caller.gate.pace.breaker for route, caller in self.callers.items()}
+        return {route: str(one.kind) for route, one in breakers.items() if one.is_open and one.kind}
+
     def set_share(self, route: Route, share: float) -> None:
         """Change this process's part of an endpoint's limits, 0 to 1; on the process's event loop."""
         self.callers[route].gate.set_share(share)

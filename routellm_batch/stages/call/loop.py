@@ -12,7 +12,7 @@ from routellm_batch.core.errors import (
     InterruptedRunError,
     WorkerLostError,
 )
-from routellm_batch.core.events import Sink
+from routellm_batch.core.events import Sink, StageStarted
 from routellm_batch.core.halt import Halt
 from routellm_batch.core.protocols import Runner
 from routellm_batch.core.types import ROUTES, Done, EndpointName, Route, Shard
@@ -27,6 +27,7 @@ from routellm_batch.stages.call.tally import Tally, tallies
 from routellm_batch.stages.call.task import CallTask, call_shard
 from routellm_batch.stages.tasks import error_of
 from routellm_batch.storage.ledger.shard import RUNNER_BYTES, ShardLedger
+from routellm_batch.storage.run import STAGE
 
 MOST_NAMED = 3
 """Shards that could not be worked on and are named in the reason for a stop."""
@@ -104,6 +105,7 @@ class CallStage:
         self._revision = revision = 1 + max((tally.revision or 0 for tally in known.values()), default=0)
         copies = set(self.plan.copy_shards)
         behind = any(tally.behind for tally in known.values())
+        settled = 0
         for shard in self.job.run.shards:
             tally = known.get(shard.name)
             if tally is not None:
@@ -121,8 +123,12 @@ class CallStage:
             )
             if tally is None or not committed or self._reopened(tally, doubted):
                 self.queue.add(task)
-            elif tally.behind or (behind and has_copies and tally.summary.failed):
+                continue
+            settled += tally.summary.ok + tally.summary.failed
+            if tally.behind or (behind and has_copies and tally.summary.failed):
                 self.queue.add_unfinished(task)
+        # Of the shards that are called, tasks report what was done before.
+        self.sink(StageStarted(STAGE, self.plan.valid, settled, self.plan.planned_nano))
 
     def _ask_undecided(self) -> bool:
         """Have rows called again whose refusal turned out to be their own; return whether there are any."""

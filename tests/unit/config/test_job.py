@@ -66,8 +66,8 @@ def _write(folder: Path, tree: Any) -> Path:
         ({"pilot": {"grader": EXACT}}, "pilot.usd: is missing"),
         ({"pilot": {"usd": 5, "grader": EXACT, "row": 9}}, "pilot.row: unknown key; did you mean rows?"),
         ({"pilot": {"usd": 5, "grader": {}}}, "pilot.grader.kind: is missing"),
-        ({"grade": {"kind": "exacct"}}, "grade.kind: 'exacct' is none of 'exact', 'numeric'"),
-        ({"grade": {"kind": "judge"}}, "grade.kind: 'judge' is none of 'exact', 'numeric'"),
+        ({"grade": {"kind": "exacct"}}, "grade.kind: must be one of exact, numeric"),
+        ({"grade": {"kind": "judge"}}, "labels; it is 'judge'"),
         ({"grade": {"kind": "exact"}}, "grade.reference: is missing"),
         (
             {"grade": {**EXACT, "kind": "numeric", "tolerence": 1}},

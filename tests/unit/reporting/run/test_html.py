@@ -58,7 +58,8 @@ def test_well_formed_and_self_contained(name: str) -> None:
     html = render_report(CASES[name])
     parsed = Page(html)
     loading = [(key, value) for key, value in parsed.attributes if key in {"src", "href", "srcset", "action"}]
-    assert loading == [("href", "data:,")]
+    linked = [("href", "plan.html")] if CASES[name].plan.frontier else []
+    assert loading == [("href", "data:,"), *linked]
     assert [key for key, _ in parsed.attributes if key.startswith("on")] == []
     assert "script" not in parsed.tags
     assert re.findall(r"url\(|@import|https?://", html) == []
@@ -80,13 +81,13 @@ def test_headline_figures() -> None:
     text = page(facts()).text
     for part in (
         "Finished, 3 rows failed",
-        "$0.3025",
-        "of $0.3561 planned",
+        "$0.303",
+        "of $0.356 planned",
         "asked for 26% of the rows strong",
         "997",
-        "Saved against all strong $0.7400",
+        "Saved against all strong $0.74",
         "cut at 0.6250",
-        "26%, $0.3561",
+        "26%, $0.356",
         "s3://bucket/runs/nightly-2026-11-23/responses/",
         "big-model",
         "p99",
@@ -157,7 +158,7 @@ def test_degraded_banner() -> None:
     """A plan that the cap lowered says so, with both sums."""
     lowered = {"reason": "…", "planned_usd": "2.000000000", "strong_rows": "900"}
     text = page(facts(plan=plan(cap_nano=500_000_000, degraded=lowered))).text
-    assert "The plan was lowered to fit the hard cap of $0.5000" in text
+    assert "The plan was lowered to fit the hard cap of $0.50" in text
 
 
 def test_the_cut_divides_the_colours() -> None:
