@@ -177,7 +177,9 @@ def _tell(router: str, trained: Trained, embedder: str) -> None:
     typer.echo(f"Trained the router {router} on {trained.summary}.")
     typer.echo(f"  weights  {trained.out}, with a model card")
     typer.echo(f"  use it   router: {{name: {router}, checkpoint: {trained.out}}}")
-    typer.echo(f"  next     routellm-batch evaluate OUTCOMES --router {shlex.quote(f'{router}:{trained.out}')}{reads}")
+    typer.echo(
+        f"  next     routellm-batch evaluate OUTCOMES --router {shlex.quote(f'{router}:{trained.out}')}{reads}"
+    )
     typer.echo(trained.out)
 
 

@@ -218,7 +218,9 @@ def _results(
         figures["contradictions"] = disputed
         caveats = [*fallbacks(fits), *notes(figures, data, mine, disputed)]
         if settings.pilot is not None and ":" in routers[number]:
-            caveats.insert(0, "it was loaded from its checkpoint and tested as it is, not trained on the pilot")
+            caveats.insert(
+                0, "it was loaded from its checkpoint and tested as it is, not trained on the pilot"
+            )
         results.append({**figures, "note": "; ".join(caveats)} if caveats else figures)
     return results
 

@@ -59,9 +59,10 @@ class SwReport:
     @property
     def summary(self) -> str:
         """Return what it was trained on, and the figure on rows held out, in a sentence."""
-        return (
-            f"{self.battles:,} battles on {self.prompts:,} prompts; "
-            + (f"accuracy {self.accuracy:.3f} on {self.tested:,} held out" if self.tested else "none was held out")
+        return f"{self.battles:,} battles on {self.prompts:,} prompts; " + (
+            f"accuracy {self.accuracy:.3f} on {self.tested:,} held out"
+            if self.tested
+            else "none was held out"
         )
 
 

@@ -241,7 +241,9 @@ def _reason(evidence: Evidence) -> str:
         return f"Fitted: {figures}; what was learned was part of the best in {won:.0%} of bootstrap samples."
     lost = evidence.shares["baselines"]
     instead = _WORDS.get(evidence.chosen, _WORDS["both"])
-    return f"Not fitted: {instead} alone was better in {lost:.0%} of bootstrap samples of the pilot; {figures}."
+    return (
+        f"Not fitted: {instead} alone was better in {lost:.0%} of bootstrap samples of the pilot; {figures}."
+    )
 
 
 def _named(weight: Floats) -> dict[str, float]:

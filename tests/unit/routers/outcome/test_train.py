@@ -290,7 +290,9 @@ def test_job_ends_with_where_the_weights_are(tmp_path: Path, repo: Path) -> None
     command = [sys.executable, "jobs/train_router.py", file, "--out", out]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=repo)
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, out), done.stderr
-    assert re.match(r"Trained the router outcome on 60 rows; APGR [.\d]+ \(random has 0.5\) on 60 ", done.stdout)
+    assert re.match(
+        r"Trained the router outcome on 60 rows; APGR [.\d]+ \(random has 0.5\) on 60 ", done.stdout
+    )
     assert f"next     routellm-batch evaluate OUTCOMES --router outcome:{out}\n" in done.stdout
     assert (
         json.loads((tmp_path / "out" / "router.json").read_text())["trained"]["sources"][0]["trained"] == 60
