@@ -1,8 +1,8 @@
 """Battles as others publish them, as a table with ``prompt, model_a, model_b, preference``.
 
-RouteLLM's own files (``lmsys-arena-human-preference-55k``, ``gpt4_judge_battles``) have a prompt that is a JSON list of turns, of
-which RouteLLM takes the first, and a winner in three columns of 0 and 1. The Arena's conversations have no prompt: it is
-the user's first turn of ``conversation_a``.
+RouteLLM's own files (``lmsys-arena-human-preference-55k``, ``gpt4_judge_battles``) have a prompt that is a JSON list of
+turns, of which RouteLLM takes the first, and a winner in three columns of 0 and 1. The Arena's conversations have no
+prompt: it is the user's first turn of ``conversation_a``.
 """
 
 from __future__ import annotations
