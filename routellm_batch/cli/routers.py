@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from routellm_batch.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from routellm_batch.routers.training import Trained
 
 Embedder = Annotated[
     str,
@@ -148,7 +152,9 @@ def train(
     Ends with where its weights are, to be given as router.checkpoint.
     """
     if recipe is not None or recipe_data is not None:
-        typer.echo(_follow(recipe, recipe_data, out=out, seed=seed, data=data))
+        made = _follow(recipe, recipe_data, out=out, seed=seed, data=data)
+        name = str(recipe).rpartition("-")[0] or str(recipe)
+        _tell(name, made, embedder)
         return
     from routellm_batch.config.embedder import parse_embedder
     from routellm_batch.routers.training import TrainRequest
@@ -162,13 +168,25 @@ def train(
         options=parse_options(option),
         progress=lambda line: typer.echo(line, err=True),
     )
-    typer.echo(fit(request, router=router).out)
+    _tell(router, fit(request, router=router), embedder)
+
+
+def _tell(router: str, trained: Trained, embedder: str) -> None:
+    """Print what was trained on what, how to use it, and at last where it is, for scripts."""
+    reads = "" if embedder == "static" else f" --embedder {shlex.quote(embedder)}"
+    typer.echo(f"Trained the router {router} on {trained.summary}.")
+    typer.echo(f"  weights  {trained.out}, with a model card")
+    typer.echo(f"  use it   router: {{name: {router}, checkpoint: {trained.out}}}")
+    typer.echo(
+        f"  next     routellm-batch evaluate OUTCOMES --router {shlex.quote(f'{router}:{trained.out}')}{reads}"
+    )
+    typer.echo(trained.out)
 
 
 def _follow(
     recipe: str | None, folder: str | None, *, out: str, seed: int, data: Sequence[str] | None
-) -> str:
-    """Make shipped weights again, and return where they are.
+) -> Trained:
+    """Make shipped weights again, and return the report.
 
     Raises:
         ConfigError: an unknown recipe, or options that don't go together.
@@ -180,4 +198,4 @@ def _follow(
         raise ConfigError("--recipe", "goes with --data DIR, and without DATA files")
     if recipe not in RECIPES:
         raise ConfigError("--recipe", f"{recipe!r} is unknown; there are: {', '.join(sorted(RECIPES))}")
-    return RECIPES[recipe](folder, out=out, seed=seed).out
+    return RECIPES[recipe](folder, out=out, seed=seed)

@@ -94,6 +94,10 @@ class ChoiceConfig(_Reference):
     """Names the grader."""
     letters: Annotated[str, AfterValidator(_letters)] = "ABCDEFGHIJ"
     """The letters that may be chosen."""
+    reference_is: Literal["auto", "letter", "from_0", "from_1", "text"] = "auto"
+    """How the column names the right option: its letter, its number counted from 0 or from 1, or its text."""
+    options: Annotated[str, Field(min_length=1)] | None = None
+    """Input column with the list of each row's options."""
 
 
 class RegexConfig(_Reference):
@@ -193,6 +197,12 @@ def reference_of(grader: BaseModel | None) -> str | None:
     """Return the input column that a grader compares answers with; None for people's labels, or a judge without one."""
     column: str | None = getattr(grader, "reference", None)
     return column
+
+
+def columns_of(grader: BaseModel | None) -> list[str]:
+    """Return the input columns that a grader reads: of the right answers, and of the options where it names one."""
+    options: str | None = getattr(grader, "options", None)
+    return [name for name in (reference_of(grader), options) if name is not None]
 
 
 class PilotConfig(Model):

@@ -18,7 +18,7 @@ from routellm_batch.budget.pricing import CallPrice
 from routellm_batch.config.cluster import ClusterConfig
 from routellm_batch.config.embedder import EmbedderConfig
 from routellm_batch.config.endpoints import EndpointConfig, JsonSchema, Sum, Uri
-from routellm_batch.config.graders import AnswerGrader, JudgePairsConfig, PilotConfig, reference_of
+from routellm_batch.config.graders import AnswerGrader, JudgePairsConfig, PilotConfig, columns_of
 from routellm_batch.config.model import Model, PlainJson
 from routellm_batch.config.problems import explain
 from routellm_batch.config.reading import apply_override, parse_yaml
@@ -46,6 +46,8 @@ OPERATIONAL = (
 BEFORE_AN_ANSWER = ("base_url", "model", "params")
 """Keys of an endpoint that may change too, as long as it has answered no row of the run."""
 LATER: dict[str, Any] = {"budget.order": "auto", "pilot": None, "grade": None, "judge": None}
+LATER |= {f"{grader}.options": None for grader in ("grade", "pilot.grader")}
+LATER |= {f"{grader}.reference_is": "auto" for grader in ("grade", "pilot.grader")}
 LATER |= {f"endpoints.{name}.estimate.lengths_from": None for name in ("strong", "weak", "judge")}
 """Keys that older runs don't have, each with the value that means what those runs do: it is left out of the identity."""
 
@@ -340,7 +342,7 @@ def check_config(tree: Any, *, source: str) -> Config:
 def input_reads(config: Config) -> list[str]:
     """Return the input columns that a job's graders compare answers with; they are read besides those of ``input``."""
     graders = (config.pilot.grader if config.pilot else None, config.grade)
-    return [name for name in map(reference_of, graders) if name is not None]
+    return [name for grader in graders for name in columns_of(grader)]
 
 
 def identity(config: Config) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from routellm_batch.core.errors import DataError
 from routellm_batch.core.types import STRONG, WEAK
 from routellm_batch.evaluation.figures import Measured
 from routellm_batch.evaluation.outcomes import Outcomes
+from routellm_batch.routers.outcome.blend.fit import PilotFit
 
 
 def check_scores(scores: NDArray[np.floating], data: Outcomes) -> None:
@@ -24,6 +25,24 @@ def check_scores(scores: NDArray[np.floating], data: Outcomes) -> None:
     bad = np.flatnonzero(~np.isfinite(scores))
     if len(bad):
         raise DataError("the router gave a score that is not a number", file=data.uri, row=int(bad[0]))
+
+
+def fallbacks(fits: Sequence[PilotFit | None]) -> list[str]:
+    """Return a clause that says in how many seeds a pilot fitted no router of its own, and why; none where all did.
+
+    Args:
+        fits: one for each seed; None where the pilot trains no such router.
+
+    """
+    fell = [(seed, fit) for seed, fit in enumerate(fits) if fit is not None and fit.chosen != "fitted"]
+    if not fell:
+        return []
+    reasons = [fit.reason.removeprefix("Not fitted: ").rstrip(".") for _, fit in fell]
+    why = reasons[0]
+    if len(set(reasons)) > 1:
+        why = f"seed {fell[0][0]}: {why}; see reason in per_seed"
+    of = f"{len(fell)} of {len(fits)} seeds" if len(fits) > 1 else "its one seed"
+    return [f"the pilot fell back in {of}, so these are not figures of a fitted router ({why})"]
 
 
 def notes(
@@ -50,6 +69,12 @@ def notes(
         clauses.append("every row gains the same, so no order of the rows is better than another")
     if all(measured.constant for measured in mine):
         clauses.append("the router gives every prompt the same score, so its order is chance")
+    oracle = figures["baselines"]["oracle"]
+    if oracle["apgr"] < figures["apgr"]:
+        clauses.append(
+            f"by deciles the oracle has less than this router (APGR {oracle['apgr']:.3f}), because most rows gain the same "
+            f"and RouteLLM's deciles drop tied edges; by the full curve it has {oracle['apgr_full']:.3f}: compare by full"
+        )
     if disputed["prompts"]:
         many = disputed["prompts"] > 1
         clauses.append(

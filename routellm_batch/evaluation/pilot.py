@@ -7,10 +7,9 @@ from numpy.typing import NDArray
 
 from routellm_batch.config.embedder import EmbedderConfig
 from routellm_batch.core.errors import ConfigError
-from routellm_batch.core.protocols import Router
 from routellm_batch.evaluation.outcomes import Outcomes
 from routellm_batch.routers import make_router
-from routellm_batch.routers.outcome.blend.fit import PilotRows, fit_pilot
+from routellm_batch.routers.outcome.blend.fit import PilotFit, PilotRows, fit_pilot
 
 
 def draw_pilot(outcomes: Outcomes, rows: int, seed: int) -> tuple[Outcomes, Outcomes]:
@@ -30,7 +29,7 @@ def draw_pilot(outcomes: Outcomes, rows: int, seed: int) -> tuple[Outcomes, Outc
     return outcomes.take(first[drawn]), outcomes.take(rest)
 
 
-def train_on(pilot: Outcomes, *, embedder: EmbedderConfig | str, seed: int) -> Router:
-    """Return an outcome router that is fitted on the pilot's rows, with the shipped weights as its prior."""
+def train_on(pilot: Outcomes, *, embedder: EmbedderConfig | str, seed: int) -> PilotFit:
+    """Return an outcome router that is fitted on the pilot's rows, or what it fell back to; the shipped one is its prior."""
     rows = PilotRows(pilot.prompts, pilot.strong, pilot.weak, np.ones(len(pilot)))
-    return fit_pilot(rows, prior=make_router("outcome"), embedder=embedder, seed=seed).router
+    return fit_pilot(rows, prior=make_router("outcome"), embedder=embedder, seed=seed)

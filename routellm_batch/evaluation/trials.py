@@ -17,11 +17,12 @@ from routellm_batch.evaluation.curves import Drawing, draw, share_grid
 from routellm_batch.evaluation.dollars import Tariff
 from routellm_batch.evaluation.figures import Contender, Measured, compare, measure
 from routellm_batch.evaluation.files import write_files
-from routellm_batch.evaluation.notes import check_scores, notes
+from routellm_batch.evaluation.notes import check_scores, fallbacks, notes
 from routellm_batch.evaluation.outcomes import Outcomes, contradictions, read_outcomes
 from routellm_batch.evaluation.pilot import draw_pilot, train_on
 from routellm_batch.evaluation.seeds import over_seeds
 from routellm_batch.routers import make_router
+from routellm_batch.routers.outcome.blend.fit import PilotFit
 
 TRAINED = ("outcome", "knn")
 """Routers that a pilot trains; others are tested as they are."""
@@ -50,6 +51,8 @@ class _Trial:
     test: Outcomes
     routers: Sequence[Measured]
     baselines: Mapping[str, Measured]
+    fits: Sequence[PilotFit | None]
+    """How the pilot fitted each router; None where it was tested as it is."""
 
 
 def evaluate(  # noqa: PLR0913 - each is an option of the command line
@@ -75,7 +78,8 @@ def evaluate(  # noqa: PLR0913 - each is an option of the command line
         embedder: settings of the embedder, or its name in ``EMBEDDERS``.
         options: further settings of the routers.
         where: column → value; only rows with these values are kept.
-        pilot: number of rows to train the routers on first; they are tested on the rest.
+        pilot: number of rows to train the routers on first; they are tested on the rest. Routers of ``TRAINED`` are
+            trained; others, and those with a checkpoint, are tested as they are.
         seeds: number of pilots to draw, with seeds 0, 1, …; figures are means over them.
         seed: seed of the random baseline and the bootstrap.
         replicates: number of resamples of the bootstrap.
@@ -134,7 +138,8 @@ def _trials(data: Outcomes, routers: Sequence[str], settings: _Settings) -> list
     if settings.pilot is None:
         loaded = [_load(spec, settings, settings.seed) for spec in routers]
         neighbours = make_router("knn", embedder="static")
-        return [_trial(data, routers, loaded, neighbours, settings, seed=settings.seed, shares=shares)]
+        given = [(router, None) for router in loaded]
+        return [_trial(data, routers, given, neighbours, settings, seed=settings.seed, shares=shares)]
     trials: list[_Trial] = []
     for seed in range(settings.seeds):
         pilot, test = draw_pilot(data, settings.pilot, seed)
@@ -155,20 +160,22 @@ def _load(spec: str, settings: _Settings, seed: int) -> Router:
     )
 
 
-def _train(spec: str, pilot: Outcomes, neighbours: Router, settings: _Settings, seed: int) -> Router:
-    if ":" in spec:
-        raise ConfigError("router", f"{spec}: a pilot trains the router; leave the checkpoint out")
+def _train(
+    spec: str, pilot: Outcomes, neighbours: Router, settings: _Settings, seed: int
+) -> tuple[Router, PilotFit | None]:
+    """Return a router, and how the pilot fitted it; one that names a checkpoint is tested as it is."""
     if spec == "knn":
-        return neighbours
+        return neighbours, None
     if spec in TRAINED:
-        return train_on(pilot, embedder=settings.embedder, seed=seed)
-    return _load(spec, settings, seed)
+        fit = train_on(pilot, embedder=settings.embedder, seed=seed)
+        return fit.router, fit
+    return _load(spec, settings, seed), None
 
 
 def _trial(
     test: Outcomes,
     names: Sequence[str],
-    routers: Sequence[Router],
+    routers: Sequence[tuple[Router, PilotFit | None]],
     neighbours: Router,
     settings: _Settings,
     *,
@@ -176,13 +183,14 @@ def _trial(
     shares: Floats | None,
 ) -> _Trial:
     contenders: list[Contender] = []
-    for name, router in zip(names, routers, strict=True):
+    for name, (router, _) in zip(names, routers, strict=True):
         scores = router.score(test.batch)
         check_scores(scores, test)
         contenders.append(Contender(name, [scores]))
     contenders += baselines(test, neighbours, seed=seed)
     measured = measure(contenders, test, seed=settings.seed, replicates=settings.replicates, shares=shares)
-    return _Trial(test, measured[: len(names)], {m.figures["router"]: m for m in measured[len(names) :]})
+    beside = {m.figures["router"]: m for m in measured[len(names) :]}
+    return _Trial(test, measured[: len(names)], beside, [fit for _, fit in routers])
 
 
 def _results(
@@ -199,11 +207,20 @@ def _results(
         mine = [trial.routers[number] for trial in trials]
         each = [{**m.figures, "baselines": b} for m, b in zip(mine, beside, strict=True)]
         figures = each[0] if settings.pilot is None else over_seeds(each, settings.pilot)
+        fits = [trial.fits[number] for trial in trials]
+        if settings.pilot is not None:
+            for one, fit in zip(figures["per_seed"], fits, strict=True):
+                if fit is not None:
+                    one |= {"chosen": fit.chosen, "reason": fit.reason}
         figures["versus"] = {
             name: compare(mine, [trial.baselines[name] for trial in trials]) for name in OPPONENTS
         }
         figures["contradictions"] = disputed
-        caveats = notes(figures, data, mine, disputed)
+        caveats = [*fallbacks(fits), *notes(figures, data, mine, disputed)]
+        if settings.pilot is not None and ":" in routers[number]:
+            caveats.insert(
+                0, "it was loaded from its checkpoint and tested as it is, not trained on the pilot"
+            )
         results.append({**figures, "note": "; ".join(caveats)} if caveats else figures)
     return results
 

@@ -246,6 +246,7 @@ def pilot_view(uri: str, stated: Mapping[str, Any], *, here: bool) -> PilotView:
         spent_nano=used.spent_nano,
         presumed_nano=used.presumed_nano,
         here=here,
+        ungradable=stated.get("ungradable", 0),
     )
 
 

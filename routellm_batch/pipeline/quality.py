@@ -16,9 +16,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from pydantic import BaseModel
 
 from routellm_batch.budget.quality.prediction import Quality
-from routellm_batch.config.graders import reference_of
+from routellm_batch.config.graders import columns_of
 from routellm_batch.config.job import Config, EndpointsConfig, InputConfig
 from routellm_batch.core.types import ROUTES, Route, Shard
 from routellm_batch.endpoints.servers import server_spec
@@ -26,6 +27,7 @@ from routellm_batch.endpoints.simulator.replay import ReplayModel, load_replay
 from routellm_batch.endpoints.simulator.spec import ReplaySpec
 from routellm_batch.evaluation.graders import Question, make_graders
 from routellm_batch.evaluation.graders.questions import questions
+from routellm_batch.pipeline.references import naming_of
 from routellm_batch.reporting.quality_view import Achieved, QualityView
 from routellm_batch.storage.inputs import read_rows
 from routellm_batch.storage.pilots import labelled_prompts
@@ -63,12 +65,13 @@ def quality_of(config: Config, run: Run, predicted: Quality | None) -> QualityVi
     """
     if config.grade is None:
         return None if predicted is None else QualityView(predicted)
-    graders, recorded, seen = make_graders(config.grade), _recorded(config.endpoints), labelled_prompts(run)
+    graders = make_graders(config.grade, naming_of(config.grade, run))
+    recorded, seen = _recorded(config.endpoints), labelled_prompts(run)
     own: list[float] = []
     both: dict[Route, list[float]] = {route: [] for route in ROUTES}
     fresh: list[bool] = []
     problems: Counter[str] = Counter()
-    for row in _rows(config.input, reference_of(config.grade), run):
+    for row in _rows(config.input, config.grade, run):
         grade = graders[row.route].grade(row.question, row.answer)
         if grade.problem is not None:
             problems[str(grade.problem)] += 1
@@ -118,18 +121,18 @@ def _recorded(endpoints: EndpointsConfig) -> dict[Route, ReplayModel]:
     )
 
 
-def _rows(inputs: InputConfig, reference: str | None, run: Run) -> Iterator[_Row]:
+def _rows(inputs: InputConfig, grader: BaseModel, run: Run) -> Iterator[_Row]:
     for shard in run.shards:
         answers = read_shard_responses(run, shard.name, ["route", "status", "answer"])
         if answers is None:
             continue
-        asked = _questions(inputs, run, shard, reference)
+        asked = _questions(inputs, run, shard, grader)
         for row in answers.to_pylist():
             yield _Row(asked[row["id"]], row["route"], row["answer"] if row["status"] == "ok" else None)
 
 
-def _questions(inputs: InputConfig, run: Run, shard: Shard, reference: str | None) -> dict[Any, Question]:
-    names, file = input_columns(inputs.columns, [reference] if reference else []), run.files[shard.file]
+def _questions(inputs: InputConfig, run: Run, shard: Shard, grader: BaseModel) -> dict[Any, Question]:
+    names, file = input_columns(inputs.columns, columns_of(grader)), run.files[shard.file]
     table: pa.Table = read_rows(file, shard.start, shard.rows, names)
     ids = decode_ids(table.column(inputs.columns.id), file, shard, inputs.columns.id)
-    return {asked.id: asked for asked in questions(inputs, table, ids, reference) if asked is not None}
+    return {asked.id: asked for asked in questions(inputs, table, ids, grader) if asked is not None}

@@ -33,6 +33,7 @@ from routellm_batch.pipeline.outputs import (
     write_plan_page,
     write_run_outputs,
 )
+from routellm_batch.pipeline.references import check_references
 from routellm_batch.pipeline.start import driving, runner_of
 from routellm_batch.reporting.run.facts import EXIT_CODES, State
 from routellm_batch.reporting.run.wording import stop_words
@@ -339,4 +340,9 @@ def _interrupted(config: Config, run: Run, halt: Halt, wall_s: float) -> RunResu
 def _open(config: Config, sink: Sink, *, retry_failed: bool = False) -> Run:
     if config.run.single_writer:
         sink(Notice(SINGLE_WRITER, warning=True))
-    return open_run(config, today=datetime.now(UTC).date().isoformat(), retry_failed=retry_failed)
+    return open_run(
+        config,
+        today=datetime.now(UTC).date().isoformat(),
+        retry_failed=retry_failed,
+        check=lambda files: check_references(config, files, sink),
+    )

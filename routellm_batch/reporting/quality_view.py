@@ -34,6 +34,8 @@ class PilotView:
     """What calls without a usable reply may have cost as well."""
     here: bool
     """Whether this run made the pilot and counts its cost."""
+    ungradable: int = 0
+    """Valid rows that were not drawn from, as the grader can't grade them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,6 +120,33 @@ def problem_rows(problems: Mapping[str, int]) -> list[tuple[str, str, str]]:
     return [(kind, PROBLEM_TEXTS.get(kind, ""), count(number)) for kind, number in ordered if number]
 
 
+def ungradable_text(pilot: PilotView) -> str | None:
+    """Return how many rows a pilot was not drawn from; None where all can be graded."""
+    if not pilot.ungradable:
+        return None
+    return (
+        f"{rows(pilot.ungradable)} can't be graded, for want of a usable reference or label: none of them was asked, and "
+        "the sampled rows stand for them"
+    )
+
+
+def missed_text(quality: QualityView | None, choice: RecoverChoice | None) -> str | None:
+    """Return that a run recovered less of the gain than was asked for; None where it did not, or what it did is unknown.
+
+    What counts are the rows that the pilot did not see, where there are such.
+    """
+    if quality is None or choice is None:
+        return None
+    achieved = quality.pgr if quality.unseen is None else quality.unseen_pgr
+    if achieved is None or round(achieved, 3) >= choice.target:
+        return None
+    where = "" if quality.unseen is None else " on rows that the pilot did not see"
+    return (
+        f"Asked to recover {percent(choice.target)} of the strong model's gain, the run achieved "
+        f"{part(achieved)}{where}."
+    )
+
+
 def pilot_text(pilot: PilotView) -> str:
     """Return what the pilot consists of and what it cost."""
     paid = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cached_property, lru_cache
@@ -83,7 +83,13 @@ class Run:
         return read_json(self.store, path)
 
 
-def open_run(config: Config, *, today: str, retry_failed: bool = False) -> Run:
+def open_run(
+    config: Config,
+    *,
+    today: str,
+    retry_failed: bool = False,
+    check: Callable[[Sequence[InputFile]], None] | None = None,
+) -> Run:
     """Begin a run, or open the one that the same command began before.
 
     ``{date}`` in the id is ``run.date`` or else ``today``, unless the newest run of this id template and config is
@@ -93,6 +99,7 @@ def open_run(config: Config, *, today: str, retry_failed: bool = False) -> Run:
         config: the job.
         today: UTC date, YYYY-MM-DD.
         retry_failed: whether a finished run's failed rows are to be called again.
+        check: takes the input of a run that is about to begin and raises what it refuses; nothing is written then.
 
     Raises:
         RunMismatchError: the run was begun with another config; the text lists the fields that differ. An endpoint
@@ -108,6 +115,8 @@ def open_run(config: Config, *, today: str, retry_failed: bool = False) -> Run:
     manifest = _read_manifest(store)
     files = tuple(pin_files(find_files(config.input.uri), config.input, input_reads(config)))
     if manifest is None:
+        if check is not None:
+            check(files)
         _check_store(store, single_writer=config.run.single_writer)
         fresh = {
             "format": 1,

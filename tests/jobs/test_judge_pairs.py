@@ -268,6 +268,12 @@ def test_another_job_under_the_same_id_is_refused(tmp_path: Path) -> None:
         ({"judge": {"strong_answer": "no"}}, DataError, "column 'no': no such column"),
         ({"judge": {"reference": "no"}}, DataError, "column 'no': no such column"),
         ({"judge": {"reference": "empty"}}, DataError, "column 'empty': every reference is null"),
+        ({"judge": {"reference": "turns"}}, DataError, "column 'turns', row 0: is struct<a: int64>"),
+        (
+            {"judge": {"strong_answer": "turns"}},
+            DataError,
+            "column 'turns': is struct<a: int64>; recorded answers",
+        ),
         (
             {"input__columns": {"id": "twice", "prompt": "prompt"}},
             DataError,
@@ -284,7 +290,7 @@ def test_bad_jobs_are_refused(
     tmp_path: Path, changes: dict[str, Any], error: type[Exception], words: str
 ) -> None:
     """What can't be judged is refused before a call, naming the key or the place."""
-    columns = {"twice": ["a", "a"], "empty": pa.nulls(2, pa.string())}
+    columns = {"twice": ["a", "a"], "empty": pa.nulls(2, pa.string()), "turns": [{"a": 1}, None]}
     write_prompts(tmp_path / "in.parquet", ["One", "Two"], **columns)
     with pytest.raises(error, match=re.escape(words)):
         go(config(tmp_path, DEAD_URL, **changes))

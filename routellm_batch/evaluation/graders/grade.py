@@ -16,8 +16,9 @@ class Problem(StrEnum):
     """Why an answer could not be graded; nothing else is ever logged of it but the row's id."""
 
     NULL_REFERENCE = "null_reference"
+    """The row has no reference: it is null, NaN, empty text, or a list of nothing."""
     BAD_REFERENCE = "bad_reference"
-    """The reference is not a number, a letter or JSON, as the grader needs it."""
+    """The reference is not a number, an option or JSON, as the grader needs it."""
     NO_ANSWER = "no_answer"
     """The call failed, or nothing was recorded."""
     UNREAD = "unread"
@@ -38,7 +39,9 @@ class Question:
     text: str
     """The prompt."""
     reference: Any = None
-    """The right answer as the input has it; None where it is null or the grader needs none."""
+    """The right answer as the input has it, or a list of several; None where it is null or the grader needs none."""
+    options: Any = None
+    """The options of a multiple-choice question as the input has them; None where no column of options is named."""
 
 
 @dataclass(frozen=True, slots=True)

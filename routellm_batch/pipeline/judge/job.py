@@ -21,12 +21,13 @@ from routellm_batch.core.errors import BudgetError, BudgetStopError, ConfigError
 from routellm_batch.core.events import Sink
 from routellm_batch.core.types import ENDPOINTS, JUDGE, ROUTES, STRONG, WEAK, EndpointName, Route, RowId
 from routellm_batch.endpoints.keys import resolve_key
-from routellm_batch.evaluation.graders import check_reference
 from routellm_batch.evaluation.graders.judge import Pair, Verdicts
+from routellm_batch.evaluation.graders.references import check_reference, shown_to_judge, values
 from routellm_batch.pipeline.ask import Ask, AskBudget, AskResult, plan_ask
 from routellm_batch.pipeline.judge.tables import Judged, cost_facts, judged_lines, write_tables
 from routellm_batch.pipeline.judge.verdicts import ask_judge, judge_estimate_nano
 from routellm_batch.pipeline.outputs import Outputs, RunResult
+from routellm_batch.storage.arrow_types import is_text, value_type
 from routellm_batch.storage.inputs import find_files, pin_files
 from routellm_batch.storage.labelled import read_table, require
 from routellm_batch.storage.prompts import Prompt, decode_prompts
@@ -121,7 +122,7 @@ def _read(inputs: InputConfig, judge: JudgePairsConfig) -> _Input:
     """Return the rows.
 
     Raises:
-        DataError: a column is missing, or an id is null or occurs twice.
+        DataError: a column is missing, a reference or recorded answer can't be used, or an id is null or occurs twice.
 
     """
     uri, columns = inputs.uri, inputs.columns
@@ -144,13 +145,31 @@ def _read(inputs: InputConfig, judge: JudgePairsConfig) -> _Input:
     return _Input(
         ids,
         [one.text if isinstance(one, Prompt) else None for one in prompts],
-        nothing if judge.reference is None else _texts(table, judge.reference),
-        {route: _texts(table, name) for route in ROUTES if (name := names[route]) is not None},
+        nothing
+        if judge.reference is None
+        else [shown_to_judge(value) for value in values(table.column(judge.reference))],
+        {route: _answer_texts(table, name, uri) for route in ROUTES if (name := names[route]) is not None},
     )
 
 
-def _texts(table: pa.Table, name: str) -> list[str | None]:
-    return [None if value is None else str(value) for value in table.column(name).to_pylist()]
+def _answer_texts(table: pa.Table, name: str, uri: str) -> list[str | None]:
+    """Return a column of recorded answers, null where there is none.
+
+    Raises:
+        DataError: the column is not text, or an answer is not UTF-8.
+
+    """
+    kind = value_type(table.schema.field(name).type)
+    if not (is_text(kind) or pa.types.is_null(kind)):
+        raise DataError(f"is {kind}; recorded answers must be text", file=uri, column=name)
+    answers: list[str | None] = []
+    for row, value in enumerate(table.column(name)):
+        try:
+            answer = value.as_py()
+            answers.append(answer.decode("utf-8") if isinstance(answer, bytes) else answer)
+        except UnicodeDecodeError:
+            raise DataError("the answer is not UTF-8", file=uri, column=name, row=row) from None
+    return answers
 
 
 def _pin(store: FsStore, config: Config) -> None:

@@ -9,12 +9,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from routellm_batch.config.graders import GraderConfig, JudgeConfig, reference_of
+from routellm_batch.config.graders import GraderConfig, JudgeConfig
 from routellm_batch.config.job import InputConfig
 from routellm_batch.core.types import ROUTES, Route
 from routellm_batch.evaluation.graders import Grade, Problem, Question, make_graders, unlabelled
 from routellm_batch.evaluation.graders.judge import Pair
+from routellm_batch.evaluation.graders.options import NamedOption
 from routellm_batch.evaluation.graders.questions import questions
+from routellm_batch.evaluation.graders.references import shown_to_judge
 from routellm_batch.pipeline.ask import AskBudget, AskResult
 from routellm_batch.pipeline.judge.verdicts import ask_judge
 from routellm_batch.pipeline.pilot.draw import STRATUM, TOKENS, WEIGHT
@@ -43,6 +45,7 @@ def grade_sample(
     sample: pa.Table,
     answers: Mapping[Route, AskResult],
     budget: AskBudget,
+    named: NamedOption | None = None,
 ) -> Graded:
     """Return the grades of both answers to each sampled prompt.
 
@@ -52,6 +55,7 @@ def grade_sample(
         sample: the rows of ``sample.parquet``.
         answers: route → its answers.
         budget: what a judge may spend.
+        named: how the input's references name an option, for ``choice``.
 
     Raises:
         DataError: people's labels can't be read.
@@ -72,7 +76,7 @@ def grade_sample(
             for route in ROUTES
         }
     else:
-        graders = make_graders(grader)
+        graders = make_graders(grader, named)
         grades = {
             (str(one.id), route): graders[route].grade(one, _answer(rows_of[route].get(str(one.id))))
             for one in asked
@@ -85,7 +89,7 @@ def grade_sample(
 def _questions(inputs: InputConfig, sample: pa.Table, grader: GraderConfig) -> list[Question]:
     """Return the sampled rows as questions; all of them are valid, as only such rows are drawn."""
     ids = [_plain(row_id) for row_id in sample.column(inputs.columns.id).to_pylist()]
-    asked = questions(inputs, sample, ids, reference_of(grader))
+    asked = questions(inputs, sample, ids, grader)
     return [one for one in asked if one is not None]
 
 
@@ -103,8 +107,7 @@ def _answer(row: Mapping[str, Any] | None) -> str | None:
 
 def _pair(one: Question, rows_of: Mapping[Route, Mapping[str, Mapping[str, Any]]]) -> Pair:
     strong, weak = (_answer(rows_of[route].get(str(one.id))) for route in ROUTES)
-    reference = None if one.reference is None else str(one.reference)
-    return Pair(one.id, one.text, strong, weak, reference)
+    return Pair(one.id, one.text, strong, weak, shown_to_judge(one.reference))
 
 
 def _outcomes(

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from routellm_batch.budget.pricing import usd_text, usd_to_nano
 from routellm_batch.config.cluster import ClusterConfig
-from routellm_batch.config.graders import PilotConfig, reference_of
+from routellm_batch.config.graders import PilotConfig, columns_of
 from routellm_batch.config.job import Config
 from routellm_batch.core.encoding import to_json
 from routellm_batch.core.errors import InterruptedRunError
@@ -33,6 +33,7 @@ from routellm_batch.pipeline.pilot.fit import Fitted, fit, save_router
 from routellm_batch.pipeline.pilot.grade import grade_sample
 from routellm_batch.pipeline.pilot.place import pilot_digest
 from routellm_batch.pipeline.pilot.report import write_report
+from routellm_batch.pipeline.references import gradable_rows, naming_of
 from routellm_batch.reporting.text import count
 from routellm_batch.routers.checkpoint import MANIFEST
 from routellm_batch.stages.call.reuse import ANSWERS
@@ -40,10 +41,12 @@ from routellm_batch.stages.score.loop import run_score_stage
 from routellm_batch.stages.score.task import STAGE as SCORE
 from routellm_batch.storage.pilots import OUTCOMES, pilot_use
 from routellm_batch.storage.run import SUCCESS, open_run
-from routellm_batch.storage.store import FsStore
+from routellm_batch.storage.store import FsStore, read_json
 from routellm_batch.storage.tables import from_parquet, to_parquet
 
 SAMPLE, CALIBRATION, ROUTER = "sample.parquet", "calibration.json", "router"
+DRAW = "draw.json"
+"""What the sample was drawn from; pilots of older versions have none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +101,8 @@ def make_pilot(place: Place, runner: Runner, sink: Sink, halt: Halt) -> dict[str
         return None
     label = config.label.column if config.label else None
     place.store.create(ANSWERS, to_parquet(answers_table(answers, label)))
-    graded = grade_sample(config.input, place.pilot.grader, sample, answers, budget)
+    named = (read_json(place.store, DRAW) or {}).get("named")
+    graded = grade_sample(config.input, place.pilot.grader, sample, answers, budget, named)
     if graded.stopped is not None:
         _stop(graded.stopped, halt)
         return None
@@ -137,16 +141,22 @@ def _sample(place: Place, runner: Runner, sink: Sink, halt: Halt) -> pa.Table | 
     sink(StageFinished(SCORE))
     if halt.stopped:
         return None
-    drawn = draw_rows(run, place.pilot.rows, place.pilot.seed)
-    reference = reference_of(place.pilot.grader)
-    columns = [] if reference is None else [reference]
-    sample = sample_table(run, drawn, config.input.columns, columns)
+    grader = place.pilot.grader
+    gradable = gradable_rows(config.input, grader, run)
+    draw = draw_rows(run, place.pilot.rows, place.pilot.seed, gradable)
+    if len(draw.rows) < place.pilot.rows:
+        text = f"{count(len(draw.rows))} distinct prompts can be graded, and pilot.rows is {count(place.pilot.rows)}"
+        sink(Notice(f"pilot: only {text}; so many are sampled", warning=True))
+    columns = columns_of(grader)
+    sample = sample_table(run, draw.rows, config.input.columns, columns)
     rows = affordable(config.endpoints, place.pilot, _mean_tokens(sample))
-    if rows < place.pilot.rows:
+    if rows < len(draw.rows):
         text = f"pilot.usd={place.pilot.usd} pays for {count(rows)} of {count(place.pilot.rows)} rows"
         sink(Notice(f"pilot: {text}; so many are sampled", warning=True))
-        drawn = draw_rows(run, rows, place.pilot.seed)
-        sample = sample_table(run, drawn, config.input.columns, columns)
+        draw = draw_rows(run, rows, place.pilot.seed, gradable)
+        sample = sample_table(run, draw.rows, config.input.columns, columns)
+    facts = {"valid": draw.valid, "ungradable": draw.ungradable, "named": naming_of(grader, run)}
+    store.create(DRAW, to_json(facts))
     store.create(SAMPLE, to_parquet(sample))
     return from_parquet(store.read(SAMPLE))
 
@@ -171,6 +181,7 @@ def _finish(
         "id": place.id,
         "made": place.today,
         "rows": sample.num_rows,
+        "ungradable": (read_json(store, DRAW) or {}).get("ungradable", 0),
         "labelled": fitted.labelled,
         "grader": place.pilot.grader.kind,
         "problems": problems,

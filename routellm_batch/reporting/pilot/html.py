@@ -138,6 +138,9 @@ def pilot_lines(facts: PilotPageFacts, report_uri: str) -> list[str]:
         f"Pilot {facts.pilot_id}: {count(view.labelled)} of {rows(view.rows)} labelled by the grader {view.grader}",
         f"  cost    spent {usd(view.spent_nano)} of at most {price(facts.cap_nano)}",
     ]
+    left_out = quality_words.ungradable_text(view)
+    if left_out:
+        lines.append(f"  rows    {left_out}")
     points = predicted_points(facts.frontier)
     if points:
         weak, strong = points[0].outlook.quality, points[-1].outlook.quality

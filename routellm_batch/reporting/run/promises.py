@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from routellm_batch.reporting.quality_words import missed_text
 from routellm_batch.reporting.run.comparison import answers_nano
 from routellm_batch.reporting.run.facts import RunFacts
 from routellm_batch.reporting.text import usd
@@ -12,7 +13,7 @@ BAND = 5
 
 def missed_promises(facts: RunFacts) -> list[str]:
     """Return a sentence for each promise that the run missed, the gravest first; empty where it kept all."""
-    found = [_dollars_missed(facts)]
+    found = [missed_text(facts.quality, facts.plan.recover), _dollars_missed(facts)]
     return [text for text in found if text]
 
 

@@ -76,6 +76,14 @@ class BertTraining:
     commonest: float
     """Share of the rows held out in the commonest class: the accuracy of always predicting that class."""
 
+    @property
+    def summary(self) -> str:
+        """Return what it was trained on, and the figure on rows held out, in a sentence."""
+        return (
+            f"{self.trained:,} rows; on {self.held_out:,} held out accuracy {self.accuracy:.3f} "
+            f"({self.commonest:.3f} by always saying the commonest class)"
+        )
+
 
 def train_bert(request: TrainRequest) -> BertTraining:
     """Fine-tune a classifier on battles, outcomes or score matrices, and write a checkpoint that the router loads.

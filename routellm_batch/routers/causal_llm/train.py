@@ -31,7 +31,6 @@ from routellm_batch.routers.causal_llm.prompt import (
 )
 from routellm_batch.routers.causal_llm.router import (
     BATCH_TOKENS,
-    MAX_TOKENS,
     CausalLlmRouter,
     label_scores,
     system_text,
@@ -41,7 +40,7 @@ from routellm_batch.routers.checkpoint import refuse_existing
 from routellm_batch.routers.models.batches import by_length
 from routellm_batch.routers.models.device import choose_device
 from routellm_batch.routers.models.locate import local_folder
-from routellm_batch.routers.training.request import TrainRequest, file_name
+from routellm_batch.routers.training.request import TrainRequest, file_name, gain_text
 
 SYSTEM = """\
 [Instruction]
@@ -52,6 +51,8 @@ Reply with the prediction only."""
 """The system text where neither the option nor the base model gives one."""
 THRESHOLD = 4
 """Points of a weak answer that is good enough, in the figures that are measured."""
+MAX_TOKENS = 2048
+"""Tokens of a prompt that RouteLLM's classifiers were trained on (arXiv 2406.18665, appendix)."""
 LOG_STEPS = 20
 """Steps between two lines of progress."""
 
@@ -107,6 +108,14 @@ class CausalTrained:
     """APGR of the router on the rows held out, at the deciles; NaN where the strong model gains nothing."""
     apgr_ci: tuple[float, float]
     """Its 95 % bootstrap interval."""
+
+    @property
+    def summary(self) -> str:
+        """Return what it was trained on, and the figure on rows held out, in a sentence."""
+        return (
+            f"{self.trained:,} rows; on {self.held_out:,} held out loss {self.loss_before:.4f} → {self.loss:.4f}, "
+            f"{gain_text(self.apgr)}"
+        )
 
 
 def train_causal_llm(request: TrainRequest) -> CausalTrained:

@@ -18,7 +18,7 @@ from routellm_batch.core.types import PromptBatch
 from routellm_batch.routers.checkpoint import CARD, MANIFEST, create_files
 from routellm_batch.routers.ensemble.router import FORMAT, Member, make_member, transformed
 from routellm_batch.routers.training.held_out import quality, rounds
-from routellm_batch.routers.training.request import TrainRequest
+from routellm_batch.routers.training.request import TrainRequest, gain_text
 from routellm_batch.routers.training.rows import Source, TrainingRows, read_sources
 
 WEIGHTS = (1.0, 0.5, 0.0)
@@ -52,6 +52,11 @@ class EnsembleReport:
     """Rows that the weights were chosen on."""
     quality: float
     """Part of the gain recovered on those rows, averaged over all shares; NaN: there was none to recover."""
+
+    @property
+    def summary(self) -> str:
+        """Return what it was trained on, and the figure on rows held out, in a sentence."""
+        return f"{self.rows:,} rows; {gain_text(self.quality)} on these rows, which chose its weights"
 
 
 def train_ensemble(request: TrainRequest) -> EnsembleReport:

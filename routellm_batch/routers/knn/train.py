@@ -17,7 +17,7 @@ from routellm_batch.routers.checkpoint import save_checkpoint
 from routellm_batch.routers.embedders import get_embedder
 from routellm_batch.routers.knn.router import Index, KnnRouter
 from routellm_batch.routers.training.held_out import Mask, quality, rounds
-from routellm_batch.routers.training.request import TrainRequest, file_name
+from routellm_batch.routers.training.request import TrainRequest, file_name, gain_text
 from routellm_batch.routers.training.rows import Source, TrainingRows, read_sources
 
 NEIGHBOURS = (300, 100, 30, 10)
@@ -44,6 +44,12 @@ class KnnReport:
     """Weight of the mean gain."""
     quality: float
     """Part of the gain recovered on the rows held out, averaged over all shares; NaN: there was none to recover."""
+
+    @property
+    def summary(self) -> str:
+        """Return what it was trained on, and the figure on rows held out, in a sentence."""
+        unseen = f"{self.held_out:,} that it did not see, which chose k={self.k}"
+        return f"{self.rows:,} rows; {gain_text(self.quality)} on {unseen}"
 
 
 def train_knn(request: TrainRequest) -> KnnReport:

@@ -82,6 +82,14 @@ class MfReport:
     pair: tuple[str, str]
     """The strong and the weak model that are routed by default."""
 
+    @property
+    def summary(self) -> str:
+        """Return what it was trained on, and the figure on rows held out, in a sentence."""
+        return (
+            f"{self.battles:,} battles between {len(self.models):,} models; on {self.held_out:,} held out accuracy "
+            f"{self.accuracy:.3f}, loss {self.loss:.4f} (a coin toss has 0.5 and 0.693)"
+        )
+
 
 def train_mf(request: TrainRequest) -> MfReport:
     """Train on battles, outcomes or score matrices, and write a checkpoint with RouteLLM's tensor names.

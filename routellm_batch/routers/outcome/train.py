@@ -16,7 +16,7 @@ from routellm_batch.routers.embedders import get_embedder
 from routellm_batch.routers.outcome.fitting import Choice, choose, fit_heads
 from routellm_batch.routers.outcome.router import OutcomeRouter, design_matrix
 from routellm_batch.routers.outcome.weights import save_heads
-from routellm_batch.routers.training.request import TrainRequest, file_name
+from routellm_batch.routers.training.request import TrainRequest, file_name, gain_text
 from routellm_batch.routers.training.rows import Source, TrainingRows, read_sources
 
 METHOD = """\
@@ -52,6 +52,14 @@ class TrainReport:
     """How many rows of each source were used."""
     choice: Choice
     """The hyper-parameters that were chosen on the rows held out."""
+
+    @property
+    def summary(self) -> str:
+        """Return what it was trained on, and the figure on rows held out, in a sentence."""
+        return (
+            f"{sum(one.trained for one in self.sources):,} rows; {gain_text(self.choice.quality)} on "
+            f"{self.choice.rows:,} that it did not see"
+        )
 
     def fields(self) -> dict[str, Any]:
         """Return the report as plain data, without the folder that it was written to."""

@@ -56,6 +56,15 @@ class SwReport:
     accuracy: float
     """Share of the tested battles whose winner is rated higher for that prompt; NaN without any."""
 
+    @property
+    def summary(self) -> str:
+        """Return what it was trained on, and the figure on rows held out, in a sentence."""
+        return f"{self.battles:,} battles on {self.prompts:,} prompts; " + (
+            f"accuracy {self.accuracy:.3f} on {self.tested:,} held out"
+            if self.tested
+            else "none was held out"
+        )
+
 
 def train_sw_ranking(request: TrainRequest) -> SwReport:
     """Make an index of battles, or of pairs drawn from outcomes and score matrices, and write it.

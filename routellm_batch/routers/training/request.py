@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -59,3 +60,13 @@ class Trained(Protocol):
     def out(self) -> str:
         """Where the checkpoint is."""
         ...
+
+    @property
+    def summary(self) -> str:
+        """What it was trained on, and the figure on rows held out, in a clause."""
+        ...
+
+
+def gain_text(apgr: float) -> str:
+    """Return the part of the gain that a ranking recovers, in words; NaN is no gain to recover."""
+    return "no gain to recover" if math.isnan(apgr) else f"APGR {apgr:.3f} (random has 0.5)"

@@ -273,9 +273,10 @@ def test_pilot_of_a_wrong_size_is_refused(outcomes: str, rows: int) -> None:
 def test_pilot_form(outcomes: str) -> None:
     """Top-level figures are means over seeds; per_seed and sd come with them."""
     result = measure([outcomes], ["outcome"], pilot=30, seeds=2)
-    assert list(result) == [*FORM, "baselines", "pilot", "per_seed", "sd", "versus", "contradictions"]
+    added = ["pilot", "per_seed", "sd", "versus", "contradictions", "note"]
+    assert list(result) == [*FORM, "baselines", *added]
     assert [one["seed"] for one in result["per_seed"]] == [0, 1]
-    assert all(list(one) == ["seed", *FORM, "baselines"] for one in result["per_seed"])
+    assert all(list(one) == ["seed", *FORM, "baselines", "chosen", "reason"] for one in result["per_seed"])
     assert result["apgr"] == pytest.approx(np.mean([one["apgr"] for one in result["per_seed"]]))
     spread = [one["apgr_full"] for one in result["per_seed"]]
     assert result["sd"]["apgr_full"] == pytest.approx(np.std(spread, ddof=1))
@@ -295,10 +296,42 @@ def test_pilot_of_other_routers_trains_nothing(outcomes: str) -> None:
     assert result["sd"]["apgr"] == 0
 
 
-def test_pilot_with_a_checkpoint_is_refused(outcomes: str) -> None:
-    """A pilot trains its own weights."""
-    with pytest.raises(ConfigError, match="leave the checkpoint out"):
-        measure([outcomes], ["outcome:builtin:outcome-v1"], pilot=20)
+def test_a_pilot_says_where_it_fell_back(outcomes: str) -> None:
+    """Too few labels fit nothing: the note says in how many seeds, why, and what ranks the prompts instead."""
+    result = measure([outcomes], ["outcome", "length"], pilot=5, seeds=3)["results"]
+    assert result[0]["note"].startswith(
+        "the pilot fell back in 3 of 3 seeds, so these are not figures of a fitted router (the pilot has 5 distinct "
+        "prompts, and 40 are the least to fit on; prompts are ranked by the shipped router)"
+    )
+    assert ["prior"] * 3 == [one["chosen"] for one in result[0]["per_seed"]]
+    assert "fell back" not in result[1].get("note", "")
+    assert "fell back in 3 of 3 seeds" in " ".join(render_table({"results": result, "pairs": []}).split())
+
+
+def test_a_pilot_that_fits_says_nothing(tmp_path: Path) -> None:
+    """With labels enough there is no word of a fallback."""
+    result = measure([make_outcomes(tmp_path / "o.parquet", rows=150)], ["outcome"], pilot=80)
+    assert ("fitted", False) == (result["per_seed"][0]["chosen"], "fell back" in result.get("note", ""))
+
+
+def test_a_checkpoint_beside_a_pilot_is_tested_as_it_is(outcomes: str) -> None:
+    """The shipped router and the one that a pilot trains stand in one call, on the same rows."""
+    result = measure([outcomes], ["outcome", "outcome:builtin:outcome-v1"], pilot=20, seeds=2)
+    assert ["outcome", "outcome:builtin:outcome-v1"] == [one["router"] for one in result["results"]]
+    assert "tested as it is, not trained on the pilot" in result["results"][1]["note"]
+    (pair,) = result["pairs"]
+    assert ("outcome", "outcome:builtin:outcome-v1") == (pair["a"], pair["b"])
+
+
+def test_an_oracle_that_loses_by_deciles_is_explained(tmp_path: Path) -> None:
+    """Where most rows gain the same, deciles rank a router above the oracle, and a note says to compare by full."""
+    prompts = [f"Question {'x' * n}" for n in range(60)]
+    weak = [float(n < 50) for n in range(60)]
+    file = make_outcomes(tmp_path / "o.parquet", prompt=prompts, strong_score=[1.0] * 60, weak_score=weak)
+    result = measure([file], ["length"])
+    oracle = result["baselines"]["oracle"]
+    assert oracle["apgr"] < result["apgr"] <= result["apgr_full"] <= oracle["apgr_full"]
+    assert "by deciles the oracle has less than this router" in result["note"]
 
 
 def test_zero_seeds_are_refused(outcomes: str) -> None:

@@ -50,6 +50,12 @@ PENALTIES = tuple(
 """Candidates for the heads' penalties; the one that recovers most on rows held out is taken."""
 FEWEST, FEWEST_DIFFERENT = 40, 8
 """Least number of distinct prompts, and of rows where the models' grades differ, that a fit needs."""
+_WORDS = {
+    "length": "prompt length",
+    "prior": "the shipped router",
+    "both": "prompt length with the shipped router",
+}
+"""What ranks the prompts where nothing was fitted → its name in a sentence."""
 FOLDS, MANY_FOLDS, SMALL = 5, 10, 600
 """Number of folds, and number of folds for a pilot of fewer rows than ``SMALL``."""
 
@@ -173,12 +179,11 @@ def _fall_back(labels: Labels, problem: str, prior: OutcomeRouter | None, embedd
     chosen = "length" if prior is None else "prior"
     raw = members(labels.reading, None)
     blend = Blend((np.array(MEMBERS) == chosen).astype(np.float64), *standards(raw))
-    what = "prompt length" if prior is None else "the router given as prior"
     return PilotFit(
         router=BlendRouter(blend, None, prior, embedder, get_embedder("static")),
         out_of_fold=blend.combine(raw),
         chosen=chosen,
-        reason=f"Not fitted: {problem}; prompts are ranked by {what}.",
+        reason=f"Not fitted: {problem}; prompts are ranked by {_WORDS[chosen]}.",
         facts={"rows": len(labels.gain), "weights": _named(blend.weight)},
     )
 
@@ -235,7 +240,10 @@ def _reason(evidence: Evidence) -> str:
         won = evidence.shares["fitted"]
         return f"Fitted: {figures}; what was learned was part of the best in {won:.0%} of bootstrap samples."
     lost = evidence.shares["baselines"]
-    return f"Not fitted: {evidence.chosen} alone was better in {lost:.0%} of bootstrap samples of the pilot; {figures}."
+    instead = _WORDS.get(evidence.chosen, _WORDS["both"])
+    return (
+        f"Not fitted: {instead} alone was better in {lost:.0%} of bootstrap samples of the pilot; {figures}."
+    )
 
 
 def _named(weight: Floats) -> dict[str, float]:

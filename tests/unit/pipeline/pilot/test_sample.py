@@ -91,3 +91,18 @@ def test_the_sample_is_of_all_rows_alike() -> None:
         found.update(one.row for one in draw([part], 50, seed))
     expected = 300 * 50 / 200
     assert all(abs(found[row] - expected) < 6 * np.sqrt(expected) for row in range(200))
+
+
+def test_rows_that_can_be_drawn_stand_for_their_whole_stratum() -> None:
+    """Where only every fourth of the low scores can be drawn, the low rows weigh as much in all as they are many."""
+    every = rows(4_000)
+    low = every.score < 0.5
+    kept = ~low | (np.arange(4_000) % 4 == 0)
+    part = Part(0, every.row[kept], every.score[kept], every.tie[kept], every.content[kept])
+    sampler = Sampler(400, 0)
+    sampler.count(every.score)
+    sampler.add(part)
+    drawn = sampler.draw()
+    assert {one.row for one in drawn} <= set(every.row[kept].tolist())
+    assert 400 == len(drawn)
+    assert 400 * low.mean() == pytest.approx(sum(d.weight for d in drawn if d.score < 0.5), rel=0.02)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -284,11 +285,15 @@ def test_no_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_job_ends_with_where_the_weights_are(tmp_path: Path, repo: Path) -> None:
-    """The job trains and prints the folder."""
+    """The job says what it trained on, how good that is on rows not seen, and what comes next; the folder stands last."""
     file, out = write(tmp_path / "sums.parquet", **sums(60)), str(tmp_path / "out")
     command = [sys.executable, "jobs/train_router.py", file, "--out", out]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=repo)
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, out), done.stderr
+    assert re.match(
+        r"Trained the router outcome on 60 rows; APGR [.\d]+ \(random has 0.5\) on 60 ", done.stdout
+    )
+    assert f"next     routellm-batch evaluate OUTCOMES --router outcome:{out}\n" in done.stdout
     assert (
         json.loads((tmp_path / "out" / "router.json").read_text())["trained"]["sources"][0]["trained"] == 60
     )
