@@ -5,10 +5,9 @@ from __future__ import annotations
 import ipaddress
 import re
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from jsonschema import Draft202012Validator, SchemaError
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from routellm_batch.budget.pricing import CallPrice, Price, usd_to_nano
@@ -53,15 +52,6 @@ def _price(value: Decimal) -> Decimal:
 
 def _sum(value: Decimal) -> Decimal:
     usd_to_nano(value)
-    return value
-
-
-def _json_schema(value: dict[str, Any]) -> dict[str, Any]:
-    try:
-        Draft202012Validator.check_schema(value)
-    except SchemaError as error:
-        message = f"is not a valid JSON schema: at {error.json_path}: {error.message}"
-        raise ValueError(message) from None
     return value
 
 
@@ -141,7 +131,6 @@ Uri = Annotated[str, AfterValidator(_uri)]
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
 KeyReference = Annotated[str, AfterValidator(_key_reference)]
 Sum = Annotated[Decimal, Field(gt=0), AfterValidator(_sum)]
-JsonSchema = Annotated[PlainJson, AfterValidator(_json_schema)]
 
 
 class PriceConfig(Model):

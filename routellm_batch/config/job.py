@@ -17,10 +17,11 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 from routellm_batch.budget.pricing import CallPrice
 from routellm_batch.config.cluster import ClusterConfig
 from routellm_batch.config.embedder import EmbedderConfig
-from routellm_batch.config.endpoints import EndpointConfig, JsonSchema, Sum, Uri
+from routellm_batch.config.endpoints import EndpointConfig, Sum, Uri
 from routellm_batch.config.graders import AnswerGrader, JudgePairsConfig, PilotConfig, reference_of
 from routellm_batch.config.model import Model, PlainJson
 from routellm_batch.config.reading import apply_override, explain, parse_yaml
+from routellm_batch.config.schemas import check_json_schema
 from routellm_batch.core.errors import ConfigError
 from routellm_batch.core.types import ENDPOINTS, ROUTES, EndpointName, Route
 
@@ -43,6 +44,9 @@ OPERATIONAL = (
 LATER: dict[str, Any] = {"budget.order": "auto", "pilot": None, "grade": None, "judge": None}
 LATER |= {f"endpoints.{name}.estimate.lengths_from": None for name in ("strong", "weak", "judge")}
 """Keys that older runs don't have, each with the value that means what those runs do: it is left out of the identity."""
+
+
+JsonSchema = Annotated[PlainJson, AfterValidator(check_json_schema)]
 
 
 def _run_id(value: str) -> str:
