@@ -11,7 +11,7 @@ from routellm_batch.answers.wrappings import bare, fenced, tagged
 MAX_STARTS = 64
 """How many brackets, fences and tags are tried as the start of a value."""
 _START = re.compile(r"[{\[]")
-_MEANT = re.compile(r"\{\s*(?:[\"'“}]|$)|\[\s*[{\[\"'“]")
+MEANT = re.compile(r"\{\s*(?:[\"'“}]|$)|\[\s*[{\[\"'“]")
 """What can only be the start of JSON: where it can't be read, the answer is broken, and no part of it counts."""
 _CITED = re.compile(r"\[\^?\d{1,3}(?:\s?[,–-]\s?\d{1,3})*\]")
 """What may refer to a source, as in "as shown in [12]"."""
@@ -102,7 +102,7 @@ def _scanned(text: str) -> list[Any] | str:
             value, after = found
             is_source = isinstance(value, list) and _CITED.fullmatch(text, at, after)
             (cited if is_source else values).append(value)
-        elif _MEANT.match(text, at):
+        elif MEANT.match(text, at):
             return BROKEN
     return _different(values or cited)
 
@@ -112,7 +112,11 @@ def _value_at(text: str, at: int) -> tuple[Any, int] | None:
     try:
         return _DECODER.raw_decode(text, at)
     except (ValueError, RecursionError):
-        pass
+        return written_otherwise(text, at)
+
+
+def written_otherwise(text: str, at: int) -> tuple[Any, int] | None:
+    """Return the value at a bracket that is written in Python's way, or with commas before closing brackets; else None."""
     span = _span(text, at)
     found = None if span is None else _decoded(text[at:span])
     return None if found is None or span is None else (found[0], span)

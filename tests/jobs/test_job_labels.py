@@ -70,11 +70,11 @@ def test_without_a_label_there_is_no_label_column(tmp_path: Path, stub: Stub) ->
 def test_a_bad_first_answer_is_asked_again_with_the_error(tmp_path: Path, stub: Stub) -> None:
     """The model sees its answer and what was wrong with it; the second answer counts, both are paid for."""
     write_prompts(tmp_path / "in.parquet", ["A prompt."])
-    stub.script = first_then("I think it is spam", "spam")
+    stub.script = first_then("I think it is eggs", "spam")
     result = job(tmp_path, stub, label=VALUES)
     first, second = (call.body["messages"] for call in stub.calls)
     assert first == second[: len(first)]
-    assert [{"role": "assistant", "content": "I think it is spam"}] == second[len(first) : -1]
+    assert [{"role": "assistant", "content": "I think it is eggs"}] == second[len(first) : -1]
     assert ("user", True) == (second[-1]["role"], "not one of the labels" in second[-1]["content"])
     assert "exactly one of: spam, ham" in second[-1]["content"]
     row = result.rows[0]
@@ -149,6 +149,25 @@ def test_the_model_is_told_what_is_wanted(
         system["content"].startswith("Be kind."),
         words in system["content"],
     )
+
+
+@pytest.mark.parametrize(
+    ("opening", "expected"),
+    [
+        ("You moderate.", "You moderate.\n\nSay spam or ham."),
+        ([{"type": "text", "text": "You moderate."}], None),
+    ],
+)
+def test_a_chats_own_system_turn_takes_the_instruction(
+    tmp_path: Path, stub: Stub, opening: Any, expected: str | None
+) -> None:
+    """One system turn is sent, as many servers refuse a second one: the chat's own text, then the instruction."""
+    chat = [{"role": "system", "content": opening}, {"role": "user", "content": "A post."}]
+    write_prompts(tmp_path / "in.parquet", ["unused"], chat=[json.dumps(chat)])
+    columns = {"id": "id", "messages": "chat"}
+    job(tmp_path, stub, label={**VALUES, "instruction": "Say spam or ham."}, input__columns=columns)
+    parts = [*opening, {"type": "text", "text": "Say spam or ham."}] if expected is None else expected
+    assert [{"role": "system", "content": parts}, chat[1]] == stub.calls[0].body["messages"]
 
 
 def test_an_empty_instruction_adds_nothing(tmp_path: Path, stub: Stub) -> None:
