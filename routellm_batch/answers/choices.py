@@ -24,7 +24,10 @@ _OTHER_WORDS = (
     r"[\s:：]{0,3}(?:la|le|die|der|das|opci[óo]n|option|selon|lettre|letra|буква|选项|選項)?)"
 )
 """How an answer is called an answer in other languages."""
-_CHOOSE = r"\b(?:choose|chose|pick|picked|select|selected|go with|going with)\b(?:\s(?:the|option|answer|choice|letter)){0,2}"
+_CHOOSE = (
+    r"\b(?:choose|chose|pick|picked|select|selected|go with|going with)\b"
+    r"(?:\s(?:the|option|answer|choice|letter)){0,2}"
+)
 _PREFIX = r"(?i:(?:option|choice|answer|letter)[\s*_]{1,3})?"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 from referencing.exceptions import Unresolvable
@@ -17,6 +18,19 @@ MAX_CHARS, MAX_VALUE_CHARS = 1 << 20, 1 << 16
 """A longer answer is not read: one of JSON, and one that is to be one of some values."""
 
 
+class Invalid(StrEnum):
+    """Why an answer gives no label."""
+
+    NO_LABEL = "no_label"
+    """It is none of the values."""
+    SEVERAL_LABELS = "several_labels"
+    """It names more than one of the values, or holds more than one JSON value."""
+    NOT_JSON = "not_json"
+    BREAKS_SCHEMA = "breaks_schema"
+    TOO_LARGE = "too_large"
+    """It is too long, too deep or too large to be read."""
+
+
 @dataclass(frozen=True, slots=True)
 class LabelReading:
     """The label of an answer, or why it has none."""
@@ -25,6 +39,8 @@ class LabelReading:
     """The value as the config writes it, or JSON with sorted keys; None where the answer gives no valid label."""
     problem: str | None = None
     """What is wrong with the answer, for the model to read. It may quote the answer, so it is never logged."""
+    kind: Invalid | None = None
+    """The same in one word, which may be logged and counted."""
 
 
 def read_label(config: LabelConfig, answer: str) -> LabelReading:
@@ -34,12 +50,15 @@ def read_label(config: LabelConfig, answer: str) -> LabelReading:
     amid text. Where an answer names two labels, or holds two different JSON values, it gives none.
     """
     if len(answer) > (MAX_VALUE_CHARS if config.values else MAX_CHARS):
-        return LabelReading(None, "it is too long.")
+        return LabelReading(None, "it is too long.", Invalid.TOO_LARGE)
     if not config.values:
         return _read_json(config.schema_ or {}, answer)
     label, several = value_reader(config.values, config.column).read(answer)
-    problem = "it names more than one label." if several else "it is not one of the labels."
-    return LabelReading(label, None if label is not None else problem)
+    if label is not None:
+        return LabelReading(label)
+    if several:
+        return LabelReading(None, "it names more than one label.", Invalid.SEVERAL_LABELS)
+    return LabelReading(None, "it is not one of the labels.", Invalid.NO_LABEL)
 
 
 def _read_json(schema: dict[str, Any], answer: str) -> LabelReading:
@@ -52,9 +71,9 @@ def _read_json(schema: dict[str, Any], answer: str) -> LabelReading:
         label, _ = value_reader(tuple(schema["enum"]), "").read(answer)  # a word without the quotes of JSON
         values = [] if label is None else [label]
     if values == BROKEN or not values:
-        return LabelReading(None, "it is not JSON.")
+        return LabelReading(None, "it is not JSON.", Invalid.NOT_JSON)
     if len(values) > 1:
-        return LabelReading(None, "it holds more than one JSON value.")
+        return LabelReading(None, "it holds more than one JSON value.", Invalid.SEVERAL_LABELS)
     reading = _checked(schema, values[0])
     inner = None if reading.label is not None else _within(values[0])
     if inner is not None:
@@ -81,18 +100,19 @@ def _checked(schema: dict[str, Any], value: Any) -> LabelReading:
         # What is stored is what is checked; of two keys that become one, nobody knows which was meant.
         checked = [value] if storable == label else values_in(storable)
         if isinstance(checked, str):
-            return LabelReading(None, "it is not JSON.")
+            return LabelReading(None, "it is not JSON.", Invalid.NOT_JSON)
         error = first_error(schema_errors(schema, checked[0]))
     except RecursionError:
-        return LabelReading(None, "it is nested too deeply.")
+        return LabelReading(None, "it is nested too deeply.", Invalid.TOO_LARGE)
     except TooManyStepsError:
-        return LabelReading(None, "it takes too long to compare with the schema.")
+        return LabelReading(None, "it takes too long to compare with the schema.", Invalid.TOO_LARGE)
     except Unresolvable:
-        return LabelReading(None, "the schema refers to what is not there.")
+        return LabelReading(None, "the schema refers to what is not there.", Invalid.BREAKS_SCHEMA)
     except (ArithmeticError, ValueError, TypeError):  # a number that no float holds
-        return LabelReading(None, "it holds a number that is too large.")
+        return LabelReading(None, "it holds a number that is too large.", Invalid.TOO_LARGE)
     if error is not None:
-        return LabelReading(None, _storable(f"at {error.json_path}: {error.message[:500]}"))
+        problem = _storable(f"at {error.json_path}: {error.message[:500]}")
+        return LabelReading(None, problem, Invalid.BREAKS_SCHEMA)
     return LabelReading(storable)
 
 

@@ -50,6 +50,11 @@ def first_value(text: str) -> Any:
     value = _whole(text)
     if value is not NOTHING:
         return value
+    return _amid(text)
+
+
+def _amid(text: str) -> Any:
+    """Return the first value that begins at a bracket amid a text, or ``NOTHING``."""
     cited: Any = NOTHING
     after = 0
     for number, start in enumerate(_START.finditer(text)):

@@ -111,6 +111,8 @@ class CallSummary:
     """The slowest rows, slowest first; ten at most."""
     failures: Sequence[FailedRow] = ()
     """The first rows that failed; ten at most."""
+    reasked: int = 0
+    """Rows of a label job whose model was asked again for a label."""
 
     def __add__(self, other: CallSummary) -> CallSummary:
         """Return the sum of two summaries; of the rows named, the slowest and the first failures are kept."""
@@ -125,6 +127,7 @@ class CallSummary:
             _add(self.errors, other.errors),
             slowest,
             [*self.failures, *other.failures][:KEPT],
+            self.reasked + other.reasked,
         )
 
     @property
