@@ -98,7 +98,8 @@ def _check_form(schema: Any, path: str) -> None:
 def _check_parts(schema: dict[str, Any]) -> None:
     """Check the patterns and references of a schema, and of all that it refers to."""
     seen: set[int] = set()
-    todo = [(schema, "$", Registry().resolver_with_root(DRAFT202012.create_resource(schema)))]
+    root: Any = Registry().resolver_with_root(DRAFT202012.create_resource(schema))
+    todo: list[tuple[Any, str, Any]] = [(schema, "$", root)]
     while todo:
         part, path, resolver = todo.pop()
         if not isinstance(part, dict) or id(part) in seen:
@@ -197,7 +198,9 @@ def _validator_class() -> Any:
         "unevaluatedProperties": _unevaluated_properties,
         "uniqueItems": _unique_items,
     }
-    return extend(Draft202012Validator, {name: _counted(name, keyword) for name, keyword in keywords.items()})
+    return extend(  # type: ignore[no-untyped-call]
+        Draft202012Validator, {name: _counted(name, keyword) for name, keyword in keywords.items()}
+    )
 
 
 def _counted(name: str, keyword: _Keyword) -> _Keyword:
