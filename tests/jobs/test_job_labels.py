@@ -230,7 +230,7 @@ FLAT = {
         "properties": {
             "tone": {"enum": ["good", "bad"]},
             "stars": {"type": "integer"},
-            "score": {"type": ["number", "null"]},
+            "weight": {"type": ["number", "null"]},
             "sure": {"type": "boolean"},
         },
         "required": ["tone"],
@@ -243,12 +243,12 @@ def test_the_fields_of_a_flat_schema_are_columns(tmp_path: Path, stub: Stub) -> 
     """Each field stands in a column of its own type beside the whole label; one that is missing or too large is null."""
     write_prompts(tmp_path / "in.parquet", ["full", "short", "bad"])
     answers = {
-        "full": '{"tone": "good", "stars": 5, "score": 1, "sure": true}',
-        "short": '{"tone": "bad", "score": null, "stars": 1' + "0" * 30 + "}",
+        "full": '{"tone": "good", "stars": 5, "weight": 1, "sure": true}',
+        "short": '{"tone": "bad", "weight": null, "stars": 1' + "0" * 30 + "}",
     }
     stub.script = lambda call: Answer(answers.get(call.prompt, "eggs"))
     result = job(tmp_path, stub, label=FLAT)
-    names = ("tone", "stars", "score", "sure")
+    names = ("tone", "stars", "weight", "sure")
     assert [("good", 5, 1.0, True), ("bad", None, None, None), (None,) * 4] == [
         tuple(row[name] for name in names) for row in result.rows
     ]
