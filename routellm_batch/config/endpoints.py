@@ -5,10 +5,9 @@ from __future__ import annotations
 import ipaddress
 import re
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from jsonschema import Draft202012Validator, SchemaError
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from routellm_batch.budget.pricing import CallPrice, Price, usd_to_nano
@@ -54,36 +53,6 @@ def _price(value: Decimal) -> Decimal:
 def _sum(value: Decimal) -> Decimal:
     usd_to_nano(value)
     return value
-
-
-def _json_schema(value: dict[str, Any]) -> dict[str, Any]:
-    try:
-        Draft202012Validator.check_schema(value)
-    except SchemaError as error:
-        message = f"is not a valid JSON schema: at {error.json_path}: {error.message}"
-        raise ValueError(message) from None
-    if (path := _yaml_word(value)) is not None:
-        message = (
-            f"has true or false among the words at {path}: YAML reads yes, no, on, off, true and false without quotes so; "
-            "put the words in quotes"
-        )
-        raise ValueError(message)
-    return value
-
-
-def _yaml_word(value: Any, path: str = "$") -> str | None:
-    """Return where a schema lists a truth value among words, or where its type is text; None if nowhere."""
-    if isinstance(value, list):
-        return next(
-            (found for n, one in enumerate(value) if (found := _yaml_word(one, f"{path}[{n}]"))), None
-        )
-    if not isinstance(value, dict):
-        return None
-    listed = value.get("enum")
-    words = value.get("type") == "string" or any(isinstance(one, str) for one in listed or ())
-    if isinstance(listed, list) and words and any(isinstance(one, bool) for one in listed):
-        return f"{path}.enum"
-    return next((found for key, one in value.items() if (found := _yaml_word(one, f"{path}.{key}"))), None)
 
 
 def _key_reference(value: str) -> str:
@@ -162,7 +131,6 @@ Uri = Annotated[str, AfterValidator(_uri)]
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
 KeyReference = Annotated[str, AfterValidator(_key_reference)]
 Sum = Annotated[Decimal, Field(gt=0), AfterValidator(_sum)]
-JsonSchema = Annotated[PlainJson, AfterValidator(_json_schema)]
 
 
 class PriceConfig(Model):

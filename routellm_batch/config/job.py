@@ -17,11 +17,13 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 from routellm_batch.budget.pricing import CallPrice
 from routellm_batch.config.cluster import ClusterConfig
 from routellm_batch.config.embedder import EmbedderConfig
-from routellm_batch.config.endpoints import EndpointConfig, JsonSchema, Sum, Uri
+from routellm_batch.config.endpoints import EndpointConfig, Sum, Uri
 from routellm_batch.config.graders import AnswerGrader, JudgePairsConfig, PilotConfig, columns_of
+from routellm_batch.config.label_fields import FieldType, flat_fields
 from routellm_batch.config.model import Model, PlainJson
 from routellm_batch.config.problems import explain
 from routellm_batch.config.reading import apply_override, parse_yaml
+from routellm_batch.config.schemas import check_json_schema
 from routellm_batch.core.errors import ConfigError
 from routellm_batch.core.types import ENDPOINTS, ROUTES, EndpointName, Route
 
@@ -48,8 +50,12 @@ BEFORE_AN_ANSWER = ("base_url", "model", "params")
 LATER: dict[str, Any] = {"budget.order": "auto", "pilot": None, "grade": None, "judge": None}
 LATER |= {f"{grader}.options": None for grader in ("grade", "pilot.grader")}
 LATER |= {f"{grader}.reference_is": "auto" for grader in ("grade", "pilot.grader")}
+LATER["label.columns"] = False
 LATER |= {f"endpoints.{name}.estimate.lengths_from": None for name in ("strong", "weak", "judge")}
 """Keys that older runs don't have, each with the value that means what those runs do: it is left out of the identity."""
+
+
+JsonSchema = Annotated[PlainJson, AfterValidator(check_json_schema)]
 
 
 def _run_id(value: str) -> str:
@@ -182,6 +188,8 @@ class LabelConfig(Model):
     """JSON schema that an answer must hold to."""
     reask: Annotated[int, Field(ge=0, le=3)] = 1
     """How often an answer without a valid label is asked for again."""
+    columns: bool = False
+    """Whether each field of a flat ``schema`` gets a column of its own in ``responses/`` too."""
     instruction: str | None = None
     """System text that asks for the label; made from the values or the schema if absent, none if empty."""
 
@@ -190,7 +198,17 @@ class LabelConfig(Model):
         if bool(self.values) == (self.schema_ is not None):
             message = "give exactly one of values and schema"
             raise ValueError(message)
+        if self.columns:
+            if self.schema_ is None:
+                message = "columns: true needs a schema, whose fields become columns; values have one column"
+                raise ValueError(message)
+            flat_fields(self.schema_)
         return self
+
+    @property
+    def fields(self) -> dict[str, FieldType]:
+        """Fields of the schema that get columns of their own, with their types; empty without ``columns``."""
+        return flat_fields(self.schema_) if self.columns and self.schema_ is not None else {}
 
 
 class EndpointsConfig(Model):

@@ -17,6 +17,7 @@ from routellm_batch.config.job import Config, EndpointsConfig
 from routellm_batch.core.encoding import to_json
 from routellm_batch.core.types import STRONG, WEAK
 from routellm_batch.core.worker import this_worker
+from routellm_batch.pipeline.label_counts import label_facts
 from routellm_batch.pipeline.quality import quality_of
 from routellm_batch.reporting.plan.html import plan_facts, render_plan
 from routellm_batch.reporting.plan.table import frontier_table
@@ -209,6 +210,7 @@ def _facts(config: Config, run: Run, plan: Plan, state: State, reason: str | Non
         stop_reason=reason,
     )
     facts = replace(facts, degrades=load_degrades(run), pilot=_pilot_view(run))
+    facts = replace(facts, labels=label_facts(config, run, calls.reasked))
     if state == "finished":
         predicted = None if plan.outlook is None else plan.outlook.quality
         facts = replace(facts, quality=quality_of(config, run, predicted))

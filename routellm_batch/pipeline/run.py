@@ -258,6 +258,12 @@ def check_names(config: Config) -> None:
     label = config.label.column if config.label else None
     if label in RESPONSE_COLUMNS:
         raise ConfigError("label.column", f"{label!r} is a column of responses/ already; choose another name")
+    for name in config.label.fields if config.label else ():
+        if name in RESPONSE_COLUMNS or name == label or name in config.input.keep:
+            problem = (
+                f"the field {name!r} of label.schema is a column of responses/ already; rename one of them"
+            )
+            raise ConfigError("label.columns", problem)
     for name in config.input.keep:
         if name in RESPONSE_COLUMNS or name == label:
             problem = f"{name!r} is a column of responses/ already; rename it in the input"

@@ -18,6 +18,7 @@ from routellm_batch.storage.chats import is_chat, sendable_chat, turn_text, with
 
 MAX_ID_BYTES = 1024
 MAX_ID = (1 << 63) - 1
+SYSTEM_ROLES = frozenset({"system", "developer"})
 
 Chat = Sequence[Mapping[str, Any]]
 """Messages as an OpenAI-compatible endpoint takes them."""
@@ -105,7 +106,7 @@ def decode_prompts(
     extra = label_instruction(label)
     decode = _from_text if columns.prompt else _from_messages
     return [
-        decode(value, _opening(extra, turn), config.max_prompt_bytes)
+        decode(value, _opening(turn), extra, config.max_prompt_bytes)
         for value, turn in zip(source, system, strict=True)
     ]
 
@@ -157,16 +158,17 @@ def _utf8(value: bytes) -> str | None:
         return None
 
 
-def _opening(extra: str | None, system: bytes | str | None) -> Any:
-    """Return the system turn's text; InvalidKind where it is not UTF-8."""
+def _opening(system: bytes | str | None) -> Any:
+    """Return the text of the system column; InvalidKind where it is not UTF-8."""
     text = _utf8(system) if isinstance(system, bytes) else system
     if system is not None and text is None:
         return InvalidKind.BAD_UTF8
-    given = text if text and text.strip() else None
-    return "\n\n".join(part for part in (given, extra) if part) or None
+    return text if text and text.strip() else None
 
 
-def _from_text(value: bytes | str | None, opening: Any, max_bytes: int) -> Prompt | InvalidKind:
+def _from_text(
+    value: bytes | str | None, opening: Any, extra: str | None, max_bytes: int
+) -> Prompt | InvalidKind:
     if value is None:
         return InvalidKind.NULL_PROMPT
     if len(value) > max_bytes:
@@ -176,10 +178,10 @@ def _from_text(value: bytes | str | None, opening: Any, max_bytes: int) -> Promp
         return InvalidKind.BAD_UTF8
     if not text.strip():
         return InvalidKind.EMPTY_PROMPT
-    return _prompt([{"role": "user", "content": text}], opening, max_bytes)
+    return _prompt([{"role": "user", "content": text}], (opening, extra), max_bytes)
 
 
-def _from_messages(value: Any, opening: Any, max_bytes: int) -> Prompt | InvalidKind:
+def _from_messages(value: Any, opening: Any, extra: str | None, max_bytes: int) -> Prompt | InvalidKind:
     if value is None:
         return InvalidKind.NULL_PROMPT
     if isinstance(value, bytes):
@@ -197,9 +199,9 @@ def _from_messages(value: Any, opening: Any, max_bytes: int) -> Prompt | Invalid
     chat = value if isinstance(value, InvalidKind) else sendable_chat(value)
     if isinstance(chat, InvalidKind):
         return chat
-    if not any(_text_of(turn).strip() for turn in chat if turn["role"] not in {"system", "developer"}):
+    if not any(_text_of(turn).strip() for turn in chat if turn["role"] not in SYSTEM_ROLES):
         return InvalidKind.EMPTY_PROMPT
-    return _prompt(chat, opening, max_bytes)
+    return _prompt(chat, (opening, extra), max_bytes)
 
 
 def _text_of(turn: Mapping[str, Any]) -> str:
@@ -211,14 +213,36 @@ def _text_of(turn: Mapping[str, Any]) -> str:
     )
 
 
-def _prompt(chat: list[dict[str, Any]], opening: str | None, max_bytes: int) -> Prompt | InvalidKind:
+def _prompt(
+    chat: list[dict[str, Any]], added: tuple[str | None, str | None], max_bytes: int
+) -> Prompt | InvalidKind:
+    """Return a chat as a prompt.
+
+    Args:
+        chat: its turns.
+        added: the row's system text, and what asks for a label; None where there is none. They make a system turn of their
+            own, or go into the one that the chat begins with, as many servers take one system turn alone.
+        max_bytes: of the chat as it was given.
+
+    """
+    if sum(len(turn_text(turn).encode("utf-8")) for turn in chat) > max_bytes:
+        return InvalidKind.OVERSIZED_PROMPT
+    text = "\n\n".join(_text_of(turn) for turn in chat if turn["role"] not in SYSTEM_ROLES)
+    before, after = added
+    if chat[0]["role"] in SYSTEM_ROLES and (before or after):
+        chat = [_joined(chat[0], before, after), *chat[1:]]
+    elif before or after:
+        chat = [{"role": "system", "content": "\n\n".join(part for part in added if part)}, *chat]
     sizes = [turn_text(turn) for turn in chat]
     size = sum(len(part.encode("utf-8")) for part in sizes)
-    if size > max_bytes:
-        return InvalidKind.OVERSIZED_PROMPT
-    text = "\n\n".join(_text_of(turn) for turn in chat if turn["role"] not in {"system", "developer"})
-    if opening is not None:  # the limit is on the prompt alone
-        chat = [{"role": "system", "content": opening}, *chat]
-        sizes.append(opening)
-        size += len(opening.encode("utf-8"))
     return Prompt(chat, text, sum(map(len, sizes)), size)
+
+
+def _joined(turn: dict[str, Any], before: str | None, after: str | None) -> dict[str, Any]:
+    """Return a system turn with a text before what it says, and one after it."""
+    content = turn.get("content", "")
+    if isinstance(content, str):
+        parts = (before, content if content.strip() else None, after)
+        return {**turn, "content": "\n\n".join(part for part in parts if part)}
+    first, last = ([{"type": "text", "text": part}] if part else [] for part in (before, after))
+    return {**turn, "content": [*first, *content, *last]}

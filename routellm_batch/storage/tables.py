@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from routellm_batch.config.label_fields import FieldType
 from routellm_batch.core.types import ROUTES
 
+FIELD_TYPES: Mapping[FieldType, pa.DataType] = {
+    "string": pa.string(),
+    "integer": pa.int64(),
+    "number": pa.float64(),
+    "boolean": pa.bool_(),
+}
+"""Type of a label's field in its schema → type of its column."""
 ID_TEXT = pa.string()
 ID_INTEGER = pa.int64()
 
@@ -33,16 +43,22 @@ def failed_schema(id_type: pa.DataType) -> pa.Schema:
     return pa.schema([("id", id_type), ("file", pa.string()), ("row", pa.int64()), ("kind", pa.string())])
 
 
-def response_schema(id_type: pa.DataType, kept: list[pa.Field], label: str | None) -> pa.Schema:
+def response_schema(
+    id_type: pa.DataType,
+    kept: list[pa.Field],
+    label: str | None,
+    fields: Mapping[str, FieldType] | None = None,
+) -> pa.Schema:
     """Return the schema of ``responses/<shard>.parquet``: every valid row once.
 
     Args:
         id_type: text or integers.
         kept: input columns that are kept.
         label: name of the label column, where there is one.
+        fields: fields of a label that get columns of their own, with their types.
 
     """
-    fields = [
+    columns = [
         ("id", id_type),
         ("route", pa.string()),
         ("score", pa.float32()),
@@ -61,7 +77,8 @@ def response_schema(id_type: pa.DataType, kept: list[pa.Field], label: str | Non
         ("request_key", pa.string()),
     ]
     extra = [(label, pa.string())] if label is not None else []
-    return pa.schema([*(pa.field(*f) for f in [*fields, *extra]), *kept])
+    own = [(name, FIELD_TYPES[kind]) for name, kind in (fields or {}).items()]
+    return pa.schema([*(pa.field(*f) for f in [*columns, *extra, *own]), *kept])
 
 
 OUTCOME_COST = {

@@ -147,6 +147,8 @@ class CallSummary:
     """Likewise of rows that are still to be called: what they met with says that no row can be answered."""
     truncated: Mapping[str, int] = field(default_factory=dict)
     """Route → rows whose answer was cut off at its limit of tokens."""
+    reasked: int = 0
+    """Rows of a label job whose model was asked again for a label."""
 
     def __add__(self, other: CallSummary) -> CallSummary:
         """Return the sum of two summaries; of the rows named, the slowest and the first failures are kept."""
@@ -164,6 +166,7 @@ class CallSummary:
             add_failures([*self.reasons, *other.reasons]),
             add_failures([*self.halts, *other.halts]),
             _add(self.truncated, other.truncated),
+            self.reasked + other.reasked,
         )
 
     @property

@@ -14,7 +14,7 @@ from routellm_batch.budget.spend.projection import WHOLE
 from routellm_batch.core.types import ROUTES, STRONG, Route
 from routellm_batch.reporting.quality_view import PilotView, QualityView
 from routellm_batch.reporting.run.comparison import counterfactual_nano, saving
-from routellm_batch.reporting.run.facts import RunFacts
+from routellm_batch.reporting.run.facts import LabelFacts, RunFacts
 from routellm_batch.reporting.run.failures import failures_json
 from routellm_batch.reporting.text import public_uri
 
@@ -27,7 +27,7 @@ def cost_json(facts: RunFacts) -> dict[str, Any]:
     ``pilot`` exist where a paid embedder or a pilot is used. ``spent_usd`` and ``presumed_usd`` of the run include the
     embeddings, and the pilot where its key ``here`` says that the run made it. ``quality`` holds the grades that the pilot
     predicted and those of the run's own answers. ``saved_usd`` is all strong less all that was spent and is presumed; null
-    where no row was answered.
+    where no row was answered. ``labels`` is there for a label job.
     """
     plan, calls = facts.plan, facts.calls
     embedding = {} if facts.embedding is None else {"embedding": _embedding_json(facts.embedding)}
@@ -70,6 +70,7 @@ def cost_json(facts: RunFacts) -> dict[str, Any]:
         "degraded_running": [_degrade_json(one) for one in facts.degrades],
         "errors": dict(sorted(calls.errors.items())),
         **quality,
+        **({} if facts.labels is None else {"labels": _labels_json(facts.labels)}),
         "wall_s": round(facts.wall_s, 3),
     }
 
@@ -91,6 +92,18 @@ def _endpoint_json(facts: RunFacts, route: Route) -> dict[str, Any]:
         "uncounted": totals.uncounted,
         **failures_json(facts, route),
         "estimates": _estimates_json(totals.heard),
+    }
+
+
+def _labels_json(labels: LabelFacts) -> dict[str, Any]:
+    """Return how often each label was given, and how many answers were asked for again or gave none."""
+    return {
+        "column": labels.column,
+        "labelled": labels.labelled,
+        "given": dict(labels.given),
+        "others": labels.others,
+        "reasked": labels.reasked,
+        "invalid": dict(labels.invalid),
     }
 
 

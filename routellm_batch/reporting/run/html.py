@@ -76,6 +76,7 @@ def render_report(facts: RunFacts) -> str:
         latencies=latencies(facts),
         lengths=_length_table(facts),
         errors=_errors(facts),
+        label_bars=_label_bars(facts),
         quality_words=quality_words,
         quality_table=_quality_table(facts),
         met=quality_words.met_text(facts.quality) if facts.quality else None,
@@ -195,6 +196,17 @@ def _length_table(facts: RunFacts) -> list[tuple[Route, tuple[str, ...]]]:
             )
             table.append((route, (*lengths, covered, f"{observed.tokens_per_char or 0:.3f}")))
     return table
+
+
+def _label_bars(facts: RunFacts) -> list[tuple[str, str, float]]:
+    """Return each label with its rows, and these in percent of the commonest one's."""
+    if facts.labels is None:
+        return []
+    given = dict(facts.labels.given)
+    if facts.labels.others:
+        given["others"] = facts.labels.others
+    most = max([*given.values(), 1])
+    return [(name, count(number), 100 * number / most) for name, number in given.items()]
 
 
 @dataclass(frozen=True, slots=True)

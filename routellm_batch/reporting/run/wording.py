@@ -12,7 +12,7 @@ from routellm_batch.budget.spend.summary import RouteTotals
 from routellm_batch.core.types import ROUTES, ErrorKind, Route
 from routellm_batch.reporting.quality_words import quality_text
 from routellm_batch.reporting.run.comparison import answers_nano, counterfactual_nano
-from routellm_batch.reporting.run.facts import EndpointFacts, RunFacts
+from routellm_batch.reporting.run.facts import EndpointFacts, LabelFacts, RunFacts
 from routellm_batch.reporting.run.failures import MOST_LINES, failure_lines, truncated_text, uncounted_text
 from routellm_batch.reporting.run.promises import missed_promises
 from routellm_batch.reporting.run.saving_words import saved_line
@@ -46,6 +46,8 @@ def headline(facts: RunFacts) -> str:
     """Return how the run ended, in a few words."""
     if facts.state == "budget":
         return "Stopped by the budget"
+    if facts.bad_labels:
+        return "Stopped by invalid labels"
     if facts.state == "errors":
         return "Stopped by endpoint errors"
     if facts.state == "interrupted":
@@ -59,6 +61,12 @@ def next_step(facts: RunFacts) -> str | None:
     """Return what to do next; None where nothing is left to do."""
     if facts.state == "budget":
         return "Raise budget.hard_cap_usd, then run the same command: it resumes."
+    if facts.bad_labels:
+        return (
+            "The endpoints answer, but most answers are not valid labels. Look at the answers of a few failed rows, then "
+            "change label.values, label.schema or label.instruction, or the model, under a new run.id; to accept so many "
+            "failed rows, raise retry.max_error_rate and run the same command: it resumes."
+        )
     if facts.state == "errors":
         return "Fix the endpoint, then run the same command: it resumes."
     if facts.state == "interrupted":
@@ -125,6 +133,34 @@ def simulated_text(endpoints: Mapping[Route, EndpointFacts]) -> str | None:
     return (
         f"The {made_up[0]} model is {how} on this machine, so no bill comes for it, whatever it costs here."
     )
+
+
+INVALID_TEXTS: Mapping[str, str] = {
+    "no_label": "no label is named",
+    "several_labels": "more than one is named",
+    "not_json": "not JSON, or broken JSON",
+    "breaks_schema": "JSON that breaks the schema",
+    "too_large": "too long, too deep or too large",
+}
+"""Kind of an invalid label → what it means."""
+SHOWN_LABELS = 8
+"""Labels that the terminal shows."""
+
+
+def labels_text(labels: LabelFacts) -> str:
+    """Return how often each label was given, and how many answers were asked for again or gave none."""
+    given = list(labels.given.items())
+    parts = [f"{name} {count(number)}" for name, number in given[:SHOWN_LABELS]]
+    rest = sum(number for _, number in given[SHOWN_LABELS:]) + labels.others
+    parts += [f"others {count(rest)}"] if rest else []
+    text = ", ".join(parts) or f"{rows(labels.labelled)} labelled"
+    notes = [f"{count(labels.reasked)} asked again"] if labels.reasked else []
+    if labels.invalid:
+        kinds = ", ".join(
+            f"{count(number)} {INVALID_TEXTS.get(kind, kind)}" for kind, number in labels.invalid.items()
+        )
+        notes.append(f"{count(sum(labels.invalid.values()))} invalid ({kinds})")
+    return "; ".join([text, *notes])
 
 
 def failures_text(facts: RunFacts) -> str:
@@ -263,6 +299,8 @@ def closing_lines(facts: RunFacts, report_uri: str) -> list[str]:
         all_strong, all_weak = (usd(counterfactual_nano(facts, route)) for route in ROUTES)
         lines.append(f"          all strong about {all_strong}, all weak about {all_weak}")
         lines.append(f"          {saved_line(facts)}")
+    if facts.labels is not None:
+        lines.append(f"  labels  {labels_text(facts.labels)}")
     labels = ("errors ", *("       " for _ in range(MOST_LINES)))
     lines += [f"  {label} {text}" for label, text in zip(labels, failure_lines(facts), strict=False)]
     graded = None if facts.quality is None else quality_text(facts.quality)

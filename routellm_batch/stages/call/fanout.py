@@ -250,7 +250,7 @@ class _Lane:
         elif result.again_at_s is not None or result.unsent:
             back = replace(one, history=result.history, asks_again=result.unsent)
         if back is not None:
-            record = replace(record, status="unsent")
+            record = replace(record, status="unsent", reasks=int(question is not None))
             due_s = result.again_at_s or self._now_s()
             heapq.heappush(self._later, (due_s, one.call.row, back))
         self._fan.keep(record, final=back is None)

@@ -21,7 +21,9 @@ from routellm_batch.budget.spend.summary import (
     add_failures,
     latency_bin,
 )
+from routellm_batch.config.job import LabelConfig
 from routellm_batch.core.types import ROUTES, STRONG, ErrorDetail, ErrorKind, Route, Shard, Usage
+from routellm_batch.stages.call.labels import field_columns
 from routellm_batch.storage.ledger.record import CallRecord
 from routellm_batch.storage.ledger.state import LedgerState
 from routellm_batch.storage.run import Run
@@ -36,11 +38,13 @@ HALTING = frozenset(map(str, (ErrorKind.AUTH, ErrorKind.QUOTA, ErrorKind.NOT_FOU
 
 def copy_of(record: CallRecord, row: int) -> CallRecord:
     """Return an owner's record as a copy's: the same answer, nothing sent, nothing paid."""
-    return replace(record, row=row, attempts=0, usage=Usage(), cost_nano=0, presumed_nano=0, latency_s=None)
+    return replace(
+        record, row=row, attempts=0, reasks=0, usage=Usage(), cost_nano=0, presumed_nano=0, latency_s=None
+    )
 
 
 def response_table(
-    label: str | None,
+    label: LabelConfig | None,
     scores: pa.Table,
     kept: pa.Table,
     records: Mapping[int, CallRecord],
@@ -49,7 +53,7 @@ def response_table(
     """Return some rows of a shard as ``responses/`` holds them.
 
     Args:
-        label: column that labels go to; None where the job asks for none.
+        label: what the job's labels are; None where the job asks for none.
         scores: the shard's score table.
         kept: the shard's kept input columns, row for row.
         records: row → final record.
@@ -78,10 +82,12 @@ def response_table(
         "request_key": [r.request_key for r in final],
     }
     if label is not None:
-        columns[label] = [r.label for r in final]
+        columns[label.column] = [r.label for r in final]
+        columns |= field_columns(label.fields, [r.label for r in final])
     kept_rows = kept.take(at)
     columns |= {name: kept_rows.column(name) for name in kept.column_names}
-    schema = response_schema(scores.schema.field("id").type, list(kept.schema), label)
+    name, fields = (label.column, label.fields) if label is not None else (None, {})
+    schema = response_schema(scores.schema.field("id").type, list(kept.schema), name, fields)
     return pa.Table.from_pydict(columns, schema=schema)
 
 
@@ -117,6 +123,7 @@ def summarise(
         failed=len(failed),
         strong_rows=sum(r.route == STRONG for r in final.values()),
         unfunded=valid - len(final),
+        reasked=sum(r.reasks > 0 for r in records.values()),
         copies=len([row for row in copies if row in final]),
         routes=route_totals(LedgerState(records, state.orphans), scores),
         errors=errors,

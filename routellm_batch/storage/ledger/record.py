@@ -35,6 +35,8 @@ class CallRecord:
     """The model that the endpoint says answered."""
     attempts: int = 0
     """Requests sent."""
+    reasks: int = 0
+    """Times that the model was asked again for a label."""
     usage: Usage = Usage()
     """Tokens of all attempts that were answered."""
     cost_nano: int = 0
@@ -78,6 +80,7 @@ class CallRecord:
         return replace(
             last,
             attempts=earlier.attempts + self.attempts,
+            reasks=earlier.reasks + self.reasks,
             usage=earlier.usage + self.usage,
             cost_nano=earlier.cost_nano + self.cost_nano,
             presumed_nano=earlier.presumed_nano + self.presumed_nano,

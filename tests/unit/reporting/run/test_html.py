@@ -12,7 +12,7 @@ from helpers.report_facts import NO_CALLS, calls, cut_at, facts, huge, plan
 from routellm_batch.budget.selection.cut import ALL_STRONG, NONE_STRONG
 from routellm_batch.budget.spend.summary import CallSummary, FailedRow, RouteTotals, SlowRow
 from routellm_batch.core.types import Usage
-from routellm_batch.reporting.run.facts import RunFacts
+from routellm_batch.reporting.run.facts import LabelFacts, RunFacts
 from routellm_batch.reporting.run.html import render_report
 
 HOSTILE = (
@@ -23,6 +23,9 @@ HOSTILE = (
     "x" * 5000,
     "a\u202eb",
 )
+
+
+LABELS = LabelFacts("tone", 5, {"good": 3, "<b>": 2, "bad": 0}, 1, 4, {"several_labels": 2})
 
 
 def page(facts_: RunFacts) -> Page:
@@ -42,6 +45,7 @@ def nothing_strong() -> RunFacts:
 CASES = {
     "usual": facts(),
     "huge": huge(),
+    "labels": facts(labels=LABELS),
     "nothing called": facts(state="interrupted", stop_reason="SIGTERM", calls=NO_CALLS, wall_s=0.0),
     "nothing strong": nothing_strong(),
     "all strong": facts(plan=plan(strong=1000, cut=ALL_STRONG)),
@@ -173,3 +177,10 @@ def test_the_cut_divides_the_colours() -> None:
 def test_same_facts_same_page() -> None:
     """A page is a pure function of its facts."""
     assert render_report(facts()) == render_report(facts())
+
+
+def test_labels_are_counted_on_the_page() -> None:
+    """A label job's page says how often each label came, and why some answers gave none."""
+    html = render_report(CASES["labels"])
+    assert all(words in html for words in ("several_labels", "more than one is named", "&lt;b&gt;", "others"))
+    assert "Labels</h2>" not in render_report(CASES["usual"])
