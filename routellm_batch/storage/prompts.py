@@ -10,11 +10,27 @@ from typing import Any
 
 import pyarrow as pa
 
-from routellm_batch.config.job import ColumnsConfig, InputConfig, LabelConfig
-from routellm_batch.core.errors import DataError
-from routellm_batch.core.types import InputFile, InvalidKind, RowId, Shard
+from routellm_batch.budget.tokens import chat_tokens
+from routellm_batch.config.job import (
+    USUAL_PART_TOKENS,
+    ColumnsConfig,
+    Config,
+    InputConfig,
+    LabelConfig,
+    cap_keys,
+)
+from routellm_batch.core.errors import ConfigError, DataError
+from routellm_batch.core.types import InputFile, InvalidKind, PartKind, RowId, Shard
 from routellm_batch.storage.arrow_types import is_text, plain_column, value_type
-from routellm_batch.storage.chats import is_chat, sendable_chat, turn_text, without_extra_fields
+from routellm_batch.storage.chats import (
+    PART_KINDS,
+    is_chat,
+    may_hold_parts,
+    other_parts,
+    sendable_chat,
+    turn_text,
+    without_extra_fields,
+)
 
 MAX_ID_BYTES = 1024
 MAX_ID = (1 << 63) - 1
@@ -32,9 +48,13 @@ class Prompt:
     text: str
     """Routing text: the non-system turns, joined by blank lines."""
     chars: int
-    """Characters of all turns."""
+    """Characters of all turns; images, audio and files have none."""
+    tokens: int
+    """Input tokens that are expected of the chat, its images, audio and files included."""
     size_bytes: int
-    """UTF-8 bytes of all turns as they travel (JSON text where a turn is not plain text)."""
+    """UTF-8 bytes of all turns as they travel (JSON text where a turn is not plain text), those of images etc. aside."""
+    parts: tuple[PartKind, ...] = ()
+    """What the chat holds that is no text, part by part."""
 
     @property
     def content(self) -> bytes:
@@ -105,7 +125,7 @@ def decode_prompts(
     extra = label_instruction(label)
     decode = _from_text if columns.prompt else _from_messages
     return [
-        decode(value, _opening(extra, turn), config.max_prompt_bytes)
+        decode(value, _opening(extra, turn), config)
         for value, turn in zip(source, system, strict=True)
     ]
 
@@ -166,24 +186,24 @@ def _opening(extra: str | None, system: bytes | str | None) -> Any:
     return "\n\n".join(part for part in (given, extra) if part) or None
 
 
-def _from_text(value: bytes | str | None, opening: Any, max_bytes: int) -> Prompt | InvalidKind:
+def _from_text(value: bytes | str | None, opening: Any, config: InputConfig) -> Prompt | InvalidKind:
     if value is None:
         return InvalidKind.NULL_PROMPT
-    if len(value) > max_bytes:
+    if len(value) > config.max_prompt_bytes:
         return InvalidKind.OVERSIZED_PROMPT
     text = _utf8(value) if isinstance(value, bytes) else value
     if text is None or isinstance(opening, InvalidKind):
         return InvalidKind.BAD_UTF8
     if not text.strip():
         return InvalidKind.EMPTY_PROMPT
-    return _prompt([{"role": "user", "content": text}], opening, max_bytes)
+    return _prompt([{"role": "user", "content": text}], opening, config)
 
 
-def _from_messages(value: Any, opening: Any, max_bytes: int) -> Prompt | InvalidKind:
+def _from_messages(value: Any, opening: Any, config: InputConfig) -> Prompt | InvalidKind:
     if value is None:
         return InvalidKind.NULL_PROMPT
     if isinstance(value, bytes):
-        if len(value) > max_bytes:
+        if len(value) > config.max_prompt_bytes and not may_hold_parts(value):
             return InvalidKind.OVERSIZED_PROMPT
         text = _utf8(value)
         if text is None:
@@ -199,7 +219,7 @@ def _from_messages(value: Any, opening: Any, max_bytes: int) -> Prompt | Invalid
         return chat
     if not any(_text_of(turn).strip() for turn in chat if turn["role"] not in {"system", "developer"}):
         return InvalidKind.EMPTY_PROMPT
-    return _prompt(chat, opening, max_bytes)
+    return _prompt(chat, opening, config)
 
 
 def _text_of(turn: Mapping[str, Any]) -> str:
@@ -211,14 +231,46 @@ def _text_of(turn: Mapping[str, Any]) -> str:
     )
 
 
-def _prompt(chat: list[dict[str, Any]], opening: str | None, max_bytes: int) -> Prompt | InvalidKind:
+def _prompt(chat: list[dict[str, Any]], opening: str | None, config: InputConfig) -> Prompt | InvalidKind:
     sizes = [turn_text(turn) for turn in chat]
     size = sum(len(part.encode("utf-8")) for part in sizes)
-    if size > max_bytes:
+    if size > config.max_prompt_bytes:
         return InvalidKind.OVERSIZED_PROMPT
     text = "\n\n".join(_text_of(turn) for turn in chat if turn["role"] not in {"system", "developer"})
     if opening is not None:  # the limit is on the prompt alone
         chat = [{"role": "system", "content": opening}, *chat]
         sizes.append(opening)
         size += len(opening.encode("utf-8"))
-    return Prompt(chat, text, sum(map(len, sizes)), size)
+    parts = tuple(PART_KINDS[part["type"]] for part in other_parts(chat))
+    tokens = chat_tokens("".join(sizes), len(chat)) + sum(map(config.part_tokens.expected, parts))
+    return Prompt(chat, text, sum(map(len, sizes)), tokens, size, parts)
+
+
+def refuse_unbounded(
+    prompts: Sequence[Prompt | InvalidKind], rows: Sequence[int], config: Config, file: str
+) -> None:
+    """Refuse prompts with an image, audio or a file of which nobody knows what it costs at most, where there is a cap.
+
+    Args:
+        prompts: some rows'.
+        rows: where each lies in the file.
+        config: the job.
+        file: URI of the file.
+
+    Raises:
+        ConfigError: ``input.part_tokens`` lacks a kind of part that one of them has.
+
+    """
+    caps = cap_keys(config)
+    if not caps:
+        return
+    for prompt, row in zip(prompts, rows, strict=True):
+        for kind in prompt.parts if isinstance(prompt, Prompt) else ():
+            if config.input.part_tokens.bound(kind) is None:
+                a_part = f"{'an' if kind in {'image', 'audio'} else 'a'} {kind}"
+                problem = (
+                    f"is needed: row {row} of {file} holds {a_part} part, and {caps[0]} reserves the worst case of "
+                    f"each call; give the most tokens that an endpoint bills for one, e.g. "
+                    f"input.part_tokens.{kind}={USUAL_PART_TOKENS[kind]}"
+                )
+                raise ConfigError(f"input.part_tokens.{kind}", problem)

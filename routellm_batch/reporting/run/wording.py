@@ -283,7 +283,8 @@ ADVICE: Mapping[str, str] = {
     "quota": "an endpoint says that its credit or quota is used up",
     "not_found": "an endpoint knows no such URL or model; check endpoints.*.base_url and model",
     "redirect": "an endpoint answered with a redirect, which is never followed; check endpoints.*.base_url",
-    "over_reserve": "an endpoint counted more tokens than the request allowed, so the hard cap can't be kept",
+    "over_reserve": "an endpoint counted more tokens than the request allowed, so the hard cap can't be kept; "
+    "where prompts hold images, audio or files, give their real maximum in input.part_tokens",
 }
 """Reason of a halt → what happened and what to check."""
 

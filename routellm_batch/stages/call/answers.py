@@ -46,7 +46,7 @@ def next_question(
         return None
     answer = record.answer or ""
     problem = read_label(label, answer).problem or ""
-    return follow_up(endpoint, one.request, answer, ask_again(label, problem))
+    return follow_up(endpoint, one.request, answer, ask_again(label, problem), bounds)
 
 
 def record_of(call: Call, result: CallResult, label: LabelConfig | None) -> CallRecord:
