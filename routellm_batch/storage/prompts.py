@@ -124,10 +124,7 @@ def decode_prompts(
     source = _values(_plain(table.column(columns.prompt or columns.messages or "")))
     extra = label_instruction(label)
     decode = _from_text if columns.prompt else _from_messages
-    return [
-        decode(value, _opening(extra, turn), config)
-        for value, turn in zip(source, system, strict=True)
-    ]
+    return [decode(value, _opening(extra, turn), config) for value, turn in zip(source, system, strict=True)]
 
 
 def label_instruction(label: LabelConfig | None) -> str | None:

@@ -113,6 +113,7 @@ def _banners(facts: RunFacts) -> list[tuple[str, str]]:
         (_tone(facts), ending),
         ("warn", wording.degraded_text(facts.plan)),
         *(("warn", wording.degrade_text(one)) for one in facts.degrades),
+        ("warn", wording.beyond_text(facts)),
         ("warn", wording.unfunded_text(facts)),
         *(("warn", notice) for notice in facts.notices),
     ]

@@ -175,9 +175,24 @@ def degrade_text(one: Degrade) -> str:
         left = usd(max(0, one.cap_nano - one.spent_nano))
         return f"{moved}as the remaining {left} did not cover the worst case of any strong request."
     ratios = " and ".join(f"{one.ratio_ppm[route] / WHOLE:.2f} times ({route})" for route in ROUTES)
+    limit = f"{'budget.usd' if one.soft else 'cap'} of {usd(one.cap_nano)}"
     return (
         f"{moved}{count(one.kept)} stayed strong. Answers cost {ratios} what was planned, so the run was heading for "
-        f"{usd(one.projected_nano)} against a cap of {usd(one.cap_nano)}; it is now heading for {usd(one.lowered_nano)}."
+        f"{usd(one.projected_nano)} against a {limit}; it is now heading for {usd(one.lowered_nano)}."
+    )
+
+
+def beyond_text(facts: RunFacts) -> str | None:
+    """Return by how much the calls cost more than the dollars that were asked for; None where they did not."""
+    if facts.plan.asked["mode"] != "usd":
+        return None
+    asked, spent = usd_to_nano(Decimal(facts.plan.asked["value"])), facts.calls.spent_nano
+    if spent <= asked:
+        return None
+    more = f" ({percent(spent / asked - 1)} more)"
+    return (
+        f"The calls cost {usd(spent)}, above the budget.usd of {usd(asked)}{more}: prompts or answers had more tokens "
+        "than planned. budget.usd is an expectation; set budget.hard_cap_usd for a limit that is never exceeded."
     )
 
 
@@ -270,7 +285,7 @@ def closing_lines(facts: RunFacts, report_uri: str) -> list[str]:
     degraded = [degraded_text(facts.plan), *map(degrade_text, facts.degrades)]
     listed = facts.plan.invalid and not facts.pending  # They are written with the answers of their shard.
     invalid = f"What is wrong with each invalid row is in {facts.run_uri}/failed/." if listed else ""
-    notes = [invalid, presumed_text(facts), *degraded, *facts.notices]
+    notes = [invalid, beyond_text(facts), presumed_text(facts), *degraded, *facts.notices]
     lines += [f"  note    {note}" for note in notes if note]
     step = next_step(facts)
     if step:

@@ -62,7 +62,11 @@ class CallStage:
         cut = degrades[-1].cut if degrades else self.job.cut
         self.job = replace(self.job, cut=cut, copies_cut=self.plan.cut)
         self._governor = Governor(self.plan, self.job, degrades, self.sink)
-        self.queue = ShardQueue(self.runner.slots, self.plan.calls_cap_nano)
+        self.queue = ShardQueue(
+            self.runner.slots,
+            self.plan.calls_cap_nano,
+            self.plan.goal_nano if self._governor.active else None,
+        )
 
     def run(self) -> None:
         """Call what is missing; returns when all is done or nothing more can be.
@@ -85,7 +89,9 @@ class CallStage:
         if self.plan.cap_nano is not None and self.halt.loose:
             self._seal()
             self.halt.loose = False
-        known = {tally.shard: tally for tally in tallies(self.job.run, begun=self.plan.cap_nano is not None)}
+        known = {
+            tally.shard: tally for tally in tallies(self.job.run, begun=self.plan.limit_nano is not None)
+        }
         revision = 1 + max((tally.revision or 0 for tally in known.values()), default=0)
         copies = set(self.plan.copy_shards)
         behind = any(tally.behind for tally in known.values())

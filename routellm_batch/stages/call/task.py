@@ -174,7 +174,9 @@ def _missing(task: CallTask, shard: _Open, records: Mapping[int, CallRecord]) ->
     table = read_rows(run.files[task.shard.file], task.shard.start, task.shard.rows, columns)
     prompts = decode_prompts(table.take(wanted), config.input, config.label)
     file, start = run.files[task.shard.file].uri, task.shard.start
-    refuse_unbounded(prompts, [start + row for row in wanted], config, file)  # the cap may be newer than the scores
+    refuse_unbounded(
+        prompts, [start + row for row in wanted], config, file
+    )  # the cap may be newer than the scores
     bounds = config.input.part_tokens
     return [
         build_call(row, shard.routes[row], config.endpoints.of(shard.routes[row]), prompt, bounds)

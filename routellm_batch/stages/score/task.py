@@ -164,7 +164,10 @@ def score_halving(router: Router, batch: PromptBatch) -> NDArray[np.float32]:
 
 
 def _table(
-    prompts: Sequence[Prompt | InvalidKind], ids: Sequence[str | int | None], scores: np.ndarray, config: Config
+    prompts: Sequence[Prompt | InvalidKind],
+    ids: Sequence[str | int | None],
+    scores: np.ndarray,
+    config: Config,
 ) -> pa.Table:
     finite, seed, parts = np.isfinite(scores), config.run.seed, config.input.part_tokens
     kinds = [
