@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from helpers.jobs import Finished, job_config, run_job, write_prompts
-from helpers.stub import Answer, Call, stub_server
+from helpers.stub import Answer, Call, interrupting, stub_server
 
 from routellm_batch.core.errors import ConfigError
 from routellm_batch.stages.call.degrade import load_degrades
@@ -85,16 +85,15 @@ def test_a_plan_counts_a_part_and_not_its_bytes(tmp_path: Path, kind: str, part:
     usual = {"image": 1_500, "audio": 2_000, "video": 10_000, "file": 20_000}[kind]
     assert usual - BILLED == planned[0] - planned[1]
     assert 8 * 7 < planned[1] - BILLED < 8 * 30
-    assert result.rows[-1]["request_key"] == exact.rows[-1]["request_key"]
 
 
 def test_a_cap_that_comes_later_needs_the_bound_too(tmp_path: Path) -> None:
     """An uncapped run's scores stand; capped on its resume, it is refused before it calls such a row."""
     write_chats(tmp_path, PARTS["image"][0])
-    with stub_server(lambda _: Answer(status=503)) as stub:
+    with stub_server(interrupting(seeing, 2)) as stub:
         urls = {"strong": stub.base_url, "weak": stub.base_url}
-        dead = {**CHATS, "budget__strong_share": 0, "retry": {"attempts": 1}}
-        run_job(job_config(tmp_path, **urls, **dead))
+        dead = {**CHATS, "budget__strong_share": 0, "endpoints__weak__limits": {"concurrency": 1}}
+        assert 75 == run_job(job_config(tmp_path, **urls, **dead)).exit_code
         before = len(stub.calls)
         with pytest.raises(ConfigError, match="part_tokens.image"):
             run_job(job_config(tmp_path, **urls, **dead, budget__hard_cap_usd=Decimal(1)))
@@ -138,9 +137,9 @@ def test_a_dollar_budget_holds_in_another_script(tmp_path: Path, times: int) -> 
         urls = {"strong": stub.base_url, "weak": stub.base_url}
         result = run_job(job_config(tmp_path, **urls, **SHORT, **USD), page=True)
     moved = [one.moved for one in load_degrades(result.run)]
-    assert (0, 120, times > 1) == (result.exit_code, result.cost["rows"]["ok"], bool(moved))
+    assert (0, 120, times > 1) == (result.exit_code, result.cost["rows"]["ok"], sum(moved) > 5)
     assert float(result.cost["spent_usd"]) <= 0.06 * 1.03
-    assert ("budget.usd of" in " ".join(result.lines)) == (times > 1)
+    assert times == 1 or "budget.usd of" in " ".join(result.lines)
 
 
 def test_a_dollar_budget_that_nothing_holds_is_said(tmp_path: Path) -> None:

@@ -205,8 +205,10 @@ class ShardQueue:
                 self._stuck.append(again)
             elif paid or self.due is not None:
                 self._waiting.append(again)
-            elif self._goal_nano is not None:
-                self._goal_nano = None  # it is too small to be learned of in parts
+            elif self._goal_nano:
+                self._goal_nano = (
+                    0  # it is too small to be learned of in parts: from here on there is no grant
+                )
                 self._waiting.append(again)
             else:
                 self._unpaid.append(again)
