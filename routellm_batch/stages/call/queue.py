@@ -174,8 +174,8 @@ class ShardQueue:
             task = replace(task, grant_nano=grant, known_nano=self.spent.get(shard, 0))
         elif self._goal_nano is not None and task.mode == "call":
             part = max(0, self._goal_nano - self.spent_nano) // LEARNING_PARTS
-            grant = part or None if learning else None
-            task = replace(task, grant_nano=grant, known_nano=self.spent.get(shard, 0))
+            slice_nano = part if learning and part else None
+            task = replace(task, grant_nano=slice_nano, known_nano=self.spent.get(shard, 0))
         task = replace(task, turn=self._turns[shard])
         self._turns[shard] += 1
         self.running[shard] = task
