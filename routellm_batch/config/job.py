@@ -25,7 +25,7 @@ from routellm_batch.config.problems import explain
 from routellm_batch.config.reading import apply_override, parse_yaml
 from routellm_batch.config.schemas import check_json_schema
 from routellm_batch.core.errors import ConfigError
-from routellm_batch.core.types import ENDPOINTS, ROUTES, EndpointName, Route
+from routellm_batch.core.types import ENDPOINTS, ROUTES, EndpointName, PartKind, Route
 
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """What a run id may look like: it is a folder name and must not leave the root."""
@@ -37,6 +37,7 @@ OPERATIONAL = (
     "run.deadline_s",
     "run.date",
     "run.root",
+    "input.part_tokens",
     "router.embedder.timeout_s",
     "router.embedder.attempts",
     "router.embedder.batch_texts",
@@ -102,6 +103,35 @@ class ColumnsConfig(Model):
         return self
 
 
+Tokens = Annotated[int, Field(ge=1)]
+
+USUAL_PART_TOKENS: dict[PartKind, int] = {"image": 1_500, "audio": 2_000, "video": 10_000, "file": 20_000}
+"""Part of a chat → tokens that a plan without a cap expects of one where the config doesn't say: an image of a thousand
+pixels a side and more, a minute of speech, half a minute of video, ten pages of a PDF. A guess, and no bound."""
+
+
+class PartTokensConfig(Model):
+    """The most tokens that an endpoint bills for one part of a chat that is no text; needed under a cap, by kind."""
+
+    image: Tokens | None = None
+    """Of a part ``image_url``, inline or not."""
+    audio: Tokens | None = None
+    """Of a part ``input_audio`` or ``audio_url``."""
+    video: Tokens | None = None
+    """Of a part ``video_url``."""
+    file: Tokens | None = None
+    """Of a part ``file``."""
+
+    def bound(self, kind: PartKind) -> int | None:
+        """Return the bound that is given; None where there is none."""
+        bound: int | None = getattr(self, kind)
+        return bound
+
+    def expected(self, kind: PartKind) -> int:
+        """Return the bound that is given, or else what is usual."""
+        return self.bound(kind) or USUAL_PART_TOKENS[kind]
+
+
 class InputConfig(Model):
     """Prompts in Parquet on any fsspec store."""
 
@@ -114,7 +144,9 @@ class InputConfig(Model):
     shard_rows: Annotated[int, Field(ge=1, le=65536)] = 1024
     """Maximum number of rows in a shard, the unit of retry and resume."""
     max_prompt_bytes: Annotated[int, Field(ge=1)] = 1024 * 1024
-    """A prompt of more UTF-8 bytes is an invalid row and is not sent."""
+    """A prompt of more UTF-8 bytes is an invalid row and is not sent; bytes of images, audio and files don't count."""
+    part_tokens: PartTokensConfig = PartTokensConfig()
+    """The most tokens of an image, audio, video or file in a chat, e.g. ``{image: 1500}``."""
 
 
 class RouterConfig(Model):
@@ -355,6 +387,15 @@ def check_config(tree: Any, *, source: str) -> Config:
         (key, problem), *others = explain(error, Config)
         rest = "".join(f"\n{source}: {k}: {p}" if k else f"\n{source}: {p}" for k, p in others)
         raise ConfigError(key, problem + rest, source=source) from None
+
+
+def cap_keys(config: Config) -> list[str]:
+    """Return the keys of the caps on what a job's answers may cost, its pilot's included; empty without one."""
+    caps = {
+        "budget.hard_cap_usd": config.budget.hard_cap_usd,
+        "pilot.usd": config.pilot and config.pilot.usd,
+    }
+    return [key for key, cap in caps.items() if cap is not None]
 
 
 def input_reads(config: Config) -> list[str]:

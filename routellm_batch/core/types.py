@@ -12,6 +12,8 @@ STRONG: Route = "strong"
 WEAK: Route = "weak"
 ROUTES: tuple[Route, Route] = (STRONG, WEAK)
 EndpointName = Literal["strong", "weak", "judge"]
+PartKind = Literal["image", "video", "audio", "file"]
+"""What a content part of a chat holds that is no text."""
 """A key of ``endpoints`` in the config: the routes, and what else a job may call."""
 JUDGE: Literal["judge"] = "judge"
 ENDPOINTS: tuple[EndpointName, ...] = (*ROUTES, JUDGE)

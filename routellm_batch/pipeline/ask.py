@@ -150,6 +150,7 @@ def ask_config(asked: Ask) -> Config:
             columns=asked.columns or config.input.columns,
             keep=tuple(asked.keep),
             shard_rows=config.input.shard_rows,
+            part_tokens=config.input.part_tokens,
             max_prompt_bytes=JUDGE_PROMPT_BYTES if judge else config.input.max_prompt_bytes,
         ),
         router=RouterConfig(name="random"),

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pyarrow as pa
 
-from routellm_batch.core.types import InvalidKind
+from routellm_batch.core.types import InvalidKind, PartKind
 from routellm_batch.storage.arrow_types import plain_type
 
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool"})
@@ -26,6 +26,15 @@ PARTS: Mapping[str, tuple[str, ...]] = {
     "file": ("file_id", "file_data", "filename"),
 }
 """Types of content parts. Each has one field of the same name: a text, or an object with these fields."""
+
+PART_KINDS: Mapping[str, PartKind] = {
+    "image_url": "image",
+    "video_url": "video",
+    "audio_url": "audio",
+    "input_audio": "audio",
+    "file": "file",
+}
+"""Types of content parts whose bytes say nothing of their tokens → what they hold."""
 
 CALLS: Mapping[str, tuple[str, ...]] = {"function": ("name", "arguments"), "custom": ("name", "input")}
 """Types of tool calls. Each has one field of the same name: an object with these fields."""
@@ -58,10 +67,28 @@ def sendable_chat(value: Any) -> list[dict[str, Any]] | InvalidKind:
 
 
 def turn_text(turn: Mapping[str, Any]) -> str:
-    """Return what a turn says as it travels: its text, and JSON text of content parts and tool calls."""
+    """Return what a turn says as it travels: its text, and JSON text of content parts and tool calls.
+
+    Images, audio and files are left out: they are no text, and are counted by ``input.part_tokens``.
+    """
     content = turn.get("content", "")
-    text = content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)
+    if not isinstance(content, str):
+        said = [part for part in content if part["type"] not in PART_KINDS]
+        content = json.dumps(said, ensure_ascii=False) if said else ""
+    text = content
     return text + (json.dumps(turn["tool_calls"], ensure_ascii=False) if "tool_calls" in turn else "")
+
+
+def other_parts(chat: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the content parts of a chat that are no text, in order."""
+    contents = (turn.get("content") for turn in chat)
+    lists = (content for content in contents if isinstance(content, list))
+    return [part for content in lists for part in content if part["type"] in PART_KINDS]
+
+
+def may_hold_parts(text: bytes) -> bool:
+    """Whether a chat as JSON text may hold an image, audio or a file."""
+    return any(name.encode() in text for name in PART_KINDS)
 
 
 def is_chat(kind: pa.DataType) -> bool:

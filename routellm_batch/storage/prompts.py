@@ -10,11 +10,27 @@ from typing import Any
 
 import pyarrow as pa
 
-from routellm_batch.config.job import ColumnsConfig, InputConfig, LabelConfig
-from routellm_batch.core.errors import DataError
-from routellm_batch.core.types import InputFile, InvalidKind, RowId, Shard
+from routellm_batch.budget.tokens import chat_tokens
+from routellm_batch.config.job import (
+    USUAL_PART_TOKENS,
+    ColumnsConfig,
+    Config,
+    InputConfig,
+    LabelConfig,
+    cap_keys,
+)
+from routellm_batch.core.errors import ConfigError, DataError
+from routellm_batch.core.types import InputFile, InvalidKind, PartKind, RowId, Shard
 from routellm_batch.storage.arrow_types import is_text, plain_column, value_type
-from routellm_batch.storage.chats import is_chat, sendable_chat, turn_text, without_extra_fields
+from routellm_batch.storage.chats import (
+    PART_KINDS,
+    is_chat,
+    may_hold_parts,
+    other_parts,
+    sendable_chat,
+    turn_text,
+    without_extra_fields,
+)
 
 MAX_ID_BYTES = 1024
 MAX_ID = (1 << 63) - 1
@@ -33,9 +49,13 @@ class Prompt:
     text: str
     """Routing text: the non-system turns, joined by blank lines."""
     chars: int
-    """Characters of all turns."""
+    """Characters of all turns; images, audio and files have none."""
+    tokens: int
+    """Input tokens that are expected of the chat, its images, audio and files included."""
     size_bytes: int
-    """UTF-8 bytes of all turns as they travel (JSON text where a turn is not plain text)."""
+    """UTF-8 bytes of all turns as they travel (JSON text where a turn is not plain text), those of images etc. aside."""
+    parts: tuple[PartKind, ...] = ()
+    """What the chat holds that is no text, part by part."""
 
     @property
     def content(self) -> bytes:
@@ -105,10 +125,7 @@ def decode_prompts(
     source = _values(_plain(table.column(columns.prompt or columns.messages or "")))
     extra = label_instruction(label)
     decode = _from_text if columns.prompt else _from_messages
-    return [
-        decode(value, _opening(turn), extra, config.max_prompt_bytes)
-        for value, turn in zip(source, system, strict=True)
-    ]
+    return [decode(value, _opening(turn), extra, config) for value, turn in zip(source, system, strict=True)]
 
 
 def label_instruction(label: LabelConfig | None) -> str | None:
@@ -167,25 +184,25 @@ def _opening(system: bytes | str | None) -> Any:
 
 
 def _from_text(
-    value: bytes | str | None, opening: Any, extra: str | None, max_bytes: int
+    value: bytes | str | None, opening: Any, extra: str | None, config: InputConfig
 ) -> Prompt | InvalidKind:
     if value is None:
         return InvalidKind.NULL_PROMPT
-    if len(value) > max_bytes:
+    if len(value) > config.max_prompt_bytes:
         return InvalidKind.OVERSIZED_PROMPT
     text = _utf8(value) if isinstance(value, bytes) else value
     if text is None or isinstance(opening, InvalidKind):
         return InvalidKind.BAD_UTF8
     if not text.strip():
         return InvalidKind.EMPTY_PROMPT
-    return _prompt([{"role": "user", "content": text}], (opening, extra), max_bytes)
+    return _prompt([{"role": "user", "content": text}], (opening, extra), config)
 
 
-def _from_messages(value: Any, opening: Any, extra: str | None, max_bytes: int) -> Prompt | InvalidKind:
+def _from_messages(value: Any, opening: Any, extra: str | None, config: InputConfig) -> Prompt | InvalidKind:
     if value is None:
         return InvalidKind.NULL_PROMPT
     if isinstance(value, bytes):
-        if len(value) > max_bytes:
+        if len(value) > config.max_prompt_bytes and not may_hold_parts(value):
             return InvalidKind.OVERSIZED_PROMPT
         text = _utf8(value)
         if text is None:
@@ -201,7 +218,7 @@ def _from_messages(value: Any, opening: Any, extra: str | None, max_bytes: int) 
         return chat
     if not any(_text_of(turn).strip() for turn in chat if turn["role"] not in SYSTEM_ROLES):
         return InvalidKind.EMPTY_PROMPT
-    return _prompt(chat, (opening, extra), max_bytes)
+    return _prompt(chat, (opening, extra), config)
 
 
 def _text_of(turn: Mapping[str, Any]) -> str:
@@ -214,7 +231,7 @@ def _text_of(turn: Mapping[str, Any]) -> str:
 
 
 def _prompt(
-    chat: list[dict[str, Any]], added: tuple[str | None, str | None], max_bytes: int
+    chat: list[dict[str, Any]], added: tuple[str | None, str | None], config: InputConfig
 ) -> Prompt | InvalidKind:
     """Return a chat as a prompt.
 
@@ -222,10 +239,10 @@ def _prompt(
         chat: its turns.
         added: the row's system text, and what asks for a label; None where there is none. They make a system turn of their
             own, or go into the one that the chat begins with, as many servers take one system turn alone.
-        max_bytes: of the chat as it was given.
+        config: the limit on the chat as it was given, and what parts that are not text cost.
 
     """
-    if sum(len(turn_text(turn).encode("utf-8")) for turn in chat) > max_bytes:
+    if sum(len(turn_text(turn).encode("utf-8")) for turn in chat) > config.max_prompt_bytes:
         return InvalidKind.OVERSIZED_PROMPT
     text = "\n\n".join(_text_of(turn) for turn in chat if turn["role"] not in SYSTEM_ROLES)
     before, after = added
@@ -235,7 +252,9 @@ def _prompt(
         chat = [{"role": "system", "content": "\n\n".join(part for part in added if part)}, *chat]
     sizes = [turn_text(turn) for turn in chat]
     size = sum(len(part.encode("utf-8")) for part in sizes)
-    return Prompt(chat, text, sum(map(len, sizes)), size)
+    parts = tuple(PART_KINDS[part["type"]] for part in other_parts(chat))
+    tokens = chat_tokens("".join(sizes), len(chat)) + sum(map(config.part_tokens.expected, parts))
+    return Prompt(chat, text, sum(map(len, sizes)), tokens, size, parts)
 
 
 def _joined(turn: dict[str, Any], before: str | None, after: str | None) -> dict[str, Any]:
@@ -246,3 +265,33 @@ def _joined(turn: dict[str, Any], before: str | None, after: str | None) -> dict
         return {**turn, "content": "\n\n".join(part for part in parts if part)}
     first, last = ([{"type": "text", "text": part}] if part else [] for part in (before, after))
     return {**turn, "content": [*first, *content, *last]}
+
+
+def refuse_unbounded(
+    prompts: Sequence[Prompt | InvalidKind], rows: Sequence[int], config: Config, file: str
+) -> None:
+    """Refuse prompts with an image, audio or a file of which nobody knows what it costs at most, where there is a cap.
+
+    Args:
+        prompts: some rows'.
+        rows: where each lies in the file.
+        config: the job.
+        file: URI of the file.
+
+    Raises:
+        ConfigError: ``input.part_tokens`` lacks a kind of part that one of them has.
+
+    """
+    caps = cap_keys(config)
+    if not caps:
+        return
+    for prompt, row in zip(prompts, rows, strict=True):
+        for kind in prompt.parts if isinstance(prompt, Prompt) else ():
+            if config.input.part_tokens.bound(kind) is None:
+                a_part = f"{'an' if kind in {'image', 'audio'} else 'a'} {kind}"
+                problem = (
+                    f"is needed: row {row} of {file} holds {a_part} part, and {caps[0]} reserves the worst case of "
+                    f"each call; give the most tokens that an endpoint bills for one, e.g. "
+                    f"input.part_tokens.{kind}={USUAL_PART_TOKENS[kind]}"
+                )
+                raise ConfigError(f"input.part_tokens.{kind}", problem)

@@ -32,8 +32,9 @@ def score_schema(id_type: pa.DataType) -> pa.Schema:
             ("tie", pa.uint64()),  # keyed hash of the id
             ("content", pa.binary(16)),  # digest of the chat
             ("tokens", pa.int32()),  # expected input tokens
-            ("bytes", pa.int32()),  # UTF-8 bytes of all turns
+            ("bytes", pa.int32()),  # UTF-8 bytes of all turns, and part_tokens of what is no text
             ("turns", pa.int32()),
+            ("chars", pa.int32()),  # of all turns; older runs lack it
         ]
     )
 

@@ -135,6 +135,7 @@ def _banners(facts: RunFacts) -> list[tuple[str, str]]:
         (_tone(facts), ending),
         ("warn", wording.degraded_text(facts.plan)),
         *(("warn", wording.degrade_text(one)) for one in facts.degrades),
+        ("warn", wording.beyond_text(facts)),
         ("warn", wording.unfunded_text(facts)),
         ("warn", truncated_text(facts)),
         ("warn", uncounted_text(facts)),

@@ -208,9 +208,24 @@ def degrade_text(one: Degrade) -> str:
         left = usd(max(0, one.cap_nano - one.spent_nano))
         return f"{moved}as the remaining {left} did not cover the worst case of any strong request."
     ratios = " and ".join(f"{one.ratio_ppm[route] / WHOLE:.2f} times ({route})" for route in ROUTES)
+    limit = f"{'budget.usd' if one.soft else 'cap'} of {price(one.cap_nano)}"
     return (
         f"{moved}{count(one.kept)} stayed strong. Answers cost {ratios} what was planned, so the run was heading for "
-        f"{usd(one.projected_nano)} against a cap of {price(one.cap_nano)}; it is now heading for {usd(one.lowered_nano)}."
+        f"{usd(one.projected_nano)} against a {limit}; it is now heading for {usd(one.lowered_nano)}."
+    )
+
+
+def beyond_text(facts: RunFacts) -> str | None:
+    """Return by how much the calls cost more than the dollars that were asked for; None where they did not."""
+    if facts.plan.asked["mode"] != "usd":
+        return None
+    asked, spent = usd_to_nano(Decimal(facts.plan.asked["value"])), facts.calls.spent_nano
+    if spent <= asked:
+        return None
+    more = f" ({percent(spent / asked - 1)} more)"
+    return (
+        f"The calls cost {usd(spent)}, above the budget.usd of {price(asked)}{more}: prompts or answers had more tokens "
+        "than planned. budget.usd is an expectation; set budget.hard_cap_usd for a limit that is never exceeded."
     )
 
 
@@ -312,6 +327,7 @@ def closing_lines(facts: RunFacts, report_uri: str) -> list[str]:
     notes = [
         simulated_text(facts.endpoints),
         invalid,
+        beyond_text(facts),
         truncated_text(facts),
         uncounted_text(facts),
         presumed_text(facts),
@@ -330,7 +346,8 @@ ADVICE: Mapping[str, str] = {
     "quota": "an endpoint says that its credit or quota is used up",
     "not_found": "an endpoint knows no such URL or model; check endpoints.*.base_url and model",
     "redirect": "an endpoint answered with a redirect, which is never followed; check endpoints.*.base_url",
-    "over_reserve": "an endpoint counted more tokens than the request allowed, so the hard cap can't be kept",
+    "over_reserve": "an endpoint counted more tokens than the request allowed, so the hard cap can't be kept; "
+    "where prompts hold images, audio or files, give their real maximum in input.part_tokens",
 }
 """Reason of a halt → what happened and what to check."""
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from routellm_batch.answers.labels import read_label
 from routellm_batch.config.endpoints import EndpointConfig
-from routellm_batch.config.job import LabelConfig
+from routellm_batch.config.job import LabelConfig, PartTokensConfig
 from routellm_batch.core.types import ErrorKind
 from routellm_batch.endpoints.calls import CallResult, History, Request
 from routellm_batch.stages.call.labels import ask_again
-from routellm_batch.stages.call.requests import Call, follow_up
+from routellm_batch.stages.call.requests import USUAL, Call, follow_up
 from routellm_batch.storage.ledger.record import CallRecord
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,11 @@ class Pending:
 
 
 def next_question(
-    label: LabelConfig | None, endpoint: EndpointConfig, one: Pending, record: CallRecord
+    label: LabelConfig | None,
+    endpoint: EndpointConfig,
+    one: Pending,
+    record: CallRecord,
+    bounds: PartTokensConfig = USUAL,
 ) -> Request | None:
     """Return the request that asks a model again for a label that can be used; None if it is not asked.
 
@@ -43,6 +47,7 @@ def next_question(
         endpoint: that answered.
         one: the row.
         record: what its answer came to.
+        bounds: the most tokens of a part of its chat that is no text.
 
     """
     if label is None or record.error_kind != ErrorKind.INVALID_LABEL or one.reasks >= label.reask:
@@ -50,7 +55,7 @@ def next_question(
     answer = record.answer or ""
     try:
         problem = read_label(label, answer).problem or ""
-        return follow_up(endpoint, one.request, answer, ask_again(label, problem))
+        return follow_up(endpoint, one.request, answer, ask_again(label, problem), bounds)
     except Exception:  # noqa: BLE001 - the answer is paid for, whatever its text does to the reader
         return None
 

@@ -102,7 +102,7 @@ class FanOut:
         if result.error is not None and result.error.verdict is Verdict.FATAL:
             self.pool.fatal(result.error.kind)
         if result.over_reserve:
-            self.pool.exceeded(route, capped=self.wallet.grant_nano is not None)
+            self.pool.exceeded(route, capped=self.pool.job.config.budget.hard_cap_usd is not None)
         if result.reply is not None and result.reply.usage is None:
             self.pool.uncounted(route)
 
@@ -238,11 +238,12 @@ class _Lane:
         self._fan.watch(self._route, result)
         self._decide()
         config = self._fan.pool.job.config
+        bounds = config.input.part_tokens
         record = record_of(one.call, result, config.label)
         if result.error is not None and result.error.verdict is Verdict.REFUSED:
             self._refuse(record, result.error.kind)
             return
-        question = next_question(config.label, config.endpoints.of(self._route), one, record)
+        question = next_question(config.label, config.endpoints.of(self._route), one, record, bounds)
         back: Pending | None = None
         if question is not None:
             back = replace(one, request=question, reasks=one.reasks + 1, asks_again=True, history=History())

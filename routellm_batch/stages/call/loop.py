@@ -72,7 +72,11 @@ class CallStage:
         cut = degrades[-1].cut if degrades else self.job.cut
         self.job = replace(self.job, cut=cut, copies_cut=self.plan.cut)
         self._governor = Governor(self.plan, self.job, degrades, self.sink)
-        self.queue = ShardQueue(self.runner.slots, self.plan.calls_cap_nano)
+        self.queue = ShardQueue(
+            self.runner.slots,
+            self.plan.calls_cap_nano,
+            self.plan.goal_nano if self._governor.active else None,
+        )
 
     def run(self) -> None:
         """Call what is missing; returns when all is done or nothing more can be.

@@ -32,7 +32,7 @@ class ShardTask:
     mode: Literal["call", "finish"] = "call"
     """Whether calls are made that are missing, or only what the ledgers hold is written."""
     grant_nano: int | None = None
-    """What this task may spend; None without a cap."""
+    """What this task may spend; None without a limit."""
     turn: int = 0
     """Number of this task among those that its start has handed out for the shard; a copy of it has the same."""
     known_nano: int = 0
@@ -88,10 +88,12 @@ class ShardQueue:
     Args:
         slots: tasks that the runner can run at once.
         cap_nano: what all calls of the run may cost; None without a cap.
+        goal_nano: what they are asked to cost, where that is no cap: tasks are granted parts of it while costs are
+            learned, so that what they teach comes before it is spent.
 
     """
 
-    def __init__(self, slots: int, cap_nano: int | None) -> None:
+    def __init__(self, slots: int, cap_nano: int | None, goal_nano: int | None = None) -> None:
         self.running: dict[int, ShardTask] = {}
         """Shard → its task."""
         self.spent: dict[int, int] = {}
@@ -102,6 +104,7 @@ class ShardQueue:
         """Rows were left out that the whole remaining budget could not pay for."""
         self._slots = slots
         self._cap_nano = cap_nano
+        self._goal_nano = goal_nano if cap_nano is None else None
         self._waiting: deque[ShardTask] = deque()
         self._unpaid: list[ShardTask] = []
         """Tasks whose grant paid for nothing."""
@@ -179,6 +182,10 @@ class ShardQueue:
             if self._alone != shard and learning:
                 grant = min(grant, left // LEARNING_PARTS)
             task = replace(task, grant_nano=grant, known_nano=self.spent.get(shard, 0))
+        elif self._goal_nano is not None and task.mode == "call":
+            part = max(0, self._goal_nano - self.spent_nano) // LEARNING_PARTS
+            slice_nano = part if learning and part else None
+            task = replace(task, grant_nano=slice_nano, known_nano=self.spent.get(shard, 0))
         task = replace(task, turn=self._turns[shard])
         self._turns[shard] += 1
         self.running[shard] = task
@@ -207,6 +214,11 @@ class ShardQueue:
             if alone and receipt.short and not paid:
                 self._stuck.append(again)
             elif paid or self.due is not None:
+                self._waiting.append(again)
+            elif self._goal_nano:
+                self._goal_nano = (
+                    0  # it is too small to be learned of in parts: from here on there is no grant
+                )
                 self._waiting.append(again)
             else:
                 self._unpaid.append(again)

@@ -171,13 +171,21 @@ def ended_calls(scores: pa.Table, records: Mapping[int, CallRecord]) -> dict[Rou
 
 def _heard(route: Route, state: LedgerState, scores: pa.Table) -> ObservedLengths:
     """Return what is learned from a shard's answers on a route: those of one request each, in row order."""
-    tokens, turns = scores.column("tokens").to_pylist(), scores.column("turns").to_pylist()
+    chars = _chars(scores)
     records = (state.records[row] for row in sorted(state.records))
     return observe_lengths(
-        (estimated_chars(tokens[one.row], turns[one.row]), one.usage.input_tokens, one.usage.output_tokens)
+        (chars[one.row], one.usage.input_tokens, one.usage.output_tokens)
         for one in records
         if one.route == route and one.status == "ok" and one.attempts == 1 and one.usage.output_tokens
     )
+
+
+def _chars(scores: pa.Table) -> list[int]:
+    """Return the characters of each row's prompt; older runs kept their estimated tokens alone."""
+    if "chars" in scores.column_names:
+        return list(scores.column("chars").to_pylist())
+    tokens, turns = scores.column("tokens").to_pylist(), scores.column("turns").to_pylist()
+    return [estimated_chars(*both) if None not in both else 0 for both in zip(tokens, turns, strict=True)]
 
 
 def _totals(route: Route, state: LedgerState, ended: FinishedCalls, learned: ObservedLengths) -> RouteTotals:

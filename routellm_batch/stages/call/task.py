@@ -30,7 +30,7 @@ from routellm_batch.storage.ledger.shard import RUNNER_BYTES, ShardLedger
 from routellm_batch.storage.ledger.state import LedgerState
 from routellm_batch.storage.ledger.succession import adopt, wait_for_predecessors
 from routellm_batch.storage.ledger.writer import LedgerWriter
-from routellm_batch.storage.prompts import Prompt, decode_prompts, input_columns
+from routellm_batch.storage.prompts import Prompt, decode_prompts, input_columns, refuse_unbounded
 from routellm_batch.storage.tables import from_parquet
 
 PERMANENT = frozenset(
@@ -199,8 +199,13 @@ def _calls(task: CallTask, shard: _Open, rows: list[int]) -> list[Call]:
     columns = input_columns(config.input.columns, config.input.keep)
     table = read_rows(run.files[task.shard.file], task.shard.start, task.shard.rows, columns)
     prompts = decode_prompts(table.take(rows), config.input, config.label)
+    file, start = run.files[task.shard.file].uri, task.shard.start
+    refuse_unbounded(
+        prompts, [start + row for row in rows], config, file
+    )  # the cap may be newer than the scores
+    bounds = config.input.part_tokens
     return [
-        build_call(row, shard.routes[row], config.endpoints.of(shard.routes[row]), prompt)
+        build_call(row, shard.routes[row], config.endpoints.of(shard.routes[row]), prompt, bounds)
         for row, prompt in zip(rows, prompts, strict=True)
         if isinstance(prompt, Prompt)
     ]

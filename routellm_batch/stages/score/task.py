@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from routellm_batch.budget.pricing import estimate_tokens, usd_to_nano
+from routellm_batch.budget.pricing import usd_to_nano
 from routellm_batch.budget.spend.embeddings import MAX_TOKENS, worst_nano, worst_tokens
 from routellm_batch.config.job import Config
 from routellm_batch.core.protocols import Router
@@ -19,7 +19,14 @@ from routellm_batch.endpoints.meter import metered
 from routellm_batch.routers import get_router
 from routellm_batch.storage.inputs import read_rows
 from routellm_batch.storage.paid import PaidTry, paid_by_shard
-from routellm_batch.storage.prompts import Prompt, decode_ids, decode_prompts, input_columns, tie_hash
+from routellm_batch.storage.prompts import (
+    Prompt,
+    decode_ids,
+    decode_prompts,
+    input_columns,
+    refuse_unbounded,
+    tie_hash,
+)
 from routellm_batch.storage.run import Run
 from routellm_batch.storage.tables import ID_INTEGER, ID_TEXT, score_schema, to_parquet
 
@@ -96,6 +103,7 @@ def _bound_nano(task: ScoreTask, shard: Shard) -> int:
     longest = embedder.max_tokens or MAX_TOKENS
     table = read_rows(file, shard.start, shard.rows, input_columns(config.input.columns))
     prompts = decode_prompts(table, config.input, config.label)
+    refuse_unbounded(prompts, range(shard.start, shard.start + shard.rows), config, file.uri)
     texts = [p.text.encode("utf-8", "replace") for p in prompts if isinstance(p, Prompt)]
     # Text by text, which bounds the sum of requests that are each rounded up; and one more that asks for the width.
     sizes = [1, *(min(len(text), longest) for text in texts)]
@@ -118,6 +126,7 @@ def score_shard(task: ScoreTask, shard: Shard) -> pa.Table:
     table = read_rows(file, shard.start, shard.rows, input_columns(config.input.columns))
     ids = decode_ids(table.column(config.input.columns.id), file, shard, config.input.columns.id)
     prompts: list[Prompt | InvalidKind] = decode_prompts(table, config.input, config.label)
+    refuse_unbounded(prompts, range(shard.start, shard.start + shard.rows), config, file.uri)
     valid = [n for n, prompt in enumerate(prompts) if isinstance(prompt, Prompt) and ids[n] is not None]
     scores = np.full(len(prompts), np.nan, dtype=np.float32)
     if valid:
@@ -134,7 +143,7 @@ def score_shard(task: ScoreTask, shard: Shard) -> pa.Table:
         scores[valid] = score_halving(router, batch)
         if lost := int(np.isnan(scores[valid]).sum()):
             log.warning("shard %s: %d prompts have no score and go to failed/", shard.name, lost)
-    return _table(prompts, ids, scores, task.run.seed)
+    return _table(prompts, ids, scores, config)
 
 
 def score_halving(router: Router, batch: PromptBatch) -> NDArray[np.float32]:
@@ -155,9 +164,12 @@ def score_halving(router: Router, batch: PromptBatch) -> NDArray[np.float32]:
 
 
 def _table(
-    prompts: Sequence[Prompt | InvalidKind], ids: Sequence[str | int | None], scores: np.ndarray, seed: int
+    prompts: Sequence[Prompt | InvalidKind],
+    ids: Sequence[str | int | None],
+    scores: np.ndarray,
+    config: Config,
 ) -> pa.Table:
-    finite = np.isfinite(scores)
+    finite, seed, parts = np.isfinite(scores), config.run.seed, config.input.part_tokens
     kinds = [
         (None if finite[n] or ids[n] is None else str(InvalidKind.BAD_SCORE))
         if isinstance(p, Prompt)
@@ -173,9 +185,10 @@ def _table(
         pa.array(scores + np.float32(0), mask=~finite),  # Adding 0 turns -0 into 0.
         [None if i is None else tie_hash(i, seed) for i in ids],
         [None if p is None else p.content for p in good],
-        [None if p is None else estimate_tokens(p.chars, len(p.chat)) for p in good],
-        [None if p is None else p.size_bytes for p in good],
+        [None if p is None else p.tokens for p in good],
+        [None if p is None else p.size_bytes + sum(map(parts.expected, p.parts)) for p in good],
         [None if p is None else len(p.chat) for p in good],
+        [None if p is None else p.chars for p in good],
     ]
     arrays = [
         pa.array(c, type=f.type) if not isinstance(c, pa.Array) else c
