@@ -16,6 +16,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from routellm_batch.budget.pricing import CallPrice
 from routellm_batch.config.cluster import ClusterConfig
+from routellm_batch.config.connection import CONNECTION_KEYS
 from routellm_batch.config.embedder import EmbedderConfig
 from routellm_batch.config.endpoints import EndpointConfig, JsonSchema, Sum, Uri
 from routellm_batch.config.graders import AnswerGrader, JudgePairsConfig, PilotConfig, reference_of
@@ -37,7 +38,12 @@ OPERATIONAL = (
     "router.embedder.batch_texts",
     "budget.hard_cap_usd",
     "budget.on_overrun",
-    *(f"endpoints.{name}.{key}" for name in ("strong", "weak", "judge") for key in ("limits", "timeout_s")),
+    *(f"router.embedder.{key}" for key in CONNECTION_KEYS),
+    *(
+        f"endpoints.{name}.{key}"
+        for name in ("strong", "weak", "judge")
+        for key in ("limits", "timeout_s", *CONNECTION_KEYS)
+    ),
 )
 """Keys that may change between a run and its resume; where a run lies is not part of its identity."""
 LATER: dict[str, Any] = {"budget.order": "auto", "pilot": None, "grade": None, "judge": None}
