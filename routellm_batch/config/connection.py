@@ -65,10 +65,10 @@ def _texts(value: Any) -> Any:
 def _check_literal(name: str, value: str) -> None:
     if is_reference(value):
         if not value.partition(":")[2]:
-            message = f"{name} must name what it refers to: env:NAME or file:/path"
+            message = f"{name!r} must name what it refers to: env:NAME or file:/path"
             raise ValueError(message)
     elif _SECRET_NAME.search(name) or _SECRET_VALUE.match(value):
-        message = f"{name} must be a reference, env:NAME or file:/path; it looks like a secret, which a config never holds"
+        message = f"{name!r} must be a reference, env:NAME or file:/path; it looks like a secret, which a config never holds"
         raise ValueError(message)
 
 
@@ -80,13 +80,13 @@ def _headers(value: dict[str, str]) -> dict[str, str]:
             message = f"{name!r} is not a name that a header can have"
             raise ValueError(message)
         if names.count(name.lower()) > 1:
-            message = f"{name} is given twice: the names of headers don't differ by case"
+            message = f"{name!r} is given twice: the names of headers don't differ by case"
             raise ValueError(message)
         if name.lower() in _OWN_HEADERS or name.lower().startswith("proxy-"):
-            message = f"{name} is set by the job and can't be given"
+            message = f"{name!r} is set by the job and can't be given"
             raise ValueError(message)
         if problem is not None:
-            message = f"{name} {problem}"
+            message = f"{name!r} {problem}"
             raise ValueError(message)
         _check_literal(name, text)
     return Settings(value)
@@ -98,7 +98,7 @@ def _query(value: dict[str, str]) -> dict[str, str]:
             message = f"{name!r} is not a name that a query can have"
             raise ValueError(message)
         if _NOT_IN_VALUE.search(text):
-            message = f"{name} has a line break or a control character"
+            message = f"{name!r} has a line break or a control character"
             raise ValueError(message)
         _check_literal(name, text)
     return Settings(value)

@@ -123,6 +123,7 @@ def open_run(config: Config, *, today: str, retry_failed: bool = False) -> Run:
     if manifest is not None:
         _check_config(manifest, fields, store.root)
         _check_files(manifest, files)
+        return _from_manifest(store, manifest)  # with the types that it was begun with
     return Run(store, run_id, files, config.input.shard_rows, config.run.seed)
 
 
