@@ -14,7 +14,7 @@ from routellm_batch.config.job import ColumnsConfig, InputConfig, LabelConfig
 from routellm_batch.core.errors import DataError
 from routellm_batch.core.types import InputFile, InvalidKind, RowId, Shard
 from routellm_batch.storage.arrow_types import is_text, plain_column, value_type
-from routellm_batch.storage.chats import is_chat, sendable_chat, turn_text, without_extra_fields
+from routellm_batch.storage.chats import BadChat, is_chat, sendable_chat, turn_text, without_extra_fields
 
 MAX_ID_BYTES = 1024
 MAX_ID = (1 << 63) - 1
@@ -90,7 +90,7 @@ def _id_problem(row_id: RowId | None) -> str | None:
 
 def decode_prompts(
     table: pa.Table, config: InputConfig, label: LabelConfig | None
-) -> list[Prompt | InvalidKind]:
+) -> list[Prompt | InvalidKind | BadChat]:
     """Return each row's prompt, or why the row is invalid. A prompt is sent as it is.
 
     Args:
@@ -147,7 +147,7 @@ def _value(scalar: pa.Scalar) -> Any:
     except UnicodeDecodeError:
         return InvalidKind.BAD_UTF8
     except (ValueError, OverflowError):  # two fields of one name, or a time that no calendar has
-        return InvalidKind.BAD_MESSAGES
+        return BadChat("two fields have one name, or a time is none that a calendar has")
 
 
 def _utf8(value: bytes) -> str | None:
@@ -166,7 +166,7 @@ def _opening(extra: str | None, system: bytes | str | None) -> Any:
     return "\n\n".join(part for part in (given, extra) if part) or None
 
 
-def _from_text(value: bytes | str | None, opening: Any, max_bytes: int) -> Prompt | InvalidKind:
+def _from_text(value: bytes | str | None, opening: Any, max_bytes: int) -> Prompt | InvalidKind | BadChat:
     if value is None:
         return InvalidKind.NULL_PROMPT
     if len(value) > max_bytes:
@@ -179,7 +179,7 @@ def _from_text(value: bytes | str | None, opening: Any, max_bytes: int) -> Promp
     return _prompt([{"role": "user", "content": text}], opening, max_bytes)
 
 
-def _from_messages(value: Any, opening: Any, max_bytes: int) -> Prompt | InvalidKind:
+def _from_messages(value: Any, opening: Any, max_bytes: int) -> Prompt | InvalidKind | BadChat:
     if value is None:
         return InvalidKind.NULL_PROMPT
     if isinstance(value, bytes):
@@ -191,11 +191,11 @@ def _from_messages(value: Any, opening: Any, max_bytes: int) -> Prompt | Invalid
         try:
             value = json.loads(text)
         except (ValueError, RecursionError):
-            return InvalidKind.BAD_MESSAGES
+            return BadChat("its text is not JSON")
     if isinstance(opening, InvalidKind):
         return opening
-    chat = value if isinstance(value, InvalidKind) else sendable_chat(value)
-    if isinstance(chat, InvalidKind):
+    chat = value if isinstance(value, InvalidKind | BadChat) else sendable_chat(value)
+    if isinstance(chat, InvalidKind | BadChat):
         return chat
     if not any(_text_of(turn).strip() for turn in chat if turn["role"] not in {"system", "developer"}):
         return InvalidKind.EMPTY_PROMPT

@@ -17,6 +17,7 @@ from routellm_batch.core.protocols import Router
 from routellm_batch.core.types import InvalidKind, PromptBatch, Shard
 from routellm_batch.endpoints.meter import metered
 from routellm_batch.routers import get_router
+from routellm_batch.storage.chats import BadChat
 from routellm_batch.storage.dataset import pinned_schema
 from routellm_batch.storage.inputs import read_rows
 from routellm_batch.storage.paid import PaidTry, paid_by_shard
@@ -120,7 +121,7 @@ def score_shard(task: ScoreTask, shard: Shard) -> pa.Table:
     changed = [name for name in config.input.keep if name in pinned_schema(file).names]
     table = read_rows(file, shard.start, shard.rows, input_columns(config.input.columns, changed))
     ids = decode_ids(table.column(config.input.columns.id), file, shard, config.input.columns.id)
-    prompts: list[Prompt | InvalidKind] = decode_prompts(table, config.input, config.label)
+    prompts: list[Prompt | InvalidKind | BadChat] = decode_prompts(table, config.input, config.label)
     valid = [n for n, prompt in enumerate(prompts) if isinstance(prompt, Prompt) and ids[n] is not None]
     scores = np.full(len(prompts), np.nan, dtype=np.float32)
     if valid:
@@ -158,7 +159,10 @@ def score_halving(router: Router, batch: PromptBatch) -> NDArray[np.float32]:
 
 
 def _table(
-    prompts: Sequence[Prompt | InvalidKind], ids: Sequence[str | int | None], scores: np.ndarray, seed: int
+    prompts: Sequence[Prompt | InvalidKind | BadChat],
+    ids: Sequence[str | int | None],
+    scores: np.ndarray,
+    seed: int,
 ) -> pa.Table:
     finite = np.isfinite(scores)
     kinds = [
