@@ -78,7 +78,7 @@ def test_a_column_has_one_type_in_all_files(
     ("one", "other"),
     [
         (pa.array(["a", "b"]), pa.array([1, 2])),
-        (pa.array([NOW] * 2, pa.timestamp("us", "UTC")), pa.array(["a", "b"])),
+        (pa.array([NOW] * 2, pa.timestamp("us")), pa.array(["a", "b"])),
         (pa.array([[1], [2]]), pa.array([1, 2])),
     ],
 )
@@ -89,7 +89,8 @@ def test_types_without_a_common_one_are_refused(tmp_path: Path, one: pa.Array, o
     with pytest.raises(DataError) as caught:
         read(tmp_path, config("extra"), "extra")
     text = str(caught.value)
-    assert all(part in text for part in ("a.parquet", "b.parquet", "'extra'", str(one.type), str(other.type)))
+    said = ("a.parquet", "b.parquet", "'extra'", "write the files again with one type")
+    assert [part for part in said if part not in text] == [], text
 
 
 def test_a_value_that_the_common_type_cant_hold_is_named(tmp_path: Path) -> None:
