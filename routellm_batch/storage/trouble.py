@@ -94,7 +94,9 @@ def in_words(uri: str, *, but: tuple[type[Exception], ...] = ()) -> Iterator[Non
     """
     try:
         yield
-    except (RoutellmBatchError, MemoryError, *but):
+    except (RoutellmBatchError, MemoryError):
+        raise
+    except but:
         raise
     except Exception as error:  # noqa: BLE001 - every driver has errors of its own
         raise store_error(uri, error) from None
