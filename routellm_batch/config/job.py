@@ -16,6 +16,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from routellm_batch.budget.pricing import CallPrice
 from routellm_batch.config.cluster import ClusterConfig
+from routellm_batch.config.connection import CONNECTION_KEYS
 from routellm_batch.config.embedder import EmbedderConfig
 from routellm_batch.config.endpoints import EndpointConfig, Sum, Uri
 from routellm_batch.config.graders import AnswerGrader, JudgePairsConfig, PilotConfig, columns_of
@@ -43,6 +44,7 @@ OPERATIONAL = (
     "router.embedder.batch_texts",
     "budget.hard_cap_usd",
     "budget.on_overrun",
+    *(f"router.embedder.{key}" for key in CONNECTION_KEYS),
     *(f"endpoints.{name}.{key}" for name in ENDPOINTS for key in ENDPOINT_OPERATIONAL),
 )
 """Keys that may change between a run and its resume; where a run lies is not part of its identity."""

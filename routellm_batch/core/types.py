@@ -172,6 +172,9 @@ class InputFile:
     """``etag:…`` where the store has one, else ``sha256:…``."""
     row_groups: tuple[int, ...]
     """Rows in each Parquet row group."""
+    columns: str = ""
+    """Arrow schema, in base64, of the columns that this file spells otherwise than the data set: with another type, or
+    in its path; empty where there are none."""
 
 
 @dataclass(frozen=True, slots=True)

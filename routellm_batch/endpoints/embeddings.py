@@ -49,7 +49,7 @@ async def fetch_all(
     vectors: dict[int, NDArray[np.float32]] = {}
     errors: list[RoutellmBatchError] = []
     waiting = iter(enumerate(requests))
-    client = OpenAIEndpoint(config.base_url or "", config.api_key, connections=IN_FLIGHT)
+    client = OpenAIEndpoint(config.base_url or "", config.api_key, connections=IN_FLIGHT, reach=config.reach)
     sender = _Sender(config, client, meter)
 
     async def work() -> None:

@@ -22,7 +22,13 @@ from routellm_batch.core.halt import Halt, stopping_on_signals
 from routellm_batch.core.protocols import Runner
 from routellm_batch.core.registry import check_name
 from routellm_batch.core.worker import this_worker
-from routellm_batch.endpoints.servers import base_urls, check_keys, check_reachable, check_scoring_key
+from routellm_batch.endpoints.servers import (
+    base_urls,
+    check_keys,
+    check_reachable,
+    check_scoring_key,
+    plain_http_words,
+)
 from routellm_batch.pipeline.outputs import (
     Outputs,
     RunResult,
@@ -135,7 +141,7 @@ def _run(
             base_urls(config.endpoints, config.cluster.address) as urls,
         ):
             if config.cluster.kind != "address":
-                check_reachable(urls)
+                check_reachable(urls, config.endpoints)
             calls = sum(totals.calls for totals in plan.endpoints.values())
             calling = CallJob(
                 config=config,
@@ -346,6 +352,8 @@ def _interrupted(config: Config, run: Run, halt: Halt, wall_s: float) -> RunResu
 def _open(config: Config, sink: Sink, *, retry_failed: bool = False) -> Run:
     if config.run.single_writer:
         sink(Notice(SINGLE_WRITER, warning=True))
+    for words in plain_http_words(config):
+        sink(Notice(words, warning=True))
     return open_run(
         config,
         today=datetime.now(UTC).date().isoformat(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 
 def plain_type(kind: pa.DataType) -> pa.DataType:
@@ -14,6 +15,8 @@ def plain_type(kind: pa.DataType) -> pa.DataType:
         return pa.large_string()
     if t.is_binary_view(kind):
         return pa.large_binary()
+    if t.is_run_end_encoded(kind):
+        return plain_type(kind.value_type)
     if t.is_dictionary(kind):
         return pa.dictionary(kind.index_type, plain_type(kind.value_type), kind.ordered)
     if t.is_struct(kind):
@@ -33,13 +36,25 @@ def plain_type(kind: pa.DataType) -> pa.DataType:
 
 def plain_column(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Return a column of the same values whose type is its ``plain_type``."""
+    if pa.types.is_run_end_encoded(column.type):
+        column = pa.chunked_array(
+            [pc.run_end_decode(chunk) for chunk in column.chunks], column.type.value_type
+        )
     kind = plain_type(column.type)
     if kind == column.type:
         return column
+    if _has_list_view(column.type):  # Arrow's cast of them loses their elements
+        return pa.chunked_array([pa.array(column.to_pylist(), kind)])
     try:
         return column.cast(kind)
     except pa.ArrowNotImplementedError:  # dictionaries of views
         return pa.chunked_array([pa.array(column.to_pylist(), kind)])
+
+
+def _has_list_view(kind: pa.DataType) -> bool:
+    if pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind):
+        return True
+    return any(_has_list_view(kind.field(n).type) for n in range(kind.num_fields))
 
 
 def plain_table(table: pa.Table) -> pa.Table:
@@ -53,7 +68,8 @@ def value_type(kind: pa.DataType) -> pa.DataType:
     """Return the type of a column's values: of those that a dictionary or an extension type stands for."""
     if isinstance(kind, pa.BaseExtensionType):
         return value_type(kind.storage_type)
-    return value_type(kind.value_type) if pa.types.is_dictionary(kind) else kind
+    encoded = pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind)
+    return value_type(kind.value_type) if encoded else kind
 
 
 def is_text(kind: pa.DataType) -> bool:

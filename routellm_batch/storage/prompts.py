@@ -24,6 +24,7 @@ from routellm_batch.core.types import InputFile, InvalidKind, PartKind, RowId, S
 from routellm_batch.storage.arrow_types import is_text, plain_column, value_type
 from routellm_batch.storage.chats import (
     PART_KINDS,
+    BadChat,
     is_chat,
     may_hold_parts,
     other_parts,
@@ -111,7 +112,7 @@ def _id_problem(row_id: RowId | None) -> str | None:
 
 def decode_prompts(
     table: pa.Table, config: InputConfig, label: LabelConfig | None
-) -> list[Prompt | InvalidKind]:
+) -> list[Prompt | InvalidKind | BadChat]:
     """Return each row's prompt, or why the row is invalid. A prompt is sent as it is.
 
     Args:
@@ -165,7 +166,7 @@ def _value(scalar: pa.Scalar) -> Any:
     except UnicodeDecodeError:
         return InvalidKind.BAD_UTF8
     except (ValueError, OverflowError):  # two fields of one name, or a time that no calendar has
-        return InvalidKind.BAD_MESSAGES
+        return BadChat("two fields have one name, or a time is none that a calendar has")
 
 
 def _utf8(value: bytes) -> str | None:
@@ -185,7 +186,7 @@ def _opening(system: bytes | str | None) -> Any:
 
 def _from_text(
     value: bytes | str | None, opening: Any, extra: str | None, config: InputConfig
-) -> Prompt | InvalidKind:
+) -> Prompt | InvalidKind | BadChat:
     if value is None:
         return InvalidKind.NULL_PROMPT
     if len(value) > config.max_prompt_bytes:
@@ -198,7 +199,9 @@ def _from_text(
     return _prompt([{"role": "user", "content": text}], (opening, extra), config)
 
 
-def _from_messages(value: Any, opening: Any, extra: str | None, config: InputConfig) -> Prompt | InvalidKind:
+def _from_messages(
+    value: Any, opening: Any, extra: str | None, config: InputConfig
+) -> Prompt | InvalidKind | BadChat:
     if value is None:
         return InvalidKind.NULL_PROMPT
     if isinstance(value, bytes):
@@ -210,11 +213,11 @@ def _from_messages(value: Any, opening: Any, extra: str | None, config: InputCon
         try:
             value = json.loads(text)
         except (ValueError, RecursionError):
-            return InvalidKind.BAD_MESSAGES
+            return BadChat("its text is not JSON")
     if isinstance(opening, InvalidKind):
         return opening
-    chat = value if isinstance(value, InvalidKind) else sendable_chat(value)
-    if isinstance(chat, InvalidKind):
+    chat = value if isinstance(value, InvalidKind | BadChat) else sendable_chat(value)
+    if isinstance(chat, InvalidKind | BadChat):
         return chat
     if not any(_text_of(turn).strip() for turn in chat if turn["role"] not in SYSTEM_ROLES):
         return InvalidKind.EMPTY_PROMPT
@@ -268,7 +271,7 @@ def _joined(turn: dict[str, Any], before: str | None, after: str | None) -> dict
 
 
 def refuse_unbounded(
-    prompts: Sequence[Prompt | InvalidKind], rows: Sequence[int], config: Config, file: str
+    prompts: Sequence[Prompt | InvalidKind | BadChat], rows: Sequence[int], config: Config, file: str
 ) -> None:
     """Refuse prompts with an image, audio or a file of which nobody knows what it costs at most, where there is a cap.
 

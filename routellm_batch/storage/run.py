@@ -133,6 +133,7 @@ def open_run(
     if manifest is not None:
         check_change(store, current(store, manifest), fields)
         _check_files(manifest, files)
+        return _from_manifest(store, manifest)  # with the types that it was begun with
     return Run(store, run_id, files, config.input.shard_rows, config.run.seed)
 
 

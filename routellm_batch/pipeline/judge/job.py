@@ -20,7 +20,7 @@ from routellm_batch.core.encoding import to_json
 from routellm_batch.core.errors import BudgetError, BudgetStopError, ConfigError, DataError, RunMismatchError
 from routellm_batch.core.events import Sink
 from routellm_batch.core.types import ENDPOINTS, JUDGE, ROUTES, STRONG, WEAK, EndpointName, Route, RowId
-from routellm_batch.endpoints.keys import resolve_key
+from routellm_batch.endpoints.servers import check_secrets
 from routellm_batch.evaluation.graders.judge import Pair, Verdicts
 from routellm_batch.evaluation.graders.references import check_reference, shown_to_judge, values
 from routellm_batch.pipeline.ask import Ask, AskBudget, AskResult, plan_ask
@@ -109,7 +109,7 @@ def _checked(config: Config) -> tuple[JudgePairsConfig, int]:
     }
     for name in (name for name, column in recorded.items() if column is None):
         # Before the first ask: once one key proves missing, others would have been paid for.
-        resolve_key(config.endpoints.of(name).api_key, f"endpoints.{name}.api_key")
+        check_secrets(config.endpoints.of(name), f"endpoints.{name}")
     return config.judge, usd_to_nano(config.budget.hard_cap_usd)
 
 

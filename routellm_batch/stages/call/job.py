@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from routellm_batch.budget.prices import Prices
 from routellm_batch.budget.selection.cut import Cut
 from routellm_batch.budget.selection.ranking import BY_SCORE, Ranker
+from routellm_batch.config.connection import DIRECT, Reach
 from routellm_batch.config.endpoints import EndpointConfig
 from routellm_batch.config.job import Config
 from routellm_batch.core.protocols import Endpoint
@@ -162,16 +163,16 @@ class EndpointPool:
             )
 
 
-def open_endpoint(base_url: str, api_key: str | None, *, connections: int) -> Endpoint:
+def open_endpoint(base_url: str, api_key: str | None, *, connections: int, reach: Reach = DIRECT) -> Endpoint:
     """Return the client of an endpoint, made on the running event loop.
 
     Raises:
-        ConfigError: the key's reference is unknown here.
+        ConfigError: a reference of the key or of a header is unknown here, or the file of authorities can't be read.
 
     """
     from routellm_batch.endpoints.client import OpenAIEndpoint  # late: openai takes a third of a second
 
-    return OpenAIEndpoint(base_url, api_key, connections=connections)
+    return OpenAIEndpoint(base_url, api_key, connections=connections, reach=reach)
 
 
 class EndpointPools:
@@ -229,7 +230,10 @@ class EndpointPools:
         limits, retry = endpoint.limits, job.config.retry
         return Caller(
             endpoint=self._open_endpoint(
-                job.base_urls[route], endpoint.api_key, connections=limits.concurrency
+                job.base_urls[route],
+                endpoint.api_key,
+                connections=limits.concurrency,
+                reach=endpoint.reach,
             ),
             gate=Gate(
                 Limits(limits.concurrency, limits.rpm, limits.tpm),

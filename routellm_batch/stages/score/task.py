@@ -17,6 +17,8 @@ from routellm_batch.core.protocols import Router
 from routellm_batch.core.types import InvalidKind, PromptBatch, Shard
 from routellm_batch.endpoints.meter import metered
 from routellm_batch.routers import get_router
+from routellm_batch.storage.chats import BadChat
+from routellm_batch.storage.dataset import pinned_schema
 from routellm_batch.storage.inputs import read_rows
 from routellm_batch.storage.paid import PaidTry, paid_by_shard
 from routellm_batch.storage.prompts import (
@@ -123,9 +125,11 @@ def score_shard(task: ScoreTask, shard: Shard) -> pa.Table:
 
     """
     config, file = task.config, task.run.files[shard.file]
-    table = read_rows(file, shard.start, shard.rows, input_columns(config.input.columns))
+    # Kept columns that have to change their type are read too: what doesn't fit is found before anything is paid.
+    changed = [name for name in config.input.keep if name in pinned_schema(file).names]
+    table = read_rows(file, shard.start, shard.rows, input_columns(config.input.columns, changed))
     ids = decode_ids(table.column(config.input.columns.id), file, shard, config.input.columns.id)
-    prompts: list[Prompt | InvalidKind] = decode_prompts(table, config.input, config.label)
+    prompts: list[Prompt | InvalidKind | BadChat] = decode_prompts(table, config.input, config.label)
     refuse_unbounded(prompts, range(shard.start, shard.start + shard.rows), config, file.uri)
     valid = [n for n, prompt in enumerate(prompts) if isinstance(prompt, Prompt) and ids[n] is not None]
     scores = np.full(len(prompts), np.nan, dtype=np.float32)
@@ -164,7 +168,7 @@ def score_halving(router: Router, batch: PromptBatch) -> NDArray[np.float32]:
 
 
 def _table(
-    prompts: Sequence[Prompt | InvalidKind],
+    prompts: Sequence[Prompt | InvalidKind | BadChat],
     ids: Sequence[str | int | None],
     scores: np.ndarray,
     config: Config,

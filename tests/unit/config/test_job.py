@@ -126,7 +126,7 @@ def _write(folder: Path, tree: Any) -> Path:
         ({"endpoints__strong__base_url": "example.com/v1"}, "endpoints.strong.base_url: must be a URL"),
         (
             {"endpoints__strong__base_url": "http://example.com/v1"},
-            "endpoints.strong.base_url: must be https",
+            "endpoints.strong: base_url must be https",
         ),
         (
             {"endpoints__strong__base_url": "https://u:p@example.com"},
@@ -206,6 +206,49 @@ def _write(folder: Path, tree: Any) -> Path:
         ({"run__root": "sftp://user:secret@host/x"}, "run.root: must hold no password"),
         ({"input__storage_options": {"key": "k"}}, "input.storage_options: unknown key"),
         ({"run__storage_options": {"key": "k"}}, "run.storage_options: unknown key"),
+        (
+            {"endpoints__strong__headers": {"Authorization": "Token abc"}},
+            "headers: 'Authorization' must be a ref",
+        ),
+        ({"endpoints__strong__headers": {"x-api-key": "abc"}}, "headers: 'x-api-key' must be a reference"),
+        ({"endpoints__strong__headers": {"Cookie": "a=b"}}, "headers: 'Cookie' must be a reference"),
+        (
+            {"endpoints__strong__headers": {"X-Team": "sk-abcdefghijkl"}},
+            "headers: 'X-Team' must be a reference",
+        ),
+        ({"endpoints__strong__headers": {"X-Team": "env:"}}, "headers: 'X-Team' must name what it refers to"),
+        ({"endpoints__strong__headers": {"host": "x"}}, "headers: 'host' is set by the job"),
+        (
+            {"endpoints__strong__headers": {"Content-Length": "5"}},
+            "headers: 'Content-Length' is set by the job",
+        ),
+        (
+            {"endpoints__strong__headers": {"X-Request-Key": "x"}},
+            "headers: 'X-Request-Key' is set by the job",
+        ),
+        ({"endpoints__strong__headers": {"x-attempt": "1"}}, "headers: 'x-attempt' is set by the job"),
+        ({"endpoints__strong__headers": {"X-A": "b\r\nX-B: c"}}, "headers: 'X-A' has a line break"),
+        (
+            {"endpoints__strong__headers": {"X-A": "日本"}},
+            "headers: 'X-A' has a line break, a control character or",
+        ),
+        ({"endpoints__strong__headers": {"X-A": " "}}, "headers: 'X-A' is empty"),
+        ({"endpoints__strong__headers": {"X A": "b"}}, "headers: 'X A' is not a name"),
+        ({"endpoints__strong__headers": {"X-A": "b", "x-a": "c"}}, "headers: 'X-A' is given twice"),
+        (
+            {
+                "endpoints__strong__headers": {"authorization": "env:K"},
+                "endpoints__strong__api_key": "env:K",
+            },
+            "endpoints.strong: headers.Authorization is what api_key sends",
+        ),
+        ({"endpoints__strong__query": {"api-key": "abc"}}, "query: 'api-key' must be a reference"),
+        ({"endpoints__strong__query": {"sig": "abc"}}, "query: 'sig' must be a reference"),
+        ({"endpoints__strong__query": {"a": "b\nc"}}, "query: 'a' has a line break"),
+        (
+            {"endpoints__weak": {**SIMULATED, "query": {"a": "b"}}},
+            "headers, query, ca_file and allow_http are",
+        ),
         ({"endpoints__strong__base_url": "https://169.254.169.254/v1"}, "must not be a link-local address"),
         ({"endpoints__strong__base_url": "https://[fe80::1]/v1"}, "must not be a link-local address"),
         ({"endpoints__strong__base_url": "https://[::ffff:169.254.169.254]/v1"}, "must not be a link-local"),
