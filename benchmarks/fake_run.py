@@ -12,7 +12,8 @@ import pyarrow as pa
 from routellm_batch.config.job import Config, check_config, identity
 from routellm_batch.core.encoding import to_json
 from routellm_batch.core.types import InputFile, Shard
-from routellm_batch.storage.run import MANIFEST, Run, open_existing
+from routellm_batch.storage.changes import MANIFEST
+from routellm_batch.storage.run import Run, open_existing
 from routellm_batch.storage.store import FsStore
 from routellm_batch.storage.tables import ID_TEXT, score_schema, to_parquet
 

@@ -1,6 +1,7 @@
 """Measure routers on labelled outcomes: CPT, PGR and APGR with intervals, beside baselines (docs/evaluate.md).
 
-python jobs/evaluate_router.py outcomes.parquet --router outcome --router length [--pilot 500 --seeds 5] [--json]
+python jobs/evaluate_router.py outcomes.parquet --router outcome --json
+python jobs/evaluate_router.py outcomes.parquet --router length --pilot 500
 """
 
 from __future__ import annotations

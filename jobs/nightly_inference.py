@@ -1,6 +1,6 @@
 """Answer a prompt dataset with two models, within the budget; the same command resumes it.
 
-    python jobs/nightly_inference.py configs/quickstart.yaml run.root=out cluster.workers=2 [--retry-failed]
+    python jobs/nightly_inference.py configs/quickstart.yaml run.root=out
 
 Score → plan → call → report. Ends with where the report is; exit codes as `routellm-batch run` (docs/contract.md).
 """

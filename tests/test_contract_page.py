@@ -17,12 +17,13 @@ from helpers.report_facts import calls, facts, plan_with_pilot
 
 from routellm_batch.budget.plan import Degrade
 from routellm_batch.budget.spend.embeddings import EmbeddingUse
+from routellm_batch.budget.spend.summary import Failures
 from routellm_batch.config.job import Config
 from routellm_batch.core import errors
 from routellm_batch.core.types import ROUTES, InvalidKind
 from routellm_batch.reporting.quality_view import Achieved, PilotView, QualityView
 from routellm_batch.reporting.run.cost_json import cost_json
-from routellm_batch.reporting.run.facts import EXIT_CODES, FAILED_EXIT
+from routellm_batch.reporting.run.facts import EXIT_CODES, FAILED_EXIT, LabelFacts
 from routellm_batch.storage.tables import failed_schema, response_schema, score_schema
 
 REPO = Path(__file__).resolve().parents[1]
@@ -30,7 +31,7 @@ PAGE = (REPO / "docs" / "contract.md").read_text(encoding="utf-8")
 SCHEMA = Config.model_json_schema()
 ARROW = {"float": "float32", "double": "float64"}
 """Arrow's name of a type → the one that says its width."""
-OPEN_MAPS = {"errors", "quality.problems", "degraded"}
+OPEN_MAPS = {"errors", "labels.given", "labels.invalid", "quality.problems", "degraded"}
 """Keys of cost.json whose own keys are data."""
 USAGE_ERROR = 2
 """What the command line itself ends with where an option is unknown."""
@@ -159,11 +160,16 @@ def whole_cost_json() -> dict[str, Any]:
     return cost_json(
         facts(
             plan=plan,
-            calls=calls(),
+            state="errors",
+            calls=calls(
+                reasons=[Failures(route, "bad_request") for route in ROUTES],
+                halts=[Failures(route, "auth") for route in ROUTES],
+            ),
             degrades=[degrade],
             pilot=pilot,
             quality=quality,
             embedding=EmbeddingUse("embedding-model"),
+            labels=LabelFacts("label", 1, {"spam": 1}, 0, 0, {"no_label": 1}),
         )
     )
 

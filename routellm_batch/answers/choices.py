@@ -4,14 +4,31 @@ from __future__ import annotations
 
 import re
 
+from routellm_batch.answers.wrappings import bare, tagged
 from routellm_batch.config.answers import ChoiceOptions
 
 _OPENING = r"[\s*_\"'`($\[{:]{0,8}(?:\\boxed\s?\{)?(?:\\(?:text|textbf|mathrm|mathbf)\s?\{)?\s?\(?"
 _WORD_AFTER = re.compile(r" ([a-z]+)")
 _CONTINUATIONS = frozenset(
-    ("because", "since", "as", "for", "and", "or", "which", "with", "if", "by", "based")
+    ("because", "since", "as", "for", "and", "or", "which", "with", "if", "by", "based", "is")
 )
 """Words that may follow the letter A or I; before any other word, "A" is an article and "I" a pronoun."""
+_FULL_WIDTH = {0xFF21 + n: chr(ord("A") + n) for n in range(26)} | {
+    0xFF41 + n: chr(ord("a") + n) for n in range(26)
+}
+_OTHER_WORDS = (
+    r"(?:(?:respuesta|r[ée]ponse|antwort|resposta|risposta|ответ\w*|odpowied[źz]|antwoord|svar(?:et)?|cevap|jawaban|opci[óo]n"
+    r"|الإجابة|الجواب|उत्तर|정답|답|答案|正解|回答|答え|选项|選項)"
+    r"(?:\s?(?:correcta|correcte|correta|corretta|richtige|poprawna|الصحيحة|सही|选择|選擇|应该|應該))?"
+    r"[\s*_\"'`]{0,4}(?:\bes\b|\best\b|\bist\b|\blautet\b|\bé\b|\bè\b|\bto\b|\bis\b|هي|هو|是|為|为|は|은|는|[:：=—–-]|(?=[*(\[]))"
+    r"[\s:：]{0,3}(?:la|le|die|der|das|opci[óo]n|option|selon|lettre|letra|буква|选项|選項)?)"
+)
+"""How an answer is called an answer in other languages."""
+_CHOOSE = (
+    r"\b(?:choose|chose|pick|picked|select|selected|go with|going with)\b"
+    r"(?:\s(?:the|option|answer|choice|letter)){0,2}"
+)
+_PREFIX = r"(?i:(?:option|choice|answer|letter)[\s*_]{1,3})?"
 
 
 class ChoiceReader:
@@ -24,7 +41,7 @@ class ChoiceReader:
     def __init__(self, config: ChoiceOptions) -> None:
         upper = f"[{config.letters}]"
         either = f"[{config.letters}{config.letters.lower()}]"
-        end = r"(?![A-Za-z0-9_'’])"
+        end = r"(?!['’]?[A-Za-z0-9_])"
         self._letters = config.letters
         self._phrases = (
             re.compile(
@@ -40,11 +57,21 @@ class ChoiceReader:
                 re.MULTILINE,
             ),
             re.compile(rf"\\boxed\s?\{{\s?(?:\\(?:text|textbf|mathrm|mathbf)\s?\{{)?\s?\(?({either}){end}"),
-            re.compile(rf"(?<![A-Za-z0-9_])\(?({upper})\)?\**\s(?i:is\s(?:the\s)?(?:correct|right|best))\b"),
+            re.compile(
+                rf"(?<![A-Za-z0-9_])\(?({upper})\)?\**\s(?i:is\s(?:the\s)?(?:correct|right|best|(?:final\s)?answer))\b"
+            ),
+            re.compile(rf"(?i:{_OTHER_WORDS}){_OPENING}({upper}){end}"),
+            re.compile(rf"(?i:{_CHOOSE}){_OPENING}({upper}){end}"),
         )
-        self._hedge = re.compile(rf"[)\]}}*]{{0,3}}\s(?:or|and)\s[(\[*]{{0,3}}{upper}{end}")
-        self._alone = re.compile(rf"^[^\w\n]{{0,8}}({either})[^\w\n]{{0,8}}$", re.MULTILINE)
-        self._opening = re.compile(rf"^[ \t*_(\[\"'`]{{0,6}}({upper})[*_]{{0,2}}[).:\],]", re.MULTILINE)
+        self._hedge = re.compile(
+            rf"[)\]}}*]{{0,3}}(?:\s(?:or|and|oder|und|ou|et|o|y|e)\s|\s?[/&]\s?|,\s(?=[(\[*]{{0,3}}{upper}[)\]*.]{{0,3}}\s*$))"
+            rf"[(\[*]{{0,3}}{upper}{end}",
+            re.MULTILINE,
+        )
+        self._alone = re.compile(rf"^[^\w\n]{{0,8}}{_PREFIX}({either})[^\w\n]{{0,8}}$", re.MULTILINE)
+        self._opening = re.compile(
+            rf"^[ \t*_(\[\"'`]{{0,6}}{_PREFIX}({upper})[*_]{{0,2}}[).:\],：。、）]", re.MULTILINE
+        )
 
     def reference(self, value: object) -> str | None:
         """Return the right letter, in upper case; the option's text may follow it. None where the reference is no letter."""
@@ -54,6 +81,14 @@ class ChoiceReader:
 
     def answer(self, text: str) -> str | None:
         """Return the letter that an answer settles on, in upper case; None where it settles on none."""
+        text = bare(text).translate(_FULL_WIDTH)
+        in_tags = [
+            match[1].upper()
+            for block in tagged(text)
+            if (match := self._alone.fullmatch(block) or self._opening.match(block))
+        ]
+        if in_tags:
+            return in_tags[-1]
         letters = [
             (match.start(1), match[1].upper())
             for pattern in self._phrases

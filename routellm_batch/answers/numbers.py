@@ -10,6 +10,7 @@ from decimal import Decimal
 from fractions import Fraction
 from functools import partial
 
+from routellm_batch.answers.wrappings import bare
 from routellm_batch.config.answers import NumericOptions
 
 MAX_DIGITS = 100
@@ -186,7 +187,7 @@ class NumericReader:
 
     def answer(self, text: str) -> Number | None:
         """Return the number that an answer gives; None where it holds none."""
-        text = plain(text)
+        text = plain(bare(text))
         read = self._config.read
         if read in {"auto", "marker"}:
             _, marker, rest = text.rpartition(self._config.marker)

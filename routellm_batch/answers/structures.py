@@ -7,6 +7,8 @@ import math
 import re
 from typing import Any, Final
 
+from routellm_batch.answers.embedded import MEANT, written_otherwise
+from routellm_batch.answers.wrappings import bare
 from routellm_batch.config.answers import JsonOptions
 
 _FENCE = re.compile(
@@ -40,13 +42,19 @@ def first_value(text: str) -> Any:
     It is looked for in code fences, then the whole text is tried, then what begins at each bracket. A list of small whole
     numbers amid text counts only where nothing else does, as it may cite a source: "as shown in [12], {…}".
     """
-    for bare, block in _FENCE.findall(text)[:MAX_STARTS]:
-        value = _whole(bare or block)
+    text = bare(text)
+    for one_line, block in _FENCE.findall(text)[:MAX_STARTS]:
+        value = _whole(one_line or block)
         if value is not NOTHING:
             return value
     value = _whole(text)
     if value is not NOTHING:
         return value
+    return _amid(text)
+
+
+def _amid(text: str) -> Any:
+    """Return the first value that begins at a bracket amid a text, or ``NOTHING``."""
     cited: Any = NOTHING
     after = 0
     for number, start in enumerate(_START.finditer(text)):
@@ -57,7 +65,12 @@ def first_value(text: str) -> Any:
         try:
             value, after = _DECODER.raw_decode(text, start.start())
         except (ValueError, RecursionError):
-            continue
+            found = written_otherwise(text, start.start())
+            if found is None and MEANT.match(text, start.start()):
+                return NOTHING  # it is cut off or broken: no part of it is the answer
+            if found is None:
+                continue
+            value, after = found
         if not (isinstance(value, list) and _CITED.fullmatch(text, start.start(), after)):
             return value
         cited = value if cited is NOTHING else cited

@@ -6,6 +6,7 @@ import unicodedata
 
 import re2
 
+from routellm_batch.answers.wrappings import bare
 from routellm_batch.config.answers import ExactOptions, RegexOptions
 
 
@@ -38,7 +39,7 @@ class ExactReader:
 
     def answer(self, text: str) -> str | None:
         """Return the answer in the form in which it is compared; None where it is empty."""
-        return self._normal(text) or None
+        return self._normal(bare(text)) or None
 
     def same(self, answer: str, reference: str) -> bool:
         """Whether answer and reference are the same text."""
@@ -62,7 +63,7 @@ class RegexReader:
 
     def answer(self, text: str) -> str | None:
         """Return the pattern's group in an answer, in the form in which it is compared; None where nothing matches."""
-        match = self._whole.match(text)
+        match = self._whole.match(bare(text))
         group = match[1] if match else None
         return None if group is None else self._normal(group) or None
 

@@ -61,6 +61,8 @@ class Plan:
     """Route → ``run``, ``answers``, ``mean``, ``p10`` and ``p90`` of the earlier run that lengths were learned from."""
     pilot_nano: int = 0
     """What the run's own pilot cost, spent and presumed; it counts against the hard cap too."""
+    goal_nano: int | None = None
+    """``budget.usd``, to which the run is held while it goes on; None in the other modes, and in plans of older versions."""
 
     @property
     def calls_cap_nano(self) -> int | None:
@@ -68,6 +70,17 @@ class Plan:
         return (
             None if self.cap_nano is None else max(0, self.cap_nano - self.embedding_nano - self.pilot_nano)
         )
+
+    @property
+    def limit_nano(self) -> int | None:
+        """What spending on calls is held to by moving strong rows: the hard cap or ``budget.usd``, the lower one."""
+        limits = [limit for limit in (self.calls_cap_nano, self.goal_nano) if limit is not None]
+        return min(limits, default=None)
+
+    @property
+    def is_soft(self) -> bool:
+        """Whether that is ``budget.usd``: spending may exceed it where nothing is left to move."""
+        return self.goal_nano is not None and self.limit_nano == self.goal_nano != self.calls_cap_nano
 
     @property
     def planned_nano(self) -> int:
@@ -124,13 +137,15 @@ class Degrade:
     ratio_ppm: Mapping[Route, int]
     """Route → settled over expected cost as learned, in parts per million."""
     cap_nano: int
-    """What the hard cap leaves for calls."""
+    """What the hard cap leaves for calls; ``budget.usd`` where ``soft``."""
     spent_nano: int
     """Settled and presumed until then."""
     projected_nano: int
     """Projected cost of the whole run, by the cut before."""
     lowered_nano: int
     """Projected cost of the whole run, by this cut."""
+    soft: bool = False
+    """It was made to hold ``budget.usd``, and not the hard cap."""
 
     def to_json(self) -> bytes:
         """Return ``plan.d<n>.json``."""

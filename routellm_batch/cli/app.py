@@ -6,6 +6,8 @@ answer at once.
 
 from __future__ import annotations
 
+import difflib
+import inspect
 import logging
 import sys
 from collections.abc import Callable
@@ -28,14 +30,39 @@ app = typer.Typer(
 )
 app.add_typer(endpoint_app, name="endpoint")
 
+
+def read_overrides(context: typer.Context, values: list[str] | None) -> list[str] | None:
+    """Return overrides without leading dashes.
+
+    Raises:
+        typer.BadParameter: one is an unknown option.
+
+    """
+    for value in values or ():
+        if value.startswith("-") and "=" not in value:
+            known = [name for one in context.command.params for name in one.opts if name.startswith("--")]
+            close = difflib.get_close_matches(value, known, n=1)
+            like = (
+                f"did you mean {close[0]}?" if close else f"overrides are written {value.lstrip('-')}=VALUE"
+            )
+            raise typer.BadParameter(f"there is no option {value}; {like}")
+    return None if values is None else [value.removeprefix("--") for value in values]
+
+
 ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file of the job.")]
 Overrides = Annotated[
-    list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Overrides, e.g. budget.usd=5.")
+    list[str] | None,
+    typer.Argument(metavar="KEY=VALUE", help="Overrides, e.g. budget.usd=5.", callback=read_overrides),
+]
+TAKES_OVERRIDES = {"ignore_unknown_options": True}
+"""Settings of a command that takes overrides: ``--run.id=a`` is one too, and any other unknown option is refused there."""
+RunUri = Annotated[
+    str, typer.Argument(metavar="RUN_URI", help="A run's folder, or the config that it was begun with.")
 ]
 RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Call a finished run's failed rows again.")]
 
 
-@app.command()
+@app.command(context_settings=TAKES_OVERRIDES)
 def run(config: ConfigPath, overrides: Overrides = None, *, retry_failed: RetryFailed = False) -> None:
     """Run or resume the whole job.
 
@@ -46,7 +73,7 @@ def run(config: ConfigPath, overrides: Overrides = None, *, retry_failed: RetryF
     raise typer.Exit(run_config(config, overrides, retry_failed=retry_failed))
 
 
-@app.command()
+@app.command(context_settings=TAKES_OVERRIDES)
 def label(config: ConfigPath, overrides: Overrides = None, *, retry_failed: RetryFailed = False) -> None:
     """Label a data set.
 
@@ -59,7 +86,7 @@ def label(config: ConfigPath, overrides: Overrides = None, *, retry_failed: Retr
     raise typer.Exit(label_config(config, overrides, retry_failed=retry_failed))
 
 
-@app.command()
+@app.command(context_settings=TAKES_OVERRIDES)
 def judge(config: ConfigPath, overrides: Overrides = None) -> None:
     """Have a judge compare answers.
 
@@ -70,7 +97,7 @@ def judge(config: ConfigPath, overrides: Overrides = None) -> None:
     raise typer.Exit(judge_config(config, overrides))
 
 
-@app.command()
+@app.command(context_settings=TAKES_OVERRIDES)
 def plan(config: ConfigPath, overrides: Overrides = None) -> None:
     """Show what each budget buys.
 
@@ -81,7 +108,7 @@ def plan(config: ConfigPath, overrides: Overrides = None) -> None:
     raise typer.Exit(plan_config(config, overrides))
 
 
-@app.command()
+@app.command(context_settings=TAKES_OVERRIDES)
 def pilot(config: ConfigPath, overrides: Overrides = None) -> None:
     """Fit the router to this very job.
 
@@ -97,7 +124,7 @@ app.command("train")(train)
 
 
 @app.command()
-def report(run_uri: Annotated[str, typer.Argument(metavar="RUN_URI", help="A run's folder.")]) -> None:
+def report(run_uri: RunUri) -> None:
     """Write a run's report again.
 
     From what its storage holds; nothing is called.
@@ -105,6 +132,28 @@ def report(run_uri: Annotated[str, typer.Argument(metavar="RUN_URI", help="A run
     from routellm_batch.cli.execute import report_run
 
     report_run(run_uri)
+
+
+@app.command()
+def export(
+    run_uri: RunUri,
+    *,
+    to: Annotated[
+        str,
+        typer.Option("--to", metavar="FILE", help="File to write: its ending is .parquet, .csv or .jsonl."),
+    ],
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    failed: Annotated[
+        bool, typer.Option("--failed", help="Write the failed and the invalid rows, and why, instead.")
+    ] = False,
+) -> None:
+    """Write a run's answers as one file.
+
+    Every valid row once, its newest revision. Exits with 3 where the run is not finished and rows are missing.
+    """
+    from routellm_batch.cli.execute import export_run
+
+    raise typer.Exit(export_run(run_uri, to, force=force, failed=failed))
 
 
 def _version(value: bool) -> None:
@@ -135,7 +184,9 @@ def main() -> None:
 def job(command: Callable[..., None]) -> None:
     """Run one command as a program of its own, for the scripts in ``jobs/``: the same options, the same exit codes."""
     single = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-    single.command(no_args_is_help=True, help=sys.modules["__main__"].__doc__)(command)
+    settings = TAKES_OVERRIDES if "overrides" in inspect.signature(command).parameters else {}
+    text = sys.modules["__main__"].__doc__
+    single.command(no_args_is_help=True, help=text, context_settings=settings)(command)
     options(version=False)  # a program of one command has no options before it
     guard(single)
 

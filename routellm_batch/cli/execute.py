@@ -9,8 +9,18 @@ from pathlib import Path
 from routellm_batch.config.job import Config, load_config
 from routellm_batch.core.errors import ConfigError
 from routellm_batch.core.events import Sink
-from routellm_batch.pipeline.jobs import RunResult, judge_pairs, pilot_job, plan_job, report_job, run_job
+from routellm_batch.pipeline.jobs import (
+    RunResult,
+    export_rows,
+    judge_pairs,
+    newest_run,
+    pilot_job,
+    plan_job,
+    report_job,
+    run_job,
+)
 from routellm_batch.reporting.progress import open_progress
+from routellm_batch.reporting.text import hanging
 
 Overrides = Sequence[str] | None
 """``KEY=VALUE`` pairs of the command line."""
@@ -51,8 +61,35 @@ def pilot_config(path: Path, overrides: Overrides) -> int:
 
 
 def report_run(run_uri: str) -> None:
-    """Write a run's report again, and print what it says."""
-    _show(report_job(run_uri))
+    """Write a run's report again, and print what it says.
+
+    Args:
+        run_uri: its folder, or the path of its config.
+
+    """
+    _show(report_job(_run_of(run_uri)))
+
+
+def export_run(run_uri: str, target: str, *, force: bool, failed: bool) -> int:
+    """Write a run's rows as one file, and return the exit code.
+
+    Args:
+        run_uri: its folder, or the path of its config.
+        target: the file.
+        force: whether a file that is there is replaced.
+        failed: whether to write the rows without an answer instead.
+
+    """
+    result = export_rows(_run_of(run_uri), target, force=force, failed=failed)
+    _show(result)
+    return result.exit_code
+
+
+def _run_of(run_uri: str) -> str:
+    """Return a run's folder; that of the newest run of a config where a config is given."""
+    if not run_uri.lower().endswith((".yaml", ".yml")) or "://" in run_uri:
+        return run_uri
+    return newest_run(load_config(Path(run_uri)))
 
 
 def execute(config: Config, job: Callable[[Config, Sink], RunResult]) -> int:
@@ -71,9 +108,10 @@ def _show(result: RunResult) -> None:
     from rich.console import Console
 
     console = Console(soft_wrap=True, highlight=False, markup=False)
+    width = console.width if console.is_terminal else None
     if result.outputs.plan is not None:
         from routellm_batch.reporting.plan.table import plan_table
 
         console.print(plan_table(result.outputs.plan))
     for line in result.outputs.lines:
-        console.print(line)
+        console.print(hanging(line, width))

@@ -12,7 +12,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 
 from routellm_batch.config.model import Model, plain_json
-from routellm_batch.config.reading import explain, parse_yaml
+from routellm_batch.config.problems import explain
+from routellm_batch.config.reading import parse_yaml
 from routellm_batch.core.errors import ConfigError
 
 Tolerance = Annotated[float, BeforeValidator(plain_json), Field(ge=0, lt=1)]

@@ -6,9 +6,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from routellm_batch.config.endpoints import BaseUrl, KeyReference, Usd
+from routellm_batch.config.connection import CONNECTION_KEYS, Headers, Query, Reach, Settings, check_reach
+from routellm_batch.config.endpoints import BaseUrl, KeyReference, Usd, check_http
 from routellm_batch.config.model import Model
-from routellm_batch.config.reading import explain, parse_yaml
+from routellm_batch.config.problems import explain
+from routellm_batch.config.reading import parse_yaml
 from routellm_batch.core.errors import ConfigError
 
 ONLY = {
@@ -17,6 +19,7 @@ ONLY = {
         "model",
         "base_url",
         "api_key",
+        *CONNECTION_KEYS,
         "price",
         "dimensions",
         "batch_texts",
@@ -56,6 +59,14 @@ class EmbedderConfig(Model):
     """remote: the endpoint's URL."""
     api_key: KeyReference | None = None
     """remote: reference to its key."""
+    headers: Headers = Field(default_factory=Settings)
+    """remote: further headers of each request; a secret one is a reference."""
+    query: Query = Field(default_factory=Settings)
+    """remote: query of each request's URL; a secret one is a reference."""
+    ca_file: str | None = None
+    """remote: PEM file of the authorities that are trusted, in place of the public ones."""
+    allow_http: bool = False
+    """remote: allow http to another machine: texts and key travel unencrypted."""
     price: EmbeddingPriceConfig | None = None
     """remote: what it costs."""
     dimensions: Annotated[int, Field(ge=1)] | None = None
@@ -72,7 +83,7 @@ class EmbedderConfig(Model):
         allowed = ONLY.get(self.name, ())
         for key in sorted(self.model_fields_set - {"name", *allowed}):
             # A default may be spelt out: a run on storage names every setting.
-            if getattr(self, key) == type(self).model_fields[key].default:
+            if getattr(self, key) == type(self).model_fields[key].get_default(call_default_factory=True):
                 continue
             message = f"{key} is not a setting of embedder {self.name!r}"
             raise ValueError(message)
@@ -82,7 +93,14 @@ class EmbedderConfig(Model):
         if self.name == "remote" and (self.base_url is None or self.price is None):
             message = "embedder 'remote' needs base_url and price"
             raise ValueError(message)
+        check_http(self.base_url, allow_http=self.allow_http)
+        check_reach(self.headers, self.api_key)
         return self
+
+    @property
+    def reach(self) -> Reach:
+        """How a remote one is reached besides its URL and key."""
+        return Reach(self.headers, self.query, self.ca_file)
 
 
 def parse_embedder(text: str) -> EmbedderConfig:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import ipaddress
 import re
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from jsonschema import Draft202012Validator, SchemaError
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from routellm_batch.budget.pricing import CallPrice, Price, usd_to_nano
+from routellm_batch.config.connection import Headers, Query, Reach, Settings, check_reach
 from routellm_batch.config.model import Model, PlainJson, Probability, plain_json
 
 RESERVED_PARAMS = frozenset({"model", "messages", "stream", "n", "best_of"})
@@ -53,15 +53,6 @@ def _price(value: Decimal) -> Decimal:
 
 def _sum(value: Decimal) -> Decimal:
     usd_to_nano(value)
-    return value
-
-
-def _json_schema(value: dict[str, Any]) -> dict[str, Any]:
-    try:
-        Draft202012Validator.check_schema(value)
-    except SchemaError as error:
-        message = f"is not a valid JSON schema: at {error.json_path}: {error.message}"
-        raise ValueError(message) from None
     return value
 
 
@@ -119,13 +110,13 @@ def _base_url(value: str) -> str:
         raise ValueError(message)
     host = parts.hostname
     if "@" in parts.netloc or "?" in value or "#" in value:
-        message = "must hold no user, password, query or fragment; the key belongs in api_key as a reference"
+        message = (
+            "must hold no user, password, query or fragment; "
+            "the key belongs in api_key as a reference, a query in query: {name: value}"
+        )
         raise ValueError(message)
     if _is_link_local(host):
         message = "must not be a link-local address or a metadata service, whose replies are credentials"
-        raise ValueError(message)
-    if parts.scheme == "http" and not is_loopback(host):
-        message = "must be https, except on this machine (localhost, 127.0.0.1)"
         raise ValueError(message)
     if "%" in parts.netloc or _BROKEN_PERCENT.search(parts.path):
         message = "must have a percent sign only in its path, before two hexadecimal digits"
@@ -136,12 +127,32 @@ def _base_url(value: str) -> str:
     return value.rstrip("/")
 
 
+def speaks_plainly(base_url: str | None) -> bool:
+    """Whether prompts, answers and the key travel to a URL unencrypted over a network."""
+    parts = urlsplit(base_url or "")
+    return parts.scheme == "http" and not is_loopback(parts.hostname or "")
+
+
+def check_http(base_url: str | None, *, allow_http: bool) -> None:
+    """Refuse plain http to another machine, unless the config asks for it.
+
+    Raises:
+        ValueError: the URL is http, its host is another machine, and ``allow_http`` is not set.
+
+    """
+    if speaks_plainly(base_url) and not allow_http:
+        message = (
+            "base_url must be https, except on this machine (localhost, 127.0.0.1); for a host of your own "
+            "network, where nobody else can read along, set allow_http: true"
+        )
+        raise ValueError(message)
+
+
 Usd = Annotated[Decimal, AfterValidator(_price)]
 Uri = Annotated[str, AfterValidator(_uri)]
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
 KeyReference = Annotated[str, AfterValidator(_key_reference)]
 Sum = Annotated[Decimal, Field(gt=0), AfterValidator(_sum)]
-JsonSchema = Annotated[PlainJson, AfterValidator(_json_schema)]
 
 
 class PriceConfig(Model):
@@ -263,6 +274,14 @@ class EndpointConfig(Model):
     """URL of the API, up to ``/v1``; kind ``openai`` needs it, the others refuse it."""
     api_key: KeyReference | None = None
     """Reference to the key, ``env:NAME`` or ``file:/path``; a literal key is refused."""
+    headers: Headers = Field(default_factory=Settings)
+    """Further headers of each request; a secret one is a reference, as ``api_key`` is. May change on a resume."""
+    query: Query = Field(default_factory=Settings)
+    """Query of each request's URL, ``{api-version: 2024-10-21}``; a secret one is a reference. May change on a resume."""
+    ca_file: str | None = None
+    """PEM file of the authorities trusted for this endpoint, in place of the public ones. May change on a resume."""
+    allow_http: bool = False
+    """Allow http to another machine: prompts, answers and the key travel unencrypted. May change on a resume."""
     params: PlainJson = Field(default_factory=dict)
     """Further keys of each request, sent as they are; with a cap ``max_completion_tokens`` is needed."""
     limits: LimitsConfig = LimitsConfig()
@@ -306,6 +325,25 @@ class EndpointConfig(Model):
             message = f"params.{reserved[0]} is set by the job and can't be given"
             raise ValueError(message)
         return self
+
+    @model_validator(mode="after")
+    def _can_be_reached_so(self) -> EndpointConfig:
+        if self.kind != "openai" and (
+            self.headers or self.query or self.ca_file is not None or self.allow_http
+        ):
+            message = (
+                "headers, query, ca_file and allow_http are not allowed with "
+                f"kind {self.kind}: the run starts its own server"
+            )
+            raise ValueError(message)
+        check_http(self.base_url, allow_http=self.allow_http)
+        check_reach(self.headers, self.api_key)
+        return self
+
+    @property
+    def reach(self) -> Reach:
+        """How it is reached besides its URL and key."""
+        return Reach(self.headers, self.query, self.ca_file)
 
     @property
     def max_output_tokens(self) -> int | None:

@@ -7,7 +7,7 @@ from the command line and checks the whole; its errors name the key and what to 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -16,35 +16,49 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from routellm_batch.budget.pricing import CallPrice
 from routellm_batch.config.cluster import ClusterConfig
+from routellm_batch.config.connection import CONNECTION_KEYS
 from routellm_batch.config.embedder import EmbedderConfig
-from routellm_batch.config.endpoints import EndpointConfig, JsonSchema, Sum, Uri
+from routellm_batch.config.endpoints import EndpointConfig, Sum, Uri
 from routellm_batch.config.graders import AnswerGrader, JudgePairsConfig, PilotConfig, columns_of
+from routellm_batch.config.label_fields import FieldType, flat_fields
 from routellm_batch.config.model import Model, PlainJson
-from routellm_batch.config.reading import apply_override, explain, parse_yaml
+from routellm_batch.config.problems import explain
+from routellm_batch.config.reading import apply_override, parse_yaml
+from routellm_batch.config.schemas import check_json_schema
 from routellm_batch.core.errors import ConfigError
-from routellm_batch.core.types import ENDPOINTS, ROUTES, EndpointName, Route
+from routellm_batch.core.types import ENDPOINTS, ROUTES, EndpointName, PartKind, Route
 
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """What a run id may look like: it is a folder name and must not leave the root."""
+ENDPOINT_OPERATIONAL = ("limits", "timeout_s", "api_key", "headers", "query", "ca_file", "allow_http")
+"""Keys of an endpoint that say how it is reached and called, not what answers."""
 OPERATIONAL = (
     "cluster",
     "retry",
     "run.deadline_s",
     "run.date",
     "run.root",
+    "input.part_tokens",
     "router.embedder.timeout_s",
     "router.embedder.attempts",
     "router.embedder.batch_texts",
     "budget.hard_cap_usd",
     "budget.on_overrun",
-    *(f"endpoints.{name}.{key}" for name in ("strong", "weak", "judge") for key in ("limits", "timeout_s")),
+    *(f"router.embedder.{key}" for key in CONNECTION_KEYS),
+    *(f"endpoints.{name}.{key}" for name in ENDPOINTS for key in ENDPOINT_OPERATIONAL),
 )
 """Keys that may change between a run and its resume; where a run lies is not part of its identity."""
+BEFORE_AN_ANSWER = ("base_url", "model", "params")
+"""Keys of an endpoint that may change too, as long as it has answered no row of the run."""
 LATER: dict[str, Any] = {"budget.order": "auto", "pilot": None, "grade": None, "judge": None}
 LATER |= {f"{grader}.options": None for grader in ("grade", "pilot.grader")}
 LATER |= {f"{grader}.reference_is": "auto" for grader in ("grade", "pilot.grader")}
+LATER["label.columns"] = False
 LATER |= {f"endpoints.{name}.estimate.lengths_from": None for name in ("strong", "weak", "judge")}
 """Keys that older runs don't have, each with the value that means what those runs do: it is left out of the identity."""
+
+
+JsonSchema = Annotated[PlainJson, AfterValidator(check_json_schema)]
 
 
 def _run_id(value: str) -> str:
@@ -91,6 +105,35 @@ class ColumnsConfig(Model):
         return self
 
 
+Tokens = Annotated[int, Field(ge=1)]
+
+USUAL_PART_TOKENS: dict[PartKind, int] = {"image": 1_500, "audio": 2_000, "video": 10_000, "file": 20_000}
+"""Part of a chat → tokens that a plan without a cap expects of one where the config doesn't say: an image of a thousand
+pixels a side and more, a minute of speech, half a minute of video, ten pages of a PDF. A guess, and no bound."""
+
+
+class PartTokensConfig(Model):
+    """The most tokens that an endpoint bills for one part of a chat that is no text; needed under a cap, by kind."""
+
+    image: Tokens | None = None
+    """Of a part ``image_url``, inline or not."""
+    audio: Tokens | None = None
+    """Of a part ``input_audio`` or ``audio_url``."""
+    video: Tokens | None = None
+    """Of a part ``video_url``."""
+    file: Tokens | None = None
+    """Of a part ``file``."""
+
+    def bound(self, kind: PartKind) -> int | None:
+        """Return the bound that is given; None where there is none."""
+        bound: int | None = getattr(self, kind)
+        return bound
+
+    def expected(self, kind: PartKind) -> int:
+        """Return the bound that is given, or else what is usual."""
+        return self.bound(kind) or USUAL_PART_TOKENS[kind]
+
+
 class InputConfig(Model):
     """Prompts in Parquet on any fsspec store."""
 
@@ -103,7 +146,9 @@ class InputConfig(Model):
     shard_rows: Annotated[int, Field(ge=1, le=65536)] = 1024
     """Maximum number of rows in a shard, the unit of retry and resume."""
     max_prompt_bytes: Annotated[int, Field(ge=1)] = 1024 * 1024
-    """A prompt of more UTF-8 bytes is an invalid row and is not sent."""
+    """A prompt of more UTF-8 bytes is an invalid row and is not sent; bytes of images, audio and files don't count."""
+    part_tokens: PartTokensConfig = PartTokensConfig()
+    """The most tokens of an image, audio, video or file in a chat, e.g. ``{image: 1500}``."""
 
 
 class RouterConfig(Model):
@@ -163,7 +208,7 @@ class RetryConfig(Model):
     budget: Annotated[float, Field(ge=0, le=1)] = 0.2
     """Retries as a share of traffic; beyond it rows wait and come back later."""
     max_error_rate: Annotated[float, Field(ge=0, le=1)] = 0.5
-    """The run stops (exit code 5) when more than this share of the last rows failed."""
+    """The run stops (exit code 5) when more than this share of an endpoint's last rows failed, or all its rows; 1: never."""
 
 
 class LabelConfig(Model):
@@ -177,6 +222,8 @@ class LabelConfig(Model):
     """JSON schema that an answer must hold to."""
     reask: Annotated[int, Field(ge=0, le=3)] = 1
     """How often an answer without a valid label is asked for again."""
+    columns: bool = False
+    """Whether each field of a flat ``schema`` gets a column of its own in ``responses/`` too."""
     instruction: str | None = None
     """System text that asks for the label; made from the values or the schema if absent, none if empty."""
 
@@ -185,7 +232,17 @@ class LabelConfig(Model):
         if bool(self.values) == (self.schema_ is not None):
             message = "give exactly one of values and schema"
             raise ValueError(message)
+        if self.columns:
+            if self.schema_ is None:
+                message = "columns: true needs a schema, whose fields become columns; values have one column"
+                raise ValueError(message)
+            flat_fields(self.schema_)
         return self
+
+    @property
+    def fields(self) -> dict[str, FieldType]:
+        """Fields of the schema that get columns of their own, with their types; empty without ``columns``."""
+        return flat_fields(self.schema_) if self.columns and self.schema_ is not None else {}
 
 
 class EndpointsConfig(Model):
@@ -303,7 +360,8 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     try:
         text = Path(path).read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise ConfigError("", "no such config file", source=source) from None
+        advice = "; write the config file first, then what it overrides" if "=" in source else ""
+        raise ConfigError("", f"no such config file{advice}", source=source) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError("", f"can't be read ({type(error).__name__})", source=source) from None
     tree = parse_yaml(text, source=source)
@@ -333,6 +391,15 @@ def check_config(tree: Any, *, source: str) -> Config:
         raise ConfigError(key, problem + rest, source=source) from None
 
 
+def cap_keys(config: Config) -> list[str]:
+    """Return the keys of the caps on what a job's answers may cost, its pilot's included; empty without one."""
+    caps = {
+        "budget.hard_cap_usd": config.budget.hard_cap_usd,
+        "pilot.usd": config.pilot and config.pilot.usd,
+    }
+    return [key for key, cap in caps.items() if cap is not None]
+
+
 def input_reads(config: Config) -> list[str]:
     """Return the input columns that a job's graders compare answers with; they are read besides those of ``input``."""
     graders = (config.pilot.grader if config.pilot else None, config.grade)
@@ -343,11 +410,29 @@ def identity(config: Config) -> dict[str, Any]:
     """Return a run's identity: its config, flat (``a.b.c`` → JSON value), without the keys that may change on a resume."""
     flat: dict[str, Any] = {}
     _flatten("", config.model_dump(mode="json", by_alias=True), flat)
-    return {k: value for k, value in flat.items() if not _operational(k) and LATER.get(k, flat) != value}
+    return {k: value for k, value in lasting(flat).items() if LATER.get(k, flat) != value}
 
 
-def _operational(key: str) -> bool:
-    return any(key == name or key.startswith(name + ".") for name in OPERATIONAL)
+def lasting(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields without those that may change on a resume; older runs' identities hold some that now may."""
+    return {key: value for key, value in fields.items() if not _is_part(key, OPERATIONAL)}
+
+
+def without_models(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an identity without which models its endpoints are: what the newest run of a template is found by."""
+    return {key: value for key, value in lasting(fields).items() if changed_endpoint(key) is None}
+
+
+def changed_endpoint(key: str) -> EndpointName | None:
+    """Return the endpoint that a key of an identity belongs to, if the key may change before that one's first answer."""
+    for name in ENDPOINTS:
+        if _is_part(key, [f"endpoints.{name}.{last}" for last in BEFORE_AN_ANSWER]):
+            return name
+    return None
+
+
+def _is_part(key: str, names: Iterable[str]) -> bool:
+    return any(key == name or key.startswith(name + ".") for name in names)
 
 
 def _flatten(prefix: str, value: Any, into: dict[str, Any]) -> None:

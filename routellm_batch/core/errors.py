@@ -26,8 +26,9 @@ No message ever holds a prompt, an answer or a key: only ids, names, kinds and n
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
-from routellm_batch.core.types import ErrorKind, RateHint, Verdict
+from routellm_batch.core.types import ErrorDetail, ErrorKind, RateHint, Usage, Verdict
 
 
 class RoutellmBatchError(Exception):
@@ -211,6 +212,8 @@ class CallError(RoutellmBatchError):
         retry_after_s: float | None = None,
         maybe_billed: bool = False,
         rate_hint: RateHint | None = None,
+        detail: ErrorDetail | None = None,
+        usage: Usage | None = None,
     ) -> None:
         self.kind = kind
         self.verdict = verdict
@@ -218,19 +221,17 @@ class CallError(RoutellmBatchError):
         self.retry_after_s = retry_after_s
         self.maybe_billed = maybe_billed
         self.rate_hint = rate_hint
+        self.detail = detail
+        """What the endpoint's error says for programs; None where it sent none."""
+        self.usage = usage
+        """Tokens that the endpoint counted all the same: they are billed."""
         super().__init__(f"{kind}" + (f" (HTTP {status})" if status is not None else ""))
 
     def __reduce__(self) -> tuple[object, ...]:
         """Pickle by fields."""
-        fields = (self.kind, self.verdict, self.status, self.retry_after_s, self.maybe_billed)
-        return (_call_error, fields)
+        names = ("status", "retry_after_s", "maybe_billed", "rate_hint", "detail", "usage")
+        return (_call_error, (self.kind, self.verdict, {name: getattr(self, name) for name in names}))
 
 
-def _call_error(
-    kind: ErrorKind,
-    verdict: Verdict,
-    status: int | None,
-    retry_after_s: float | None,
-    maybe_billed: bool,  # noqa: FBT001
-) -> CallError:
-    return CallError(kind, verdict, status=status, retry_after_s=retry_after_s, maybe_billed=maybe_billed)
+def _call_error(kind: ErrorKind, verdict: Verdict, fields: Mapping[str, Any]) -> CallError:
+    return CallError(kind, verdict, **fields)

@@ -24,6 +24,8 @@ class StageStarted:
     """Rows that an earlier start of this run has done already."""
     planned_nano: int = 0
     """What the plan expects all calls to cost, in nano-dollars; 0 where the stage calls nothing."""
+    title: str = ""
+    """What it is called on a display, where that is not its own name, e.g. in a pilot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,8 @@ class CallProgress:
     """Its calls of each endpoint, of all its shards: sent or waiting."""
     earlier: int = 0
     """Rows of the shard that were answered, or had failed for good, before its process began with it."""
+    down: Mapping[Route, str] = field(default_factory=dict)
+    """Endpoints that its process finds dead, each with how it failed last: one call at a time asks whether it is back."""
 
 
 @dataclass(frozen=True, slots=True)

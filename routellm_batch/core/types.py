@@ -12,6 +12,8 @@ STRONG: Route = "strong"
 WEAK: Route = "weak"
 ROUTES: tuple[Route, Route] = (STRONG, WEAK)
 EndpointName = Literal["strong", "weak", "judge"]
+PartKind = Literal["image", "video", "audio", "file"]
+"""What a content part of a chat holds that is no text."""
 """A key of ``endpoints`` in the config: the routes, and what else a job may call."""
 JUDGE: Literal["judge"] = "judge"
 CHECK: Literal["check"] = "check"
@@ -45,6 +47,7 @@ class ErrorKind(StrEnum):
     BAD_REQUEST = "bad_request"
     CONTEXT_LENGTH = "context_length"
     CONTENT_FILTER = "content_filter"
+    REFUSAL = "refusal"
     AUTH = "auth"
     QUOTA = "quota"
     NOT_FOUND = "not_found"
@@ -64,6 +67,8 @@ class Verdict(StrEnum):
     """Rate limited: wait as told; neither an attempt nor an error."""
     ROW = "row"
     """This row can't be answered; the others can."""
+    REFUSED = "refused"
+    """This row can't be answered, or no row can: what becomes of the endpoint's other rows tells which."""
     FATAL = "fatal"
     """No row can be answered until somebody acts (bad key, no credit): stop the run."""
 
@@ -102,6 +107,25 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class ErrorDetail:
+    """What an endpoint's error says for programs; never its message, which may quote the prompt."""
+
+    status: int | None = None
+    """HTTP status, or the one that the error's body names."""
+    code: str | None = None
+    """As the provider gave it, e.g. ``unsupported_parameter``; None where it is no identifier."""
+    type: str | None = None
+    """Likewise, e.g. ``invalid_request_error``."""
+    param: str | None = None
+    """The part of the request that is meant, e.g. ``max_tokens`` or ``messages[0].content``."""
+
+    def __str__(self) -> str:
+        """Return it as users read it: ``400 unsupported_parameter (max_tokens)``; empty where nothing is known."""
+        name, param = self.code or self.type, f"({self.param})" if self.param else None
+        return " ".join(part for part in (str(self.status or ""), name, param) if part)
+
+
+@dataclass(frozen=True, slots=True)
 class RateHint:
     """What an endpoint said of its limits (``x-ratelimit-*``); None where it said nothing."""
 
@@ -124,15 +148,18 @@ class Reply:
     """One checked chat completion."""
 
     answer: str
-    """The first choice's text; empty where the model said nothing."""
+    """The first choice's text without what the model thought before it, or its tool calls as JSON; empty where the model
+    said nothing."""
     finish_reason: str | None
     """As the endpoint gave it: stop, length, content_filter, …"""
     model: str
     """The model that the endpoint says answered."""
-    usage: Usage
-    """Tokens to be paid for."""
+    usage: Usage | None
+    """Tokens to be paid for; None where the endpoint does not say, so that only its bill shows what the call cost."""
     rate_hint: RateHint | None = None
     """What the endpoint said of its limits, if anything."""
+    failure: ErrorKind | None = None
+    """Why the text is not what was asked for, though it is paid for: refused, or filtered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +174,9 @@ class InputFile:
     """``etag:…`` where the store has one, else ``sha256:…``."""
     row_groups: tuple[int, ...]
     """Rows in each Parquet row group."""
+    columns: str = ""
+    """Arrow schema, in base64, of the columns that this file spells otherwise than the data set: with another type, or
+    in its path; empty where there are none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 from routellm_batch.budget.pricing import Price, cost_nano
 from routellm_batch.core.errors import CallError
 from routellm_batch.core.protocols import Endpoint
-from routellm_batch.core.types import ErrorKind, Reply, Verdict
+from routellm_batch.core.types import ErrorKind, Reply, Usage, Verdict
 from routellm_batch.core.worker import Worker
 from routellm_batch.endpoints.attempts import Attempts, Patience
 from routellm_batch.endpoints.calls import NEW, CallResult, History, Request, RetryPolicy
@@ -100,8 +100,12 @@ class Caller:
         return breaker.wait_s(now_s) <= 0 and self.retries.allow(now_s)
 
     def presumes(self, error: CallError) -> bool:
-        """Whether a failed attempt is booked as billed."""
+        """Whether a failed attempt is booked as billed, at its worst."""
         return error.maybe_billed and (self.presume_5xx or error.kind is not ErrorKind.SERVER_ERROR)
+
+    def spends(self, error: CallError) -> bool:
+        """Whether a failed attempt costs something: what the endpoint counted, or its worst case."""
+        return error.usage is not None or self.presumes(error)
 
 
 class _OneCall:
@@ -123,6 +127,8 @@ class _OneCall:
         self._now_s = caller.worker.clock.monotonic
         self._attempts = Attempts(caller.policy, caller.worker.settings, history)
         self._reservation = Reservation(wallet, request.worst_nano)
+        self._usage, self._cost_nano, self._over = Usage(), 0, False
+        """What was counted so far, its cost, and whether that was more than was reserved."""
         self._error: CallError | None = None
         """What the first attempt of this call ended in, until it is retried."""
 
@@ -149,13 +155,16 @@ class _OneCall:
         except CallError as error:
             if error.verdict is Verdict.RETRY:
                 wait_s = self._attempts.wait_s(error)
-                if self._caller.presumes(error) and not self._attempts.used_up(self._now_s(), wait_s):
+                if self._caller.spends(error) and not self._attempts.used_up(self._now_s(), wait_s):
                     return self._result(again_at_s=self._now_s() + wait_s)
             return self._result(error=error, unsent=error.verdict is Verdict.FATAL)
 
     def _result(self, **fields: Any) -> CallResult:
         return CallResult(
             attempts=self._attempts.sent,
+            usage=self._usage,
+            cost_nano=self._cost_nano,
+            over_reserve=self._over,
             presumed_nano=self._reservation.presumed_nano,
             history=self._attempts.history,
             **fields,
@@ -174,7 +183,7 @@ class _OneCall:
         """Whether to try again in this call."""
         if not isinstance(error, CallError) or error.verdict not in {Verdict.RETRY, Verdict.WAIT}:
             return False
-        return not self._caller.presumes(error)
+        return not self._caller.spends(error)
 
     def _stop(self, state: RetryCallState) -> bool:
         return self._attempts.used_up(self._now_s(), state.upcoming_sleep)
@@ -231,7 +240,9 @@ class _OneCall:
             return await caller.endpoint.send(self._request.content, headers, caller.timeout_s)
         except CallError as error:
             self._attempts.fail(error, probe=send.probe)
-            if caller.presumes(error):
+            if error.usage is not None:
+                self._book(error.usage)
+            elif caller.presumes(error):
                 self._reservation.presume()
             else:
                 self._reservation.release()
@@ -241,8 +252,16 @@ class _OneCall:
             raise
 
     def _settle(self, reply: Reply, latency_s: float) -> CallResult:
-        cost = cost_nano(self._caller.price, reply.usage)
-        over = self._reservation.settle(cost)
-        return self._result(
-            reply=reply, usage=reply.usage, cost_nano=cost, latency_s=latency_s, over_reserve=over
-        )
+        """Book a reply: what the endpoint counted, or its worst case where it does not say."""
+        if reply.usage is None:
+            self._reservation.presume()
+        else:
+            self._book(reply.usage)
+        return self._result(reply=reply, latency_s=latency_s)
+
+    def _book(self, usage: Usage) -> None:
+        """Put what a send cost in place of its reservation."""
+        cost = cost_nano(self._caller.price, usage)
+        self._usage += usage
+        self._cost_nano += cost
+        self._over = self._reservation.settle(cost) or self._over

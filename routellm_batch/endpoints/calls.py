@@ -60,11 +60,11 @@ class CallResult:
     attempts: int = 0
     """Requests that this call sent."""
     usage: Usage = Usage()
-    """Tokens of the answer."""
+    """Tokens that the endpoint counted: of the answer, or of an attempt that failed after it had begun to answer."""
     cost_nano: int = 0
-    """What the answer costs, in nano-dollars."""
+    """What they cost, in nano-dollars."""
     presumed_nano: int = 0
-    """Worst cost of attempts of this call whose fate is unknown."""
+    """Worst cost of attempts of this call whose cost is unknown."""
     latency_s: float | None = None
     """Seconds from the send of the answering attempt to its last byte."""
     over_reserve: bool = False

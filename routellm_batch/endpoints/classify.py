@@ -1,21 +1,16 @@
-"""What a reply means: pure functions of status, error code, headers and body. Never of message text."""
+"""What a failed reply and a reply's headers mean: pure functions of status, error code and headers."""
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
-from typing import Any
 
-from routellm_batch.core.errors import CallError
-from routellm_batch.core.types import ErrorKind, RateHint, Reply, Usage, Verdict
+from routellm_batch.core.types import ErrorKind, RateHint, Verdict
 
 MAX_REPLY_BYTES = 32 * 1024 * 1024
 """A longer reply is refused."""
-MAX_TOKENS = 10**9
-"""A larger count in a reply's usage is nonsense, and would not fit the columns."""
 MAX_RETRY_AFTER_S = 120.0
 """A longer wait, asked for or named by a reset header, is cut to this; some servers send nonsense."""
 
@@ -25,12 +20,11 @@ _BY_CODE = {
     "content_filter": ErrorKind.CONTENT_FILTER,
     "content_policy_violation": ErrorKind.CONTENT_FILTER,
 }
-_FATAL_STATUS = {
-    401: ErrorKind.AUTH,
-    402: ErrorKind.QUOTA,
-    403: ErrorKind.AUTH,
-    404: ErrorKind.NOT_FOUND,
-}
+_FATAL_STATUS = {401: ErrorKind.AUTH, 402: ErrorKind.QUOTA}
+"""These speak of the key and its account, whatever the row: a key that is revoked on the way stops the run at once."""
+_REFUSED_STATUS = {403: ErrorKind.AUTH, 404: ErrorKind.NOT_FOUND}
+"""Of a wrong key or URL as much as of one row: a prompt that the provider flags, a feature that the model lacks."""
+_KEY_CODES = frozenset({"invalid_api_key", "account_deactivated", "organization_deactivated"})
 _RATE_HEADERS = (
     "x-ratelimit-limit-requests",
     "x-ratelimit-limit-tokens",
@@ -57,6 +51,9 @@ def failure_of(status: int, code: str | None) -> tuple[ErrorKind, Verdict, bool]
         return ErrorKind.QUOTA, Verdict.FATAL, False
     if status in _FATAL_STATUS:
         return _FATAL_STATUS[status], Verdict.FATAL, False
+    if status in _REFUSED_STATUS and code not in _BY_CODE:
+        verdict = Verdict.FATAL if code in _KEY_CODES else Verdict.REFUSED
+        return _REFUSED_STATUS[status], verdict, False
     if status == 429:
         return ErrorKind.RATE_LIMITED, Verdict.WAIT, False
     if 300 <= status < 400:
@@ -126,56 +123,3 @@ def _seconds(text: str | None) -> float | None:
         return retry_after_s(None, text)
     seconds = sum(float(number) * _UNIT_S[unit] for number, unit in _DURATION_PART.findall(text))
     return min(seconds, MAX_RETRY_AFTER_S)
-
-
-def parse_reply(status: int, content: bytes, rate: RateHint | None = None) -> Reply:
-    """Check a 2xx body against what a chat completion must hold.
-
-    Raises:
-        CallError: not a chat completion; it may have been billed.
-
-    """
-    try:
-        reply = json.loads(content)
-        usage = _usage(reply["usage"])
-        choices = reply["choices"]
-        first = choices[0] if choices else None
-        answer = first["message"].get("content") if first else None
-        finish = first.get("finish_reason") if first else None
-        model = reply.get("model")
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise CallError(ErrorKind.BAD_REPLY, Verdict.RETRY, status=status, maybe_billed=True) from None
-    if not (answer is None or isinstance(answer, str)) or not (finish is None or isinstance(finish, str)):
-        raise CallError(ErrorKind.BAD_REPLY, Verdict.RETRY, status=status, maybe_billed=True)
-    named = _storable(model) if isinstance(model, str) else ""
-    return Reply(_storable(answer or ""), None if finish is None else _storable(finish), named, usage, rate)
-
-
-def _storable(text: str) -> str:
-    """Return a text without lone surrogates, which no file can hold."""
-    return text if text.isascii() else text.encode("utf-8", "replace").decode()
-
-
-def _usage(fields: Any) -> Usage:
-    details_in = fields.get("prompt_tokens_details") or {}
-    details_out = fields.get("completion_tokens_details") or {}
-    counts = (
-        fields["prompt_tokens"],
-        details_in.get("cached_tokens") or 0,
-        fields["completion_tokens"],
-        details_out.get("reasoning_tokens") or 0,
-    )
-    if not all(_is_count(count) for count in counts):
-        message = "usage must be whole numbers of tokens"
-        raise ValueError(message)
-    prompt, cached, completion, reasoning = counts
-    # Some endpoints count reasoning apart from the completion, and bill it all the same: then the total shows it,
-    # or there is more of it than could be within the completion.
-    total = fields.get("total_tokens")
-    rest = total - prompt if _is_count(total) else 0
-    output = max(completion, rest, completion + reasoning if reasoning > completion else 0)
-    return Usage(prompt, cached, output, reasoning)
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_TOKENS

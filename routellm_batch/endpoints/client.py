@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import ssl
 from collections.abc import Mapping
-from functools import cache
 from typing import Any
 
 import aiohttp
@@ -21,16 +19,19 @@ import openai
 from openai import AsyncOpenAI, DefaultAioHttpClient, Omit
 from yarl import URL
 
+from routellm_batch.config.connection import DIRECT, Reach
 from routellm_batch.core.errors import CallError, ConfigError
 from routellm_batch.core.types import ErrorKind, RateHint, Reply, Verdict
 from routellm_batch.endpoints.classify import (
     MAX_REPLY_BYTES,
     failure_of,
-    parse_reply,
     rate_hint,
     retry_after_s,
 )
-from routellm_batch.endpoints.keys import resolve_key
+from routellm_batch.endpoints.details import detail_of, without_quotes
+from routellm_batch.endpoints.keys import resolve_key, resolve_value
+from routellm_batch.endpoints.replies import parse_reply
+from routellm_batch.endpoints.tls import trusted
 
 NOT_FROM_THE_SHELL: Mapping[str, Any] = {"OpenAI-Organization": Omit(), "OpenAI-Project": Omit()}
 """Headers that the SDK takes from OPENAI_ORG_ID and OPENAI_PROJECT_ID; the config alone says what is sent."""
@@ -44,18 +45,27 @@ CONNECT_S = 15.0
 class OpenAIEndpoint:
     """An ``Endpoint`` behind an OpenAI-compatible API; made and used on one event loop."""
 
-    def __init__(self, base_url: str, api_key: str | None, *, connections: int) -> None:
+    def __init__(
+        self, base_url: str, api_key: str | None, *, connections: int, reach: Reach = DIRECT
+    ) -> None:
+        tls = trusted(reach.ca_file)
         try:
             self._sdk = AsyncOpenAI(
                 api_key=resolve_key(api_key),
                 base_url=base_url,
-                http_client=DefaultAioHttpClient(trust_env=False, verify=_tls()),
+                http_client=DefaultAioHttpClient(trust_env=False, verify=tls),
                 default_headers=NOT_FROM_THE_SHELL,
             )
         except httpx2.InvalidURL:
             raise ConfigError("base_url", "is not a URL that can be called") from None
         headers = {**self._sdk.auth_headers, **self._sdk.default_headers}
-        connector = aiohttp.TCPConnector(limit=connections, keepalive_timeout=IDLE_S, ssl=_tls())
+        if api_key is None and reach.brings_key:
+            headers.pop("Authorization", None)  # the SDK's dummy; some gateways look at it first
+        own = {name: resolve_value(value, f"headers.{name}") for name, value in reach.headers.items()}
+        headers = {name: value for name, value in headers.items() if name.lower() not in map(str.lower, own)}
+        headers |= own
+        self._query = {name: resolve_value(value, f"query.{name}") for name, value in reach.query.items()}
+        connector = aiohttp.TCPConnector(limit=connections, keepalive_timeout=IDLE_S, ssl=tls)
         self._session = aiohttp.ClientSession(
             connector=connector,
             headers={name: value for name, value in headers.items() if isinstance(value, str)},
@@ -66,8 +76,13 @@ class OpenAIEndpoint:
 
     async def send(self, body: bytes, headers: Mapping[str, str], timeout_s: float) -> Reply:
         """Send one chat completion, once (see ``Endpoint.send``)."""
-        status, content, rate = await self.post("/chat/completions", body, headers, timeout_s)
-        return parse_reply(status, content, rate)
+        try:
+            status, content, rate = await self.post("/chat/completions", body, headers, timeout_s)
+            return parse_reply(status, content, rate)
+        except CallError as error:
+            if error.detail is not None:
+                error.detail = without_quotes(error.detail, body)
+            raise
 
     async def post(
         self, path: str, body: bytes, headers: Mapping[str, str], timeout_s: float
@@ -112,6 +127,7 @@ class OpenAIEndpoint:
             base = str(self._sdk.base_url).rstrip("/")
             try:
                 url = URL(f"{base}/{path.lstrip('/')}", encoded=True)
+                url = url.update_query(self._query) if self._query else url
                 (url.raw_host or "").encode("idna")  # as name resolution will
             except ValueError:
                 raise _no_url() from None
@@ -127,12 +143,6 @@ class OpenAIEndpoint:
 def _no_url() -> CallError:
     """Return the error of a URL that can't be called: no row can be answered, and nothing was sent or billed."""
     return CallError(ErrorKind.NOT_FOUND, Verdict.FATAL)
-
-
-@cache
-def _tls() -> ssl.SSLContext:
-    """Return the SDK's own way of checking certificates; reading its list takes longer than a hundred calls."""
-    return httpx2.create_ssl_context(trust_env=False)
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:
@@ -158,7 +168,7 @@ def _status_error(response: aiohttp.ClientResponse, content: bytes) -> CallError
     except (ValueError, RecursionError):
         body = None
     details = body.get("error", body) if isinstance(body, dict) else None
-    request = httpx2.Request("POST", str(response.url))
+    request = httpx2.Request("POST", str(response.url.with_query(None)))
     error = openai.APIStatusError(
         "", response=httpx2.Response(response.status, request=request), body=details
     )
@@ -174,4 +184,5 @@ def _status_error(response: aiohttp.ClientResponse, content: bytes) -> CallError
         ),
         maybe_billed=maybe_billed,
         rate_hint=rate_hint(headers),
+        detail=detail_of(error.status_code, body),
     )

@@ -8,7 +8,7 @@ import hashlib
 import json
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,9 +20,10 @@ from routellm_batch.budget.spend.embeddings import EmbeddingUse, worst_nano, wor
 from routellm_batch.config.embedder import EmbedderConfig
 from routellm_batch.core.errors import CallError, EndpointStopError, RoutellmBatchError
 from routellm_batch.core.types import ErrorKind, Usage, Verdict
-from routellm_batch.endpoints.classify import MAX_TOKENS
 from routellm_batch.endpoints.client import OpenAIEndpoint
+from routellm_batch.endpoints.details import without_quotes
 from routellm_batch.endpoints.meter import Meter
+from routellm_batch.endpoints.usage import MAX_TOKENS
 
 IN_FLIGHT = 8
 """Requests of one batch that are open at once."""
@@ -48,7 +49,7 @@ async def fetch_all(
     vectors: dict[int, NDArray[np.float32]] = {}
     errors: list[RoutellmBatchError] = []
     waiting = iter(enumerate(requests))
-    client = OpenAIEndpoint(config.base_url or "", config.api_key, connections=IN_FLIGHT)
+    client = OpenAIEndpoint(config.base_url or "", config.api_key, connections=IN_FLIGHT, reach=config.reach)
     sender = _Sender(config, client, meter)
 
     async def work() -> None:
@@ -109,7 +110,7 @@ class _Sender:
                     sent += 1
                     return await self._once(content, texts, {"X-Request-Key": key, "X-Attempt": str(sent)})
         except CallError as error:
-            raise self._stop(error, sent) from None
+            raise self._stop(error, sent, content) from None
         raise EndpointStopError("no attempt was made")  # attempts is at least 1
 
     async def _once(
@@ -137,11 +138,15 @@ class _Sender:
             self.meter.book(worst, use)
         return vectors
 
-    def _stop(self, error: CallError, sent: int) -> EndpointStopError:
+    def _stop(self, error: CallError, sent: int, content: bytes) -> EndpointStopError:
         tries = f" after {sent} attempts" if sent > 1 else ""
         advice = _ADVICE.get(error.kind, "see whether it is up and within its limits")
+        if error.kind is ErrorKind.AUTH and self.config.api_key:
+            advice = f"{advice} ({self.config.api_key})"
+        said = str(without_quotes(replace(error.detail, status=None), content)) if error.detail else ""
+        told = f" It said {said}." if said else ""
         return EndpointStopError(
-            f"router.embedder: {self.config.model} at {self.config.base_url} failed{tries}: {error}; {advice}. "
+            f"router.embedder: {self.config.model} at {self.config.base_url} failed{tries}: {error}; {advice}.{told} "
             "What is scored is kept: fix the endpoint, then run the same command again"
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from routellm_batch.config.connection import is_reference, value_problem
 from routellm_batch.core.errors import ConfigError
 from routellm_batch.core.logs import hide
 
@@ -32,3 +33,18 @@ def resolve_key(reference: str | None, config_key: str = "api_key") -> str:
         raise ConfigError(config_key, problem)
     hide(key.strip())
     return key.strip()
+
+
+def resolve_value(value: str, config_key: str) -> str:
+    """Return a header's or a query's value: as it is written, or what its reference stands for.
+
+    Raises:
+        ConfigError: the variable or the file is absent or empty, or what it holds can't be sent. The text names the
+            reference, never the value.
+
+    """
+    text = resolve_key(value, config_key) if is_reference(value) else value
+    problem = value_problem(text) if is_reference(value) else None
+    if problem is not None:
+        raise ConfigError(config_key, f"{value} {problem}")
+    return text

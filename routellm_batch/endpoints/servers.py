@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -14,13 +15,15 @@ from routellm_batch.config.endpoints import (
     ReplayConfig,
     SimulateConfig,
     is_loopback,
+    speaks_plainly,
 )
-from routellm_batch.config.job import EndpointsConfig
+from routellm_batch.config.job import Config, EndpointsConfig
 from routellm_batch.core.errors import ConfigError, EndpointStopError
 from routellm_batch.core.types import ROUTES, STRONG, WEAK, Route
-from routellm_batch.endpoints.keys import resolve_key
+from routellm_batch.endpoints.keys import resolve_key, resolve_value
 from routellm_batch.endpoints.simulator.process import start_server
 from routellm_batch.endpoints.simulator.spec import Faults, ReferenceSpec, ReplaySpec, SimulateSpec
+from routellm_batch.endpoints.tls import trusted
 
 CONNECT_S = 10.0
 
@@ -102,18 +105,28 @@ def _check_reach(endpoints: EndpointsConfig, scheduler: str | None) -> None:
         raise ConfigError(f"endpoints.{own[0]}.kind", problem)
 
 
-def check_reachable(urls: Mapping[Route, str]) -> None:
+def check_reachable(urls: Mapping[Route, str], endpoints: EndpointsConfig) -> None:
     """Connect to each endpoint's port once, so that a wrong address costs seconds and not a night.
 
     Raises:
-        EndpointStopError: nothing listens there, or its name can't be resolved.
+        EndpointStopError: nothing listens there, its name can't be resolved, or its certificate is not believed.
 
     """
     for route, url in urls.items():
         parts = urlsplit(url)
         port = parts.port or (443 if parts.scheme == "https" else 80)
+        host = parts.hostname or ""
         try:
-            socket.create_connection((parts.hostname or "", port), CONNECT_S).close()
+            with socket.create_connection((host, port), CONNECT_S) as plain:
+                if parts.scheme == "https":
+                    trusted(endpoints.of(route).ca_file).wrap_socket(plain, server_hostname=host).close()
+        except ssl.SSLCertVerificationError as error:
+            message = (
+                f"endpoints.{route}.base_url: the certificate of {url} is not trusted ({error.verify_message}); "
+                f"nothing was sent. Name the file of its authority in endpoints.{route}.ca_file, or in the "
+                "variable SSL_CERT_FILE, then run the same command again"
+            )
+            raise EndpointStopError(message) from None
         except OSError as error:
             reason = type(error).__name__
             message = (
@@ -124,21 +137,48 @@ def check_reachable(urls: Mapping[Route, str]) -> None:
 
 
 def check_keys(endpoints: EndpointsConfig) -> None:
-    """Look every key reference up before anything is done; the keys themselves are read where they are used.
+    """Look every reference and every file of authorities up before anything is done; they are read where they are used.
 
     Raises:
-        ConfigError: a reference is unknown on this machine.
+        ConfigError: one is unknown on this machine, or can't be used.
 
     """
     for name, endpoint in endpoints.named().items():
-        resolve_key(endpoint.api_key, f"endpoints.{name}.api_key")
+        check_secrets(endpoint, f"endpoints.{name}")
+
+
+def check_secrets(endpoint: EndpointConfig | EmbedderConfig, prefix: str) -> None:
+    """Look the references of one endpoint up, and its file of authorities.
+
+    Raises:
+        ConfigError: one is unknown on this machine, or can't be used; its key begins with ``prefix``.
+
+    """
+    resolve_key(endpoint.api_key, f"{prefix}.api_key")
+    for key, settings in (("headers", endpoint.headers), ("query", endpoint.query)):
+        for name, value in settings.items():
+            resolve_value(value, f"{prefix}.{key}.{name}")
+    if endpoint.base_url is not None:
+        trusted(endpoint.ca_file, f"{prefix}.ca_file")
+
+
+def plain_http_words(config: Config) -> list[str]:
+    """Return a sentence for each endpoint that is called over plain http on another machine, as the config allows."""
+    named = {f"endpoints.{name}": one.base_url for name, one in config.endpoints.named().items()}
+    named["router.embedder"] = config.router.embedder.base_url
+    return [
+        f"{key}.allow_http is set: prompts, answers and the key travel unencrypted to {url}. "
+        "Whoever is on the way can read and change them"
+        for key, url in named.items()
+        if speaks_plainly(url)
+    ]
 
 
 def check_scoring_key(embedder: EmbedderConfig) -> None:
-    """Look the key reference of a ``remote`` embedder up, which scoring calls before any model is.
+    """Look the references of a ``remote`` embedder up, which scoring calls before any model is.
 
     Raises:
-        ConfigError: it is unknown on this machine.
+        ConfigError: one is unknown on this machine, or can't be used.
 
     """
-    resolve_key(embedder.api_key, "router.embedder.api_key")
+    check_secrets(embedder, "router.embedder")

@@ -78,7 +78,7 @@ def _lists(table: pa.Table, name: str, rows: NDArray[np.int64], uri: str) -> lis
 
 
 def _is_list(kind: pa.DataType) -> bool:
-    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
 
 
 def _padded(texts: Sequence[str | None], width: int) -> list[str | None]:

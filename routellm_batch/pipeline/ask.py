@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 import pyarrow as pa
@@ -19,13 +19,15 @@ from routellm_batch.config.job import (
     RouterConfig,
     RunConfig,
 )
-from routellm_batch.core.errors import BudgetError, BudgetStopError, ConfigError
-from routellm_batch.core.events import Sink
+from routellm_batch.core.errors import BudgetError, BudgetStopError, ConfigError, EndpointStopError
+from routellm_batch.core.events import Event, Sink, StageStarted
 from routellm_batch.core.types import JUDGE, WEAK, EndpointName
 from routellm_batch.pipeline.outputs import FINISHED_CODES, run_summary
 from routellm_batch.pipeline.run import NoPilot, complete_run, plan_run
-from routellm_batch.storage.responses import read_shard_responses
-from routellm_batch.storage.run import Run, open_existing
+from routellm_batch.reporting.run.failures import halt_line
+from routellm_batch.storage.responses import read_all
+from routellm_batch.storage.run import STAGE as CALL
+from routellm_batch.storage.run import open_existing
 from routellm_batch.storage.store import FsStore
 
 JUDGE_PROMPT_BYTES = 16 * 1024 * 1024
@@ -68,6 +70,8 @@ class AskResult:
     """Folder of the ask's run."""
     lines: Sequence[str]
     """How the run ended, in sentences."""
+    halts: Sequence[str] = ()
+    """What the endpoint said that stopped its calls, and of which key, where errors did."""
 
     @property
     def spent_nano(self) -> int:
@@ -95,12 +99,17 @@ def ask(asked: Ask, sink: Sink) -> AskResult:
     """
     result = complete_run(ask_config(asked), sink, NoPilot())
     run, _ = open_existing(result.run_uri)
+    summary = run_summary(run)
+    stopped = result.exit_code == EndpointStopError.exit_code
+    key = asked.config.endpoints.of(asked.route).api_key
+    halts = [replace(one, route=asked.route) for one in summary.halts] if stopped else []
     return AskResult(
-        read_rows(run),
-        run_summary(run),
+        read_all(run),
+        summary,
         result.exit_code,
         result.run_uri,
         result.outputs.lines,
+        [halt_line(one, key) for one in halts],
     )
 
 
@@ -141,6 +150,7 @@ def ask_config(asked: Ask) -> Config:
             columns=asked.columns or config.input.columns,
             keep=tuple(asked.keep),
             shard_rows=config.input.shard_rows,
+            part_tokens=config.input.part_tokens,
             max_prompt_bytes=JUDGE_PROMPT_BYTES if judge else config.input.max_prompt_bytes,
         ),
         router=RouterConfig(name="random"),
@@ -154,11 +164,15 @@ def ask_config(asked: Ask) -> Config:
     )
 
 
-def read_rows(run: Run) -> pa.Table | None:
-    """Return all responses of a run so far, in input order; None where there is none."""
-    shards = (read_shard_responses(run, shard.name) for shard in run.shards)
-    tables = [table for table in shards if table is not None]
-    return pa.concat_tables(tables) if tables else None
+def titled(sink: Sink, title: str) -> Sink:
+    """Return a sink that passes on events, and gives the stage that calls a title."""
+
+    def pass_on(event: Event) -> None:
+        if isinstance(event, StageStarted) and event.stage == CALL:
+            event = replace(event, title=title)
+        sink(event)
+
+    return pass_on
 
 
 @dataclass
@@ -175,6 +189,8 @@ class AskBudget:
     """Receives the events of all asks."""
     done: dict[str, AskResult] = field(default_factory=dict)
     """Run id → how it ended."""
+    title: str = ""
+    """What a progress display shows before the run id of an ask."""
 
     @property
     def used_nano(self) -> int:
@@ -207,7 +223,7 @@ class AskBudget:
             self.config, table_uri, route, self.store.root, run_id, nano_to_usd(left), columns=columns
         )
         try:
-            self.done[run_id] = ask(asked, self.sink)
+            self.done[run_id] = ask(asked, titled(self.sink, f"{self.title}{run_id}"))
         except BudgetError as error:
             if not self.used_nano:
                 raise

@@ -11,13 +11,24 @@ from dataclasses import replace
 from routellm_batch.config.job import Config
 from routellm_batch.core.errors import ConfigError
 from routellm_batch.core.events import Sink
+from routellm_batch.pipeline.export import export_rows
 from routellm_batch.pipeline.judge.job import judge_pairs
 from routellm_batch.pipeline.outputs import RunResult
 from routellm_batch.pipeline.pilot.report import closing_lines
 from routellm_batch.pipeline.pilot.use import JobPilot
 from routellm_batch.pipeline.run import complete_run, plan_run, prepare_run, rewrite_report
+from routellm_batch.storage.run import newest_run
 
-__all__ = ["RunResult", "judge_pairs", "pilot_job", "plan_job", "report_job", "run_job"]
+__all__ = [
+    "RunResult",
+    "export_rows",
+    "judge_pairs",
+    "newest_run",
+    "pilot_job",
+    "plan_job",
+    "report_job",
+    "run_job",
+]
 
 
 def run_job(config: Config, sink: Sink, *, retry_failed: bool = False) -> RunResult:

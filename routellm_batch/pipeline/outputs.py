@@ -13,8 +13,11 @@ from routellm_batch.budget.plan import Plan
 from routellm_batch.budget.pricing import usd_to_nano
 from routellm_batch.budget.quality.pilot_facts import PilotFacts
 from routellm_batch.budget.spend.summary import CallSummary, add_all
-from routellm_batch.config.job import Config
+from routellm_batch.config.job import Config, EndpointsConfig
 from routellm_batch.core.encoding import to_json
+from routellm_batch.core.types import STRONG, WEAK
+from routellm_batch.core.worker import this_worker
+from routellm_batch.pipeline.label_counts import label_facts
 from routellm_batch.pipeline.quality import quality_of
 from routellm_batch.reporting.plan.html import plan_facts, render_plan
 from routellm_batch.reporting.plan.table import frontier_table
@@ -22,11 +25,12 @@ from routellm_batch.reporting.quality_view import PilotView
 from routellm_batch.reporting.run.cost_json import cost_json
 from routellm_batch.reporting.run.facts import RunFacts, State, run_facts, with_embedding
 from routellm_batch.reporting.run.html import render_report
-from routellm_batch.reporting.run.wording import closing_lines, length_details, ranked_by
+from routellm_batch.reporting.run.wording import closing_lines, failing_words, length_details, ranked_by
 from routellm_batch.reporting.text import count, public_uri, rows, usd
 from routellm_batch.stages.call.degrade import load_degrades
 from routellm_batch.stages.call.tally import tallies
 from routellm_batch.stages.plan.files import empty_plan
+from routellm_batch.storage.ledger.epoch import driver
 from routellm_batch.storage.paid import embedding_use
 from routellm_batch.storage.pilots import PINNED, pilot_use, read_success
 from routellm_batch.storage.run import SUCCESS, Run
@@ -80,6 +84,9 @@ def write_run_outputs(
 ) -> Outputs:
     """Write cost.json and report.html, and ``_SUCCESS`` where the run is finished.
 
+    A run of which an endpoint failed every row is not: it ends as one that was stopped by errors. Where
+    ``max_error_rate`` is 1 it is, as then no share of failed rows stops a run.
+
     Args:
         config: the job.
         run: its run.
@@ -90,11 +97,23 @@ def write_run_outputs(
 
     """
     facts = _facts(config, run, plan, state, reason, wall_s)
+    if state == "finished" and config.retry.max_error_rate < 1 and finished_exit(run) is None:
+        facts = _judged(facts, config.endpoints)
     run.store.replace(COST, to_json(cost_json(facts)))
     run.store.replace(HTML, render_report(facts).encode("utf-8"))
     if facts.exit_code in FINISHED_CODES:
         _write_success(run, facts)
     return Outputs(facts.exit_code, closing_lines(facts, run.store.uri(HTML)))
+
+
+def _judged(facts: RunFacts, endpoints: EndpointsConfig) -> RunFacts:
+    """Return the facts of a run that has ended: stopped by errors, where an endpoint failed every row."""
+    one_for_both = endpoints.of(STRONG) == endpoints.of(WEAK)  # as in an ask, which may be the judge's
+    failing = [
+        failing_words("endpoint" if one_for_both else f"{route} endpoint", facts.calls.routes[route])
+        for route in facts.calls.failing
+    ]
+    return replace(facts, state="errors", stop_reason="; ".join(failing), quality=None) if failing else facts
 
 
 def write_early_stop(
@@ -129,15 +148,28 @@ def rewrite_run_outputs(config: Config, run: Run, plan: Plan) -> Outputs:
     earlier: dict[str, Any] = run.read_json(COST) or {}
     state: State = earlier.get("state", "interrupted")
     reason = earlier.get("stop_reason", "the run has not ended")
-    if finished_exit(run) is not None:  # however a later pass over its failed rows ended
+    if (who := driver(run.store, this_worker())) is not None:
+        where = f"process {who.get('pid')} on {who.get('name')} drives it"
+        state, reason = "running", f"{where}; these are its figures so far"
+    elif finished_exit(run) is not None:  # however a later pass over its failed rows ended
         state, reason = "finished", None
+    elif state == "running":  # it was, when a report was asked for
+        state, reason = "interrupted", "the run has not ended"
     if "cap_usd" in earlier:  # it may have changed since the plan was made
         cap = earlier["cap_usd"]
         plan = replace(plan, cap_nano=None if cap is None else usd_to_nano(Decimal(cap)))
     facts = _facts(config, run, plan, state, reason, float(earlier.get("wall_s", 0)))
+    if not run.store.exists(PLAN_HTML):
+        write_plan_page(config, run, plan)
     run.store.replace(COST, to_json(cost_json(facts)))
     run.store.replace(HTML, render_report(facts).encode("utf-8"))
     return Outputs(facts.exit_code, closing_lines(facts, run.store.uri(HTML)))
+
+
+def write_plan_page(config: Config, run: Run, plan: Plan, pilot: PilotFacts | None = None) -> None:
+    """Write the frontier as a page, with what the pilot predicts; ``report.html`` links to it."""
+    facts = plan_facts(config, run_id=run.id, run_uri=run.uri, plan=plan, pilot=pilot)
+    run.store.replace(PLAN_HTML, render_plan(facts).encode("utf-8"))
 
 
 def write_plan_outputs(config: Config, run: Run, plan: Plan, pilot: PilotFacts | None = None) -> Outputs:
@@ -150,8 +182,7 @@ def write_plan_outputs(config: Config, run: Run, plan: Plan, pilot: PilotFacts |
         pilot: what the plan took from the pilot, where there is one.
 
     """
-    facts = plan_facts(config, run_id=run.id, run_uri=run.uri, plan=plan, pilot=pilot)
-    run.store.replace(PLAN_HTML, render_plan(facts).encode("utf-8"))
+    write_plan_page(config, run, plan, pilot)
     run.store.replace(FRONTIER, to_parquet(frontier_table(plan)))
     paid = embedding_use(run)
     called = f"No model was called; embeddings cost {usd(paid.spent_nano)}" if paid else "Nothing was called"
@@ -179,6 +210,7 @@ def _facts(config: Config, run: Run, plan: Plan, state: State, reason: str | Non
         stop_reason=reason,
     )
     facts = replace(facts, degrades=load_degrades(run), pilot=_pilot_view(run))
+    facts = replace(facts, labels=label_facts(config, run, calls.reasked))
     if state == "finished":
         predicted = None if plan.outlook is None else plan.outlook.quality
         facts = replace(facts, quality=quality_of(config, run, predicted))

@@ -113,13 +113,6 @@ class _Input:
 
 def _check(key: str, grader: Compared, column: str, given: _Input, sink: Sink | None) -> None:
     """Check the references of one grader; with a sink, some may be unusable."""
-    for file, shard, table in given.parts([column]):
-        problem = type_problem(table.schema.field(column).type, grader.kind)
-        first = first_shown(table.column(column)) if problem else None
-        if first is not None:
-            row, shown = first
-            text = f"{problem} (the first: {shown})"
-            raise DataError(text, file=file.uri, column=column, row=shard.start + row)
     named = _settled(key, grader, column, given) if isinstance(grader, ChoiceConfig) else None
     survey = _survey(grader, given, named)
     if survey.first is None:
@@ -139,6 +132,24 @@ def _check(key: str, grader: Compared, column: str, given: _Input, sink: Sink | 
     )
 
 
+def _parts(grader: Compared, given: _Input) -> Iterator[tuple[InputFile, Shard, pa.Table]]:
+    """Yield the columns that a grader reads, part by part.
+
+    Raises:
+        DataError: the column of references is of a type that can't hold any.
+
+    """
+    column = columns_of(grader)[0]
+    for file, shard, table in given.parts(columns_of(grader)):
+        problem = type_problem(table.schema.field(column).type, grader.kind)
+        first = first_shown(table.column(column)) if problem else None
+        if first is not None:
+            row, shown = first
+            text = f"{problem} (the first: {shown})"
+            raise DataError(text, file=file.uri, column=column, row=shard.start + row)
+        yield file, shard, table
+
+
 def _refused(key: str, grader: Compared, survey: _Survey, unusable: Unusable) -> str:
     others = f", as are {count(survey.bad - 1)} more" if survey.bad > 1 else ""
     text = f"{unusable}{others}; correct it, or make it null where the row has no right answer"
@@ -149,7 +160,7 @@ def _refused(key: str, grader: Compared, survey: _Survey, unusable: Unusable) ->
 
 def _survey(grader: Compared, given: _Input, named: NamedOption | None) -> _Survey:
     survey = _Survey()
-    for file, shard, table in given.parts(columns_of(grader)):
+    for file, shard, table in _parts(grader, given):
         survey.rows += table.num_rows
         for row, one in enumerate(_readings(grader, table, named)):
             survey.missing += one is None
@@ -180,7 +191,7 @@ def _settled(key: str, grader: ChoiceConfig, column: str, given: _Input) -> Name
         ConfigError: they can be understood in two ways.
 
     """
-    tally = _tally(grader, given)
+    tally = _tally(grader, _parts(grader, given))
     if tally.doubt is None:
         return tally.best
     one, other = WAYS_IN_WORDS[tally.best], WAYS_IN_WORDS[tally.doubt]
@@ -193,9 +204,9 @@ def _settled(key: str, grader: ChoiceConfig, column: str, given: _Input) -> Name
     raise ConfigError(f"{key}.reference_is", problem)
 
 
-def _tally(grader: ChoiceConfig, given: _Input) -> NamingTally:
+def _tally(grader: ChoiceConfig, parts: Iterator[tuple[InputFile, Shard, pa.Table]]) -> NamingTally:
     tally = NamingTally(grader)
-    for _, _, table in given.parts(columns_of(grader)):
+    for _, _, table in parts:
         reference, *options = (values(table.column(name)) for name in columns_of(grader))
         for row, value in enumerate(reference):
             tally.add(right_answers(value), options[0][row] if options else None)
@@ -208,7 +219,7 @@ def naming_of(grader: BaseModel | None, run: Run) -> NamedOption | None:
         return None
     if grader.reference_is != "auto":
         return grader.reference_is
-    tally = _tally(grader, _Input(run.files, run.shard_rows))
+    tally = _tally(grader, _Input(run.files, run.shard_rows).parts(columns_of(grader)))
     return tally.best if tally.doubt is None else "letter"
 
 

@@ -22,7 +22,13 @@ from routellm_batch.core.halt import Halt, stopping_on_signals
 from routellm_batch.core.protocols import Runner
 from routellm_batch.core.registry import check_name
 from routellm_batch.core.worker import this_worker
-from routellm_batch.endpoints.servers import base_urls, check_keys, check_reachable, check_scoring_key
+from routellm_batch.endpoints.servers import (
+    base_urls,
+    check_keys,
+    check_reachable,
+    check_scoring_key,
+    plain_http_words,
+)
 from routellm_batch.pipeline.outputs import (
     Outputs,
     RunResult,
@@ -30,6 +36,7 @@ from routellm_batch.pipeline.outputs import (
     rewrite_run_outputs,
     write_early_stop,
     write_plan_outputs,
+    write_plan_page,
     write_run_outputs,
 )
 from routellm_batch.pipeline.references import check_references
@@ -45,7 +52,8 @@ from routellm_batch.stages.plan.make import make_plan
 from routellm_batch.stages.plan.past_run import pin_lengths
 from routellm_batch.stages.score.loop import run_score_stage
 from routellm_batch.stages.score.task import STAGE as SCORE
-from routellm_batch.storage.run import Run, newest_markers, open_existing, open_run
+from routellm_batch.storage.changes import adopt_change, is_changed
+from routellm_batch.storage.run import Run, open_existing, open_run
 from routellm_batch.storage.tables import RESPONSE_COLUMNS
 
 SOME_FAILED = 3
@@ -110,7 +118,8 @@ def _run(
     _check_before_calls(config)
     run = _open(config, sink, retry_failed=retry_failed)
     ended, plan = finished_exit(run), load_plan(run)
-    if plan is not None and ended is not None and not (retry_failed and ended == SOME_FAILED):
+    again = ended == SOME_FAILED and (retry_failed or is_changed(run.store, config))
+    if plan is not None and ended is not None and not again:
         sink(Notice(f"{run.uri} is finished already, so no model is called"))
         return RunResult(ended, run.uri, rewrite_run_outputs(config, run, plan))
     sharing, worker = Sharing(), this_worker()
@@ -119,18 +128,20 @@ def _run(
         driving(run, sink, halt, worker) as start,
         runner_of(config.cluster, shared_sink, start.token) as runner,
     ):
+        changed = adopt_change(run.store, config)
         with _reporting_early_stop(config, run, begun_s):
             job = pilots.prepare(config, run, runner, sink, halt)
             plan = None if job is None else _score_and_plan(job, run, runner, sink, halt)
         if job is None or plan is None:
             return _interrupted(config, run, halt, time.monotonic() - begun_s)
         config = job.config
+        write_plan_page(config, run, plan, job.facts)
         with (
             _reporting_stop(config, run, plan, begun_s),
             base_urls(config.endpoints, config.cluster.address) as urls,
         ):
             if config.cluster.kind != "address":
-                check_reachable(urls)
+                check_reachable(urls, config.endpoints)
             calls = sum(totals.calls for totals in plan.endpoints.values())
             calling = CallJob(
                 config=config,
@@ -146,7 +157,9 @@ def _run(
                 prices=plan.run_prices,
                 pilot=job.pilot,
             )
-            stage = CallStage(calling, plan, runner, halt, worker, retry_failed, sink=sink, sharing=sharing)
+            stage = CallStage(
+                calling, plan, runner, halt, worker, retry_failed, sink=sink, sharing=sharing, changed=changed
+            )
             _call(stage, sink)
         state = halt.state  # a signal from here on comes too late to change it
         reason = stop_words(halt.reason, config.retry.max_error_rate)
@@ -155,17 +168,10 @@ def _run(
 
 
 def _call(stage: CallStage, sink: Sink) -> None:
-    job, plan = stage.job, stage.plan
-    done = sum(job.run.shards[int(name)].rows for name in newest_markers(job.run))
-    sink(
-        StageStarted(
-            "call", plan.valid, 0 if stage.retry_failed else min(done, plan.valid), plan.planned_nano
-        )
-    )
     try:
         stage.run()
     finally:
-        close_pool(job.token, stage.worker)
+        close_pool(stage.job.token, stage.worker)
     sink(StageFinished("call"))
 
 
@@ -258,6 +264,12 @@ def check_names(config: Config) -> None:
     label = config.label.column if config.label else None
     if label in RESPONSE_COLUMNS:
         raise ConfigError("label.column", f"{label!r} is a column of responses/ already; choose another name")
+    for name in config.label.fields if config.label else ():
+        if name in RESPONSE_COLUMNS or name == label or name in config.input.keep:
+            problem = (
+                f"the field {name!r} of label.schema is a column of responses/ already; rename one of them"
+            )
+            raise ConfigError("label.columns", problem)
     for name in config.input.keep:
         if name in RESPONSE_COLUMNS or name == label:
             problem = f"{name!r} is a column of responses/ already; rename it in the input"
@@ -304,6 +316,7 @@ def _driven(config: Config, sink: Sink, halt: Halt, begun_s: float) -> Iterator[
         runner_of(config.cluster, sink, start.token) as runner,
         _reporting_early_stop(config, run, begun_s),
     ):
+        adopt_change(run.store, config)
         yield run, runner
 
 
@@ -339,6 +352,8 @@ def _interrupted(config: Config, run: Run, halt: Halt, wall_s: float) -> RunResu
 def _open(config: Config, sink: Sink, *, retry_failed: bool = False) -> Run:
     if config.run.single_writer:
         sink(Notice(SINGLE_WRITER, warning=True))
+    for words in plain_http_words(config):
+        sink(Notice(words, warning=True))
     return open_run(
         config,
         today=datetime.now(UTC).date().isoformat(),

@@ -41,6 +41,7 @@ def render(template: str, *, script: str | None = None, **context: Any) -> str:
     )
     for form in (
         text.usd,
+        text.price,
         text.count,
         text.percent,
         text.seconds,

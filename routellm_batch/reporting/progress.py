@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Protocol, Self, TextIO
 
@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from routellm_batch.core.events import CallProgress, Event, Notice, RowsScored, StageFinished, StageStarted
+from routellm_batch.core.types import Route
 from routellm_batch.reporting.text import count, duration, rate, usd
 
 Clock = Callable[[], float]
@@ -53,12 +54,14 @@ class StageProgress:
 
     def __init__(self, started: StageStarted, now: float) -> None:
         self.stage = started.stage
+        self.title = started.title or started.stage
         self.total = started.total_rows
         self._before = started.done_rows
         self._planned_nano = started.planned_nano
         self._start = now
         self._shards: dict[int, CallProgress] = {}
         self._new = self._failed = self._in_flight = self._spent_nano = 0
+        self._down: dict[str, Mapping[Route, str]] = {}
 
     def take(self, event: RowsScored | CallProgress) -> None:
         """Count an event; a call shard's event replaces the one before it."""
@@ -70,12 +73,18 @@ class StageProgress:
             self._before += event.earlier
             last = CallProgress(event.shard, 0, 0, 0, 0, earlier=event.earlier)
         self._shards[event.shard] = event
+        self._down[event.process] = event.down
         self._new += event.earlier + event.answered - last.earlier - last.answered
         # A later task of the shard begins to count anew.
         same = event.earlier == last.earlier and event.spent_nano >= last.spent_nano
         self._failed += event.failed - (last.failed if same else 0)
         self._in_flight += event.in_flight - last.in_flight
         self._spent_nano += event.spent_nano - (last.spent_nano if same else 0)
+
+    @property
+    def down(self) -> dict[Route, str]:
+        """Endpoints that a process finds dead, each with how it failed last."""
+        return {route: kind for one in self._down.values() for route, kind in one.items()}
 
     @property
     def done(self) -> int:
@@ -94,7 +103,8 @@ class StageProgress:
         money = (
             f"{spent} of {planned}" if not self._before else f"{spent} since this start, {planned} planned"
         )
-        return [f"{count(self._in_flight)} in flight", f"{count(self._failed)} failed", money]
+        down = [f"{route} is down" for route in self.down]
+        return [f"{count(self._in_flight)} in flight", f"{count(self._failed)} failed", money, *down]
 
     def speed(self, now: float) -> list[str]:
         """Return rows per second and the time left; empty before the first row."""
@@ -106,13 +116,13 @@ class StageProgress:
 
     def line(self, now: float) -> str:
         """Return the stage in one line."""
-        return " · ".join([f"{self.stage} {self.counts()}".rstrip(), *self.facts(), *self.speed(now)])
+        return " · ".join([f"{self.title} {self.counts()}".rstrip(), *self.facts(), *self.speed(now)])
 
     def closing_line(self, now: float) -> str:
         """Return the finished stage in one line: what it did and how long it took."""
-        facts = [fact for fact in self.facts() if not fact.endswith("in flight")]
+        facts = [fact for fact in self.facts() if not fact.endswith(("in flight", "is down"))]
         speed = self.speed(now)[:1]
-        first = f"{self.stage} ended: {self.counts()}" if self.total else f"{self.stage} ended"
+        first = f"{self.title} ended: {self.counts()}" if self.total else f"{self.title} ended"
         return " · ".join([first, *facts, *speed, duration(now - self._start)])
 
 
@@ -141,8 +151,18 @@ class _Display:
                 self._say(self._stage.closing_line(now))
                 self._stage = None
             else:
+                down = self._stage.down
                 self._stage.take(event)
+                self._say_down(down, self._stage.down)
                 self._moved(self._stage, now)
+
+    def _say_down(self, before: Mapping[Route, str], after: Mapping[Route, str]) -> None:
+        """Say once that an endpoint went down, and once that it is back."""
+        for route in after.keys() - before.keys():
+            waiting = "its rows wait, and one call at a time asks whether it is back"
+            self._say(f"warning: the {route} endpoint is down ({after[route]}); {waiting}", warning=True)
+        for route in before.keys() - after.keys():
+            self._say(f"note: the {route} endpoint is back")
 
     def _say(self, line: str, *, warning: bool = False) -> None:
         raise NotImplementedError
@@ -219,5 +239,5 @@ class LiveProgress(_Display):
             return Text("")
         head = Table.grid(padding=(0, 1))
         bar = ProgressBar(max(1, stage.total), stage.done, width=24, pulse=not stage.total)
-        head.add_row(Text(stage.stage, style="bold"), bar, Text(stage.counts()))
+        head.add_row(Text(stage.title, style="bold"), bar, Text(stage.counts()))
         return Group(head, Text(" · ".join([*stage.facts(), *stage.speed(self._clock())]), style="dim"))

@@ -4,32 +4,35 @@ from __future__ import annotations
 
 import math
 import re
+import textwrap
 
-from routellm_batch.budget.pricing import NANO, nano_to_usd
+from routellm_batch.budget.pricing import nano_to_usd
 
 CREDENTIALS = re.compile(r"(?<=://)[^/@]*@")
 LONGEST_ID = 120
+LABEL = 10
+"""Columns of the labels of closing lines."""
+DIGITS = 3
+"""Significant digits of a sum of money that people read."""
 
 
 def usd(nano: int) -> str:
-    """Return dollars, e.g. ``$1,234,567``, ``$18.52``, ``$0.1234``, ``$0.00000125``.
+    """Return dollars with three significant digits, e.g. ``$1,230,000``, ``$18.5``, ``$1.74``, ``$0.123``, ``$0.00125``.
 
-    No decimals from ten thousand dollars, two from one dollar, four from a cent, and three significant digits below that.
+    From a cent to ten dollars there are at least two decimals. Exact sums are in ``cost.json``; ``price`` writes those
+    that were configured.
     """
     size = abs(nano)
     if size == 0:
         return "$0"
-    if size >= 10_000 * NANO:
-        places = 0
-    elif size >= NANO:
-        places = 2
-    elif size >= NANO // 100:
-        places = 4
-    else:
-        places = min(9, 12 - len(str(size)))
-    text = f"{nano_to_usd(size):,.{places}f}"
-    if size < NANO // 100:
+    digits = len(str(size))
+    unit = 10 ** max(0, digits - DIGITS)
+    rounded = (size + unit // 2) // unit * unit  # half up
+    places = max(0, min(9, 9 + DIGITS - len(str(rounded))))
+    text = f"{nano_to_usd(rounded):,.{places}f}"
+    if places > 2:
         text = text.rstrip("0")
+        text += "0" * max(0, 2 - len(text.partition(".")[2]))
     return f"−${text}" if nano < 0 else f"${text}"
 
 
@@ -102,6 +105,22 @@ def axis_usd(dollars: float, step: float) -> str:
     if step >= 1:
         return f"${compact(dollars)}"
     return f"${dollars:.{max(2, -math.floor(math.log10(step)))}f}"
+
+
+def hanging(line: str, width: int | None) -> str:
+    """Return a line broken between words for a terminal, with what follows below its text; paths are never broken.
+
+    Args:
+        line: a sentence, or a label of at most ten columns and text, as the closing lines have it.
+        width: columns of the terminal; None for no breaks.
+
+    """
+    if width is None or len(line) <= width:
+        return line
+    indent = " " * LABEL if line.startswith("  ") else ""
+    return textwrap.fill(
+        line, max(width, 2 * LABEL), subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def shown_id(row_id: object) -> str:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from routellm_batch.config.embedder import EmbedderConfig
+from routellm_batch.config.problems import explain
 from routellm_batch.core.errors import ConfigError
 
 Options = TypeVar("Options", bound=BaseModel)
@@ -42,14 +43,9 @@ class RouterSettings:
         try:
             return model.model_validate(dict(self.options))
         except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            name = ".".join(str(part) for part in first["loc"])
-            names = ", ".join(model.model_fields)
-            problem = (
-                f"is no option of router {router!r}; there are: {names}"
-                if first["type"] == "extra_forbidden"
-                else first["msg"].removeprefix("Value error, ")
-            )
+            (name, problem), *_ = explain(error, model)
+            if problem.startswith("unknown key"):
+                problem = f"is no option of router {router!r}; there are: {', '.join(model.model_fields)}"
             raise ConfigError(f"router.options.{name}".rstrip("."), problem) from None
 
     def refuse_options(self, router: str) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
-from routellm_batch.core.types import InvalidKind
+from routellm_batch.core.types import InvalidKind, PartKind
 from routellm_batch.storage.arrow_types import plain_type
 
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool"})
@@ -27,41 +28,85 @@ PARTS: Mapping[str, tuple[str, ...]] = {
 }
 """Types of content parts. Each has one field of the same name: a text, or an object with these fields."""
 
+PART_KINDS: Mapping[str, PartKind] = {
+    "image_url": "image",
+    "video_url": "video",
+    "audio_url": "audio",
+    "input_audio": "audio",
+    "file": "file",
+}
+"""Types of content parts whose bytes say nothing of their tokens → what they hold."""
+
 CALLS: Mapping[str, tuple[str, ...]] = {"function": ("name", "arguments"), "custom": ("name", "input")}
 """Types of tool calls. Each has one field of the same name: an object with these fields."""
 
 
 class _UnsendableError(Exception):
-    """A part of a chat that the API has no form for."""
+    """A part of a chat that the API has no form for; the text says what is wrong, and holds nothing of the chat."""
 
 
-def sendable_chat(value: Any) -> list[dict[str, Any]] | InvalidKind:
+@dataclass(frozen=True, slots=True)
+class BadChat:
+    """Why a chat can't be sent."""
+
+    why: str
+    """In words, without anything of what the chat says."""
+    turn: int | None = None
+    """Which turn, from 1; None for the chat as a whole."""
+
+    def __str__(self) -> str:
+        """Return what ``failed/`` has as the kind: its first word, to the colon, is that of all such rows."""
+        where = "" if self.turn is None else f"turn {self.turn}: "
+        return f"{InvalidKind.BAD_MESSAGES}: {where}{self.why}"
+
+
+def sendable_chat(value: Any) -> list[dict[str, Any]] | InvalidKind | BadChat:
     """Return the turns of a chat with the API's fields alone, in the order given and without nulls.
 
     Args:
         value: of a messages column: a list of turns, where it is valid.
 
     Returns:
-        The turns; ``BAD_MESSAGES`` where one can't be sent, ``BAD_UTF8`` where a text is not UTF-8.
+        The turns; which turn can't be sent, and why; ``BAD_UTF8`` where a text is not UTF-8.
 
     """
     if not isinstance(value, list):
-        return InvalidKind.BAD_MESSAGES
+        return BadChat("it is not a list of turns")
+    chat: list[dict[str, Any]] = []
     try:
-        chat = [_turn(turn) for turn in value]
+        for turn in value:
+            chat.append(_turn(turn))  # noqa: PERF401 - how many there are is the number of the bad one
         json.dumps(chat, ensure_ascii=False).encode("utf-8")  # JSON may spell a lone surrogate
-    except _UnsendableError:
-        return InvalidKind.BAD_MESSAGES
+    except _UnsendableError as error:
+        return BadChat(str(error), len(chat) + 1)
     except (UnicodeError, RecursionError):
         return InvalidKind.BAD_UTF8
     return chat
 
 
 def turn_text(turn: Mapping[str, Any]) -> str:
-    """Return what a turn says as it travels: its text, and JSON text of content parts and tool calls."""
+    """Return what a turn says as it travels: its text, and JSON text of content parts and tool calls.
+
+    Images, audio and files are left out: they are no text, and are counted by ``input.part_tokens``.
+    """
     content = turn.get("content", "")
-    text = content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)
+    if not isinstance(content, str):
+        said = [part for part in content if part["type"] not in PART_KINDS]
+        content = json.dumps(said, ensure_ascii=False) if said else ""
+    text = content
     return text + (json.dumps(turn["tool_calls"], ensure_ascii=False) if "tool_calls" in turn else "")
+
+
+def other_parts(chat: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the content parts of a chat that are no text, in order."""
+    contents = (turn.get("content") for turn in chat)
+    lists = (content for content in contents if isinstance(content, list))
+    return [part for content in lists for part in content if part["type"] in PART_KINDS]
+
+
+def may_hold_parts(text: bytes) -> bool:
+    """Whether a chat as JSON text may hold an image, audio or a file."""
+    return any(name.encode() in text for name in PART_KINDS)
 
 
 def is_chat(kind: pa.DataType) -> bool:
@@ -84,7 +129,7 @@ def without_extra_fields(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 def _turn(turn: Any) -> dict[str, Any]:
     if not isinstance(turn, dict):
-        raise _UnsendableError
+        raise _UnsendableError("it is not an object with a role and a content")
     sent: dict[str, Any] = {}
     for name, value in turn.items():
         if name not in TURN or value is None:
@@ -92,27 +137,29 @@ def _turn(turn: Any) -> dict[str, Any]:
         if name == "content":
             sent[name] = _content(value)
         elif name != "tool_calls":
-            sent[name] = _text(value)
-        elif calls := [_call(call) for call in _list(value) if call is not None]:
+            sent[name] = _text(value, name)
+        elif calls := [_call(call) for call in _list(value, name) if call is not None]:
             sent[name] = calls  # the API refuses an empty list
     if sent.get("role") not in ROLES:
-        raise _UnsendableError
+        raise _UnsendableError(
+            "its role is " + ("missing" if "role" not in sent else "none of the chat API's")
+        )
     calls_only = sent["role"] == "assistant" and "tool_calls" in sent
     if calls_only and sent.get("content") == []:
         del sent["content"]
     if "content" not in sent and not calls_only:
-        raise _UnsendableError
+        raise _UnsendableError("it has no content")
     return sent
 
 
 def _content(value: Any) -> str | list[dict[str, Any]]:
     if isinstance(value, list):
         return [_part(part) for part in value if part is not None]
-    return _text(value)
+    return _text(value, "content")
 
 
 def _part(part: Any) -> dict[str, Any]:
-    return _typed(part, PARTS, ("type",))
+    return _typed(part, PARTS, ("type",), "a content part")
 
 
 def _call(call: Any) -> dict[str, Any]:
@@ -122,28 +169,38 @@ def _call(call: Any) -> dict[str, Any]:
         call = {**call, "function": {**function, "arguments": _json(function["arguments"])}}
     if isinstance(call, dict) and call.get("type") is None:
         call = {**call, "type": "function"}
-    return _typed(call, CALLS, ("id", "type"))
+    return _typed(call, CALLS, ("id", "type"), "a tool call")
 
 
-def _typed(value: Any, types: Mapping[str, tuple[str, ...]], beside: tuple[str, ...]) -> dict[str, Any]:
+def _typed(
+    value: Any, types: Mapping[str, tuple[str, ...]], beside: tuple[str, ...], what: str
+) -> dict[str, Any]:
     """Return an object of some type with its own field and those beside it alone."""
-    kind = _text(value.get("type")) if isinstance(value, dict) else ""
-    if kind not in types or value.get(kind) is None:
-        raise _UnsendableError
+    if not isinstance(value, dict):
+        raise _UnsendableError(f"{what} is not an object")
+    kind = _text(value.get("type"), f"the type of {what}")
+    if kind not in types:
+        raise _UnsendableError(f"{what} is of a type that the chat API does not have")
+    if value.get(kind) is None:
+        raise _UnsendableError(f"{what} of type {kind} has no {kind}")
     names = (*beside, kind)
     return {
-        _text(name): _object(part, types[kind]) if name == kind else _text(part)
+        _text(name, "a name"): _object(part, types[kind], kind) if name == kind else _text(part, name)
         for name, part in value.items()
         if name in names and part is not None
     }
 
 
-def _object(value: Any, names: tuple[str, ...]) -> str | dict[str, str]:
+def _object(value: Any, names: tuple[str, ...], what: str) -> str | dict[str, str]:
     if not isinstance(value, dict):
-        return _text(value)
-    sent = {name: _text(value[name]) for name in value if name in names and value[name] is not None}
+        return _text(value, what)
+    sent = {
+        name: _text(value[name], f"{what}.{name}")
+        for name in value
+        if name in names and value[name] is not None
+    }
     if not sent:
-        raise _UnsendableError
+        raise _UnsendableError(f"{what} is empty")
     return sent
 
 
@@ -151,7 +208,7 @@ def _json(value: Any) -> str:
     try:
         return json.dumps(_without_nulls(value), ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError):
-        raise _UnsendableError from None
+        raise _UnsendableError("a tool call's arguments are not JSON") from None
 
 
 def _without_nulls(value: Any) -> Any:
@@ -162,16 +219,16 @@ def _without_nulls(value: Any) -> Any:
     return value
 
 
-def _list(value: Any) -> list[Any]:
+def _list(value: Any, what: str) -> list[Any]:
     if not isinstance(value, list):
-        raise _UnsendableError
+        raise _UnsendableError(f"{what} is not a list")
     return value
 
 
-def _text(value: Any) -> str:
+def _text(value: Any, what: str) -> str:
     """Return a text; bytes are text, as they are in a column of prompts."""
     if isinstance(value, bytes):
         return value.decode("utf-8")
     if not isinstance(value, str):
-        raise _UnsendableError
+        raise _UnsendableError(f"{what} is {'missing' if value is None else 'not a text'}")
     return value

@@ -3,29 +3,51 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import logging
+import os
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from fsspec.implementations.local import LocalFileSystem
 
 from routellm_batch.config.job import InputConfig
 from routellm_batch.core.errors import DataError
 from routellm_batch.core.types import InputFile, Shard
 from routellm_batch.storage.arrow_types import is_text, plain_table, value_type
 from routellm_batch.storage.chats import is_chat
+from routellm_batch.storage.dataset import (
+    FileColumns,
+    as_data_set,
+    names_in_path,
+    pinned_columns,
+    unify,
+)
 from routellm_batch.storage.store import open_filesystem
+from routellm_batch.storage.trouble import in_words, why, within
 
 FOOTER_THREADS = 16
+ENDINGS = (".parquet", ".parq", ".pq")
+ENCRYPTED = b"PARE"
+MAGIC = (b"PAR1", ENCRYPTED)
+"""What Parquet files begin with."""
+NAMED = 5
+"""Names of other files that are said."""
 HASH_CHUNK_BYTES = 1 << 22
+
+log = logging.getLogger(__name__)
 
 
 def find_files(uri: str) -> list[str]:
     """Return the full URIs of the files that an input URI names (a file, a glob or a folder), sorted.
 
-    In a folder, names that begin with ``_`` or ``.`` are skipped, and so is all below such a folder.
+    A URI that names what is there is that, whatever signs it has; else ``*``, ``?`` and ``[`` make it a glob. In a
+    folder, names that begin with ``_`` or ``.`` are skipped, and so is all below such a folder. Of what a folder or a
+    glob gives, files that are not Parquet are left out, with a warning that names some.
 
     Raises:
         DataError: there is no such file, or the folder has none, or it may not be read.
@@ -33,21 +55,54 @@ def find_files(uri: str) -> list[str]:
 
     """
     fs, path = open_filesystem(uri)
+    if isinstance(fs, LocalFileSystem):
+        return _find(fs, path, uri)
+    return list(within(uri, _find, fs, path, uri))
+
+
+def _find(fs: Any, path: str, uri: str) -> list[str]:
+    with in_words(uri, but=(PermissionError, FileNotFoundError)):
+        try:
+            if fs.isfile(path):
+                return [str(fs.unstrip_protocol(path))]
+            if any(mark in path for mark in "*?[") and not fs.isdir(path):
+                listed = fs.glob(path) or fs.glob(path.replace("[", "[[]"))
+                paths = [p for p in listed if fs.isfile(p)]
+            else:
+                base = path.rstrip("/")
+                if isinstance(fs, LocalFileSystem) and os.path.isdir(base):  # noqa: PTH112 - paths are strings
+                    os.listdir(base)  # noqa: PTH208 - a listing of a folder that may not be read is empty
+                paths = [p for p in fs.find(base) if not _hidden(p[len(base) :])]
+        except PermissionError:
+            raise DataError("may not be read; check the permissions and the credentials", file=uri) from None
+        except FileNotFoundError:
+            paths = []
+    taken = _only_parquet(fs, paths, uri)
+    if not taken:
+        there = f"; there are: {_some(paths)}" if paths else ""
+        raise DataError(f"no such file, and no Parquet file is found there{there}", file=uri)
+    return sorted(str(fs.unstrip_protocol(p)) for p in taken)
+
+
+def _only_parquet(fs: Any, paths: Sequence[str], uri: str) -> list[str]:
+    """Return the paths of Parquet files: by their ending, or else by their first bytes."""
+    taken = [p for p in paths if p.lower().endswith(ENDINGS) or _begins_as_parquet(fs, p)]
+    left = sorted(set(paths) - set(taken))
+    if taken and left:
+        log.warning("%s: %d files are not Parquet and are not read: %s", uri, len(left), _some(left))
+    return taken
+
+
+def _begins_as_parquet(fs: Any, path: str) -> bool:
     try:
-        if fs.isfile(path):
-            paths = [path]
-        elif any(mark in path for mark in "*?["):
-            paths = [p for p in fs.glob(path) if fs.isfile(p)]
-        else:
-            base = path.rstrip("/")
-            paths = [p for p in fs.find(base) if not _hidden(p[len(base) :])]
-    except PermissionError:
-        raise DataError("may not be read; check the credentials", file=uri) from None
-    except FileNotFoundError:
-        paths = []
-    if not paths:
-        raise DataError("no such file, and no Parquet file is found there", file=uri)
-    return sorted(fs.unstrip_protocol(p) for p in paths)
+        return fs.cat_file(path, start=0, end=4) in MAGIC
+    except Exception:  # noqa: BLE001 - what can't be looked into is no input
+        return False
+
+
+def _some(paths: Sequence[str]) -> str:
+    names = [path.rpartition("/")[2] for path in sorted(paths)]
+    return ", ".join(names[:NAMED]) + (", …" if len(names) > NAMED else "")
 
 
 def _hidden(relative: str) -> bool:
@@ -67,35 +122,59 @@ def pin_files(uris: Sequence[str], config: InputConfig, also: Sequence[str] = ()
 
     """
     with ThreadPoolExecutor(min(FOOTER_THREADS, len(uris))) as pool:
-        pinned = list(pool.map(lambda uri: _pin(uri, config, also), uris))
-    kinds = {kind for _, kind in pinned}
-    if len(kinds) > 1:
-        other = next(file.uri for file, kind in pinned if kind != pinned[0][1])
-        problem = f"holds {' and '.join(sorted(kinds))} ids; all files must have the same kind"
+        footers = list(pool.map(_footer, uris))
+    files = [FileColumns(file.uri, schema) for file, schema in footers]
+    wanted = _wanted(config, also)
+    for file in files:
+        _check_names(file, wanted)
+    kinds = [_check_types(file, config) for file in files]
+    known = {kind for kind in kinds if kind}
+    if len(known) > 1:
+        first = next(kind for kind in kinds if kind)
+        other = next(file.uri for file, kind in zip(files, kinds, strict=True) if kind not in {first, ""})
+        problem = f"holds {' and '.join(sorted(known))} ids; all files must have the same kind"
         raise DataError(problem, file=other, column=config.columns.id)
-    if not any(sum(file.row_groups) for file, _ in pinned):
+    if not any(sum(file.row_groups) for file, _ in footers):
         raise DataError("holds no rows", file=config.uri)
-    return [file for file, _ in pinned]
+    # Chats are decoded file by file, so their structs may differ.
+    types = unify(files, [name for name in wanted if name != config.columns.messages])
+    _check_null(types, config)
+    return [
+        replace(file, columns=pinned_columns(columns, types))
+        for (file, _), columns in zip(footers, files, strict=True)
+    ]
 
 
-def _pin(uri: str, config: InputConfig, also: Sequence[str]) -> tuple[InputFile, str]:
+def _footer(uri: str) -> tuple[InputFile, pa.Schema]:
     fs, path = open_filesystem(uri)
+    with in_words(uri, but=(FileNotFoundError, pa.ArrowException, OSError)):
+        try:
+            info = fs.info(path)
+            with fs.open(path, "rb") as handle:
+                parquet = pq.ParquetFile(handle)
+                schema = parquet.schema_arrow
+                groups = tuple(parquet.metadata.row_group(i).num_rows for i in range(parquet.num_row_groups))
+            etag = info.get("ETag") or info.get("etag")
+            pin = f"etag:{str(etag).strip(chr(34))}" if etag else f"sha256:{_sha256(fs, path)}"
+        except FileNotFoundError:
+            raise DataError("no such file", file=uri) from None
+        except (pa.ArrowException, OSError) as error:
+            raise DataError(_unreadable(fs, path, error, uri), file=uri) from None
+    return InputFile(uri, int(info["size"]), pin, groups), schema
+
+
+def _unreadable(fs: Any, path: str, error: Exception, uri: str) -> str:
     try:
-        info = fs.info(path)
-        with fs.open(path, "rb") as handle:
-            parquet = pq.ParquetFile(handle)
-            schema = parquet.schema_arrow
-            groups = tuple(parquet.metadata.row_group(i).num_rows for i in range(parquet.num_row_groups))
-    except FileNotFoundError:
-        raise DataError("no such file", file=uri) from None
-    except (pa.ArrowInvalid, pa.ArrowException):
-        raise DataError("not a Parquet file, or a truncated one; write it again", file=uri) from None
-    except OSError as error:
-        raise DataError(f"can't be read ({type(error).__name__})", file=uri) from None
-    kind = _check_columns(schema, config, uri, also)
-    etag = info.get("ETag") or info.get("etag")
-    pin = f"etag:{str(etag).strip(chr(34))}" if etag else f"sha256:{_sha256(fs, path)}"
-    return InputFile(uri, int(info["size"]), pin, groups), kind
+        begins = fs.cat_file(path, start=0, end=4)
+    except Exception:  # noqa: BLE001 - then the first error says why
+        return (
+            "may not be read; check its permissions"
+            if isinstance(error, PermissionError)
+            else why(uri, error)
+        )
+    if begins == ENCRYPTED or "ncrypt" in str(error):
+        return "is an encrypted Parquet file; write it again without encryption"
+    return "not a Parquet file, or a truncated one; write it again"
 
 
 def _sha256(fs: Any, path: str) -> str:
@@ -106,29 +185,61 @@ def _sha256(fs: Any, path: str) -> str:
     return digest.hexdigest()
 
 
-def _check_columns(schema: pa.Schema, config: InputConfig, uri: str, also: Sequence[str]) -> str:
-    """Check presence and type of the columns; return the kind of the ids, text or integer."""
+def _wanted(config: InputConfig, also: Sequence[str]) -> list[str]:
     columns = config.columns
-    wanted = [columns.id, columns.prompt or columns.messages, columns.system, *config.keep, *also]
-    for name in filter(None, wanted):
-        if name not in schema.names:
-            raise DataError(f"no such column; there are: {', '.join(schema.names)}", file=uri, column=name)
-        if schema.names.count(name) > 1:
+    names = [columns.id, columns.prompt or columns.messages, columns.system, *config.keep, *also]
+    return list(dict.fromkeys(name for name in names if name))
+
+
+def _check_names(file: FileColumns, wanted: Sequence[str]) -> None:
+    """Check that a file, or its path, has each column once."""
+    for name in wanted:
+        if name not in file.names:
+            problem = f"no such column; there are: {', '.join(file.names)}"
+            raise DataError(problem, file=file.uri, column=name)
+        if file.schema.names.count(name) > 1:
             problem = "two columns have this name; rename one of them and write the file again"
-            raise DataError(problem, file=uri, column=name)
-    id_type = value_type(schema.field(columns.id).type)
-    if not (is_text(id_type) or pa.types.is_integer(id_type)):
-        raise DataError(f"is {id_type}; ids must be text or integers", file=uri, column=columns.id)
+            raise DataError(problem, file=file.uri, column=name)
+
+
+def _check_types(file: FileColumns, config: InputConfig) -> str:
+    """Check the types of the columns that are read as ids and prompts, but for those without any value.
+
+    Returns:
+        The kind of the ids, text or integer; "" where the file does not say.
+
+    """
+    columns, schema = config.columns, file.schema
+    types = {
+        name: value_type(schema.field(name).type) for name in schema.names if schema.names.count(name) == 1
+    }
+    id_type = types.get(columns.id)
+    if id_type is not None and not (
+        is_text(id_type) or pa.types.is_integer(id_type) or pa.types.is_null(id_type)
+    ):
+        raise DataError(f"is {id_type}; ids must be text or integers", file=file.uri, column=columns.id)
     for name in filter(None, (columns.prompt, columns.system)):
-        kind = value_type(schema.field(name).type)
-        if not is_text(kind):
-            raise DataError(f"is {kind}; it must be text", file=uri, column=name)
+        kind = types.get(name, pa.string())
+        if not (is_text(kind) or pa.types.is_null(kind)):
+            raise DataError(f"is {kind}; it must be text", file=file.uri, column=name)
     if columns.messages is not None:
-        kind = value_type(schema.field(columns.messages).type)
-        if not (is_text(kind) or is_chat(kind)):
+        kind = types.get(columns.messages, pa.string())
+        if not (is_text(kind) or is_chat(kind) or pa.types.is_null(kind)):
             problem = f"is {kind}; it must be a list of {{role, content}}, or such a list as JSON text"
-            raise DataError(problem, file=uri, column=columns.messages)
+            raise DataError(problem, file=file.uri, column=columns.messages)
+    if id_type is None or pa.types.is_null(id_type):
+        return ""
     return "integer" if pa.types.is_integer(id_type) else "text"
+
+
+def _check_null(types: Mapping[str, pa.DataType], config: InputConfig) -> None:
+    """Refuse ids and prompts that no file has a value of."""
+    for name, what in (
+        (config.columns.id, "ids must be text or integers"),
+        (config.columns.prompt, "it must be text"),
+    ):
+        if name is not None and pa.types.is_null(types[name]):
+            raise DataError(f"is null in every row; {what}", file=config.uri, column=name)
 
 
 def shards_of(files: Sequence[InputFile], shard_rows: int) -> list[Shard]:
@@ -154,15 +265,17 @@ def read_rows(file: InputFile, start: int, rows: int, columns: Sequence[str]) ->
         DataError: the file changed or was damaged since it was pinned.
 
     """
+    in_path = names_in_path(file)
+    own = tuple(name for name in columns if name not in in_path)
     parts: list[pa.Table] = []
     offset = 0
     for group, count in enumerate(file.row_groups):
         low, high = max(start, offset), min(start + rows, offset + count)
         if low < high:
-            table = _row_group(file, group, tuple(columns))
+            table = _row_group(file, group, own)
             parts.append(table.slice(low - offset, high - low))
         offset += count
-    return pa.concat_tables(parts)
+    return as_data_set(pa.concat_tables(parts), file, columns)
 
 
 @lru_cache(maxsize=2)

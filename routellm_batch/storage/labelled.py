@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from routellm_batch.core.errors import DataError
 from routellm_batch.storage.inputs import find_files
 from routellm_batch.storage.store import open_filesystem
+from routellm_batch.storage.trouble import why
 
 
 def read_table(uri: str) -> pa.Table:
@@ -40,8 +41,8 @@ def _read_file(uri: str) -> pa.Table:
             return pq.ParquetFile(handle).read()
     except (pa.ArrowInvalid, pa.ArrowException):
         raise DataError("not a Parquet file, or a truncated one; write it again", file=uri) from None
-    except OSError as error:
-        raise DataError(f"can't be read ({type(error).__name__})", file=uri) from None
+    except Exception as error:  # noqa: BLE001 - every driver has errors of its own
+        raise DataError(why(uri, error), file=uri) from None
 
 
 def require(table: pa.Table, names: Sequence[str], uri: str) -> None:

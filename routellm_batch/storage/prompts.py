@@ -10,14 +10,32 @@ from typing import Any
 
 import pyarrow as pa
 
-from routellm_batch.config.job import ColumnsConfig, InputConfig, LabelConfig
-from routellm_batch.core.errors import DataError
-from routellm_batch.core.types import InputFile, InvalidKind, RowId, Shard
+from routellm_batch.budget.tokens import chat_tokens
+from routellm_batch.config.job import (
+    USUAL_PART_TOKENS,
+    ColumnsConfig,
+    Config,
+    InputConfig,
+    LabelConfig,
+    cap_keys,
+)
+from routellm_batch.core.errors import ConfigError, DataError
+from routellm_batch.core.types import InputFile, InvalidKind, PartKind, RowId, Shard
 from routellm_batch.storage.arrow_types import is_text, plain_column, value_type
-from routellm_batch.storage.chats import is_chat, sendable_chat, turn_text, without_extra_fields
+from routellm_batch.storage.chats import (
+    PART_KINDS,
+    BadChat,
+    is_chat,
+    may_hold_parts,
+    other_parts,
+    sendable_chat,
+    turn_text,
+    without_extra_fields,
+)
 
 MAX_ID_BYTES = 1024
 MAX_ID = (1 << 63) - 1
+SYSTEM_ROLES = frozenset({"system", "developer"})
 
 Chat = Sequence[Mapping[str, Any]]
 """Messages as an OpenAI-compatible endpoint takes them."""
@@ -32,9 +50,13 @@ class Prompt:
     text: str
     """Routing text: the non-system turns, joined by blank lines."""
     chars: int
-    """Characters of all turns."""
+    """Characters of all turns; images, audio and files have none."""
+    tokens: int
+    """Input tokens that are expected of the chat, its images, audio and files included."""
     size_bytes: int
-    """UTF-8 bytes of all turns as they travel (JSON text where a turn is not plain text)."""
+    """UTF-8 bytes of all turns as they travel (JSON text where a turn is not plain text), those of images etc. aside."""
+    parts: tuple[PartKind, ...] = ()
+    """What the chat holds that is no text, part by part."""
 
     @property
     def content(self) -> bytes:
@@ -90,7 +112,7 @@ def _id_problem(row_id: RowId | None) -> str | None:
 
 def decode_prompts(
     table: pa.Table, config: InputConfig, label: LabelConfig | None
-) -> list[Prompt | InvalidKind]:
+) -> list[Prompt | InvalidKind | BadChat]:
     """Return each row's prompt, or why the row is invalid. A prompt is sent as it is.
 
     Args:
@@ -104,10 +126,7 @@ def decode_prompts(
     source = _values(_plain(table.column(columns.prompt or columns.messages or "")))
     extra = label_instruction(label)
     decode = _from_text if columns.prompt else _from_messages
-    return [
-        decode(value, _opening(extra, turn), config.max_prompt_bytes)
-        for value, turn in zip(source, system, strict=True)
-    ]
+    return [decode(value, _opening(turn), extra, config) for value, turn in zip(source, system, strict=True)]
 
 
 def label_instruction(label: LabelConfig | None) -> str | None:
@@ -147,7 +166,7 @@ def _value(scalar: pa.Scalar) -> Any:
     except UnicodeDecodeError:
         return InvalidKind.BAD_UTF8
     except (ValueError, OverflowError):  # two fields of one name, or a time that no calendar has
-        return InvalidKind.BAD_MESSAGES
+        return BadChat("two fields have one name, or a time is none that a calendar has")
 
 
 def _utf8(value: bytes) -> str | None:
@@ -157,33 +176,36 @@ def _utf8(value: bytes) -> str | None:
         return None
 
 
-def _opening(extra: str | None, system: bytes | str | None) -> Any:
-    """Return the system turn's text; InvalidKind where it is not UTF-8."""
+def _opening(system: bytes | str | None) -> Any:
+    """Return the text of the system column; InvalidKind where it is not UTF-8."""
     text = _utf8(system) if isinstance(system, bytes) else system
     if system is not None and text is None:
         return InvalidKind.BAD_UTF8
-    given = text if text and text.strip() else None
-    return "\n\n".join(part for part in (given, extra) if part) or None
+    return text if text and text.strip() else None
 
 
-def _from_text(value: bytes | str | None, opening: Any, max_bytes: int) -> Prompt | InvalidKind:
+def _from_text(
+    value: bytes | str | None, opening: Any, extra: str | None, config: InputConfig
+) -> Prompt | InvalidKind | BadChat:
     if value is None:
         return InvalidKind.NULL_PROMPT
-    if len(value) > max_bytes:
+    if len(value) > config.max_prompt_bytes:
         return InvalidKind.OVERSIZED_PROMPT
     text = _utf8(value) if isinstance(value, bytes) else value
     if text is None or isinstance(opening, InvalidKind):
         return InvalidKind.BAD_UTF8
     if not text.strip():
         return InvalidKind.EMPTY_PROMPT
-    return _prompt([{"role": "user", "content": text}], opening, max_bytes)
+    return _prompt([{"role": "user", "content": text}], (opening, extra), config)
 
 
-def _from_messages(value: Any, opening: Any, max_bytes: int) -> Prompt | InvalidKind:
+def _from_messages(
+    value: Any, opening: Any, extra: str | None, config: InputConfig
+) -> Prompt | InvalidKind | BadChat:
     if value is None:
         return InvalidKind.NULL_PROMPT
     if isinstance(value, bytes):
-        if len(value) > max_bytes:
+        if len(value) > config.max_prompt_bytes and not may_hold_parts(value):
             return InvalidKind.OVERSIZED_PROMPT
         text = _utf8(value)
         if text is None:
@@ -191,15 +213,15 @@ def _from_messages(value: Any, opening: Any, max_bytes: int) -> Prompt | Invalid
         try:
             value = json.loads(text)
         except (ValueError, RecursionError):
-            return InvalidKind.BAD_MESSAGES
+            return BadChat("its text is not JSON")
     if isinstance(opening, InvalidKind):
         return opening
-    chat = value if isinstance(value, InvalidKind) else sendable_chat(value)
-    if isinstance(chat, InvalidKind):
+    chat = value if isinstance(value, InvalidKind | BadChat) else sendable_chat(value)
+    if isinstance(chat, InvalidKind | BadChat):
         return chat
-    if not any(_text_of(turn).strip() for turn in chat if turn["role"] not in {"system", "developer"}):
+    if not any(_text_of(turn).strip() for turn in chat if turn["role"] not in SYSTEM_ROLES):
         return InvalidKind.EMPTY_PROMPT
-    return _prompt(chat, opening, max_bytes)
+    return _prompt(chat, (opening, extra), config)
 
 
 def _text_of(turn: Mapping[str, Any]) -> str:
@@ -211,14 +233,68 @@ def _text_of(turn: Mapping[str, Any]) -> str:
     )
 
 
-def _prompt(chat: list[dict[str, Any]], opening: str | None, max_bytes: int) -> Prompt | InvalidKind:
+def _prompt(
+    chat: list[dict[str, Any]], added: tuple[str | None, str | None], config: InputConfig
+) -> Prompt | InvalidKind:
+    """Return a chat as a prompt.
+
+    Args:
+        chat: its turns.
+        added: the row's system text, and what asks for a label; None where there is none. They make a system turn of their
+            own, or go into the one that the chat begins with, as many servers take one system turn alone.
+        config: the limit on the chat as it was given, and what parts that are not text cost.
+
+    """
+    if sum(len(turn_text(turn).encode("utf-8")) for turn in chat) > config.max_prompt_bytes:
+        return InvalidKind.OVERSIZED_PROMPT
+    text = "\n\n".join(_text_of(turn) for turn in chat if turn["role"] not in SYSTEM_ROLES)
+    before, after = added
+    if chat[0]["role"] in SYSTEM_ROLES and (before or after):
+        chat = [_joined(chat[0], before, after), *chat[1:]]
+    elif before or after:
+        chat = [{"role": "system", "content": "\n\n".join(part for part in added if part)}, *chat]
     sizes = [turn_text(turn) for turn in chat]
     size = sum(len(part.encode("utf-8")) for part in sizes)
-    if size > max_bytes:
-        return InvalidKind.OVERSIZED_PROMPT
-    text = "\n\n".join(_text_of(turn) for turn in chat if turn["role"] not in {"system", "developer"})
-    if opening is not None:  # the limit is on the prompt alone
-        chat = [{"role": "system", "content": opening}, *chat]
-        sizes.append(opening)
-        size += len(opening.encode("utf-8"))
-    return Prompt(chat, text, sum(map(len, sizes)), size)
+    parts = tuple(PART_KINDS[part["type"]] for part in other_parts(chat))
+    tokens = chat_tokens("".join(sizes), len(chat)) + sum(map(config.part_tokens.expected, parts))
+    return Prompt(chat, text, sum(map(len, sizes)), tokens, size, parts)
+
+
+def _joined(turn: dict[str, Any], before: str | None, after: str | None) -> dict[str, Any]:
+    """Return a system turn with a text before what it says, and one after it."""
+    content = turn.get("content", "")
+    if isinstance(content, str):
+        parts = (before, content if content.strip() else None, after)
+        return {**turn, "content": "\n\n".join(part for part in parts if part)}
+    first, last = ([{"type": "text", "text": part}] if part else [] for part in (before, after))
+    return {**turn, "content": [*first, *content, *last]}
+
+
+def refuse_unbounded(
+    prompts: Sequence[Prompt | InvalidKind | BadChat], rows: Sequence[int], config: Config, file: str
+) -> None:
+    """Refuse prompts with an image, audio or a file of which nobody knows what it costs at most, where there is a cap.
+
+    Args:
+        prompts: some rows'.
+        rows: where each lies in the file.
+        config: the job.
+        file: URI of the file.
+
+    Raises:
+        ConfigError: ``input.part_tokens`` lacks a kind of part that one of them has.
+
+    """
+    caps = cap_keys(config)
+    if not caps:
+        return
+    for prompt, row in zip(prompts, rows, strict=True):
+        for kind in prompt.parts if isinstance(prompt, Prompt) else ():
+            if config.input.part_tokens.bound(kind) is None:
+                a_part = f"{'an' if kind in {'image', 'audio'} else 'a'} {kind}"
+                problem = (
+                    f"is needed: row {row} of {file} holds {a_part} part, and {caps[0]} reserves the worst case of "
+                    f"each call; give the most tokens that an endpoint bills for one, e.g. "
+                    f"input.part_tokens.{kind}={USUAL_PART_TOKENS[kind]}"
+                )
+                raise ConfigError(f"input.part_tokens.{kind}", problem)

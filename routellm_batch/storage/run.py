@@ -10,14 +10,14 @@ from datetime import UTC, datetime
 from functools import cached_property, lru_cache
 from typing import Any
 
-from routellm_batch.config.job import Config, RunConfig, identity, input_reads
+from routellm_batch.config.job import Config, RunConfig, identity, input_reads, without_models
 from routellm_batch.core.encoding import to_json
-from routellm_batch.core.errors import DataError, RunMismatchError, StoreError
+from routellm_batch.core.errors import DataError, StoreError
 from routellm_batch.core.types import InputFile, Shard
+from routellm_batch.storage.changes import MANIFEST, check_change, current
 from routellm_batch.storage.inputs import find_files, pin_files, shards_of
 from routellm_batch.storage.store import FsStore, absolute, read_json
 
-MANIFEST = "run.json"
 SUCCESS = "_SUCCESS"
 
 
@@ -102,14 +102,15 @@ def open_run(
         check: takes the input of a run that is about to begin and raises what it refuses; nothing is written then.
 
     Raises:
-        RunMismatchError: the run was begun with another config; the text lists the fields that differ.
+        RunMismatchError: the run was begun with another config; the text lists the fields that differ. An endpoint
+            that has answered nothing yet may have another URL, model or params (``storage/changes.py``).
         DataError: the input is unusable, or changed since the run began.
         StoreError: the store can't be written, or does not keep exclusive creates apart.
 
     """
     fields = identity(config)
     root = FsStore(config.run.root, single_writer=config.run.single_writer)
-    run_id = _choose_id(root, config.run, digest_of(fields), today, retry_failed=retry_failed)
+    run_id = _choose_id(root, config.run, fields, today, retry_failed=retry_failed)
     store = FsStore(f"{root.root.rstrip('/')}/runs/{run_id}", single_writer=config.run.single_writer)
     manifest = _read_manifest(store)
     files = tuple(pin_files(find_files(config.input.uri), config.input, input_reads(config)))
@@ -130,13 +131,14 @@ def open_run(
         if not store.create(MANIFEST, to_json(fresh)):
             manifest = _read_manifest(store)
     if manifest is not None:
-        _check_config(manifest, fields, store.root)
+        check_change(store, current(store, manifest), fields)
         _check_files(manifest, files)
+        return _from_manifest(store, manifest)  # with the types that it was begun with
     return Run(store, run_id, files, config.input.shard_rows, config.run.seed)
 
 
 def open_existing(uri: str) -> tuple[Run, dict[str, Any]]:
-    """Return the run in a folder, and its manifest; the run's input is neither read nor checked.
+    """Return the run in a folder, and its manifest as it holds now; the run's input is neither read nor checked.
 
     Raises:
         DataError: there is no run in the folder.
@@ -146,8 +148,29 @@ def open_existing(uri: str) -> tuple[Run, dict[str, Any]]:
     store = FsStore(absolute(uri).rstrip("/"))
     manifest = _read_manifest(store)
     if manifest is None:
-        raise DataError("no run is there (no run.json)", file=uri)
-    return _from_manifest(store, manifest), manifest
+        names = store.folders("runs")
+        these = f"; below it lie the runs {', '.join(f'runs/{name}' for name in names[-3:])}" if names else ""
+        raise DataError(f"no run is there (no run.json){these}", file=uri)
+    return _from_manifest(store, manifest), current(store, manifest)
+
+
+def newest_run(config: Config) -> str:
+    """Return the folder of the newest run of a config, finished or not.
+
+    Raises:
+        DataError: there is none.
+        StoreError: the store can't be read.
+
+    """
+    root = FsStore(config.run.root)
+    today = datetime.now(UTC).date().isoformat()
+    run_id = _choose_id(root, config.run, identity(config), today, retry_failed=True)
+    if not root.exists(f"runs/{run_id}/{MANIFEST}"):
+        raise DataError(
+            f"there is no run {run_id} of this config; run it first, or give the folder of a run",
+            file=root.uri("runs"),
+        )
+    return root.uri(f"runs/{run_id}")
 
 
 def _from_manifest(store: FsStore, manifest: Mapping[str, Any]) -> Run:
@@ -172,18 +195,21 @@ def _read_manifest(store: FsStore) -> dict[str, Any] | None:
         ) from None
 
 
-def _choose_id(root: FsStore, run: RunConfig, digest: str, today: str, *, retry_failed: bool) -> str:
+def _choose_id(
+    root: FsStore, run: RunConfig, fields: Mapping[str, Any], today: str, *, retry_failed: bool
+) -> str:
     template = run.id
     fresh = template.replace("{date}", run.date or today)
     if "{date}" not in template or run.date is not None:
         return fresh
     before, _, after = template.partition("{date}")
+    sought = without_models(fields)
     same = [
         manifest
         for name in root.folders("runs")
         if name.startswith(before) and name.endswith(after)
         if (manifest := _read_manifest(FsStore(f"{root.root}/runs/{name}"))) is not None
-        if manifest["template"] == template and manifest["digest"] == digest
+        if manifest["template"] == template and without_models(manifest["config"]) == sought
     ]
     newest = max(same, key=lambda manifest: str(manifest["id"]), default=None)
     if newest is None:
@@ -202,21 +228,6 @@ def _check_store(store: FsStore, *, single_writer: bool) -> None:
         "run.single_writer=true if you make sure that only one job at a time writes this run"
     )
     raise StoreError(message)
-
-
-def _check_config(manifest: Mapping[str, Any], fields: Mapping[str, Any], where: str) -> None:
-    was = manifest["config"]
-    lines = [
-        f"  {key}: was {json.dumps(was.get(key))}, is {json.dumps(fields.get(key))}"
-        for key in sorted(was.keys() | fields.keys())
-        if was.get(key) != fields.get(key)
-    ]
-    if lines:
-        listed = "\n".join(lines)
-        message = (
-            f"{where} was begun with another config:\n{listed}\nPut the config back, or choose another run.id"
-        )
-        raise RunMismatchError(message)
 
 
 def _pin(file: Mapping[str, Any]) -> tuple[int, str]:

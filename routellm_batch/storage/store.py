@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
@@ -24,10 +24,11 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
-from routellm_batch.core.errors import StoreError
+from routellm_batch.core.errors import MissingExtraError, RoutellmBatchError, StoreError
 from routellm_batch.core.protocols import Store
 from routellm_batch.core.registry import missing_extra
 from routellm_batch.core.types import StoredObject
+from routellm_batch.storage.trouble import in_words, store_error, within
 
 STORE_ATTEMPTS = 6
 REFUSED = frozenset({409, 412})
@@ -55,17 +56,30 @@ def open_filesystem(uri: str) -> tuple[Any, str]:
         MissingExtraError: the protocol's package is not installed.
 
     """
+    uri = absolute(uri)
+    protocol, mark, rest = uri.partition("://")
+    if not mark or protocol in {"file", "local"}:  # names on this machine may have any signs, :: among them
+        fs = fsspec.filesystem("file", use_listings_cache=False)
+        return fs, os.path.abspath(rest or "/") if mark else uri  # noqa: PTH100 - paths here are strings
+    if "::" in protocol or "://" in rest:
+        raise StoreError(
+            f"{uri}: URIs chained with :: are not read; unpack or copy the files, and name their folder"
+        )
     try:
-        fs, path = fsspec.url_to_fs(absolute(uri), use_listings_cache=False)
-    except ModuleNotFoundError as error:
-        raise missing_extra(error, what=uri) from error
+        kind = fsspec.get_filesystem_class(protocol)
     except ImportError as error:
+        if isinstance(error.__cause__ or error, ModuleNotFoundError):
+            extra = missing_extra(error.__cause__ or error, what=uri)  # type: ignore[arg-type]
+            if isinstance(extra, MissingExtraError):
+                raise extra from None
         raise StoreError(f"{uri}: {error}") from None
     except ValueError:
         raise StoreError(
             f"{uri}: unknown storage protocol; use a path, file://, s3://, gs://, az://, …"
         ) from None
-    return fs, str(path)
+    with in_words(uri):
+        fs = kind(use_listings_cache=False, **kind._get_kwargs_from_urls(uri))  # noqa: SLF001 - as url_to_fs does
+        return fs, str(kind._strip_protocol(uri))  # noqa: SLF001
 
 
 def read_json(store: Store, path: str) -> dict[str, Any] | None:
@@ -78,17 +92,24 @@ def read_json(store: Store, path: str) -> dict[str, Any] | None:
 
 def _transient(error: BaseException) -> bool:
     """Whether a storage error may pass by itself (a throttled or dropped request)."""
-    return isinstance(error, (OSError, TimeoutError)) and not isinstance(error, FINAL) and not _refused(error)
+    final = isinstance(error, (*FINAL, _LastingError))
+    return isinstance(error, (OSError, TimeoutError)) and not final and not _refused(error)
+
+
+class _LastingError(OSError):
+    """A driver's error that no second try helps: no credentials, or nothing that the driver can do."""
 
 
 def _as_os_error(function: Any, *args: Any, **kwargs: Any) -> Any:
-    """Call a function; a network error of an S3 client is raised as an OSError, which it is not by itself."""
+    """Call a function; an error of a store's own client is raised as an OSError, which it is not by itself."""
     try:
         return function(*args, **kwargs)
-    except Exception as error:
-        if type(error).__module__.startswith(("botocore", "aiobotocore")):
-            raise ConnectionError(type(error).__name__) from error
+    except (OSError, RoutellmBatchError, MemoryError):
         raise
+    except Exception as error:
+        name = type(error).__name__
+        lasting = "Credential" in name or type(error).__module__ == "builtins"
+        raise (_LastingError if lasting else ConnectionError)(name) from error
 
 
 def _refused(error: BaseException) -> bool:
@@ -117,6 +138,7 @@ class FsStore:
         self._fs, self._base = open_filesystem(self.root)
         self._base = self._base.rstrip("/")
         self._local = isinstance(self._fs, LocalFileSystem)
+        self._answered = False  # until it has, what fails is a wrong address or a lack of credentials
 
     def __reduce__(self) -> tuple[object, ...]:
         """Pickle the address alone; the other process opens its own filesystem."""
@@ -219,7 +241,7 @@ class FsStore:
         except OSError as error:
             reason = type(error).__name__
             raise StoreError(
-                f"{self.root}: can't be written ({reason}); check the path and the credentials"
+                f"{self.root}: can't be written ({reason}); check the path, the bucket and the credentials"
             ) from None
         with suppress(OSError):
             self._fs.rm_file(f"{self._base}/{path}")
@@ -232,7 +254,21 @@ class FsStore:
             wait=wait_random_exponential(multiplier=0.2, max=10),
             reraise=True,
         )
-        return attempts(_as_os_error, function, *args, **kwargs)
+        if self._answered:
+            return attempts(_as_os_error, function, *args, **kwargs)
+        return self._first(lambda: attempts(_as_os_error, function, *args, **kwargs))
+
+    def _first(self, call: Callable[[], Any]) -> Any:
+        """Ask the store for the first time, for no longer than a person would wait."""
+        try:
+            answer = call() if self._local else within(self.root, call)
+        except (FileNotFoundError, FileExistsError):
+            self._answered = True
+            raise
+        except OSError as error:
+            raise store_error(self.root, error) from None
+        self._answered = True
+        return answer
 
     def _create_remote(self, path: str, data: bytes) -> bool:
         full = f"{self._base}/{path}"
@@ -278,4 +314,6 @@ def _write_whole(path: str, data: bytes) -> None:
 
 
 def _reopen(root: str, single_writer: bool) -> FsStore:  # noqa: FBT001 - as pickle calls it
-    return FsStore(root, single_writer=single_writer)
+    store = FsStore(root, single_writer=single_writer)
+    store._answered = True  # noqa: SLF001 - it has, to the process that this one comes from
+    return store

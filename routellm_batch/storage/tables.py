@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from routellm_batch.config.label_fields import FieldType
 from routellm_batch.core.types import ROUTES
 
+FIELD_TYPES: Mapping[FieldType, pa.DataType] = {
+    "string": pa.string(),
+    "integer": pa.int64(),
+    "number": pa.float64(),
+    "boolean": pa.bool_(),
+}
+"""Type of a label's field in its schema → type of its column."""
 ID_TEXT = pa.string()
 ID_INTEGER = pa.int64()
 
@@ -22,8 +32,9 @@ def score_schema(id_type: pa.DataType) -> pa.Schema:
             ("tie", pa.uint64()),  # keyed hash of the id
             ("content", pa.binary(16)),  # digest of the chat
             ("tokens", pa.int32()),  # expected input tokens
-            ("bytes", pa.int32()),  # UTF-8 bytes of all turns
+            ("bytes", pa.int32()),  # UTF-8 bytes of all turns, and part_tokens of what is no text
             ("turns", pa.int32()),
+            ("chars", pa.int32()),  # of all turns; older runs lack it
         ]
     )
 
@@ -33,16 +44,22 @@ def failed_schema(id_type: pa.DataType) -> pa.Schema:
     return pa.schema([("id", id_type), ("file", pa.string()), ("row", pa.int64()), ("kind", pa.string())])
 
 
-def response_schema(id_type: pa.DataType, kept: list[pa.Field], label: str | None) -> pa.Schema:
+def response_schema(
+    id_type: pa.DataType,
+    kept: list[pa.Field],
+    label: str | None,
+    fields: Mapping[str, FieldType] | None = None,
+) -> pa.Schema:
     """Return the schema of ``responses/<shard>.parquet``: every valid row once.
 
     Args:
         id_type: text or integers.
         kept: input columns that are kept.
         label: name of the label column, where there is one.
+        fields: fields of a label that get columns of their own, with their types.
 
     """
-    fields = [
+    columns = [
         ("id", id_type),
         ("route", pa.string()),
         ("score", pa.float32()),
@@ -61,7 +78,8 @@ def response_schema(id_type: pa.DataType, kept: list[pa.Field], label: str | Non
         ("request_key", pa.string()),
     ]
     extra = [(label, pa.string())] if label is not None else []
-    return pa.schema([*(pa.field(*f) for f in [*fields, *extra]), *kept])
+    own = [(name, FIELD_TYPES[kind]) for name, kind in (fields or {}).items()]
+    return pa.schema([*(pa.field(*f) for f in [*columns, *extra, *own]), *kept])
 
 
 OUTCOME_COST = {
@@ -101,3 +119,8 @@ def from_parquet(data: bytes, columns: list[str] | None = None) -> pa.Table:
     """Return the table of a Parquet file's bytes, or some of its columns."""
     # Not pq.read_table: it opens a data set first, which takes as long again as reading a small shard.
     return pq.ParquetFile(pa.BufferReader(data)).read(columns=columns)
+
+
+def schema_of(data: bytes) -> pa.Schema:
+    """Return the schema of a Parquet file's bytes."""
+    return pq.ParquetFile(pa.BufferReader(data)).schema_arrow

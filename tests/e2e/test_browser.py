@@ -89,8 +89,8 @@ def test_slider_reads_budgets_off(strict_page: Open, tmp_path: Path) -> None:
     """The slider starts at the plan; each key press moves it a budget on, and cost, share, quality and line follow."""
     with strict_page(_written(tmp_path / "plan.html", quality=True)) as shown:
         slider = shown.get_by_label("Slide through the budgets")
-        assert _read(shown)["planned"] == "$0.3561"
-        assert slider.get_attribute("aria-valuetext").startswith("26% strong, $0.3561, grade 0.736")
+        assert _read(shown)["planned"] == "$0.356"
+        assert slider.get_attribute("aria-valuetext").startswith("26% strong, $0.356, grade 0.736")
         slider.focus()
         shown.keyboard.press("End")
         last = _read(shown)

@@ -184,8 +184,9 @@ def quick_waits() -> Iterator[None]:
 
 
 def no_page() -> AbstractContextManager[object]:
-    """Leave the HTML page out: it is half of a small job's time."""
-    return patch("routellm_batch.pipeline.outputs.render_report", return_value="<p>No page.")
+    """Leave the HTML pages out: they are half of a small job's time."""
+    pages = {name: lambda _: "<p>No page." for name in ("render_report", "render_plan")}
+    return patch.multiple("routellm_batch.pipeline.outputs", **pages)
 
 
 def run_job(config: Config, *, retry_failed: bool = False, page: bool = False) -> Finished:

@@ -15,6 +15,7 @@ from routellm_batch.budget.quality.prediction import Quality
 from routellm_batch.budget.selection.cut import Cut, score_key
 from routellm_batch.budget.spend.summary import CallSummary, FailedRow, RouteTotals, SlowRow
 from routellm_batch.core.types import Route, Usage
+from routellm_batch.reporting.quality_view import PilotView
 from routellm_batch.reporting.run.facts import EndpointFacts, RunFacts
 
 ENDPOINTS: Mapping[Route, EndpointFacts] = {
@@ -121,6 +122,23 @@ def facts(**changes: Any) -> RunFacts:
         settings={"Input": "s3://bucket/prompts.parquet"},
     )
     return replace(made, **changes)
+
+
+def pilot_view() -> PilotView:
+    """Return a pilot that another run made."""
+    return PilotView(
+        uri="s3://bucket/pilots/nightly",
+        made="2026-11-22",
+        rows=300,
+        labelled=298,
+        grader="numeric",
+        chosen="outcome",
+        reason="It ranks best.",
+        note=None,
+        spent_nano=700_000_000,
+        presumed_nano=0,
+        here=False,
+    )
 
 
 def huge() -> RunFacts:

@@ -52,6 +52,24 @@ def test_every_row_is_answered_by_the_asked_endpoint(tmp_path: Path, route: str)
     assert (ROWS, 0, True) == (len(stub.calls), result.exit_code, result.finished)
 
 
+def test_a_refused_key_is_named_by_its_reference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asked can say which endpoint refused which key, whatever route the ask's own run put it on."""
+    monkeypatch.setenv("THEIR_KEY", "secret-key")
+    write_prompts(tmp_path / "in.parquet", ["x"])
+    refusal = Answer(status=401, body=b'{"error": {"message": "no", "code": "invalid_api_key"}}')
+    with stub_server(lambda _: refusal) as stub:
+        ends = {
+            "kind": "openai",
+            "base_url": stub.base_url,
+            "model": "judge",
+            "price": {"input": 1, "output": 1},
+        }
+        judge = {**ends, "params": {"max_completion_tokens": 9}, "api_key": "env:THEIR_KEY"}
+        result = go(asking(tmp_path, job_config(tmp_path, endpoints__judge=judge), "judge"))
+    refused = "judge: 401 invalid_api_key, auth; it refused the key of env:THEIR_KEY"
+    assert (5, [refused]) == (result.exit_code, result.halts)
+
+
 def test_the_judge_reads_its_own_columns(tmp_path: Path) -> None:
     """A judge's prompts may have other columns than the job's, and columns to keep."""
     write_prompts(tmp_path / "in.parquet", ["x"], ids=["a"], text=["Which?"], pair=[7])

@@ -70,11 +70,11 @@ def test_without_a_label_there_is_no_label_column(tmp_path: Path, stub: Stub) ->
 def test_a_bad_first_answer_is_asked_again_with_the_error(tmp_path: Path, stub: Stub) -> None:
     """The model sees its answer and what was wrong with it; the second answer counts, both are paid for."""
     write_prompts(tmp_path / "in.parquet", ["A prompt."])
-    stub.script = first_then("I think it is spam", "spam")
+    stub.script = first_then("I think it is eggs", "spam")
     result = job(tmp_path, stub, label=VALUES)
     first, second = (call.body["messages"] for call in stub.calls)
     assert first == second[: len(first)]
-    assert [{"role": "assistant", "content": "I think it is spam"}] == second[len(first) : -1]
+    assert [{"role": "assistant", "content": "I think it is eggs"}] == second[len(first) : -1]
     assert ("user", True) == (second[-1]["role"], "not one of the labels" in second[-1]["content"])
     assert "exactly one of: spam, ham" in second[-1]["content"]
     row = result.rows[0]
@@ -151,6 +151,25 @@ def test_the_model_is_told_what_is_wanted(
     )
 
 
+@pytest.mark.parametrize(
+    ("opening", "expected"),
+    [
+        ("You moderate.", "You moderate.\n\nSay spam or ham."),
+        ([{"type": "text", "text": "You moderate."}], None),
+    ],
+)
+def test_a_chats_own_system_turn_takes_the_instruction(
+    tmp_path: Path, stub: Stub, opening: Any, expected: str | None
+) -> None:
+    """One system turn is sent, as many servers refuse a second one: the chat's own text, then the instruction."""
+    chat = [{"role": "system", "content": opening}, {"role": "user", "content": "A post."}]
+    write_prompts(tmp_path / "in.parquet", ["unused"], chat=[json.dumps(chat)])
+    columns = {"id": "id", "messages": "chat"}
+    job(tmp_path, stub, label={**VALUES, "instruction": "Say spam or ham."}, input__columns=columns)
+    parts = [*opening, {"type": "text", "text": "Say spam or ham."}] if expected is None else expected
+    assert [{"role": "system", "content": parts}, chat[1]] == stub.calls[0].body["messages"]
+
+
 def test_an_empty_instruction_adds_nothing(tmp_path: Path, stub: Stub) -> None:
     """Prompts that ask for the label themselves are sent as they are."""
     write_prompts(tmp_path / "in.parquet", ["Spam or ham?"])
@@ -203,3 +222,99 @@ def test_a_label_column_may_not_hide_another(tmp_path: Path, stub: Stub, column:
     with pytest.raises(ConfigError, match=column):
         job(tmp_path, stub, label={"column": column, **VALUES}, input__keep=["lang"])
     assert [] == stub.calls
+
+
+FLAT = {
+    "schema": {
+        "type": "object",
+        "properties": {
+            "tone": {"enum": ["good", "bad"]},
+            "stars": {"type": "integer"},
+            "weight": {"type": ["number", "null"]},
+            "sure": {"type": "boolean"},
+        },
+        "required": ["tone"],
+    },
+    "columns": True,
+}
+
+
+def test_the_fields_of_a_flat_schema_are_columns(tmp_path: Path, stub: Stub) -> None:
+    """Each field stands in a column of its own type beside the whole label; one that is missing or too large is null."""
+    write_prompts(tmp_path / "in.parquet", ["full", "short", "bad"])
+    answers = {
+        "full": '{"tone": "good", "stars": 5, "weight": 1, "sure": true}',
+        "short": '{"tone": "bad", "weight": null, "stars": 1' + "0" * 30 + "}",
+    }
+    stub.script = lambda call: Answer(answers.get(call.prompt, "eggs"))
+    result = job(tmp_path, stub, label=FLAT)
+    names = ("tone", "stars", "weight", "sure")
+    assert [("good", 5, 1.0, True), ("bad", None, None, None), (None,) * 4] == [
+        tuple(row[name] for name in names) for row in result.rows
+    ]
+    schema = pq.read_schema(pa.BufferReader(result.run.store.read("responses/000000.parquet")))
+    assert [pa.string(), pa.int64(), pa.float64(), pa.bool_()] == [schema.field(name).type for name in names]
+    assert ("label", *names) == tuple(schema.names[-5:])
+
+
+@pytest.mark.parametrize("field", ["answer", "label", "lang"])
+def test_a_field_may_not_hide_another_column(tmp_path: Path, stub: Stub, field: str) -> None:
+    """A field with the name of an output, label or kept column is refused before anything is sent."""
+    write_prompts(tmp_path / "in.parquet", prompts(2), lang=["de", "fr"])
+    schema = {"type": "object", "properties": {field: {"type": "string"}}}
+    with pytest.raises(ConfigError, match=f"label.columns.*{field}"):
+        job(tmp_path, stub, label={"schema": schema, "columns": True}, input__keep=["lang"])
+    assert [] == stub.calls
+
+
+@pytest.mark.parametrize(
+    ("label", "words"),
+    [
+        ({**VALUES, "columns": True}, "needs a schema"),
+        ({"schema": {"type": "array"}, "columns": True}, "type: object"),
+        (
+            {"schema": {"type": "object", "properties": {"tags": {"type": "array"}}}, "columns": True},
+            "the field 'tags'",
+        ),
+        ({"schema": {"properties": {"a": {"$ref": "#/$defs/gone"}}}}, "is not in this schema"),
+        ({"schema": {"properties": {"a": {"pattern": "(?=x)"}}}}, "RE2"),
+    ],
+)
+def test_a_schema_that_can_not_be_used_is_refused(
+    tmp_path: Path, stub: Stub, label: dict[str, Any], words: str
+) -> None:
+    """A schema without columns, with references to nothing or with a pattern that RE2 can't search is a config error."""
+    with pytest.raises(ConfigError, match=words):
+        job(tmp_path, stub, label=label)
+
+
+def test_the_report_counts_labels_and_invalid_answers(tmp_path: Path, stub: Stub) -> None:
+    """The terminal and cost.json say how often labels came, what was asked again and why some are invalid."""
+    write_prompts(tmp_path / "in.parquet", prompts(6))
+    answers = {"0": "ham", "1": "eggs", "2": "spam or ham"}
+    stub.script = lambda call: Answer(
+        answers.get(
+            str(call.body["messages"][1]["content"]).partition(":")[0].removeprefix("Prompt "), "spam"
+        )
+    )
+    result = job(tmp_path, stub, label=VALUES)
+    expected = {
+        "column": "label",
+        "labelled": 4,
+        "given": {"spam": 3, "ham": 1},
+        "others": 0,
+        "reasked": 2,
+        "invalid": {"no_label": 1, "several_labels": 1},
+    }
+    assert expected == result.cost["labels"]
+    line = next(line for line in result.lines if "labels" in line)
+    assert "spam 3, ham 1; 2 asked again; 2 invalid (1 no label is named, 1 more than one is named)" in line
+
+
+def test_a_job_of_bad_labels_does_not_blame_the_endpoint(tmp_path: Path, stub: Stub) -> None:
+    """Where most answers are no labels, the run stops with 5 and says that the labels are bad."""
+    write_prompts(tmp_path / "in.parquet", prompts(30))
+    stub.script = answering("eggs")
+    result = job(tmp_path, stub, label={**VALUES, "reask": 0}, retry={"max_error_rate": 0.5})
+    text = "\n".join(result.lines)
+    assert (5, True, False) == (result.exit_code, "not valid labels" in text, "Fix the endpoint" in text)

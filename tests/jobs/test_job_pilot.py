@@ -14,7 +14,13 @@ from helpers.jobs import Finished, billing, nano, quick_waits
 from helpers.stub import served_here
 
 from routellm_batch.config.job import Config, check_config
-from routellm_batch.core.errors import BudgetError, ConfigError, DataError, RoutellmBatchError
+from routellm_batch.core.errors import (
+    BudgetError,
+    ConfigError,
+    DataError,
+    RoutellmBatchError,
+    RunMismatchError,
+)
 from routellm_batch.core.events import Event
 from routellm_batch.core.halt import Halt
 from routellm_batch.evaluation.outcomes import read_outcomes
@@ -333,3 +339,13 @@ def test_a_missing_reference_column_is_named_before_anything_is_paid(tmp_path: P
     ):
         run(tmp_path, **changes)
     assert [] == bills(tmp_path)
+
+
+def test_a_run_keeps_the_models_that_its_pilot_measured(tmp_path: Path) -> None:
+    """Once the pilot is finished another strong model is refused, though the run itself has called none."""
+    finished(pilot_job, config(tmp_path))
+    other = tree(tmp_path)
+    other["endpoints"]["strong"]["model"] = "another"
+    with pytest.raises(RunMismatchError, match="this pilot was made with other endpoints"):
+        finished(run_job, check_config(other, source="job.yaml"))
+    assert 0 == run(tmp_path).exit_code

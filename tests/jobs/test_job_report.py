@@ -187,7 +187,8 @@ def test_the_layout_is_the_contracts(tmp_path: Path, stub: Stub) -> None:
     """The run folder has the objects of the contract under their fixed names, and no temporary file."""
     write_prompts(tmp_path / "in.parquet", [*prompts(10), None])
     result = run_job(job_config(tmp_path, strong=stub.base_url, weak=stub.base_url))
-    expected = {"run.json", "plan.json", "_SUCCESS", "report/cost.json", "report/report.html"}
+    expected = {"run.json", "plan.json", "_SUCCESS"}
+    expected |= {f"report/{name}" for name in ("cost.json", "report.html", "plan.html")}
     for shard in ("000000", "000001"):
         expected |= {f"score/{shard}.parquet", f"responses/{shard}.parquet"}
         expected |= {f"commit/score/{shard}.json", f"commit/call/{shard}.json"}

@@ -324,3 +324,26 @@ def test_the_bundled_config_runs(tmp_path: Path, repo: Path) -> None:
     rows = json.loads((Path(result.run_uri) / "cost.json").read_text())["rows"]
     assert (602, 602) == (rows["pairs"], rows["labelled"] + sum(rows["unlabelled"].values()))
     assert min(rows["strong_better"], rows["weak_better"]) > 50
+
+
+@pytest.mark.parametrize("broken", ["strong-model", "weak-model", "judge"])
+def test_an_endpoint_that_answers_nothing_can_be_another(tmp_path: Path, broken: str) -> None:
+    """A model that refuses all rows ends the job with 5; with another one the same job goes on, and pays nobody twice."""
+    right = endpoint()
+
+    def script(call: Call) -> Answer:
+        return Answer(status=400) if call.body["model"] == broken else right(call)
+
+    name = broken.removesuffix("-model")
+    with job(tmp_path, script, count=6) as stub:
+        first = go(config(tmp_path, stub.base_url))
+        given = config(tmp_path, stub.base_url)
+        new = given.endpoints.of(name).model_copy(update={"params": {"max_completion_tokens": 65}})  # type: ignore[arg-type]
+        stub.script = right
+        fixed = given.model_copy(update={"endpoints": given.endpoints.model_copy(update={name: new})})
+        second = go(fixed)
+        with pytest.raises(RunMismatchError):
+            go(given)
+    assert (5, 0) == (first.exit_code, second.exit_code)
+    answers = {call.key for call in stub.calls}
+    assert len(stub.calls) == len(answers)

@@ -18,6 +18,10 @@ LEARNED_CALLS = 50
 """Answers after which a ratio is known well enough to follow it at large."""
 SLACK = 50
 """A projection may exceed the cap by one in so many parts of the pending cost before anything is done about it."""
+GOAL_BAND = 50
+"""A projection may exceed ``budget.usd`` by one in so many parts of it, as a plan does by chance."""
+GOAL_SLACK = 20
+"""It may exceed ``budget.usd`` by one in so many parts of the pending cost besides: that shrinks as answers come."""
 MARGIN = 25
 """A new cut leaves one in so many parts of the remaining budget unplanned, lest the next answers ask for another."""
 
@@ -97,6 +101,12 @@ def too_dear(spent_nano: int, routes: Iterable[RouteSpending], cap_nano: int) ->
     """Whether the projection exceeds the cap by more than its slack, which shrinks to nothing with the pending calls."""
     total = projected_nano(spent_nano, routes)
     return total > cap_nano + (total - spent_nano) // SLACK
+
+
+def over_goal(spent_nano: int, routes: Iterable[RouteSpending], goal_nano: int) -> bool:
+    """Whether the projection exceeds a sum that is asked for and no cap, by more than answers' lengths vary by chance."""
+    total = projected_nano(spent_nano, routes)
+    return total > goal_nano + goal_nano // GOAL_BAND + (total - spent_nano) // GOAL_SLACK
 
 
 def room_nano(left_nano: int, worst_weak_nano: int) -> int:

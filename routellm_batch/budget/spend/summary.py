@@ -12,10 +12,12 @@ from typing import Any
 
 from routellm_batch.budget.spend.observed_lengths import ObservedLengths, bin_at
 from routellm_batch.budget.spend.projection import FinishedCalls
-from routellm_batch.core.types import ROUTES, Usage
+from routellm_batch.core.types import ROUTES, ErrorDetail, Usage
 
 BINS_PER_OCTAVE = 4
 """Latency is binned in quarters of an octave, so a quantile is right to 9 %."""
+MOST_REASONS = 24
+"""Reasons of failures that are told apart; beyond them, the rarest are told by endpoint, kind and status."""
 KEPT = 10
 """Slowest rows that are named by their id, and as many failed ones."""
 
@@ -42,11 +44,22 @@ class RouteTotals:
     """Lengths of their prompts and answers."""
     taken: int = 0
     """Of ``calls``, those whose answer came from a pilot: nothing was sent, and no tokens are counted."""
+    uncounted: int = 0
+    """Of ``calls``, those whose answer came without a count of its tokens: its worst cost is presumed."""
+    ok: int = 0
+    """Of ``calls``, those that have an answer of use."""
+    answered: int = 0
+    """Requests to which the model said anything, be it of use or not."""
 
     @property
     def sent(self) -> int:
         """Calls that this run made itself."""
         return self.calls - self.taken
+
+    @property
+    def answered_here(self) -> int:
+        """Calls that this run made itself and that were answered."""
+        return sum(self.latency_bins.values())
 
     def __add__(self, other: RouteTotals) -> RouteTotals:
         """Return the sum, field by field."""
@@ -60,7 +73,24 @@ class RouteTotals:
             self.ended + other.ended,
             self.heard + other.heard,
             self.taken + other.taken,
+            self.uncounted + other.uncounted,
+            self.ok + other.ok,
+            self.answered + other.answered,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """Rows of one endpoint that an error of one kind kept from an answer."""
+
+    route: str
+    """The endpoint."""
+    kind: str
+    """An ``ErrorKind``, or another reason in one word."""
+    rows: int = 1
+    """How many."""
+    detail: ErrorDetail = ErrorDetail()
+    """What the endpoint's errors said for programs; empty where they said nothing, or too many different things."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +141,14 @@ class CallSummary:
     """The slowest rows, slowest first; ten at most."""
     failures: Sequence[FailedRow] = ()
     """The first rows that failed; ten at most."""
+    reasons: Sequence[Failures] = ()
+    """Why rows failed, the commonest reason first; absent in summaries of older runs."""
+    halts: Sequence[Failures] = ()
+    """Likewise of rows that are still to be called: what they met with says that no row can be answered."""
+    truncated: Mapping[str, int] = field(default_factory=dict)
+    """Route → rows whose answer was cut off at its limit of tokens."""
+    reasked: int = 0
+    """Rows of a label job whose model was asked again for a label."""
 
     def __add__(self, other: CallSummary) -> CallSummary:
         """Return the sum of two summaries; of the rows named, the slowest and the first failures are kept."""
@@ -125,12 +163,21 @@ class CallSummary:
             _add(self.errors, other.errors),
             slowest,
             [*self.failures, *other.failures][:KEPT],
+            add_failures([*self.reasons, *other.reasons]),
+            add_failures([*self.halts, *other.halts]),
+            _add(self.truncated, other.truncated),
+            self.reasked + other.reasked,
         )
 
     @property
     def spent_nano(self) -> int:
         """Settled cost at both endpoints."""
         return sum(totals.spent_nano for totals in self.routes.values())
+
+    @property
+    def failing(self) -> Sequence[str]:
+        """Routes of which every row failed that was called."""
+        return [route for route, totals in self.routes.items() if totals.calls and not totals.ok]
 
     @property
     def taken(self) -> int:
@@ -152,6 +199,9 @@ class CallSummary:
         routes = {
             route: RouteTotals(
                 **{
+                    # Older summaries don't say; their endpoints count as endpoints that answer.
+                    "ok": totals["calls"],
+                    "answered": totals["calls"],
                     **totals,
                     "usage": Usage(**totals["usage"]),
                     "latency_bins": _numbered(totals["latency_bins"]),
@@ -163,7 +213,42 @@ class CallSummary:
         }
         slowest = [SlowRow(**row) for row in fields["slowest"]]
         failures = [FailedRow(**row) for row in fields["failures"]]
-        return cls(**{**fields, "routes": routes, "slowest": slowest, "failures": failures})
+        reasons = {name: [_failures(one) for one in fields.get(name, ())] for name in ("reasons", "halts")}
+        return cls(**{**fields, **reasons, "routes": routes, "slowest": slowest, "failures": failures})
+
+
+def add_failures(some: Iterable[Failures]) -> list[Failures]:
+    """Return failures with those of one reason added up, the commonest first.
+
+    Of many different details the commonest are kept; the others are added up by their status, as some endpoint may put a
+    name of the request into each of its errors.
+    """
+    sums = sorted(_sums(some).items(), key=lambda item: (-item[1], _sort_key(item[0])))
+    kept, rest = sums[:MOST_REASONS], sums[MOST_REASONS:]
+    plain = [Failures(route, kind, rows, ErrorDetail(detail.status)) for (route, kind, detail), rows in rest]
+    whole = _sums([*(Failures(route, kind, rows, detail) for (route, kind, detail), rows in kept), *plain])
+    ordered = sorted(whole.items(), key=lambda item: (-item[1], _sort_key(item[0])))
+    return [Failures(route, kind, rows, detail) for (route, kind, detail), rows in ordered]
+
+
+_Reason = tuple[str, str, ErrorDetail]
+
+
+def _sums(some: Iterable[Failures]) -> dict[_Reason, int]:
+    sums: dict[_Reason, int] = {}
+    for one in some:
+        reason = (one.route, one.kind, one.detail)
+        sums[reason] = sums.get(reason, 0) + one.rows
+    return sums
+
+
+def _sort_key(reason: _Reason) -> tuple[str, str, str, str]:
+    route, kind, detail = reason
+    return route, kind, str(detail), detail.type or ""
+
+
+def _failures(fields: Mapping[str, Any]) -> Failures:
+    return Failures(**{**fields, "detail": ErrorDetail(**fields["detail"])})
 
 
 def add_all(summaries: Iterable[CallSummary]) -> CallSummary:

@@ -50,6 +50,11 @@ class Breaker:
     """It has answered at least once."""
     _wait_s: float = 0.0
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the endpoint is thought to be down."""
+        return self.probe_at_s is not None
+
     def wait_s(self, now_s: float) -> float:
         """Return how long until a send may pass; infinite while a probe is on its way."""
         if self.probe_at_s is None:

@@ -119,9 +119,11 @@ class Pace:
         self.breaker.up()
         self.cooldown.answered()
         self.limiter.succeeded()
+        self._note(reply.rate_hint, now_s)
+        if reply.usage is None:  # what the call took from the token rate stands, and its length is unknown
+            return
         if self._tokens is not None:
             self._tokens.take(reply.usage.input_tokens + reply.usage.output_tokens - send.tokens)
-        self._note(reply.rate_hint, now_s)
         if self.latency.add(send.begun_s, now_s, reply.usage.output_tokens, send.in_flight):
             self.limiter.lower(send.begun_s, now_s, GENTLE)
 

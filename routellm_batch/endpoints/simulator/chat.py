@@ -8,7 +8,8 @@ from hashlib import blake2b
 from struct import unpack
 from typing import Any
 
-from routellm_batch.budget.pricing import CHARS_PER_TOKEN, estimate_tokens
+from routellm_batch.budget.pricing import CHARS_PER_TOKEN
+from routellm_batch.budget.tokens import chat_tokens
 from routellm_batch.core.types import Usage
 
 NOTHING = Usage()
@@ -22,7 +23,7 @@ class ChatRequest:
     prompt: str
     """Text of the last user message."""
     input_tokens: int
-    """Estimated by ``estimate_tokens``."""
+    """Estimated by ``chat_tokens``."""
     max_tokens: int | None
     """The most output tokens that the request allows."""
 
@@ -96,7 +97,7 @@ def parse_chat(content: bytes) -> ChatRequest:
         raise BadRequestError("messages must be a list with at least one message.")
     texts = [_message(message) for message in messages]
     prompt = next((text for role, text in reversed(texts) if role == "user"), texts[-1][1])
-    tokens = estimate_tokens(sum(len(text) for _, text in texts), len(texts))
+    tokens = chat_tokens("".join(text for _, text in texts), len(texts))
     return ChatRequest(body["model"], prompt, tokens, _max_tokens(body))
 
 

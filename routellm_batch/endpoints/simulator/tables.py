@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from routellm_batch.core.errors import DataError
+from routellm_batch.core.errors import DataError, RoutellmBatchError
 from routellm_batch.endpoints.simulator.model import Reference
 from routellm_batch.endpoints.simulator.spec import BUILTIN, ReferenceSpec
 
@@ -57,8 +57,12 @@ def read_columns(uri: str, names: Sequence[str | None], *, optional: Sequence[st
         raise DataError("no such file", file=uri) from None
     except pa.ArrowException:
         raise DataError("not a Parquet file, or a truncated one", file=uri) from None
-    except OSError as error:
-        raise DataError(f"can't be read ({type(error).__name__})", file=uri) from None
+    except RoutellmBatchError:
+        raise
+    except Exception as error:  # noqa: BLE001 - every driver has errors of its own
+        from routellm_batch.storage.trouble import why
+
+        raise DataError(why(uri, error), file=uri) from None
 
 
 def _read(source: Any, uri: str, names: Sequence[str | None], optional: Sequence[str]) -> pa.Table:

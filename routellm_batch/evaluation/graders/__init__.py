@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from routellm_batch.answers.thinking import without_thinking
 from routellm_batch.config.graders import LabelsConfig
 from routellm_batch.core.types import ROUTES, Route
 from routellm_batch.evaluation.graders.grade import MAX_CHARS, Grade, Grader, Problem, Question, unlabelled
@@ -45,6 +46,7 @@ class ReferenceGrader:
             return unlabelled(Problem.BAD_REFERENCE)
         if answer is None:
             return unlabelled(Problem.NO_ANSWER)
+        answer = without_thinking(answer)  # a recorded answer may hold it
         if len(answer) > MAX_CHARS:
             return unlabelled(Problem.TOO_LONG)
         reader = self._references.answers

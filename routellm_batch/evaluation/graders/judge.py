@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Literal
 
+from routellm_batch.answers.thinking import without_thinking
 from routellm_batch.config.graders import PLACEHOLDER, JudgeConfig
 from routellm_batch.core.types import STRONG, WEAK, RowId
 from routellm_batch.evaluation.graders.grade import Grade, Problem, unlabelled
@@ -187,7 +188,7 @@ def _equal(pair: Pair, config: JudgeConfig) -> bool:
 
 
 def _prompt(pair: Pair, asked: Asked, config: JudgeConfig) -> str:
-    strong, weak = pair.strong or "", pair.weak or ""
+    strong, weak = (without_thinking(answer or "") for answer in (pair.strong, pair.weak))
     quoted = {
         "ab": {"answer_a": strong, "answer_b": weak},
         "ba": {"answer_a": weak, "answer_b": strong},

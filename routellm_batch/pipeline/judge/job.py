@@ -9,17 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 
 from routellm_batch.budget.pricing import nano_to_usd, usd_to_nano
 from routellm_batch.config.graders import JudgePairsConfig
-from routellm_batch.config.job import Config, InputConfig, RunConfig, identity
+from routellm_batch.config.job import Config, InputConfig, RunConfig, identity, without_models
 from routellm_batch.core.encoding import to_json
 from routellm_batch.core.errors import BudgetError, BudgetStopError, ConfigError, DataError, RunMismatchError
 from routellm_batch.core.events import Sink
 from routellm_batch.core.types import ENDPOINTS, JUDGE, ROUTES, STRONG, WEAK, EndpointName, Route, RowId
-from routellm_batch.endpoints.keys import resolve_key
+from routellm_batch.endpoints.servers import check_secrets
 from routellm_batch.evaluation.graders.judge import Pair, Verdicts
 from routellm_batch.evaluation.graders.references import check_reference, shown_to_judge, values
 from routellm_batch.pipeline.ask import Ask, AskBudget, AskResult, plan_ask
@@ -31,7 +32,7 @@ from routellm_batch.storage.inputs import find_files, pin_files
 from routellm_batch.storage.labelled import read_table, require
 from routellm_batch.storage.prompts import Prompt, decode_prompts
 from routellm_batch.storage.run import SUCCESS
-from routellm_batch.storage.store import FsStore
+from routellm_batch.storage.store import FsStore, read_json
 
 JOB, COST = "job.json", "cost.json"
 CHARS_PER_ANSWER_TOKEN = 4
@@ -108,7 +109,7 @@ def _checked(config: Config) -> tuple[JudgePairsConfig, int]:
     }
     for name in (name for name, column in recorded.items() if column is None):
         # Before the first ask: once one key proves missing, others would have been paid for.
-        resolve_key(config.endpoints.of(name).api_key, f"endpoints.{name}.api_key")
+        check_secrets(config.endpoints.of(name), f"endpoints.{name}")
     return config.judge, usd_to_nano(config.budget.hard_cap_usd)
 
 
@@ -183,7 +184,9 @@ def _pin(store: FsStore, config: Config) -> None:
         for f in pin_files(find_files(config.input.uri), config.input)
     ]
     facts = {"config": identity(config), "files": files}
-    if not store.create(JOB, to_json(facts)):
+    known: dict[str, Any] = facts if store.create(JOB, to_json(facts)) else read_json(store, JOB) or {}
+    # Whether an endpoint may have changed, its own ask decides, which knows what it has answered.
+    if (known["files"], without_models(known["config"])) != (files, without_models(identity(config))):
         message = f"{store.uri(JOB)} was begun with another config or input; put them back, or choose another run.id"
         raise RunMismatchError(message)
 

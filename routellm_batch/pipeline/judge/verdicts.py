@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from routellm_batch.budget.costs.expected_costs import LinearCost
-from routellm_batch.budget.pricing import estimate_tokens
+from routellm_batch.budget.tokens import chat_tokens
 from routellm_batch.config.endpoints import EndpointConfig
 from routellm_batch.config.graders import JudgeConfig
 from routellm_batch.config.job import ColumnsConfig
@@ -69,7 +69,7 @@ def judge_estimate_nano(endpoint: EndpointConfig, pairs: Sequence[Pair], judge: 
 
     """
     cost = LinearCost.of(endpoint.call_price)
-    tokens = [estimate_tokens(len(one.prompt), 1) for one in judge_prompts(pairs, judge)]
+    tokens = [chat_tokens(one.prompt, 1) for one in judge_prompts(pairs, judge)]
     return int(cost.nano(np.array(tokens, dtype=np.int64)).sum())
 
 

@@ -13,11 +13,12 @@ from routellm_batch.budget.pricing import usd_to_nano
 from routellm_batch.config.graders import GraderConfig, JudgeConfig, PilotConfig
 from routellm_batch.config.job import EndpointsConfig
 from routellm_batch.core.errors import BudgetError
-from routellm_batch.core.events import Notice, Sink
+from routellm_batch.core.events import CallProgress, Event, Notice, Sink
 from routellm_batch.core.types import STRONG, WEAK, Route
 from routellm_batch.pipeline.ask import AskBudget, AskResult
 from routellm_batch.reporting.text import count, usd
 from routellm_batch.stages.call.reuse import ANSWER_SCHEMA
+from routellm_batch.storage.run import STAGE
 
 ORDER: tuple[Route, ...] = (WEAK, STRONG)
 """The cheaper model first: what it leaves of the budget is for the dearer one."""
@@ -132,11 +133,14 @@ def answers_table(answers: Mapping[Route, AskResult], label: str | None) -> pa.T
     return pa.Table.from_pylist(list(distinct.values()), schema=ANSWER_SCHEMA)
 
 
-def only_notices(sink: Sink) -> Sink:
-    """Return a sink that passes on warnings alone: the stages of the pilot's own runs would only confuse."""
+def calls_and_warnings(sink: Sink) -> Sink:
+    """Return a sink that passes on warnings and the progress of calls: the other stages of a pilot's runs take no time."""
 
-    def pass_on(event: Any) -> None:
-        if isinstance(event, Notice) and event.warning:
-            sink(replace(event, text=f"pilot: {event.text}"))
+    def pass_on(event: Event) -> None:
+        if isinstance(event, Notice):
+            if event.warning:
+                sink(replace(event, text=f"pilot: {event.text}"))
+        elif isinstance(event, CallProgress) or getattr(event, "stage", "") == STAGE:
+            sink(event)
 
     return pass_on

@@ -104,7 +104,7 @@ def sample_table(
         table = table.append_column(WEIGHT, pa.array([one.weight for one in mine], pa.float64()))
         table = table.append_column(SCORE, pa.array([one.score for one in mine], pa.float32()))
         parts.append(table.append_column(TOKENS, tokens))
-    return pa.concat_tables(parts, promote_options="default").combine_chunks()
+    return pa.concat_tables(parts, promote_options="permissive").combine_chunks()
 
 
 def _part(run: Run, shard: Shard, gradable: NDArray[np.bool_]) -> tuple[Part, int]:

@@ -84,9 +84,17 @@ def _lengths(known: pa.Table) -> Lengths | None:
     names = [f"{route}_{kind}_tokens" for route in ROUTES for kind in ("input", "output")]
     if any(known.column(name).null_count for name in names):
         return None  # labels without answers
-    inputs = {route: _counts(known, f"{route}_input_tokens") for route in ROUTES}
-    outputs = {route: _counts(known, f"{route}_output_tokens") for route in ROUTES}
+    if not all(any(_counts(known, name)) for name in names):
+        return None  # an endpoint that does not count tokens
+    inputs = {route: _filled(_counts(known, f"{route}_input_tokens")) for route in ROUTES}
+    outputs = {route: _filled(_counts(known, f"{route}_output_tokens")) for route in ROUTES}
     return Lengths(_counts(known, "estimated_tokens"), inputs, outputs)
+
+
+def _filled(counts: tuple[int, ...]) -> tuple[int, ...]:
+    """Return counts of tokens with the mean in place of those of answers that came without one."""
+    known = [count for count in counts if count]
+    return tuple(count or round(sum(known) / len(known)) for count in counts)
 
 
 def _counts(table: pa.Table, name: str) -> tuple[int, ...]:

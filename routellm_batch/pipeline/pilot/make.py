@@ -17,7 +17,7 @@ from routellm_batch.config.graders import PilotConfig, columns_of
 from routellm_batch.config.job import Config
 from routellm_batch.core.encoding import to_json
 from routellm_batch.core.errors import InterruptedRunError
-from routellm_batch.core.events import Notice, Sink
+from routellm_batch.core.events import Notice, Sink, StageFinished, StageStarted
 from routellm_batch.core.halt import Halt
 from routellm_batch.core.protocols import Runner
 from routellm_batch.pipeline.ask import AskBudget, AskResult
@@ -25,8 +25,8 @@ from routellm_batch.pipeline.pilot.answers import (
     affordable,
     answers_table,
     ask_both,
+    calls_and_warnings,
     judge_nano,
-    only_notices,
 )
 from routellm_batch.pipeline.pilot.draw import TOKENS, draw_rows, sample_table
 from routellm_batch.pipeline.pilot.fit import Fitted, fit, save_router
@@ -38,6 +38,7 @@ from routellm_batch.reporting.text import count
 from routellm_batch.routers.checkpoint import MANIFEST
 from routellm_batch.stages.call.reuse import ANSWERS
 from routellm_batch.stages.score.loop import run_score_stage
+from routellm_batch.stages.score.task import STAGE as SCORE
 from routellm_batch.storage.pilots import OUTCOMES, pilot_use
 from routellm_batch.storage.run import SUCCESS, open_run
 from routellm_batch.storage.store import FsStore, read_json
@@ -92,7 +93,8 @@ def make_pilot(place: Place, runner: Runner, sink: Sink, halt: Halt) -> dict[str
         return None
     config = place.config.model_copy(update={"cluster": _ask_cluster(place.config.cluster)})
     kept = round(judge_nano(config.endpoints, place.pilot.grader, _mean_tokens(sample)) * sample.num_rows)
-    budget = AskBudget(config, place.store, usd_to_nano(place.pilot.usd), only_notices(sink))
+    budget = AskBudget(config, place.store, usd_to_nano(place.pilot.usd), calls_and_warnings(sink))
+    budget.title = "pilot: "
     answers = ask_both(budget, place.store.uri(SAMPLE), kept, sink)
     if isinstance(answers, AskResult):
         _stop(answers, halt)
@@ -111,7 +113,8 @@ def make_pilot(place: Place, runner: Runner, sink: Sink, halt: Halt) -> dict[str
 
 def _stop(asked: AskResult, halt: Halt) -> None:
     """Stop the pilot as its ask stopped."""
-    halt.stop("interrupted" if asked.exit_code == InterruptedRunError.exit_code else "errors", asked.lines[0])
+    reason = "; ".join([asked.lines[0], *asked.halts])
+    halt.stop("interrupted" if asked.exit_code == InterruptedRunError.exit_code else "errors", reason)
 
 
 def _sample(place: Place, runner: Runner, sink: Sink, halt: Halt) -> pa.Table | None:
@@ -133,7 +136,9 @@ def _sample(place: Place, runner: Runner, sink: Sink, halt: Halt) -> pa.Table | 
         )
     scoring = config.model_copy(update=changes)
     run = open_run(scoring, today=place.today)
+    sink(StageStarted(SCORE, sum(shard.rows for shard in run.shards), 0, title="pilot: score"))
     run_score_stage(scoring, run, runner, sink, halt)
+    sink(StageFinished(SCORE))
     if halt.stopped:
         return None
     grader = place.pilot.grader

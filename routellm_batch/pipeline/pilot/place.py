@@ -16,7 +16,9 @@ DECIDES = ("router.", "endpoints.", "input.columns.", "label.", "pilot.grader.",
 
 def pilot_digest(config: Config) -> str:
     """Return the digest of what a pilot of this job depends on, which is neither its rows nor its budget."""
-    fields = identity(config)
+    # The key is no part of a run's identity any more; it stays in this digest, as pilots are stored with it.
+    keys = {f"endpoints.{name}.api_key": one.api_key for name, one in config.endpoints.named().items()}
+    fields = {**identity(config), **keys}
     return digest_of({key: value for key, value in fields.items() if key.startswith(DECIDES)})
 
 

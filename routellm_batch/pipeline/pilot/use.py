@@ -10,7 +10,7 @@ from routellm_batch.budget.quality.pilot_facts import PilotFacts, load_pilot_fac
 from routellm_batch.config.graders import PilotConfig
 from routellm_batch.config.job import Config, RouterConfig, RunConfig
 from routellm_batch.core.encoding import to_json
-from routellm_batch.core.errors import ConfigError
+from routellm_batch.core.errors import ConfigError, RunMismatchError
 from routellm_batch.core.events import Sink
 from routellm_batch.core.halt import Halt
 from routellm_batch.core.protocols import Runner
@@ -18,6 +18,7 @@ from routellm_batch.pipeline.pilot.make import CALIBRATION, ROUTER, Place, make_
 from routellm_batch.pipeline.pilot.place import newest_fresh, pilot_digest, pilot_uri
 from routellm_batch.pipeline.run import PreparedJob
 from routellm_batch.stages.plan.prediction import refuse_unmeasured
+from routellm_batch.storage.changes import changed_since_begun
 from routellm_batch.storage.pilots import PINNED, read_success
 from routellm_batch.storage.run import Run
 from routellm_batch.storage.store import FsStore
@@ -37,6 +38,7 @@ class JobPilot:
 
         Raises:
             ConfigError: there is no pilot, and none may be made.
+            RunMismatchError: the run takes a finished pilot, and has changed an endpoint that the pilot asked.
             BudgetError: the pilot did not measure what the budget asks for; nothing is scored then.
             InputError: as ``make_pilot``.
 
@@ -46,6 +48,7 @@ class JobPilot:
         pinned = run.read_json(PINNED) or self._pin(config, config.pilot, run)
         uri = str(pinned["uri"])
         success = read_success(uri)
+        _refuse_changed(config, run, uri, success)
         if success is None:
             place = Place(config, config.pilot, uri, run.id, _today(config.run).isoformat())
             success = make_pilot(place, runner, sink, halt)
@@ -73,6 +76,16 @@ class JobPilot:
         pinned = {"uri": fresh or pilot_uri(config.run.root, run.id), "here": fresh is None}
         run.store.create(PINNED, to_json(pinned))
         return run.read_json(PINNED) or pinned
+
+
+def _refuse_changed(config: Config, run: Run, uri: str, success: dict[str, Any] | None) -> None:
+    """Refuse another model than the one that a finished pilot measured."""
+    if success is not None and changed_since_begun(run.store) and success["digest"] != pilot_digest(config):
+        message = (
+            f"{uri}: this pilot was made with other endpoints than the config has now, so what it measured does not "
+            "hold for them. Put the endpoints back, or choose another run.id"
+        )
+        raise RunMismatchError(message)
 
 
 def _today(run: RunConfig) -> date:

@@ -16,7 +16,7 @@ from routellm_batch.reporting import quality_words
 from routellm_batch.reporting.charts.quality import plane, predicted_points, quality_chart
 from routellm_batch.reporting.page import render
 from routellm_batch.reporting.quality_view import PilotView
-from routellm_batch.reporting.text import count, public_uri, rows, usd
+from routellm_batch.reporting.text import count, price, public_uri, rows, usd
 
 POINTS = 50
 """Points of the frontier."""
@@ -126,7 +126,7 @@ def _details(facts: PilotPageFacts) -> list[tuple[str, str]]:
         ("Made", facts.view.made),
         ("Grader", facts.view.grader),
         ("Router", facts.view.chosen),
-        ("Spending limit", usd(facts.cap_nano)),
+        ("Spending limit", price(facts.cap_nano)),
         *facts.settings.items(),
     ]
 
@@ -136,7 +136,7 @@ def pilot_lines(facts: PilotPageFacts, report_uri: str) -> list[str]:
     view = facts.view
     lines = [
         f"Pilot {facts.pilot_id}: {count(view.labelled)} of {rows(view.rows)} labelled by the grader {view.grader}",
-        f"  cost    spent {usd(view.spent_nano)} of at most {usd(facts.cap_nano)}",
+        f"  cost    spent {usd(view.spent_nano)} of at most {price(facts.cap_nano)}",
     ]
     left_out = quality_words.ungradable_text(view)
     if left_out:

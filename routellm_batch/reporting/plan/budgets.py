@@ -75,6 +75,11 @@ def round_budgets(plan: Plan, order: str = "auto") -> list[Budget]:
     return _with_chosen(plan, offered)
 
 
+def few_budgets(plan: Plan) -> list[Budget]:
+    """Return every second one of ``round_budgets``, with the chosen one among them: enough to see what a budget buys."""
+    return [one for one in round_budgets(plan) if one.chosen or round(one.share * 10) % 2 == 0]
+
+
 def all_budgets(plan: Plan, order: str = "auto") -> list[Budget]:
     """Return every point of the frontier as a budget, to a hundredth of a percent, with the chosen one among them."""
     shares = [Decimal(point.share).quantize(PLACES).normalize() for point in plan.frontier]

@@ -195,7 +195,7 @@ def _endpoint_rows(facts: PlanFacts) -> list[tuple[str, str, str, str, str]]:
 
 def _details(facts: PlanFacts) -> list[tuple[str, str]]:
     plan = facts.plan
-    cap = [] if plan.cap_nano is None else [("Hard cap", usd(plan.cap_nano))]
+    cap = [] if plan.cap_nano is None else [("Hard cap", price(plan.cap_nano))]
     pilot = [("Pilot", public_uri(str(plan.pilot["uri"])))] if plan.pilot else []
     return [
         ("Run", facts.run_id),

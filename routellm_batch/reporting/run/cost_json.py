@@ -13,8 +13,9 @@ from routellm_batch.budget.spend.observed_lengths import HIGH, LOW, ObservedLeng
 from routellm_batch.budget.spend.projection import WHOLE
 from routellm_batch.core.types import ROUTES, STRONG, Route
 from routellm_batch.reporting.quality_view import PilotView, QualityView
-from routellm_batch.reporting.run.comparison import counterfactual_nano
-from routellm_batch.reporting.run.facts import RunFacts
+from routellm_batch.reporting.run.comparison import counterfactual_nano, saving
+from routellm_batch.reporting.run.facts import LabelFacts, RunFacts
+from routellm_batch.reporting.run.failures import failures_json
 from routellm_batch.reporting.text import public_uri
 
 
@@ -25,12 +26,14 @@ def cost_json(facts: RunFacts) -> dict[str, Any]:
     were asked for, ``share.achieved`` where no row is done, ``cap_usd`` where there is no cap. The keys ``embedding`` and
     ``pilot`` exist where a paid embedder or a pilot is used. ``spent_usd`` and ``presumed_usd`` of the run include the
     embeddings, and the pilot where its key ``here`` says that the run made it. ``quality`` holds the grades that the pilot
-    predicted and those of the run's own answers.
+    predicted and those of the run's own answers. ``saved_usd`` is all strong less all that was spent and is presumed; null
+    where no row was answered. ``labels`` is there for a label job.
     """
     plan, calls = facts.plan, facts.calls
     embedding = {} if facts.embedding is None else {"embedding": _embedding_json(facts.embedding)}
     pilot = {} if facts.pilot is None else {"pilot": _pilot_json(facts.pilot)}
     quality = {} if facts.quality is None else {"quality": _quality_json(facts.quality)}
+    made = saving(facts)
     return {
         "format": 1,
         "run_id": facts.run_id,
@@ -47,6 +50,7 @@ def cost_json(facts: RunFacts) -> dict[str, Any]:
             "pending": facts.pending,
             STRONG: calls.strong_rows,
             "copies": calls.copies,
+            "truncated": sum(calls.truncated.values()),
         },
         "asked": dict(plan.asked),
         "share": {"asked": facts.asked_share, "achieved": facts.achieved_share},
@@ -61,10 +65,12 @@ def cost_json(facts: RunFacts) -> dict[str, Any]:
         "counterfactual_usd": {
             f"all_{route}": usd_text(counterfactual_nano(facts, route)) for route in ROUTES
         },
+        "saved_usd": None if made is None else usd_text(made.nano),
         "degraded": None if plan.degraded is None else dict(plan.degraded),
         "degraded_running": [_degrade_json(one) for one in facts.degrades],
         "errors": dict(sorted(calls.errors.items())),
         **quality,
+        **({} if facts.labels is None else {"labels": _labels_json(facts.labels)}),
         "wall_s": round(facts.wall_s, 3),
     }
 
@@ -82,7 +88,22 @@ def _endpoint_json(facts: RunFacts, route: Route) -> dict[str, Any]:
         "planned_usd": usd_text(facts.plan.endpoints[route].planned_nano),
         "spent_usd": usd_text(totals.spent_nano),
         "presumed_usd": usd_text(totals.presumed_nano),
+        "truncated": facts.calls.truncated.get(route, 0),
+        "uncounted": totals.uncounted,
+        **failures_json(facts, route),
         "estimates": _estimates_json(totals.heard),
+    }
+
+
+def _labels_json(labels: LabelFacts) -> dict[str, Any]:
+    """Return how often each label was given, and how many answers were asked for again or gave none."""
+    return {
+        "column": labels.column,
+        "labelled": labels.labelled,
+        "given": dict(labels.given),
+        "others": labels.others,
+        "reasked": labels.reasked,
+        "invalid": dict(labels.invalid),
     }
 
 

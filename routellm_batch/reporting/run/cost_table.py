@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from routellm_batch.core.types import ROUTES, STRONG, WEAK, Route
-from routellm_batch.reporting.run.comparison import compared_nano
+from routellm_batch.reporting.run.comparison import saving
 from routellm_batch.reporting.run.facts import RunFacts
 from routellm_batch.reporting.text import count, usd
 
@@ -71,15 +71,18 @@ def spend_bars(facts: RunFacts) -> list[Bar]:
 
 def routing_bars(facts: RunFacts, counterfactuals: Mapping[Route, int]) -> list[Bar]:
     """Return the cost of this run between those of all strong and all weak (``counterfactuals``, nano-dollars)."""
+    made = saving(facts)
+    presumed = facts.spent_nano + facts.presumed_nano
     return _bars(
         [
             ("All strong, estimated", counterfactuals[STRONG], "strong outlined"),
-            ("This run", compared_nano(facts), "mixed"),
+            ("This run", facts.spent_nano, "mixed"),
+            *([("… with all that is presumed", presumed, "outlined")] if made and made.is_loose else []),
             ("All weak, estimated", counterfactuals[WEAK], "weak outlined"),
         ]
     )
 
 
 def spent_percent(facts: RunFacts, route: Route) -> float:
-    """Return the part of the spending, in percent, that went to one endpoint's calls; embeddings are the rest."""
-    return 100 * facts.calls.routes[route].spent_nano / max(1, facts.routed_nano)
+    """Return the part of the spending, in percent, that went to one endpoint's calls; the rest is pilot and embeddings."""
+    return 100 * facts.calls.routes[route].spent_nano / max(1, facts.spent_nano)

@@ -14,14 +14,15 @@ from routellm_batch.budget.spend.embeddings import EmbeddingUse
 from routellm_batch.budget.spend.summary import CallSummary
 from routellm_batch.config.embedder import EmbedderConfig
 from routellm_batch.config.job import Config, EndpointsConfig, RouterConfig
-from routellm_batch.core.types import Route
+from routellm_batch.core.types import ErrorKind, Route
 from routellm_batch.reporting.quality_view import PilotView, QualityView
 from routellm_batch.reporting.text import count, duration, public_uri, usd
 
-State = Literal["finished", "budget", "errors", "interrupted"]
-"""How a run ended: with every funded row done, or stopped early by the budget, by errors, by a signal or deadline."""
+State = Literal["finished", "budget", "errors", "interrupted", "running"]
+"""How a run ended: with every funded row done, or stopped early by the budget, by errors, by a signal or deadline;
+or that it goes on while a report is asked for."""
 
-EXIT_CODES: Mapping[State, int] = {"budget": 4, "errors": 5, "interrupted": 75}
+EXIT_CODES: Mapping[State, int] = {"budget": 4, "errors": 5, "interrupted": 75, "running": 75}
 FAILED_EXIT = 3
 
 
@@ -33,6 +34,28 @@ class EndpointFacts:
     price: Price
     expected_output_tokens: int
     """Tokens of one answer that planning expects."""
+    kind: str = "openai"
+    """As configured: ``simulated`` and ``replay`` are nobody's to bill."""
+    api_key: str | None = None
+    """Reference of the key, never the key; None where none is sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class LabelFacts:
+    """What the labels of a label job are."""
+
+    column: str
+    """Column of the labels."""
+    labelled: int
+    """Rows that have a label."""
+    given: Mapping[str, int]
+    """Label, or "field: value" of a schema that lists the values → rows, the commonest first."""
+    others: int
+    """Rows of labels that ``given`` leaves out."""
+    reasked: int
+    """Rows whose model was asked again for a label."""
+    invalid: Mapping[str, int]
+    """Why answers gave no label → rows that failed for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +84,8 @@ class RunFacts:
     """The pilot that the run used; None without one."""
     quality: QualityView | None = None
     """Predicted and achieved grades of its answers; None where neither is known."""
+    labels: LabelFacts | None = None
+    """The labels of a label job; None for another one."""
 
     @property
     def own_pilot(self) -> PilotView | None:
@@ -92,6 +117,13 @@ class RunFacts:
     def pending(self) -> int:
         """Valid rows that a resume would still call; rows that the budget left out are not among them."""
         return max(0, self.plan.valid - self.done - self.calls.unfunded)
+
+    @property
+    def bad_labels(self) -> bool:
+        """Whether the run stopped because its answers were no valid labels, so that no endpoint is at fault."""
+        errors, reason = self.calls.errors, self.stop_reason or ""
+        most = 2 * errors.get(ErrorKind.INVALID_LABEL, 0) > sum(errors.values())
+        return self.state == "errors" and "max_error_rate" in reason and most
 
     @property
     def asked_share(self) -> float | None:
@@ -147,7 +179,13 @@ def run_facts(
 def endpoint_facts(endpoints: EndpointsConfig) -> dict[Route, EndpointFacts]:
     """Return model, price and expected answer length of both endpoints."""
     return {
-        route: EndpointFacts(endpoint.model, endpoint.nano_price, endpoint.expected_output_tokens)
+        route: EndpointFacts(
+            endpoint.model,
+            endpoint.nano_price,
+            endpoint.expected_output_tokens,
+            endpoint.kind,
+            endpoint.api_key,
+        )
         for route, endpoint in endpoints.by_route().items()
     }
 

@@ -9,16 +9,28 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from routellm_batch.budget.plan import Plan
 from routellm_batch.budget.spend.observed_lengths import HIGH, LOW
 from routellm_batch.budget.spend.summary import latency_quantile
 from routellm_batch.core.types import ROUTES, STRONG, WEAK, Route
 from routellm_batch.reporting import quality_words
 from routellm_batch.reporting.charts import run as charts
+from routellm_batch.reporting.charts.quality import plane, predicted_points, quality_chart
 from routellm_batch.reporting.page import render
+from routellm_batch.reporting.plan.budgets import chosen_point, few_budgets
 from routellm_batch.reporting.run import wording
-from routellm_batch.reporting.run.comparison import answers_nano, compared_nano, counterfactual_nano
+from routellm_batch.reporting.run.comparison import answers_nano, counterfactual_nano
 from routellm_batch.reporting.run.cost_table import cost_table, routing_bars, spend_bars, spent_percent
 from routellm_batch.reporting.run.facts import RunFacts
+from routellm_batch.reporting.run.failures import (
+    failures_of,
+    halts_of,
+    refused_key,
+    truncated_text,
+    uncounted_text,
+)
+from routellm_batch.reporting.run.promises import missed_promises
+from routellm_batch.reporting.run.saving_words import saved, saving_text
 from routellm_batch.reporting.text import count, percent, rows, usd
 
 QUANTILES = (0.5, 0.9, 0.99)
@@ -45,11 +57,13 @@ def render_report(facts: RunFacts) -> str:
         cost_table=cost_table(facts),
         banners=_banners(facts),
         plan=facts.plan,
+        planned_text=_planned_text(facts.plan),
         calls=facts.calls,
         words=wording,
         tone=_tone(facts),
-        all_strong=counterfactuals[STRONG],
-        compared=compared_nano(facts),
+        saved=saved(facts),
+        saving_text=saving_text(facts),
+        simulated=wording.simulated_text(facts.endpoints),
         spend_bars=spend_bars(facts),
         routing_bars=routing_bars(facts, counterfactuals),
         strong_part=spent_percent(facts, STRONG),
@@ -57,19 +71,21 @@ def render_report(facts: RunFacts) -> str:
         score_chart=_score_chart(facts),
         by_gain=facts.plan.ranker.order == "gain_per_dollar",
         frontier_chart=_frontier_chart(facts),
+        quality_chart=_quality_chart(facts.plan),
+        budgets=few_budgets(facts.plan) if facts.plan.frontier else [],
         latencies=latencies(facts),
         lengths=_length_table(facts),
         errors=_errors(facts),
+        label_bars=_label_bars(facts),
         quality_words=quality_words,
         quality_table=_quality_table(facts),
-        missed=quality_words.missed_text(facts.quality, facts.plan.recover),
         met=quality_words.met_text(facts.quality) if facts.quality else None,
         problems=quality_words.problem_rows(facts.quality.problems if facts.quality else {}),
     )
 
 
 def _quality_table(facts: RunFacts) -> list[tuple[str, str, str]]:
-    """Return name, predicted and achieved value of each figure of quality, and of the cost; empty without grades."""
+    """Return name, predicted and achieved value of each figure of quality; empty without grades."""
     quality, plan = facts.quality, facts.plan
     if quality is None or (quality.predicted is None and quality.achieved is None):
         return []
@@ -77,9 +93,6 @@ def _quality_table(facts: RunFacts) -> list[tuple[str, str, str]]:
     first_and_last = [plan.frontier[0], plan.frontier[-1]] if plan.frontier else []
     weak, strong = [p.outlook.quality for p in first_and_last if p.outlook is not None] or (None, None)
     graded = "–" if achieved is None else f"{words.graded(achieved)} on {rows(achieved.rows)}"
-    cost = usd(plan.planned_nano)
-    if plan.outlook is not None and plan.outlook.low_nano is not None:
-        cost = f"{cost} ({words.cost_interval(plan.outlook)}, P10 – P90)"
     unseen = quality.unseen
     apart = "… without the rows graded in the pilot"
     return [
@@ -97,8 +110,15 @@ def _quality_table(facts: RunFacts) -> list[tuple[str, str, str]]:
         ),
         ("All strong", words.graded(strong) if strong else "–", words.known(quality.strong_mean)),
         ("All weak", words.graded(weak) if weak else "–", words.known(quality.weak_mean)),
-        ("Cost of all answers", cost, wording.answers_text(facts)),
     ]
+
+
+def _planned_text(plan: Plan) -> str:
+    """Return the planned cost, with its interval where a pilot gives one."""
+    planned = usd(plan.planned_nano)
+    if plan.outlook is None or plan.outlook.low_nano is None:
+        return planned
+    return f"{planned} ({quality_words.cost_interval(plan.outlook)}, P10 – P90)"
 
 
 def _tone(facts: RunFacts) -> str:
@@ -111,10 +131,14 @@ def _banners(facts: RunFacts) -> list[tuple[str, str]]:
     """Return the notes at the top of the page, as tone and text."""
     ending = " ".join(part for part in (facts.stop_reason, wording.next_step(facts)) if part)
     banners = [
+        *(("bad", text) for text in missed_promises(facts)),
         (_tone(facts), ending),
         ("warn", wording.degraded_text(facts.plan)),
         *(("warn", wording.degrade_text(one)) for one in facts.degrades),
+        ("warn", wording.beyond_text(facts)),
         ("warn", wording.unfunded_text(facts)),
+        ("warn", truncated_text(facts)),
+        ("warn", uncounted_text(facts)),
         *(("warn", notice) for notice in facts.notices),
     ]
     return [(tone, text) for tone, text in banners if text]
@@ -136,6 +160,13 @@ def _frontier_chart(facts: RunFacts) -> Markup | None:
         nano = answers_nano(facts)
         spent = charts.Mark(facts.achieved_share, nano, f"{percent(facts.achieved_share)}, {usd(nano)}")
     return charts.frontier_chart(plan.frontier, plan.all_weak_nano, plan.all_strong_nano, chosen, spent)
+
+
+def _quality_chart(plan: Plan) -> Markup | None:
+    """Return predicted quality by cost, with the plan on it; None without a pilot."""
+    points, chosen = predicted_points(plan.frontier), predicted_points([chosen_point(plan)])
+    on = plane([*points, *chosen]) if points and chosen else None
+    return None if on is None else quality_chart(on, points, chosen[0], cursor=False)
 
 
 def latencies(facts: RunFacts) -> list[LatencyRow]:
@@ -168,10 +199,47 @@ def _length_table(facts: RunFacts) -> list[tuple[Route, tuple[str, ...]]]:
     return table
 
 
-def _errors(facts: RunFacts) -> list[tuple[str, str, str, float]]:
-    """Return kind, meaning, failed rows, and these in percent of the commonest kind's; the commonest comes first."""
-    errors = {kind: number for kind, number in facts.calls.errors.items() if number}
-    most = max([*errors.values(), 1])
-    ordered = sorted(errors.items(), key=lambda item: (-item[1], item[0]))
+def _label_bars(facts: RunFacts) -> list[tuple[str, str, float]]:
+    """Return each label with its rows, and these in percent of the commonest one's."""
+    if facts.labels is None:
+        return []
+    given = dict(facts.labels.given)
+    if facts.labels.others:
+        given["others"] = facts.labels.others
+    most = max([*given.values(), 1])
+    return [(name, count(number), 100 * number / most) for name, number in given.items()]
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorRow:
+    """Rows of one endpoint that failed for one reason, or the error that stopped its calls."""
+
+    route: str
+    """Empty where it is not known."""
+    kind: str
+    meaning: str
+    said: str
+    """What the endpoint said for programs."""
+    rows: str
+    percent: float
+    """Its rows, in percent of the commonest reason's."""
+
+
+def _errors(facts: RunFacts) -> list[ErrorRow]:
+    """Return what stopped the run, if errors did, and then why rows failed, the commonest reason first."""
+    failed = failures_of(facts)
+    most = max([one.rows for one in failed] + [1])
     texts = wording.KIND_TEXTS
-    return [(kind, texts.get(kind, ""), count(number), 100 * number / most) for kind, number in ordered]
+    stopped = [
+        ErrorRow(
+            one.route, one.kind, refused_key(facts, one) or texts.get(one.kind, ""), str(one.detail), "–", 0
+        )
+        for one in halts_of(facts)
+    ]
+    return stopped + [
+        ErrorRow(
+            *(one.route, one.kind, texts.get(one.kind, ""), str(one.detail), count(one.rows)),
+            100 * one.rows / most,
+        )
+        for one in failed
+    ]

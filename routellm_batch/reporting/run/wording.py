@@ -8,10 +8,14 @@ from decimal import Decimal
 from routellm_batch.budget.plan import Degrade, Plan
 from routellm_batch.budget.pricing import usd_to_nano
 from routellm_batch.budget.spend.projection import WHOLE
-from routellm_batch.core.types import ROUTES, STRONG, WEAK, ErrorKind, Route
-from routellm_batch.reporting.quality_words import missed_text, quality_text
-from routellm_batch.reporting.run.comparison import answers_nano, compared_nano, counterfactual_nano
-from routellm_batch.reporting.run.facts import EndpointFacts, RunFacts
+from routellm_batch.budget.spend.summary import RouteTotals
+from routellm_batch.core.types import ROUTES, ErrorKind, Route
+from routellm_batch.reporting.quality_words import quality_text
+from routellm_batch.reporting.run.comparison import answers_nano, counterfactual_nano
+from routellm_batch.reporting.run.facts import EndpointFacts, LabelFacts, RunFacts
+from routellm_batch.reporting.run.failures import MOST_LINES, failure_lines, truncated_text, uncounted_text
+from routellm_batch.reporting.run.promises import missed_promises
+from routellm_batch.reporting.run.saving_words import saved_line
 from routellm_batch.reporting.text import count, percent, price, public_uri, rate, rows, seconds, usd
 
 KIND_TEXTS: dict[str, str] = {
@@ -23,6 +27,7 @@ KIND_TEXTS: dict[str, str] = {
     ErrorKind.BAD_REQUEST: "the endpoint refused the request",
     ErrorKind.CONTEXT_LENGTH: "prompt and answer don't fit the model's context",
     ErrorKind.CONTENT_FILTER: "the provider's content filter refused it",
+    ErrorKind.REFUSAL: "the model refused to answer",
     ErrorKind.AUTH: "the key was not accepted",
     ErrorKind.QUOTA: "no credit or quota left",
     ErrorKind.NOT_FOUND: "no such model or path",
@@ -33,16 +38,22 @@ KIND_TEXTS: dict[str, str] = {
     ErrorKind.DEADLINE: "the row's retry deadline passed",
 }
 """Error kind → what it means."""
+MADE_UP: Mapping[str, str] = {"simulated": "simulated", "replay": "replayed"}
+"""Kind of an endpoint that is no provider's → what it is."""
 
 
 def headline(facts: RunFacts) -> str:
     """Return how the run ended, in a few words."""
     if facts.state == "budget":
         return "Stopped by the budget"
+    if facts.bad_labels:
+        return "Stopped by invalid labels"
     if facts.state == "errors":
         return "Stopped by endpoint errors"
     if facts.state == "interrupted":
         return "Interrupted"
+    if facts.state == "running":
+        return "Running"
     return f"Finished, {rows(facts.calls.failed)} failed" if facts.calls.failed else "Finished"
 
 
@@ -50,10 +61,18 @@ def next_step(facts: RunFacts) -> str | None:
     """Return what to do next; None where nothing is left to do."""
     if facts.state == "budget":
         return "Raise budget.hard_cap_usd, then run the same command: it resumes."
+    if facts.bad_labels:
+        return (
+            "The endpoints answer, but most answers are not valid labels. Look at the answers of a few failed rows, then "
+            "change label.values, label.schema or label.instruction, or the model, under a new run.id; to accept so many "
+            "failed rows, raise retry.max_error_rate and run the same command: it resumes."
+        )
     if facts.state == "errors":
         return "Fix the endpoint, then run the same command: it resumes."
     if facts.state == "interrupted":
         return "Run the same command again: it resumes."
+    if facts.state == "running":
+        return None
     if facts.calls.failed:
         return "Run the same command with --retry-failed to call the failed rows again."
     return None
@@ -75,8 +94,8 @@ def ranked_by(plan: Plan) -> str:
 
 
 def usd_asked(value: str) -> str:
-    """Return dollars as configured (a decimal string) in the form of other sums."""
-    return usd(usd_to_nano(Decimal(value)))
+    """Return dollars as configured (a decimal string), with all of their decimals."""
+    return price(usd_to_nano(Decimal(value)))
 
 
 def rows_text(facts: RunFacts) -> str:
@@ -103,31 +122,45 @@ def share_text(facts: RunFacts) -> str:
     return f"{percent(achieved)} strong ({done}); asked for {asked_text(facts.plan)}"
 
 
-def saving_text(facts: RunFacts) -> str:
-    """Return how the cost compares with what all strong and all weak would have cost."""
-    spent = compared_nano(facts)
-    if not facts.done:
-        return "Nothing was called, so there is nothing to compare."
-    strong, weak = counterfactual_nano(facts, STRONG), counterfactual_nano(facts, WEAK)
-    if facts.calls.strong_rows == 0:
-        return f"Every row went to the weak model; all strong would have cost about {usd(strong)}."
-    if facts.calls.strong_rows == facts.done:
-        return f"Every row went to the strong model; all weak would have cost about {usd(weak)}."
-    what, apart = "This run", ""
-    if facts.calls.taken:
-        what = "The answers"
-        apart = " Answers that the pilot had paid for count as much as the others; its other costs are not counted."
-    elif facts.own_pilot:
-        apart = " The cost of the pilot is not counted."
-    share = f" ({percent(abs(strong - spent) / strong)})" if strong else ""
+def simulated_text(endpoints: Mapping[Route, EndpointFacts]) -> str | None:
+    """Return that no bill comes for models that are simulated or replayed; None where there are none."""
+    made_up = [route for route in ROUTES if endpoints[route].kind in MADE_UP]
+    if not made_up:
+        return None
+    how = " and ".join(dict.fromkeys(MADE_UP[endpoints[route].kind] for route in made_up))
+    if len(made_up) == len(ROUTES):
+        return f"Both models are {how} on this machine, so no bill comes: costs are what the config's prices make of them."
     return (
-        f"{what} cost {_difference(spent, strong)}{share} than sending every row to the strong model, "
-        f"and {_difference(spent, weak)} than sending every row to the weak one.{apart}"
+        f"The {made_up[0]} model is {how} on this machine, so no bill comes for it, whatever it costs here."
     )
 
 
-def _difference(spent: int, other: int) -> str:
-    return f"about {usd(abs(other - spent))} {'less' if other >= spent else 'more'}"
+INVALID_TEXTS: Mapping[str, str] = {
+    "no_label": "no label is named",
+    "several_labels": "more than one is named",
+    "not_json": "not JSON, or broken JSON",
+    "breaks_schema": "JSON that breaks the schema",
+    "too_large": "too long, too deep or too large",
+}
+"""Kind of an invalid label → what it means."""
+SHOWN_LABELS = 8
+"""Labels that the terminal shows."""
+
+
+def labels_text(labels: LabelFacts) -> str:
+    """Return how often each label was given, and how many answers were asked for again or gave none."""
+    given = list(labels.given.items())
+    parts = [f"{name} {count(number)}" for name, number in given[:SHOWN_LABELS]]
+    rest = sum(number for _, number in given[SHOWN_LABELS:]) + labels.others
+    parts += [f"others {count(rest)}"] if rest else []
+    text = ", ".join(parts) or f"{rows(labels.labelled)} labelled"
+    notes = [f"{count(labels.reasked)} asked again"] if labels.reasked else []
+    if labels.invalid:
+        kinds = ", ".join(
+            f"{count(number)} {INVALID_TEXTS.get(kind, kind)}" for kind, number in labels.invalid.items()
+        )
+        notes.append(f"{count(sum(labels.invalid.values()))} invalid ({kinds})")
+    return "; ".join([text, *notes])
 
 
 def failures_text(facts: RunFacts) -> str:
@@ -151,8 +184,8 @@ def presumed_text(facts: RunFacts) -> str | None:
     if not presumed:
         return None
     return (
-        f"Up to {usd(presumed)} more may have been billed: some requests got no usable reply, and only the provider's "
-        "bill shows whether they were charged. Against a cap, each counts at its worst case."
+        f"Up to {usd(presumed)} more may have been billed: some requests got no usable reply or no count of tokens, "
+        "and only the provider's bill shows whether they were charged. Against a cap, each counts at its worst case."
     )
 
 
@@ -163,8 +196,8 @@ def degraded_text(plan: Plan) -> str | None:
         return None
     before = int(lowered["strong_rows"])
     return (
-        f"The plan was lowered to fit the hard cap of {usd(cap)}: the {count(before)} strong rows that were asked for "
-        f"would have cost about {usd_asked(lowered['planned_usd'])}; {count(plan.strong)} fit."
+        f"The plan was lowered to fit the hard cap of {price(cap)}: the {count(before)} strong rows that were asked for "
+        f"would have cost about {usd(usd_to_nano(Decimal(lowered['planned_usd'])))}; {count(plan.strong)} fit."
     )
 
 
@@ -175,9 +208,24 @@ def degrade_text(one: Degrade) -> str:
         left = usd(max(0, one.cap_nano - one.spent_nano))
         return f"{moved}as the remaining {left} did not cover the worst case of any strong request."
     ratios = " and ".join(f"{one.ratio_ppm[route] / WHOLE:.2f} times ({route})" for route in ROUTES)
+    limit = f"{'budget.usd' if one.soft else 'cap'} of {price(one.cap_nano)}"
     return (
         f"{moved}{count(one.kept)} stayed strong. Answers cost {ratios} what was planned, so the run was heading for "
-        f"{usd(one.projected_nano)} against a cap of {usd(one.cap_nano)}; it is now heading for {usd(one.lowered_nano)}."
+        f"{usd(one.projected_nano)} against a {limit}; it is now heading for {usd(one.lowered_nano)}."
+    )
+
+
+def beyond_text(facts: RunFacts) -> str | None:
+    """Return by how much the calls cost more than the dollars that were asked for; None where they did not."""
+    if facts.plan.asked["mode"] != "usd":
+        return None
+    asked, spent = usd_to_nano(Decimal(facts.plan.asked["value"])), facts.calls.spent_nano
+    if spent <= asked:
+        return None
+    more = f" ({percent(spent / asked - 1)} more)"
+    return (
+        f"The calls cost {usd(spent)}, above the budget.usd of {price(asked)}{more}: prompts or answers had more tokens "
+        "than planned. budget.usd is an expectation; set budget.hard_cap_usd for a limit that is never exceeded."
     )
 
 
@@ -256,24 +304,36 @@ def closing_lines(facts: RunFacts, report_uri: str) -> list[str]:
     """Return the last lines that a run prints; the very last one says where the report is."""
     spent = spent_text(facts)
     if facts.plan.cap_nano is not None:
-        spent += f", hard cap {usd(facts.plan.cap_nano)}"
+        spent += f", hard cap {price(facts.plan.cap_nano)}"
     lines = [f"{headline(facts)} in {rate_text(facts)}"]
     if facts.stop_reason:
         lines[0] += f": {facts.stop_reason}"
+    lines += [f"  missed  {text}" for text in missed_promises(facts)]
     lines += [f"  rows    {rows_text(facts)}", f"  share   {share_text(facts)}", f"  cost    {spent}"]
-    if facts.done:
+    if facts.calls.ok:
         all_strong, all_weak = (usd(counterfactual_nano(facts, route)) for route in ROUTES)
         lines.append(f"          all strong about {all_strong}, all weak about {all_weak}")
+        lines.append(f"          {saved_line(facts)}")
+    if facts.labels is not None:
+        lines.append(f"  labels  {labels_text(facts.labels)}")
+    labels = ("errors ", *("       " for _ in range(MOST_LINES)))
+    lines += [f"  {label} {text}" for label, text in zip(labels, failure_lines(facts), strict=False)]
     graded = None if facts.quality is None else quality_text(facts.quality)
     if graded:
         lines.append(f"  quality {graded}")
-    missed = missed_text(facts.quality, facts.plan.recover)
-    if missed:
-        lines.append(f"          {missed}")
     degraded = [degraded_text(facts.plan), *map(degrade_text, facts.degrades)]
     listed = facts.plan.invalid and not facts.pending  # They are written with the answers of their shard.
     invalid = f"What is wrong with each invalid row is in {facts.run_uri}/failed/." if listed else ""
-    notes = [invalid, presumed_text(facts), *degraded, *facts.notices]
+    notes = [
+        simulated_text(facts.endpoints),
+        invalid,
+        beyond_text(facts),
+        truncated_text(facts),
+        uncounted_text(facts),
+        presumed_text(facts),
+        *degraded,
+        *facts.notices,
+    ]
     lines += [f"  note    {note}" for note in notes if note]
     step = next_step(facts)
     if step:
@@ -286,7 +346,8 @@ ADVICE: Mapping[str, str] = {
     "quota": "an endpoint says that its credit or quota is used up",
     "not_found": "an endpoint knows no such URL or model; check endpoints.*.base_url and model",
     "redirect": "an endpoint answered with a redirect, which is never followed; check endpoints.*.base_url",
-    "over_reserve": "an endpoint counted more tokens than the request allowed, so the hard cap can't be kept",
+    "over_reserve": "an endpoint counted more tokens than the request allowed, so the hard cap can't be kept; "
+    "where prompts hold images, audio or files, give their real maximum in input.part_tokens",
 }
 """Reason of a halt → what happened and what to check."""
 
@@ -302,3 +363,20 @@ def stop_words(reason: str | None, max_error_rate: float) -> str | None:
     if reason == "error_rate":
         return f"more than {max_error_rate:.0%} of the last rows failed (retry.max_error_rate)"
     return ADVICE.get(reason or "", reason)
+
+
+def failing_words(name: str, totals: RouteTotals) -> str:
+    """Return that an endpoint failed every row, as a clause for the user, and what may be changed then.
+
+    Args:
+        name: of the endpoint, as ``strong endpoint``.
+        totals: what its calls did.
+
+    """
+    failed = "its only row" if totals.calls == 1 else f"all its {rows(totals.calls)}"
+    if totals.answered:
+        return f"the {name} failed {failed}: it answers, but no answer is of use"
+    return (
+        f"the {name} failed {failed} and has answered none, so its base_url, model and params may still be changed; "
+        "if you fix it elsewhere, add --retry-failed"
+    )

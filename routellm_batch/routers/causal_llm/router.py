@@ -38,10 +38,10 @@ from routellm_batch.routers.models.device import choose_device, choose_dtype
 from routellm_batch.routers.models.locate import local_folder
 from routellm_batch.routers.settings import RouterSettings
 
-MAX_TOKENS = 2048
-"""Tokens of a prompt that RouteLLM's classifiers were trained on (arXiv 2406.18665, appendix)."""
 BATCH_TOKENS = {"cpu": 8192, "cuda": 65_536}
 """Kind of device → tokens in a micro-batch, prefix and padding included."""
+MASK_ENTRIES = 1 << 26
+"""Largest attention mask that is made, that of 8,192 tokens: it grows with the square of a prompt's length."""
 
 
 class CausalLlmOptions(BaseModel):
@@ -56,7 +56,7 @@ class CausalLlmOptions(BaseModel):
     score_threshold: Annotated[int, Field(ge=2, le=5)] = 4
     """Least points of a weak answer that is good enough."""
     max_tokens: Annotated[int, Field(ge=16)] | None = None
-    """Bound on the tokens of a whole prompt; a longer question is truncated. None: 2,048, or the model's bound if less."""
+    """Bound on the tokens of a whole prompt; a longer question loses its end. None: the model's context."""
     batch_tokens: Annotated[int, Field(ge=16)] | None = None
     """Bound on tokens of a micro-batch, prefix and padding included; None: ``BATCH_TOKENS`` of the device."""
     prefix_reuse: bool = True
@@ -143,7 +143,10 @@ class CausalLlmRouter:
         attended = [len(self.prompt.prefix) + len(row) for row in rows]
 
         def compute(batch: list[int]) -> torch.Tensor:
-            states = last_states(self._model, [rows[n] for n in batch], self._prefix, self.prompt.prefix)
+            longest = max(attended[n] for n in batch)
+            # Without the shared prefix there is no mask, so that memory grows with a prompt's length, not with its square.
+            prefix = self._prefix if longest**2 <= MASK_ENTRIES else None
+            states = last_states(self._model, [rows[n] for n in batch], prefix, self.prompt.prefix)
             return (states.float() @ self._rows.T).cpu()
 
         with self._lock, torch.inference_mode():
@@ -189,7 +192,7 @@ def _prompt(
         read_tokenizer(words, vocab_size),
         system=system_text(options.system_prompt, folder, location),
         template=read_text(folder, TEMPLATE_FILE) or TEMPLATE,
-        max_tokens=options.max_tokens or min(MAX_TOKENS, positions),
+        max_tokens=options.max_tokens or positions,
     )
 
 

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from routellm_batch.core.arrays import Floats, Ints
 from routellm_batch.routers.training.battles import read_battles
+from routellm_batch.routers.training.formats import read_training_table
 from routellm_batch.routers.training.held_out import held_out_prompts
 from routellm_batch.routers.training.rows import OUTCOME_COLUMNS, Source, read_sources
-from routellm_batch.storage.labelled import read_table
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,7 +60,7 @@ def read_labelled(paths: Sequence[str], *, held_out_share: float, seed: int) -> 
 
 
 def _read(path: str) -> LabelledRows:
-    names = set(read_table(path).column_names)
+    names = set(read_training_table(path).column_names)
     if {"model_a", "model_b"} <= names and not names.issuperset(OUTCOME_COLUMNS):
         return _from_battles(path)
     rows = read_sources([Source(path)])

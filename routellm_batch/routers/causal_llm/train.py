@@ -31,7 +31,6 @@ from routellm_batch.routers.causal_llm.prompt import (
 )
 from routellm_batch.routers.causal_llm.router import (
     BATCH_TOKENS,
-    MAX_TOKENS,
     CausalLlmRouter,
     label_scores,
     system_text,
@@ -52,6 +51,8 @@ Reply with the prediction only."""
 """The system text where neither the option nor the base model gives one."""
 THRESHOLD = 4
 """Points of a weak answer that is good enough, in the figures that are measured."""
+MAX_TOKENS = 2048
+"""Tokens of a prompt that RouteLLM's classifiers were trained on (arXiv 2406.18665, appendix)."""
 LOG_STEPS = 20
 """Steps between two lines of progress."""
 

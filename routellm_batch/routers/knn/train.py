@@ -48,7 +48,8 @@ class KnnReport:
     @property
     def summary(self) -> str:
         """Return what it was trained on, and the figure on rows held out, in a sentence."""
-        return f"{self.rows:,} rows; {gain_text(self.quality)} on {self.held_out:,} held out, which chose k={self.k}"
+        unseen = f"{self.held_out:,} that it did not see, which chose k={self.k}"
+        return f"{self.rows:,} rows; {gain_text(self.quality)} on {unseen}"
 
 
 def train_knn(request: TrainRequest) -> KnnReport:

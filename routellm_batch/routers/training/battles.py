@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from routellm_batch.core.arrays import Floats, Ints
 from routellm_batch.core.errors import DataError
 from routellm_batch.core.types import STRONG, WEAK
+from routellm_batch.routers.training.formats import VOTES, read_training_table
 from routellm_batch.routers.training.rows import (
     BATTLE_COLUMNS,
     OUTCOME_COLUMNS,
@@ -24,10 +25,8 @@ from routellm_batch.routers.training.rows import (
     outcome_scores,
     usable,
 )
-from routellm_batch.storage.labelled import labels, numbers, read_table, require, texts
+from routellm_batch.storage.labelled import labels, numbers, require, texts
 
-WINNERS = {"model_a": 1.0, "model_b": 0.0, "tie": 0.5, "tie (bothbad)": 0.5}
-"""Value of the column ``winner`` → support for model_a."""
 MIN_CHARS = 16
 """Shorter prompts say too little to learn from; RouteLLM drops them too (arXiv 2406.18665, §4)."""
 PAIRS = 24
@@ -75,13 +74,15 @@ class Battles:
 def read_battles(paths: Sequence[str]) -> Battles:
     """Return the battles of some files: ``prompt, model_a, model_b`` and ``preference`` (for model_a) or ``winner``.
 
+    RouteLLM's own files and the Arena's are read too (``formats.py``).
+
     Rows that may not be trained on (see ``rows.usable``), self-pairs and prompts under ``MIN_CHARS`` are dropped.
 
     Raises:
         DataError: a file, column or row that can't be used, or no battle is left.
 
     """
-    return join_rows([row for uri in paths for row in _rows(read_table(uri), uri)], paths[0])
+    return join_rows([row for uri in paths for row in _rows(read_training_table(uri), uri)], paths[0])
 
 
 def read_pairs(sources: Sequence[Source], *, seed: int) -> Battles:
@@ -100,7 +101,7 @@ def read_pairs(sources: Sequence[Source], *, seed: int) -> Battles:
     """
     rows: list[Row] = []
     for number, source in enumerate(sources):
-        table = read_table(source.uri)
+        table = read_training_table(source.uri)
         require(table, ["prompt"], source.uri)
         names = set(table.column_names)
         if names.issuperset(BATTLE_COLUMNS[:3]):
@@ -135,24 +136,14 @@ def _rows(table: pa.Table, uri: str) -> list[Row]:
 
 def _support(table: pa.Table, uri: str) -> Sequence[float]:
     """Return the support for model_a, in [0, 1], of each row of a table of battles."""
-    names = table.column_names
-    if "preference" in names:
-        values = numbers(table, "preference", uri)
-        bad = np.flatnonzero((values < 0) | (values > 1))
-        if len(bad):
-            raise DataError("is not in [0, 1]", file=uri, column="preference", row=int(bad[0]))
-        return [float(v) for v in values]
-    require(table, ["winner"], uri)
-    winners = texts(table, "winner", uri)
-    for row, winner in enumerate(winners):
-        if winner not in WINNERS:
-            raise DataError(
-                f"is none of {', '.join(WINNERS)}; give the winner or a preference",
-                file=uri,
-                column="winner",
-                row=row,
-            )
-    return [WINNERS[winner] for winner in winners]
+    if "preference" not in table.column_names:
+        problem = f"no column says who won; there may be preference, winner, or {', '.join(VOTES)}"
+        raise DataError(problem, file=uri)
+    values = numbers(table, "preference", uri)
+    bad = np.flatnonzero((values < 0) | (values > 1))
+    if len(bad):
+        raise DataError("is not in [0, 1]", file=uri, column="preference", row=int(bad[0]))
+    return [float(v) for v in values]
 
 
 def _drawn(

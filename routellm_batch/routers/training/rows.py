@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from routellm_batch.core.arrays import Floats, Ints
 from routellm_batch.core.errors import DataError
-from routellm_batch.storage.labelled import labels, numbers, read_table, require, texts
+from routellm_batch.routers.training.formats import read_training_table
+from routellm_batch.storage.labelled import labels, numbers, require, texts
 
 OUTCOME_COLUMNS = ("prompt", "strong_score", "weak_score")
 BATTLE_COLUMNS = ("prompt", "model_a", "model_b", "preference")
@@ -95,7 +96,7 @@ def read_sources(sources: Sequence[Source]) -> TrainingRows:
 
 
 def _read_source(number: int, source: Source) -> TrainingRows:
-    table = read_table(source.uri)
+    table = read_training_table(source.uri)
     require(table, ["prompt"], source.uri)
     names = set(table.column_names)
     if names.issuperset(OUTCOME_COLUMNS):

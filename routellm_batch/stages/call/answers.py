@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 from routellm_batch.answers.labels import read_label
 from routellm_batch.config.endpoints import EndpointConfig
-from routellm_batch.config.job import LabelConfig
+from routellm_batch.config.job import LabelConfig, PartTokensConfig
 from routellm_batch.core.types import ErrorKind
 from routellm_batch.endpoints.calls import CallResult, History, Request
 from routellm_batch.stages.call.labels import ask_again
-from routellm_batch.stages.call.requests import Call, follow_up
+from routellm_batch.stages.call.requests import USUAL, Call, follow_up
 from routellm_batch.storage.ledger.record import CallRecord
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +34,11 @@ class Pending:
 
 
 def next_question(
-    label: LabelConfig | None, endpoint: EndpointConfig, one: Pending, record: CallRecord
+    label: LabelConfig | None,
+    endpoint: EndpointConfig,
+    one: Pending,
+    record: CallRecord,
+    bounds: PartTokensConfig = USUAL,
 ) -> Request | None:
     """Return the request that asks a model again for a label that can be used; None if it is not asked.
 
@@ -40,24 +47,31 @@ def next_question(
         endpoint: that answered.
         one: the row.
         record: what its answer came to.
+        bounds: the most tokens of a part of its chat that is no text.
 
     """
     if label is None or record.error_kind != ErrorKind.INVALID_LABEL or one.reasks >= label.reask:
         return None
     answer = record.answer or ""
-    problem = read_label(label, answer).problem or ""
-    return follow_up(endpoint, one.request, answer, ask_again(label, problem))
+    try:
+        problem = read_label(label, answer).problem or ""
+        return follow_up(endpoint, one.request, answer, ask_again(label, problem), bounds)
+    except Exception:  # noqa: BLE001 - the answer is paid for, whatever its text does to the reader
+        return None
 
 
 def record_of(call: Call, result: CallResult, label: LabelConfig | None) -> CallRecord:
-    """Return what the ledger keeps of a call's result; ``label`` says what labels are, None where there are none."""
-    reply, kind, tag = result.reply, result.error.kind if result.error else None, None
+    """Return what the ledger keeps of a call's result; ``label`` says what labels are, None where there are none.
+
+    It raises nothing, as what was paid for must reach the ledger: an answer that a reader fails on has no valid label.
+    """
+    reply, error, kind, tag = result.reply, result.error, result.error.kind if result.error else None, None
     if reply is not None:
-        if not reply.answer.strip():
-            filtered = reply.finish_reason == "content_filter"
-            kind = ErrorKind.CONTENT_FILTER if filtered else ErrorKind.EMPTY_ANSWER
-        elif label is not None:
-            tag = read_label(label, reply.answer).label
+        kind = reply.failure
+        if kind is None and not reply.answer.strip():
+            kind = ErrorKind.EMPTY_ANSWER
+        if kind is None and label is not None:
+            tag = _label_in(reply.answer, label)
             kind = ErrorKind.INVALID_LABEL if tag is None else None
     unsent = result.unsent or result.again_at_s is not None
     return CallRecord(
@@ -75,4 +89,17 @@ def record_of(call: Call, result: CallResult, label: LabelConfig | None) -> Call
         cost_nano=result.cost_nano,
         presumed_nano=result.presumed_nano,
         latency_s=result.latency_s,
+        counted=reply is None or reply.usage is not None,
+        detail=error.detail if error else None,
     )
+
+
+def _label_in(answer: str, label: LabelConfig) -> str | None:
+    """Return the label of an answer; None where it has none, or can't be read."""
+    try:
+        return read_label(label, answer).label
+    except Exception as error:  # noqa: BLE001 - see ``record_of``
+        log.warning(
+            "an answer can't be read as a label (%s); it counts as an invalid one", type(error).__name__
+        )
+        return None

@@ -46,13 +46,15 @@ class Overrun:
     at: str
     """When: UTC, ISO 8601."""
     cap_nano: int
-    """What the cap leaves for calls."""
+    """What the cap leaves for calls; ``budget.usd`` where ``soft``."""
     spent_nano: int
     """Settled and presumed, with no call in flight."""
     finished_nano: Mapping[Route, int]
     """Route → what the finished calls were expected to cost."""
     routes: Mapping[Route, RouteSpending]
     """Route → its spending beside its plan."""
+    soft: bool = False
+    """``cap_nano`` is ``budget.usd``: no cap, and no worst case is to fit in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,10 +198,13 @@ class _Pending:
             spent_nano=overrun.spent_nano,
             projected_nano=projected_nano(overrun.spent_nano, overrun.routes.values()),
             lowered_nano=learned,
+            soft=overrun.soft,
         )
 
     def _choose(self, overrun: Overrun) -> Cut:
         left, (size, turns) = overrun.cap_nano - overrun.spent_nano, self._largest
+        if overrun.soft:
+            return pick_cut(self._deltas, self._learned_weak_nano, room_nano(left, 0), self._cut)
         if left < self._weak.worst_nano(self._smallest, 1):
             # No row can be paid for now, whatever its route; a raised cap may yet pay for the rows as they are.
             return self._cut

@@ -127,11 +127,10 @@ def _summary(ending: Ending, state: LedgerState) -> tuple[dict[int, CallRecord],
 def _put(ending: Ending, revision: int, final: Mapping[int, CallRecord], rows: list[int]) -> bool:
     """Write some rows' responses; False if this revision holds other ones already."""
     config, run, shard = ending.job.config, ending.job.run, ending.shard
-    label = config.label.column if config.label else None
     columns = input_columns(config.input.columns, config.input.keep)
     whole = read_rows(run.files[shard.file], shard.start, shard.rows, columns)
     kept = whole.select(list(dict.fromkeys(config.input.keep)))
-    table = response_table(label, ending.scores, kept, final, rows)
+    table = response_table(config.label, ending.scores, kept, final, rows)
     return run.store.create(response_path(shard.name, revision), to_parquet(table))
 
 

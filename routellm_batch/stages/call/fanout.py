@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from routellm_batch.core.events import CallProgress
-from routellm_batch.core.types import ROUTES, Route, Verdict
+from routellm_batch.core.types import ROUTES, ErrorKind, Route, Verdict
 from routellm_batch.core.worker import Worker
 from routellm_batch.endpoints.caller import Caller
 from routellm_batch.endpoints.calls import CallResult, History
@@ -22,6 +22,7 @@ from routellm_batch.endpoints.wallet import Wallet
 from routellm_batch.stages.call.answers import Pending, next_question, record_of
 from routellm_batch.stages.call.job import EndpointPool
 from routellm_batch.stages.call.requests import Call
+from routellm_batch.stages.call.standing import Refused
 from routellm_batch.storage.ledger.record import CallRecord
 from routellm_batch.storage.ledger.writer import LedgerWriter
 
@@ -46,6 +47,8 @@ class FanOut:
     """Names the drain that calls this task back when a new cut is due."""
     earlier: int = 0
     """Rows of the shard that are answered, or have failed for good, already."""
+    suspects: frozenset[int] = frozenset()
+    """Rows that failed before in a way that their failing anew tells nothing of the endpoint."""
     open: int = 0
     """Calls in hand, sent or waiting for their turn."""
     _failed: int = 0
@@ -89,14 +92,19 @@ class FanOut:
         if final:
             failed = record.status == "failed"
             self._failed += failed
-            self.pool.count(record.route, failed=failed)
+            if not (failed and record.row in self.suspects):
+                self.pool.count(record.route, failed=failed)
 
     def watch(self, route: Route, result: CallResult) -> None:
-        """Stop calling where a call's result says so."""
+        """Take what a call's result says of its endpoint; stop calling where it says so."""
+        if result.reply is not None and result.reply.answer.strip():
+            self.pool.standings[route].answer()
         if result.error is not None and result.error.verdict is Verdict.FATAL:
             self.pool.fatal(result.error.kind)
         if result.over_reserve:
-            self.pool.exceeded(route, capped=self.wallet.grant_nano is not None)
+            self.pool.exceeded(route, capped=self.pool.job.config.budget.hard_cap_usd is not None)
+        if result.reply is not None and result.reply.usage is None:
+            self.pool.uncounted(route)
 
     async def _report_often(self) -> None:
         while True:
@@ -108,7 +116,17 @@ class FanOut:
         spent, demand = self.wallet.settled_nano, self.pool.demand()
         name = self.worker.name
         self.worker.events.emit(
-            CallProgress(self.shard, answered, self._failed, self.open, spent, name, demand, self.earlier)
+            CallProgress(
+                self.shard,
+                answered,
+                self._failed,
+                self.open,
+                spent,
+                name,
+                demand,
+                self.earlier,
+                self.pool.down(),
+            )
         )
 
 
@@ -123,18 +141,22 @@ class _Lane:
         self._fresh = deque(rows)
         self._later: list[tuple[float, int, Pending]] = []
         """Heap of (due, row, …)."""
+        self._standing = fan.pool.standings[route]
+        self._refused: list[Refused] = []
+        """Rows that were refused, and of which is not known yet whether all are."""
         self._open = 0
         self._moved = asyncio.Event()
 
     async def run(self) -> None:
         """Send all rows; returns when nothing is open and nothing more is to be sent."""
         async with asyncio.TaskGroup() as group:
-            while self._open or ((self._fresh or self._later) and not self._fan.stopping()):
+            while self._busy():
                 idle = self._fan.stopping() or self._fan.writer.silent()
                 batch = [] if idle else self._take(self._now_s())
                 if not batch:
-                    if self._open or self._fresh or self._later:  # else all that was left can't be paid for
+                    if self._busy():  # else all that was left can't be paid for
                         await self._pause()
+                    self._decide()
                     continue
                 rows = [(one.call.row, one.request.worst_nano) for one in batch]
                 await self._fan.writer.intend(self._route, rows, self._fan.stopping)
@@ -143,6 +165,25 @@ class _Lane:
                     self._fan.open += len(batch)
                     for one in batch:
                         group.create_task(self._send(one))
+        self._decide(last=not self._fan.stopping())
+        for refused in self._refused:  # of a run that stops: the next start calls them again
+            self._fan.keep(replace(refused.record, status="unsent"), final=False)
+
+    def _busy(self) -> bool:
+        """Whether calls are open or to be made, or others' calls may yet say what a refusal meant."""
+        undecided = self._refused and not self._standing.answers and self._caller.gate.open > 0
+        return self._open > 0 or (bool(self._fresh or self._later or undecided) and not self._fan.stopping())
+
+    def _decide(self, *, last: bool = False) -> None:
+        """End the refused rows of which is known now whether it was about them; at ``last`` all of them."""
+        left = []
+        for one in self._refused:
+            ending = one.ending(self._standing, last=last)
+            if ending is None:
+                left.append(one)
+            else:
+                self._fan.keep(ending, final=True)
+        self._refused = left
 
     def _take(self, now_s: float) -> list[Pending]:
         """Return the rows of the next intent: those that are due first, then fresh ones, as many as there is room for.
@@ -195,9 +236,14 @@ class _Lane:
     def _end(self, one: Pending, result: CallResult) -> None:
         """Book a row's result, and put the row back where it is to be sent again."""
         self._fan.watch(self._route, result)
+        self._decide()
         config = self._fan.pool.job.config
+        bounds = config.input.part_tokens
         record = record_of(one.call, result, config.label)
-        question = next_question(config.label, config.endpoints.of(self._route), one, record)
+        if result.error is not None and result.error.verdict is Verdict.REFUSED:
+            self._refuse(record, result.error.kind)
+            return
+        question = next_question(config.label, config.endpoints.of(self._route), one, record, bounds)
         back: Pending | None = None
         if question is not None:
             back = replace(one, request=question, reasks=one.reasks + 1, asks_again=True, history=History())
@@ -205,7 +251,16 @@ class _Lane:
         elif result.again_at_s is not None or result.unsent:
             back = replace(one, history=result.history, asks_again=result.unsent)
         if back is not None:
-            record = replace(record, status="unsent")
+            record = replace(record, status="unsent", reasks=int(question is not None))
             due_s = result.again_at_s or self._now_s()
             heapq.heappush(self._later, (due_s, one.call.row, back))
         self._fan.keep(record, final=back is None)
+
+    def _refuse(self, record: CallRecord, kind: ErrorKind) -> None:
+        """Book a refusal, and leave open what it means, unless this row was refused before and others were answered."""
+        known = record.row in self._fan.suspects and self._standing.answers > 0
+        self._refused.append(Refused(record, -1 if known else self._standing.answers))
+        if known:
+            self._decide()
+        elif self._standing.refuse(self._fan.pool.job.calls):
+            self._fan.pool.fatal(kind)

@@ -8,7 +8,14 @@ from datetime import UTC, datetime
 
 from routellm_batch.budget.plan import Degrade, Plan, Reason
 from routellm_batch.budget.pricing import nano_to_usd
-from routellm_batch.budget.spend.projection import LEARNED_CALLS, FinishedCalls, RouteSpending, too_dear
+from routellm_batch.budget.spend.projection import (
+    LEARNED_CALLS,
+    FinishedCalls,
+    RouteSpending,
+    over_goal,
+    projected_nano,
+    too_dear,
+)
 from routellm_batch.core.events import Notice, Sink
 from routellm_batch.core.types import ROUTES, Route, Shard
 from routellm_batch.stages.call.degrade import Overrun, make_degrade
@@ -20,7 +27,7 @@ PAUSE_PART = 10
 
 @dataclass
 class Governor:
-    """Decides when the pending rows of a capped run need a higher cut."""
+    """Decides when the pending rows of a run with a cap or a ``budget.usd`` need a higher cut."""
 
     plan: Plan
     """The run's own plan."""
@@ -38,6 +45,8 @@ class Governor:
     """Route → finished calls of all shards."""
     _quiet_nano: int = 0
     """Spending asks for no new cut before this sum is spent."""
+    _told: bool = False
+    """The user knows that ``budget.usd`` can't be held."""
 
     def __post_init__(self) -> None:
         """Read the expected costs once."""
@@ -45,8 +54,8 @@ class Governor:
 
     @property
     def active(self) -> bool:
-        """Whether there is a cap that is kept by degrading, and anything left to degrade."""
-        degrades = self.plan.cap_nano is not None and self.job.config.budget.on_overrun == "degrade"
+        """Whether there is a cap or a ``budget.usd`` that is kept by degrading, and anything left to degrade."""
+        degrades = self.plan.limit_nano is not None and self.job.config.budget.on_overrun == "degrade"
         return degrades and not (self.degrades and self.degrades[-1].kept == 0)
 
     @property
@@ -67,7 +76,8 @@ class Governor:
         """Whether spending, settled and presumed, asks for a higher cut."""
         if not self.active or spent_nano < self._quiet_nano:
             return False
-        return too_dear(spent_nano, self._routes().values(), self.plan.calls_cap_nano or 0)
+        exceeds = over_goal if self.plan.is_soft else too_dear
+        return exceeds(spent_nano, self._routes().values(), self.plan.limit_nano or 0)
 
     def degrade(
         self,
@@ -90,13 +100,15 @@ class Governor:
             The job with the new cut; None if no row would move.
 
         """
-        cap = self.plan.calls_cap_nano or 0
+        soft = self.plan.is_soft and reason == "burn"
+        cap = (self.plan.limit_nano if soft else self.plan.calls_cap_nano) or 0
         at = (now or datetime.now(UTC)).isoformat(timespec="seconds")
-        overrun = Overrun(reason, at, cap, spent_nano, self._finished_nano(), self._routes())
+        overrun = Overrun(reason, at, cap, spent_nano, self._finished_nano(), self._routes(), soft)
         self._quiet_nano = spent_nano + max(1, (cap - spent_nano) // PAUSE_PART)
         number = len(self.degrades) + 1
         degrade = make_degrade(job, shards, frozenset(self.plan.copy_shards), number, overrun)
         if degrade is None:
+            self._tell_beyond(overrun)
             return None
         self.degrades.append(degrade)
         why = (
@@ -107,6 +119,18 @@ class Governor:
             Notice(f"{degrade.moved} pending strong rows go weak: {why}, and {left} are left", warning=True)
         )
         return replace(job, cut=degrade.cut)
+
+    def _tell_beyond(self, overrun: Overrun) -> None:
+        """Say once that nothing is left that would bring the run back to ``budget.usd``."""
+        if not overrun.soft or self._told:
+            return
+        self._told = True
+        total = projected_nano(overrun.spent_nano, overrun.routes.values())
+        sums = (
+            f"{nano_to_usd(total):.6f} USD, above the budget.usd of {nano_to_usd(overrun.cap_nano):.6f} USD"
+        )
+        why = "answers cost more than planned, and no pending strong row is left that could go weak"
+        self.sink(Notice(f"the calls are heading for {sums}: {why}", warning=True))
 
     def _routes(self) -> dict[Route, RouteSpending]:
         sums, finished = self._sums, self._finished_nano()

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from routellm_batch.budget.prices import Prices
 from routellm_batch.budget.selection.cut import Cut
 from routellm_batch.budget.selection.ranking import BY_SCORE, Ranker
+from routellm_batch.config.connection import DIRECT, Reach
 from routellm_batch.config.endpoints import EndpointConfig
 from routellm_batch.config.job import Config
 from routellm_batch.core.protocols import Endpoint
@@ -20,6 +21,7 @@ from routellm_batch.endpoints.pacing.gate import Gate
 from routellm_batch.endpoints.pacing.pace import Limits
 from routellm_batch.endpoints.pacing.retries import ErrorWindow, RetryBudget
 from routellm_batch.stages.call.limit_shares import FLOOR, Shares
+from routellm_batch.stages.call.standing import Standing
 from routellm_batch.storage.ledger.liveness import LEASE_S
 from routellm_batch.storage.run import Run
 
@@ -92,8 +94,14 @@ class EndpointPool:
         default_factory=lambda: {route: ErrorWindow(ERROR_WINDOW) for route in ROUTES}
     )
     """Route → which of its last rows failed."""
+    standings: Mapping[Route, Standing] = field(
+        default_factory=lambda: {route: Standing() for route in ROUTES}
+    )
+    """Route → whether its endpoint answers rows or refuses them."""
     warned: set[Route] = field(default_factory=set)
     """Endpoints that count more tokens than they may, of which the user was warned."""
+    silent: set[Route] = field(default_factory=set)
+    """Endpoints that don't count tokens, of which the user was warned."""
     used_s: float = 0.0
     """Monotonic time at which a task last asked for it."""
     closed: bool = False
@@ -106,6 +114,11 @@ class EndpointPool:
     def demand(self) -> Mapping[Route, int]:
         """Return the calls of each endpoint that are in hand here: sent or waiting."""
         return {route: caller.gate.open for route, caller in self.callers.items()}
+
+    def down(self) -> Mapping[Route, str]:
+        """Return the endpoints that are down, each with how it failed last."""
+        breakers = {route: caller.gate.pace.breaker for route, caller in self.callers.items()}
+        return {route: str(one.kind) for route, one in breakers.items() if one.is_open and one.kind}
 
     def set_share(self, route: Route, share: float) -> None:
         """Change this process's part of an endpoint's limits, 0 to 1; on the process's event loop."""
@@ -139,17 +152,27 @@ class EndpointPool:
                 "the %s endpoint counts more tokens than its limit allows; cost estimates are too low", route
             )
 
+    def uncounted(self, route: Route) -> None:
+        """Note an answer without a count of its tokens: warn once."""
+        if route not in self.silent:
+            self.silent.add(route)
+            log.warning(
+                "the %s endpoint does not say how many tokens an answer took; each such answer is kept and booked at its "
+                "worst case",
+                route,
+            )
 
-def open_endpoint(base_url: str, api_key: str | None, *, connections: int) -> Endpoint:
+
+def open_endpoint(base_url: str, api_key: str | None, *, connections: int, reach: Reach = DIRECT) -> Endpoint:
     """Return the client of an endpoint, made on the running event loop.
 
     Raises:
-        ConfigError: the key's reference is unknown here.
+        ConfigError: a reference of the key or of a header is unknown here, or the file of authorities can't be read.
 
     """
     from routellm_batch.endpoints.client import OpenAIEndpoint  # late: openai takes a third of a second
 
-    return OpenAIEndpoint(base_url, api_key, connections=connections)
+    return OpenAIEndpoint(base_url, api_key, connections=connections, reach=reach)
 
 
 class EndpointPools:
@@ -207,7 +230,10 @@ class EndpointPools:
         limits, retry = endpoint.limits, job.config.retry
         return Caller(
             endpoint=self._open_endpoint(
-                job.base_urls[route], endpoint.api_key, connections=limits.concurrency
+                job.base_urls[route],
+                endpoint.api_key,
+                connections=limits.concurrency,
+                reach=endpoint.reach,
             ),
             gate=Gate(
                 Limits(limits.concurrency, limits.rpm, limits.tpm),

@@ -12,20 +12,22 @@ from routellm_batch.core.errors import (
     InterruptedRunError,
     WorkerLostError,
 )
-from routellm_batch.core.events import Sink
+from routellm_batch.core.events import Sink, StageStarted
 from routellm_batch.core.halt import Halt
 from routellm_batch.core.protocols import Runner
-from routellm_batch.core.types import ROUTES, Done, Shard
+from routellm_batch.core.types import ROUTES, Done, EndpointName, Route, Shard
 from routellm_batch.core.worker import Worker
 from routellm_batch.stages.call.degrade import load_degrades
 from routellm_batch.stages.call.governor import Governor
 from routellm_batch.stages.call.job import CallJob, take_share
 from routellm_batch.stages.call.limit_shares import Sharing
 from routellm_batch.stages.call.queue import CallReceipt, ShardQueue, ShardTask
+from routellm_batch.stages.call.standing import REFUSALS
 from routellm_batch.stages.call.tally import Tally, tallies
 from routellm_batch.stages.call.task import CallTask, call_shard
 from routellm_batch.stages.tasks import error_of
 from routellm_batch.storage.ledger.shard import RUNNER_BYTES, ShardLedger
+from routellm_batch.storage.run import STAGE
 
 MOST_NAMED = 3
 """Shards that could not be worked on and are named in the reason for a stop."""
@@ -51,6 +53,14 @@ class CallStage:
     """Gets what the user should read."""
     sharing: Sharing = field(default_factory=Sharing)
     """Splits the endpoints' limits by what this start's processes call."""
+    changed: frozenset[EndpointName] = frozenset()
+    """Endpoints that are others than the run was begun with."""
+    _answered: frozenset[Route] = frozenset()
+    """Routes whose endpoint has answered a row of the run."""
+    _undecided: list[tuple[ShardTask, frozenset[Route]]] = field(default_factory=list)
+    """Tasks that ended their shard with refused rows of which nobody knew yet whether all are refused, and the routes."""
+    _revision: int = 1
+    """Of what this start writes of committed shards."""
     _given_up: list[str] = field(default_factory=list)
     """What is wrong with shards that can't be worked on; the others are."""
     _error: BaseException | None = None
@@ -62,7 +72,11 @@ class CallStage:
         cut = degrades[-1].cut if degrades else self.job.cut
         self.job = replace(self.job, cut=cut, copies_cut=self.plan.cut)
         self._governor = Governor(self.plan, self.job, degrades, self.sink)
-        self.queue = ShardQueue(self.runner.slots, self.plan.calls_cap_nano)
+        self.queue = ShardQueue(
+            self.runner.slots,
+            self.plan.calls_cap_nano,
+            self.plan.goal_nano if self._governor.active else None,
+        )
 
     def run(self) -> None:
         """Call what is missing; returns when all is done or nothing more can be.
@@ -73,6 +87,8 @@ class CallStage:
         """
         self._load()
         self._loop()
+        if not self.halt.stopped and self._ask_undecided():
+            self._loop()
         if self.queue.unfunded:
             self.halt.stop("budget", "what is left of budget.hard_cap_usd pays for no further call")
         if self._given_up:
@@ -85,10 +101,15 @@ class CallStage:
         if self.plan.cap_nano is not None and self.halt.loose:
             self._seal()
             self.halt.loose = False
-        known = {tally.shard: tally for tally in tallies(self.job.run, begun=self.plan.cap_nano is not None)}
-        revision = 1 + max((tally.revision or 0 for tally in known.values()), default=0)
+        known = {tally.shard: tally for tally in tallies(self.job.run)}
+        self._answered = frozenset(
+            route for route in ROUTES if any(tally.summary.routes[route].answered for tally in known.values())
+        )
+        doubted = frozenset(ROUTES) - self._answered
+        self._revision = revision = 1 + max((tally.revision or 0 for tally in known.values()), default=0)
         copies = set(self.plan.copy_shards)
         behind = any(tally.behind for tally in known.values())
+        settled = 0
         for shard in self.job.run.shards:
             tally = known.get(shard.name)
             if tally is not None:
@@ -101,11 +122,28 @@ class CallStage:
                 has_copies=has_copies,
                 revision=revision if committed else 0,
                 retry_failed=self.retry_failed,
+                doubted=doubted,
+                changed=self.changed,
             )
-            if tally is None or not committed or self._reopened(tally):
+            if tally is None or not committed or self._reopened(tally, doubted):
                 self.queue.add(task)
-            elif tally.behind or (behind and has_copies and tally.summary.failed):
+                continue
+            settled += tally.summary.ok + tally.summary.failed
+            if tally.behind or (behind and has_copies and tally.summary.failed):
                 self.queue.add_unfinished(task)
+        # Of the shards that are called, tasks report what was done before.
+        self.sink(StageStarted(STAGE, self.plan.valid, settled, self.plan.planned_nano))
+
+    def _ask_undecided(self) -> bool:
+        """Have rows called again whose refusal turned out to be their own; return whether there are any."""
+        again = [task for task, routes in self._undecided if routes & self._answered]
+        for task in again:
+            only = replace(
+                task, revision=self._revision, again=False, retry_failed=False, doubted=frozenset()
+            )
+            self.queue.add(only)
+        self._undecided = []
+        return bool(again)
 
     def _seal(self) -> None:
         """Shut out what an earlier start left running, so that it spends nothing that is granted anew.
@@ -119,8 +157,15 @@ class CallStage:
             if tally.shard in begun and (tally.revision is None or retried):
                 self._sealer(tally.shard).seal()
 
-    def _reopened(self, tally: Tally) -> bool:
-        return tally.summary.unfunded > 0 or (self.retry_failed and tally.summary.failed > 0)
+    def _reopened(self, tally: Tally, doubted: frozenset[Route]) -> bool:
+        """Whether a committed shard has rows that may be called again."""
+        wanted = (
+            self.retry_failed
+            or self.changed
+            or any(tally.summary.routes[route].calls for route in doubted)
+            or not REFUSALS.isdisjoint(tally.summary.errors)
+        )
+        return tally.summary.unfunded > 0 or (bool(wanted) and tally.summary.failed > 0)
 
     def _loop(self, *, finishing: bool = False) -> None:
         queue = self.queue
@@ -150,7 +195,7 @@ class CallStage:
     def _submit(self) -> None:
         governor = self._governor
         for task in self.queue.begin(learning=governor.learning, degradable=governor.active):
-            self.runner.submit(call_shard, CallTask(self.job, task))
+            self.runner.submit(call_shard, CallTask(self.job, replace(task, answered=self._answered)))
 
     def _degrade(self, reason: Reason) -> None:
         """Give pending rows a higher cut; nothing is running. Where none helps, what is stuck is left out."""
@@ -169,6 +214,9 @@ class CallStage:
         receipt: CallReceipt = done.receipt
         self._governor.book(receipt.shard, receipt.ended)
         self.queue.book(receipt.shard, receipt.total_nano)
+        self._answered |= receipt.answered
+        if receipt.undecided and receipt.committed and task.work.mode == "call":
+            self._undecided.append((task.work, receipt.undecided))
         ahead = task.work.mode == "call" and self._governor.ahead(self.queue.spent_nano)
         if receipt.stop is not None:
             self.halt.stop("errors", receipt.stop)

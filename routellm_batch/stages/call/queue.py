@@ -14,7 +14,7 @@ from typing import Literal
 
 from routellm_batch.budget.plan import Reason
 from routellm_batch.budget.spend.projection import FinishedCalls
-from routellm_batch.core.types import Route, Shard
+from routellm_batch.core.types import EndpointName, Route, Shard
 from routellm_batch.stages.tasks import WINDOW
 
 MOST_FENCED = 4
@@ -32,7 +32,7 @@ class ShardTask:
     mode: Literal["call", "finish"] = "call"
     """Whether calls are made that are missing, or only what the ledgers hold is written."""
     grant_nano: int | None = None
-    """What this task may spend; None without a cap."""
+    """What this task may spend; None without a limit."""
     turn: int = 0
     """Number of this task among those that its start has handed out for the shard; a copy of it has the same."""
     known_nano: int = 0
@@ -45,6 +45,12 @@ class ShardTask:
     """Rows that failed for good are called again."""
     again: bool = False
     """An earlier task of this start ran out of its grant: what failed then has failed."""
+    answered: frozenset[Route] = frozenset()
+    """Routes whose endpoint is known to have answered a row of the run."""
+    doubted: frozenset[Route] = frozenset()
+    """Routes whose endpoint had answered none when this start began: failures that may have passed are called again."""
+    changed: frozenset[EndpointName] = frozenset()
+    """Endpoints that are others than the run was begun with: what those before had failed is called again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +71,10 @@ class CallReceipt:
     """The grant did not pay for a row's worst case."""
     ended: Mapping[Route, FinishedCalls] = field(default_factory=dict)
     """This shard's calls that ended, by all tasks there ever were."""
+    answered: frozenset[Route] = frozenset()
+    """Routes whose endpoint has answered a row of this shard."""
+    undecided: frozenset[Route] = frozenset()
+    """Routes whose endpoint refused rows of this shard when nobody knew yet whether it refuses all."""
 
 
 def grant_for(left_nano: int, tasks: int, slots: int) -> int:
@@ -78,10 +88,12 @@ class ShardQueue:
     Args:
         slots: tasks that the runner can run at once.
         cap_nano: what all calls of the run may cost; None without a cap.
+        goal_nano: what they are asked to cost, where that is no cap: tasks are granted parts of it while costs are
+            learned, so that what they teach comes before it is spent.
 
     """
 
-    def __init__(self, slots: int, cap_nano: int | None) -> None:
+    def __init__(self, slots: int, cap_nano: int | None, goal_nano: int | None = None) -> None:
         self.running: dict[int, ShardTask] = {}
         """Shard → its task."""
         self.spent: dict[int, int] = {}
@@ -92,6 +104,7 @@ class ShardQueue:
         """Rows were left out that the whole remaining budget could not pay for."""
         self._slots = slots
         self._cap_nano = cap_nano
+        self._goal_nano = goal_nano if cap_nano is None else None
         self._waiting: deque[ShardTask] = deque()
         self._unpaid: list[ShardTask] = []
         """Tasks whose grant paid for nothing."""
@@ -169,6 +182,10 @@ class ShardQueue:
             if self._alone != shard and learning:
                 grant = min(grant, left // LEARNING_PARTS)
             task = replace(task, grant_nano=grant, known_nano=self.spent.get(shard, 0))
+        elif self._goal_nano is not None and task.mode == "call":
+            part = max(0, self._goal_nano - self.spent_nano) // LEARNING_PARTS
+            slice_nano = part if learning and part else None
+            task = replace(task, grant_nano=slice_nano, known_nano=self.spent.get(shard, 0))
         task = replace(task, turn=self._turns[shard])
         self._turns[shard] += 1
         self.running[shard] = task
@@ -197,6 +214,11 @@ class ShardQueue:
             if alone and receipt.short and not paid:
                 self._stuck.append(again)
             elif paid or self.due is not None:
+                self._waiting.append(again)
+            elif self._goal_nano:
+                self._goal_nano = (
+                    0  # it is too small to be learned of in parts: from here on there is no grant
+                )
                 self._waiting.append(again)
             else:
                 self._unpaid.append(again)

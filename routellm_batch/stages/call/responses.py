@@ -15,26 +15,36 @@ from routellm_batch.budget.spend.summary import (
     KEPT,
     CallSummary,
     FailedRow,
+    Failures,
     RouteTotals,
     SlowRow,
+    add_failures,
     latency_bin,
 )
-from routellm_batch.core.types import ROUTES, STRONG, Route, Shard, Usage
+from routellm_batch.config.job import LabelConfig
+from routellm_batch.core.types import ROUTES, STRONG, ErrorDetail, ErrorKind, Route, Shard, Usage
+from routellm_batch.stages.call.labels import field_columns
 from routellm_batch.storage.ledger.record import CallRecord
 from routellm_batch.storage.ledger.state import LedgerState
 from routellm_batch.storage.run import Run
 from routellm_batch.storage.tables import failed_schema, response_schema, to_parquet
 
 FINAL = frozenset({"ok", "failed"})
+CUT_OFF = frozenset({"length", "max_tokens", "max_output_tokens", "model_length", "token_limit"})
+"""Finish reasons of an answer that was cut off at its limit of tokens, in small letters."""
+HALTING = frozenset(map(str, (ErrorKind.AUTH, ErrorKind.QUOTA, ErrorKind.NOT_FOUND, ErrorKind.REDIRECT)))
+"""Errors that say that no row can be answered."""
 
 
 def copy_of(record: CallRecord, row: int) -> CallRecord:
     """Return an owner's record as a copy's: the same answer, nothing sent, nothing paid."""
-    return replace(record, row=row, attempts=0, usage=Usage(), cost_nano=0, presumed_nano=0, latency_s=None)
+    return replace(
+        record, row=row, attempts=0, reasks=0, usage=Usage(), cost_nano=0, presumed_nano=0, latency_s=None
+    )
 
 
 def response_table(
-    label: str | None,
+    label: LabelConfig | None,
     scores: pa.Table,
     kept: pa.Table,
     records: Mapping[int, CallRecord],
@@ -43,7 +53,7 @@ def response_table(
     """Return some rows of a shard as ``responses/`` holds them.
 
     Args:
-        label: column that labels go to; None where the job asks for none.
+        label: what the job's labels are; None where the job asks for none.
         scores: the shard's score table.
         kept: the shard's kept input columns, row for row.
         records: row → final record.
@@ -72,10 +82,12 @@ def response_table(
         "request_key": [r.request_key for r in final],
     }
     if label is not None:
-        columns[label] = [r.label for r in final]
+        columns[label.column] = [r.label for r in final]
+        columns |= field_columns(label.fields, [r.label for r in final])
     kept_rows = kept.take(at)
     columns |= {name: kept_rows.column(name) for name in kept.column_names}
-    schema = response_schema(scores.schema.field("id").type, list(kept.schema), label)
+    name, fields = (label.column, label.fields) if label is not None else (None, {})
+    schema = response_schema(scores.schema.field("id").type, list(kept.schema), name, fields)
     return pa.Table.from_pydict(columns, schema=schema)
 
 
@@ -111,6 +123,7 @@ def summarise(
         failed=len(failed),
         strong_rows=sum(r.route == STRONG for r in final.values()),
         unfunded=valid - len(final),
+        reasked=sum(r.reasks > 0 for r in records.values()),
         copies=len([row for row in copies if row in final]),
         routes=route_totals(LedgerState(records, state.orphans), scores),
         errors=errors,
@@ -119,7 +132,23 @@ def summarise(
             FailedRow(str(ids[row]), final[row].route, final[row].error_kind or "unknown")
             for row in failed[:KEPT]
         ],
+        reasons=_reasons(final[row] for row in failed),
+        halts=_reasons(r for r in records.values() if r.status == "unsent" and r.error_kind in HALTING),
+        truncated=_truncated(final.values()),
     )
+
+
+def _reasons(failed: Iterable[CallRecord]) -> list[Failures]:
+    """Return why rows have no answer, by endpoint and by what it said."""
+    return add_failures(
+        Failures(one.route, one.error_kind or "unknown", detail=one.detail or ErrorDetail()) for one in failed
+    )
+
+
+def _truncated(final: Iterable[CallRecord]) -> dict[str, int]:
+    """Return how many answers of each route were cut off at their limit of tokens."""
+    cut_off = [one.route for one in final if (one.finish_reason or "").lower() in CUT_OFF]
+    return {route: cut_off.count(route) for route in ROUTES if route in cut_off}
 
 
 def route_totals(state: LedgerState, scores: pa.Table) -> dict[str, RouteTotals]:
@@ -142,13 +171,21 @@ def ended_calls(scores: pa.Table, records: Mapping[int, CallRecord]) -> dict[Rou
 
 def _heard(route: Route, state: LedgerState, scores: pa.Table) -> ObservedLengths:
     """Return what is learned from a shard's answers on a route: those of one request each, in row order."""
-    tokens, turns = scores.column("tokens").to_pylist(), scores.column("turns").to_pylist()
+    chars = _chars(scores)
     records = (state.records[row] for row in sorted(state.records))
     return observe_lengths(
-        (estimated_chars(tokens[one.row], turns[one.row]), one.usage.input_tokens, one.usage.output_tokens)
+        (chars[one.row], one.usage.input_tokens, one.usage.output_tokens)
         for one in records
         if one.route == route and one.status == "ok" and one.attempts == 1 and one.usage.output_tokens
     )
+
+
+def _chars(scores: pa.Table) -> list[int]:
+    """Return the characters of each row's prompt; older runs kept their estimated tokens alone."""
+    if "chars" in scores.column_names:
+        return list(scores.column("chars").to_pylist())
+    tokens, turns = scores.column("tokens").to_pylist(), scores.column("turns").to_pylist()
+    return [estimated_chars(*both) if None not in both else 0 for both in zip(tokens, turns, strict=True)]
 
 
 def _totals(route: Route, state: LedgerState, ended: FinishedCalls, learned: ObservedLengths) -> RouteTotals:
@@ -169,6 +206,9 @@ def _totals(route: Route, state: LedgerState, ended: FinishedCalls, learned: Obs
         ended=ended,
         heard=learned,
         taken=sum(r.status == "ok" and not r.attempts for r in mine),
+        uncounted=sum(not r.counted for r in mine),
+        ok=sum(r.status == "ok" for r in mine),
+        answered=sum(r.has_answer for r in mine),
     )
 
 

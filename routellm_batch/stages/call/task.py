@@ -21,6 +21,7 @@ from routellm_batch.stages.call.queue import CallReceipt, ShardTask
 from routellm_batch.stages.call.requests import Call, build_call
 from routellm_batch.stages.call.responses import FINAL, ended_calls
 from routellm_batch.stages.call.reuse import reused
+from routellm_batch.stages.call.standing import REFUSALS, suspects, undecided
 from routellm_batch.stages.plan.make import copies_path
 from routellm_batch.storage.inputs import read_rows
 from routellm_batch.storage.ledger.local import left_here, local_folder
@@ -29,7 +30,7 @@ from routellm_batch.storage.ledger.shard import RUNNER_BYTES, ShardLedger
 from routellm_batch.storage.ledger.state import LedgerState
 from routellm_batch.storage.ledger.succession import adopt, wait_for_predecessors
 from routellm_batch.storage.ledger.writer import LedgerWriter
-from routellm_batch.storage.prompts import Prompt, decode_prompts, input_columns
+from routellm_batch.storage.prompts import Prompt, decode_prompts, input_columns, refuse_unbounded
 from routellm_batch.storage.tables import from_parquet
 
 PERMANENT = frozenset(
@@ -38,6 +39,7 @@ PERMANENT = frozenset(
         ErrorKind.BAD_REQUEST,
         ErrorKind.CONTEXT_LENGTH,
         ErrorKind.CONTENT_FILTER,
+        ErrorKind.REFUSAL,
         ErrorKind.EMPTY_ANSWER,
         ErrorKind.INVALID_LABEL,
     )
@@ -122,7 +124,22 @@ def call_shard(task: CallTask, worker: Worker | None = None) -> CallReceipt:
         deliver(ending, LedgerState(records, shard.state.orphans))
     total = before + wallet.settled_nano + wallet.presumed_nano
     ended = ended_calls(shard.scores, records)
-    return CallReceipt(task.shard.index, committed, unsent, total, stop, short, ended)
+    return CallReceipt(
+        task.shard.index,
+        committed,
+        unsent,
+        total,
+        stop,
+        short,
+        ended,
+        answered=_answered(records),
+        undecided=undecided(records),
+    )
+
+
+def _answered(records: Mapping[int, CallRecord]) -> frozenset[Route]:
+    """Return the routes whose endpoint has answered a row."""
+    return frozenset(record.route for record in records.values() if record.has_answer)
 
 
 def _open(task: CallTask, worker: Worker) -> _Open:
@@ -139,13 +156,6 @@ def _open(task: CallTask, worker: Worker) -> _Open:
     return _Open(scores, [STRONG if s else WEAK for s in strong], copies, ledger, ledger.load())
 
 
-def _pending(record: CallRecord | None, *, retry: bool) -> bool:
-    """Whether a row still needs a call."""
-    if record is None or record.status == "unsent":
-        return True
-    return record.status == "failed" and (retry or record.error_kind not in PERMANENT)
-
-
 def is_wanted(work: ShardTask, record: CallRecord | None) -> bool:
     """Whether a task is to call a row: a committed shard keeps its failures, unless they are asked for.
 
@@ -154,28 +164,49 @@ def is_wanted(work: ShardTask, record: CallRecord | None) -> bool:
         record: what the ledger holds of the row; None if nothing.
 
     """
-    if work.again or (work.revision and not work.retry_failed):
-        return record is None or record.status == "unsent"
-    return _pending(record, retry=work.retry_failed)
+    if record is None or record.status == "unsent":
+        return True
+    if record.status != "failed" or work.again:
+        return False
+    # A refusal that was left undecided may be decided now, by what became of other rows.
+    if work.retry_failed or record.error_kind in REFUSALS:
+        return True
+    return record.error_kind not in PERMANENT and (not work.revision or record.route in work.doubted)
 
 
 def _missing(task: CallTask, shard: _Open, records: Mapping[int, CallRecord]) -> list[Call]:
-    """Return the calls that are to be made, in row order."""
-    kinds = shard.scores.column("kind").to_pylist()
-    wanted = [
-        row
-        for row, kind in enumerate(kinds)
-        if kind is None and row not in shard.copies and is_wanted(task.work, records.get(row))
-    ]
-    if not wanted:
+    """Return the calls that are to be made: those whose failing would tell nothing last, else in row order."""
+    kinds, work = shard.scores.column("kind").to_pylist(), task.work
+    own = [row for row, kind in enumerate(kinds) if kind is None and row not in shard.copies]
+    wanted = {row for row in own if is_wanted(work, records.get(row))}
+    changed = {
+        row: one for row, one in records.items() if one.status == "failed" and one.route in work.changed
+    }
+    calls = _calls(task, shard, [row for row in own if row in wanted or row in changed])
+    last = suspects(records, retry_failed=work.retry_failed)
+    return sorted(
+        # What a changed endpoint failed before it was changed had another request.
+        (one for one in calls if one.row in wanted or one.request.key != changed[one.row].request_key),
+        key=lambda one: one.row in last,
+    )
+
+
+def _calls(task: CallTask, shard: _Open, rows: list[int]) -> list[Call]:
+    """Return the calls of some rows."""
+    if not rows:
         return []
     config, run = task.job.config, task.job.run
     columns = input_columns(config.input.columns, config.input.keep)
     table = read_rows(run.files[task.shard.file], task.shard.start, task.shard.rows, columns)
-    prompts = decode_prompts(table.take(wanted), config.input, config.label)
+    prompts = decode_prompts(table.take(rows), config.input, config.label)
+    file, start = run.files[task.shard.file].uri, task.shard.start
+    refuse_unbounded(
+        prompts, [start + row for row in rows], config, file
+    )  # the cap may be newer than the scores
+    bounds = config.input.part_tokens
     return [
-        build_call(row, shard.routes[row], config.endpoints.of(shard.routes[row]), prompt)
-        for row, prompt in zip(wanted, prompts, strict=True)
+        build_call(row, shard.routes[row], config.endpoints.of(shard.routes[row]), prompt, bounds)
+        for row, prompt in zip(rows, prompts, strict=True)
         if isinstance(prompt, Prompt)
     ]
 
@@ -220,6 +251,8 @@ def _fan_out(
     try:
         open_rows = {call.row for call in calls}
         earlier = sum(r.status in FINAL and row not in open_rows for row, r in shard.state.records.items())
+        for route in task.work.answered | _answered(shard.state.records):
+            pool.standings[route].note_answered()
         fan_out = FanOut(
             task.shard.index,
             pool,
@@ -228,6 +261,7 @@ def _fan_out(
             worker,
             round_token=task.job.round_token,
             earlier=earlier,
+            suspects=suspects(shard.state.records, retry_failed=task.work.retry_failed),
         )
         worker.loop.run(fan_out.run(calls, reused(task.job.pilot, calls)))
     except ExceptionGroup as group:

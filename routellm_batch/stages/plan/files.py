@@ -34,6 +34,7 @@ def empty_plan(budget: BudgetConfig) -> Plan:
         histogram=[],
         copy_shards=[],
         copies=0,
+        goal_nano=None if budget.usd is None else usd_to_nano(budget.usd),
     )
 
 

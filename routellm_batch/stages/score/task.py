@@ -10,16 +10,25 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from routellm_batch.budget.pricing import estimate_tokens, usd_to_nano
+from routellm_batch.budget.pricing import usd_to_nano
 from routellm_batch.budget.spend.embeddings import MAX_TOKENS, worst_nano, worst_tokens
 from routellm_batch.config.job import Config
 from routellm_batch.core.protocols import Router
 from routellm_batch.core.types import InvalidKind, PromptBatch, Shard
 from routellm_batch.endpoints.meter import metered
 from routellm_batch.routers import get_router
+from routellm_batch.storage.chats import BadChat
+from routellm_batch.storage.dataset import pinned_schema
 from routellm_batch.storage.inputs import read_rows
 from routellm_batch.storage.paid import PaidTry, paid_by_shard
-from routellm_batch.storage.prompts import Prompt, decode_ids, decode_prompts, input_columns, tie_hash
+from routellm_batch.storage.prompts import (
+    Prompt,
+    decode_ids,
+    decode_prompts,
+    input_columns,
+    refuse_unbounded,
+    tie_hash,
+)
 from routellm_batch.storage.run import Run
 from routellm_batch.storage.tables import ID_INTEGER, ID_TEXT, score_schema, to_parquet
 
@@ -96,6 +105,7 @@ def _bound_nano(task: ScoreTask, shard: Shard) -> int:
     longest = embedder.max_tokens or MAX_TOKENS
     table = read_rows(file, shard.start, shard.rows, input_columns(config.input.columns))
     prompts = decode_prompts(table, config.input, config.label)
+    refuse_unbounded(prompts, range(shard.start, shard.start + shard.rows), config, file.uri)
     texts = [p.text.encode("utf-8", "replace") for p in prompts if isinstance(p, Prompt)]
     # Text by text, which bounds the sum of requests that are each rounded up; and one more that asks for the width.
     sizes = [1, *(min(len(text), longest) for text in texts)]
@@ -115,9 +125,12 @@ def score_shard(task: ScoreTask, shard: Shard) -> pa.Table:
 
     """
     config, file = task.config, task.run.files[shard.file]
-    table = read_rows(file, shard.start, shard.rows, input_columns(config.input.columns))
+    # Kept columns that have to change their type are read too: what doesn't fit is found before anything is paid.
+    changed = [name for name in config.input.keep if name in pinned_schema(file).names]
+    table = read_rows(file, shard.start, shard.rows, input_columns(config.input.columns, changed))
     ids = decode_ids(table.column(config.input.columns.id), file, shard, config.input.columns.id)
-    prompts: list[Prompt | InvalidKind] = decode_prompts(table, config.input, config.label)
+    prompts: list[Prompt | InvalidKind | BadChat] = decode_prompts(table, config.input, config.label)
+    refuse_unbounded(prompts, range(shard.start, shard.start + shard.rows), config, file.uri)
     valid = [n for n, prompt in enumerate(prompts) if isinstance(prompt, Prompt) and ids[n] is not None]
     scores = np.full(len(prompts), np.nan, dtype=np.float32)
     if valid:
@@ -134,7 +147,7 @@ def score_shard(task: ScoreTask, shard: Shard) -> pa.Table:
         scores[valid] = score_halving(router, batch)
         if lost := int(np.isnan(scores[valid]).sum()):
             log.warning("shard %s: %d prompts have no score and go to failed/", shard.name, lost)
-    return _table(prompts, ids, scores, task.run.seed)
+    return _table(prompts, ids, scores, config)
 
 
 def score_halving(router: Router, batch: PromptBatch) -> NDArray[np.float32]:
@@ -155,9 +168,12 @@ def score_halving(router: Router, batch: PromptBatch) -> NDArray[np.float32]:
 
 
 def _table(
-    prompts: Sequence[Prompt | InvalidKind], ids: Sequence[str | int | None], scores: np.ndarray, seed: int
+    prompts: Sequence[Prompt | InvalidKind | BadChat],
+    ids: Sequence[str | int | None],
+    scores: np.ndarray,
+    config: Config,
 ) -> pa.Table:
-    finite = np.isfinite(scores)
+    finite, seed, parts = np.isfinite(scores), config.run.seed, config.input.part_tokens
     kinds = [
         (None if finite[n] or ids[n] is None else str(InvalidKind.BAD_SCORE))
         if isinstance(p, Prompt)
@@ -173,9 +189,10 @@ def _table(
         pa.array(scores + np.float32(0), mask=~finite),  # Adding 0 turns -0 into 0.
         [None if i is None else tie_hash(i, seed) for i in ids],
         [None if p is None else p.content for p in good],
-        [None if p is None else estimate_tokens(p.chars, len(p.chat)) for p in good],
-        [None if p is None else p.size_bytes for p in good],
+        [None if p is None else p.tokens for p in good],
+        [None if p is None else p.size_bytes + sum(map(parts.expected, p.parts)) for p in good],
         [None if p is None else len(p.chat) for p in good],
+        [None if p is None else p.chars for p in good],
     ]
     arrays = [
         pa.array(c, type=f.type) if not isinstance(c, pa.Array) else c

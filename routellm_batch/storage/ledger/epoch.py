@@ -83,6 +83,26 @@ def _latest(store: Store) -> tuple[int, set[str]]:
     return latest, names
 
 
+def driver(store: Store, worker: Worker) -> Mapping[str, Any] | None:
+    """Return who drives the run, without waiting; None where nobody does.
+
+    Of a start on another machine it can't be told at once whether it lives, so one that has not ended there is returned.
+
+    Args:
+        store: rooted at the run.
+        worker: this process.
+
+    """
+    latest, _ = _latest(store)
+    if not latest or exists(store, _end_path(latest)):
+        return None
+    holder = json.loads(store.read(epoch_path(latest)))
+    who: dict[str, Any] = holder["who"]
+    if is_dead(who) or (is_myself(who) and (holder["token"], latest) not in worker.kept(AtWork).starts):
+        return None
+    return who
+
+
 def _lives(
     store: Store,
     number: int,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import orjson
 
-from routellm_batch.core.types import Route, Usage
+from routellm_batch.core.encoding import storable
+from routellm_batch.core.types import ErrorDetail, Route, Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,8 @@ class CallRecord:
     """The model that the endpoint says answered."""
     attempts: int = 0
     """Requests sent."""
+    reasks: int = 0
+    """Times that the model was asked again for a label."""
     usage: Usage = Usage()
     """Tokens of all attempts that were answered."""
     cost_nano: int = 0
@@ -41,16 +45,33 @@ class CallRecord:
     """Worst cost of attempts whose fate is unknown."""
     latency_s: float | None = None
     """Of the answering attempt."""
+    counted: bool = True
+    """The endpoint said how many tokens the answer took; where it did not, the answer's worst cost is presumed."""
+    detail: ErrorDetail | None = None
+    """What the error that it failed with says for programs; None where the endpoint sent none."""
+
+    @property
+    def has_answer(self) -> bool:
+        """Whether the model said anything, be it of use or not."""
+        return bool((self.answer or "").strip())
 
     def to_json(self) -> str:
-        """Return the record as one line."""
-        return orjson.dumps(self).decode("utf-8")
+        """Return the record as one line; lone surrogates, which no file can hold, become question marks."""
+        try:
+            return orjson.dumps(self).decode("utf-8")
+        except TypeError:
+            return orjson.dumps(_cleaned(asdict(self))).decode("utf-8")
 
     @classmethod
     def from_json(cls, line: str) -> CallRecord:
-        """Return the record of one line."""
+        """Return the record of one line, as this version or an older one wrote it."""
         fields = orjson.loads(line)
-        return cls(**{**fields, "usage": Usage(**fields["usage"])})
+        detail = fields.get("detail")
+        known = {
+            "usage": Usage(**fields["usage"]),
+            "detail": None if detail is None else ErrorDetail(**detail),
+        }
+        return cls(**{**fields, **known})
 
     def after(self, earlier: CallRecord) -> CallRecord:
         """Return this record with an earlier one's spending added; an answer is never replaced by a failure."""
@@ -59,7 +80,15 @@ class CallRecord:
         return replace(
             last,
             attempts=earlier.attempts + self.attempts,
+            reasks=earlier.reasks + self.reasks,
             usage=earlier.usage + self.usage,
             cost_nano=earlier.cost_nano + self.cost_nano,
             presumed_nano=earlier.presumed_nano + self.presumed_nano,
         )
+
+
+def _cleaned(value: Any) -> Any:
+    """Return plain values with every text, keys too, as a file can hold it."""
+    if isinstance(value, dict):
+        return {storable(name): _cleaned(inner) for name, inner in value.items()}
+    return storable(value) if isinstance(value, str) else value

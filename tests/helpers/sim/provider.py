@@ -34,6 +34,7 @@ class Fate(StrEnum):
     DOWN = "500, not billed"
     GARBLED = "200, billed, unreadable"
     REJECTED = "400"
+    FORBIDDEN = "403"
     UNPAID = "429 insufficient quota"
 
 
@@ -49,6 +50,7 @@ ERRORS: Mapping[Fate, CallError] = {
     Fate.DOWN: CallError(ErrorKind.SERVER_ERROR, Verdict.RETRY, status=500, maybe_billed=True),
     Fate.GARBLED: CallError(ErrorKind.BAD_REPLY, Verdict.RETRY, status=200, maybe_billed=True),
     Fate.REJECTED: CallError(ErrorKind.BAD_REQUEST, Verdict.ROW, status=400),
+    Fate.FORBIDDEN: CallError(ErrorKind.AUTH, Verdict.REFUSED, status=403),
     Fate.UNPAID: CallError(ErrorKind.QUOTA, Verdict.FATAL, status=429),
 }
 """As the client classes them."""

@@ -39,13 +39,13 @@ SCHEMA = LabelConfig(
         ("A", "A"),
         ("", None),
         ("spam and ham", None),
-        ("It is spam.", None),
+        ("It is spam.", "Spam"),
         ("not ham", None),
         ("sp am", None),
     ],
 )
 def test_values(answer: str, expected: str | None) -> None:
-    """A value counts as written, then in other case or dress; a sentence around it does not."""
+    """A value counts as written, then in other case or dress, then in a sentence that states it."""
     reading = read_label(VALUES, answer)
     assert (expected, expected is None) == (reading.label, reading.problem is not None)
 
@@ -69,7 +69,7 @@ def test_json(answer: str, expected: str) -> None:
     [
         ("", "it is not JSON"),
         ("n = 1", "it is not JSON"),
-        ('{"n": 1} and more', "it is not JSON"),
+        ('{"n": 1} {"n": 2}', "it holds more than one JSON value"),
         ("{}", "at $: 'n' is a required property"),
         ('{"n": -1}', "at $.n: -1 is less than the minimum of 0"),
         ('{"n": 1, "tags": [1, 2, 3]}', "at $.tags: "),

@@ -44,6 +44,12 @@ def test_json(reference: Any, answer: str, settings: dict[str, Any], expected: G
         'Sure! Here it is: ```json {"a": 1} ``` I hope that helps.',
         'Here is the JSON:\n{"a": 1}\nIt names a.',
         '{"a": 1} [3]',
+        '\ufeff{"a": 1}',
+        '{"a": 1}<|im_end|>\n<|im_start|>user\n{"a": 2}',
+        "{'a': 1}",
+        '{"a": 1,}',
+        '<answer>{"a": 1}</answer>',
+        'In {b} we have {"a": 1}',
     ],
 )
 def test_what_stands_around_an_object_does_not_count(answer: str) -> None:
@@ -54,3 +60,9 @@ def test_what_stands_around_an_object_does_not_count(answer: str) -> None:
 def test_a_list_of_numbers_counts_where_it_is_alone() -> None:
     """A list that could cite a source is the answer where there is no other value."""
     assert Grade(1) == grade_of(grader("json"), "[12]", "The list is [12], I think.")
+
+
+@pytest.mark.parametrize("answer", ['{"b": {"a": 1}, ', '[{"a": 1}, {"a"', '{"b": {"a": 1} "c": 2}'])
+def test_a_part_of_broken_json_does_not_count(answer: str) -> None:
+    """An object within one that is cut off or broken is not the answer."""
+    assert Grade(0, Problem.UNREAD) == grade_of(grader("json"), '{"a": 1}', answer)

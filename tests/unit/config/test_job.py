@@ -12,7 +12,14 @@ import yaml
 from helpers.jobs import job_config, job_tree
 from pydantic import ValidationError
 
-from routellm_batch.config.job import check_config, identity, load_config
+from routellm_batch.config.job import (
+    changed_endpoint,
+    check_config,
+    identity,
+    lasting,
+    load_config,
+    without_models,
+)
 from routellm_batch.core.errors import ConfigError
 
 HERE = Path("/work-folder")
@@ -59,8 +66,8 @@ def _write(folder: Path, tree: Any) -> Path:
         ({"pilot": {"grader": EXACT}}, "pilot.usd: is missing"),
         ({"pilot": {"usd": 5, "grader": EXACT, "row": 9}}, "pilot.row: unknown key; did you mean rows?"),
         ({"pilot": {"usd": 5, "grader": {}}}, "pilot.grader.kind: is missing"),
-        ({"grade": {"kind": "exacct"}}, "grade.kind: 'exacct' is none of 'exact', 'numeric'"),
-        ({"grade": {"kind": "judge"}}, "grade.kind: 'judge' is none of 'exact', 'numeric'"),
+        ({"grade": {"kind": "exacct"}}, "grade.kind: must be one of exact, numeric"),
+        ({"grade": {"kind": "judge"}}, "labels; it is 'judge'"),
         ({"grade": {"kind": "exact"}}, "grade.reference: is missing"),
         (
             {"grade": {**EXACT, "kind": "numeric", "tolerence": 1}},
@@ -119,7 +126,7 @@ def _write(folder: Path, tree: Any) -> Path:
         ({"endpoints__strong__base_url": "example.com/v1"}, "endpoints.strong.base_url: must be a URL"),
         (
             {"endpoints__strong__base_url": "http://example.com/v1"},
-            "endpoints.strong.base_url: must be https",
+            "endpoints.strong: base_url must be https",
         ),
         (
             {"endpoints__strong__base_url": "https://u:p@example.com"},
@@ -199,6 +206,49 @@ def _write(folder: Path, tree: Any) -> Path:
         ({"run__root": "sftp://user:secret@host/x"}, "run.root: must hold no password"),
         ({"input__storage_options": {"key": "k"}}, "input.storage_options: unknown key"),
         ({"run__storage_options": {"key": "k"}}, "run.storage_options: unknown key"),
+        (
+            {"endpoints__strong__headers": {"Authorization": "Token abc"}},
+            "headers: 'Authorization' must be a ref",
+        ),
+        ({"endpoints__strong__headers": {"x-api-key": "abc"}}, "headers: 'x-api-key' must be a reference"),
+        ({"endpoints__strong__headers": {"Cookie": "a=b"}}, "headers: 'Cookie' must be a reference"),
+        (
+            {"endpoints__strong__headers": {"X-Team": "sk-abcdefghijkl"}},
+            "headers: 'X-Team' must be a reference",
+        ),
+        ({"endpoints__strong__headers": {"X-Team": "env:"}}, "headers: 'X-Team' must name what it refers to"),
+        ({"endpoints__strong__headers": {"host": "x"}}, "headers: 'host' is set by the job"),
+        (
+            {"endpoints__strong__headers": {"Content-Length": "5"}},
+            "headers: 'Content-Length' is set by the job",
+        ),
+        (
+            {"endpoints__strong__headers": {"X-Request-Key": "x"}},
+            "headers: 'X-Request-Key' is set by the job",
+        ),
+        ({"endpoints__strong__headers": {"x-attempt": "1"}}, "headers: 'x-attempt' is set by the job"),
+        ({"endpoints__strong__headers": {"X-A": "b\r\nX-B: c"}}, "headers: 'X-A' has a line break"),
+        (
+            {"endpoints__strong__headers": {"X-A": "日本"}},
+            "headers: 'X-A' has a line break, a control character or",
+        ),
+        ({"endpoints__strong__headers": {"X-A": " "}}, "headers: 'X-A' is empty"),
+        ({"endpoints__strong__headers": {"X A": "b"}}, "headers: 'X A' is not a name"),
+        ({"endpoints__strong__headers": {"X-A": "b", "x-a": "c"}}, "headers: 'X-A' is given twice"),
+        (
+            {
+                "endpoints__strong__headers": {"authorization": "env:K"},
+                "endpoints__strong__api_key": "env:K",
+            },
+            "endpoints.strong: headers.Authorization is what api_key sends",
+        ),
+        ({"endpoints__strong__query": {"api-key": "abc"}}, "query: 'api-key' must be a reference"),
+        ({"endpoints__strong__query": {"sig": "abc"}}, "query: 'sig' must be a reference"),
+        ({"endpoints__strong__query": {"a": "b\nc"}}, "query: 'a' has a line break"),
+        (
+            {"endpoints__weak": {**SIMULATED, "query": {"a": "b"}}},
+            "headers, query, ca_file and allow_http are",
+        ),
         ({"endpoints__strong__base_url": "https://169.254.169.254/v1"}, "must not be a link-local address"),
         ({"endpoints__strong__base_url": "https://[fe80::1]/v1"}, "must not be a link-local address"),
         ({"endpoints__strong__base_url": "https://[::ffff:169.254.169.254]/v1"}, "must not be a link-local"),
@@ -320,6 +370,7 @@ OPERATIONAL: list[dict[str, Any]] = [
     {"retry": {"attempts": 9, "max_error_rate": 1}},
     {"endpoints__strong__limits": {"rpm": 5, "concurrency": 3}},
     {"endpoints__weak__timeout_s": 7},
+    {"endpoints__strong__api_key": "env:K"},
     {"run__deadline_s": 60},
     {"budget__hard_cap_usd": 3},
     {"budget__on_overrun": "stop"},
@@ -346,7 +397,6 @@ def test_operational_keys_are_no_part_of_a_run(changes: dict[str, Any]) -> None:
             "endpoints.strong.params.max_completion_tokens",
         ),
         ({"endpoints__strong__base_url": "http://localhost:1/v1"}, "endpoints.strong.base_url"),
-        ({"endpoints__strong__api_key": "env:K"}, "endpoints.strong.api_key"),
         ({"router__name": "random"}, "router.name"),
         ({"label": {"values": ["a"]}}, "label.values"),
     ],
@@ -357,11 +407,35 @@ def test_all_other_keys_are(changes: dict[str, Any], key: str) -> None:
     assert key in {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
 
 
-def test_identity_holds_no_key() -> None:
-    """What is written to run.json has the reference of a key, which is no secret."""
-    assert (
-        identity(job_config(HERE, endpoints__strong__api_key="env:K"))["endpoints.strong.api_key"] == "env:K"
-    )
+def test_identity_holds_no_key_of_an_endpoint() -> None:
+    """What says which run a config is of says nothing of keys, not even where they lie."""
+    names = identity(job_config(HERE, endpoints__strong__api_key="env:K"))
+    assert not [name for name in names if name.startswith("endpoints.") and "key" in name]
+
+
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [
+        ("endpoints.strong.model", "strong"),
+        ("endpoints.weak.base_url", "weak"),
+        ("endpoints.judge.params.max_completion_tokens", "judge"),
+        ("endpoints.judge.params", "judge"),
+        ("endpoints.strong.model_family", None),
+        ("endpoints.strong.price.input", None),
+        ("endpoints.strong.kind", None),
+        ("router.model", None),
+    ],
+)
+def test_an_endpoint_may_be_another_before_it_answers(key: str, name: str | None) -> None:
+    """URL, model and params belong to their endpoint and take no part in finding a run; any other key does."""
+    assert name == changed_endpoint(key)
+    assert ({} if name else {key: 1}) == without_models({key: 1})
+
+
+def test_an_older_identity_is_read_without_what_may_change_now() -> None:
+    """An identity that was stored with the reference of a key equals today's, which has none."""
+    now = identity(job_config(HERE))
+    assert now == lasting({**now, "endpoints.strong.api_key": None, "endpoints.weak.limits.rpm": 3})
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,8 @@ BROKEN = CallError(Kind.SERVER_ERROR, Verdict.RETRY, status=500, maybe_billed=Tr
 REFUSED = CallError(Kind.UNREACHABLE, Verdict.RETRY)
 TIMEOUT = CallError(Kind.TIMEOUT, Verdict.RETRY, maybe_billed=True)
 BAD = CallError(Kind.BAD_REQUEST, Verdict.ROW, status=400)
+UNCOUNTED = Reply("Yes.", "stop", "m", None)
+BROKEN_OFF = CallError(Kind.SERVER_ERROR, Verdict.RETRY, status=502, maybe_billed=True, usage=Usage(10, 0, 3))
 NO_KEY = CallError(Kind.AUTH, Verdict.FATAL, status=401)
 
 Step = Reply | CallError
@@ -111,6 +113,33 @@ def call(
         return total
 
     return LONE.run(play()), endpoint, payer
+
+
+@pytest.mark.parametrize(
+    ("steps", "attempts", "settled", "presumed"),
+    [
+        ([UNCOUNTED], 1, 0, 100),
+        ([BROKEN, UNCOUNTED], 2, 0, 200),
+        ([BROKEN_OFF, OK], 2, 13 + 30, 0),
+        ([BROKEN_OFF, BROKEN_OFF, UNCOUNTED], 3, 26, 100),
+    ],
+)
+def test_what_an_endpoint_does_or_does_not_count_is_booked(
+    steps: list[Step], attempts: int, settled: int, presumed: int
+) -> None:
+    """An answer without a count costs its worst case, a failure with one what was counted; both are tried no further."""
+    result, _, wallet = call(steps)
+    assert (steps[-1], attempts) == (result.reply, result.attempts)
+    assert (settled, presumed, 0) == (wallet.settled_nano, wallet.presumed_nano, wallet.reserved_nano)
+
+
+def test_a_failure_that_was_counted_is_settled_in_its_own_call() -> None:
+    """It ends the call, as the next send needs an intent of its own; a row that is given up has paid for all."""
+    caller, wallet = make(Scripted([BROKEN_OFF])), Wallet(100)
+    first = LONE.run(caller.call(REQUEST, wallet, lambda: False))
+    assert (True, 13, Usage(10, 0, 3)) == (first.again_at_s is not None, first.cost_nano, first.usage)
+    result, _, wallet = call([BROKEN_OFF], attempts=2)
+    assert (Kind.SERVER_ERROR, 26) == (result.error and result.error.kind, wallet.settled_nano)
 
 
 @pytest.mark.parametrize(

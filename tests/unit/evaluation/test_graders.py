@@ -50,6 +50,14 @@ def test_bad_reference_is_unlabelled(kind: str, reference: Any) -> None:
     assert unlabelled(Problem.BAD_REFERENCE) == grade_of(grader(kind), reference, "A 1")
 
 
+@pytest.mark.parametrize(("kind", "right"), [("choice", "B"), ("numeric", "18"), ("exact", "Paris")])
+def test_no_grader_reads_what_was_thought(kind: str, right: str) -> None:
+    """A thought before a recorded answer, closed or not, is no part of it."""
+    one, thought = grader(kind), "<think>At first A, 17 or Rome."
+    found = [grade_of(one, right, text) for text in (f"{thought}</think>\n{right}", f"{thought} {right}")]
+    assert [Grade(1.0), Grade(0.0, Problem.UNREAD)] == found
+
+
 def test_unread_may_be_left_unlabelled() -> None:
     """An answer without a number is wrong and counted, or unlabelled if the config says so."""
     found = [

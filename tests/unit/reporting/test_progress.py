@@ -50,7 +50,7 @@ def test_plain_line() -> None:
     """A call line tells rows, calls in flight, failures, dollars, speed and time left."""
     lines = shown(CALL, 10.0, CallProgress(0, 1024, 3, 64, 123_400_000))
     assert lines[1] == (
-        "call 1,024/14,042 rows · 64 in flight · 3 failed · $0.1234 of $1.80 · 102 rows/s · ETA 2m07s"
+        "call 1,024/14,042 rows · 64 in flight · 3 failed · $0.123 of $1.80 · 102 rows/s · ETA 2m07s"
     )
 
 
@@ -112,7 +112,7 @@ def test_ten_million_rows() -> None:
     stage = StageProgress(StageStarted("call", 10_000_000, 0, 1_234_567 * NANO), 0.0)
     stage.take(CallProgress(0, 2_500_000, 1234, 10_000, 300_000 * NANO))
     assert stage.line(86_400.0) == (
-        "call 2,500,000/10,000,000 rows · 10,000 in flight · 1,234 failed · $300,000 of $1,234,567"
+        "call 2,500,000/10,000,000 rows · 10,000 in flight · 1,234 failed · $300,000 of $1,230,000"
         " · 28.9 rows/s · ETA 3d00h"
     )
 
@@ -181,4 +181,36 @@ def test_a_shard_that_is_taken_up_again_loses_nothing() -> None:
         1.0,
         StageFinished("call"),
     )
-    assert "call ended: 15/40 rows · 2 failed · $0.3750" in lines[-1]
+    assert "call ended: 15/40 rows · 2 failed · $0.375" in lines[-1]
+
+
+def test_a_dead_endpoint_is_said_once_and_while_it_lasts() -> None:
+    """An endpoint that is down is said at once, stays in the line, and is said again when it is back."""
+    down = CallProgress(0, 5, 0, 9, 0, process="a", down={"weak": "unreachable"})
+    other = CallProgress(1, 5, 0, 9, 0, process="b", down={"weak": "timeout"})
+    lines = shown(
+        CALL,
+        down,
+        10.0,
+        other,
+        10.0,
+        CallProgress(0, 6, 0, 8, 0, process="a"),
+        10.0,
+        CallProgress(1, 6, 0, 8, 0, process="b"),
+    )
+    said = [line for line in lines if "weak" in line]
+    assert said == [
+        "warning: the weak endpoint is down (unreachable); its rows wait, and one call at a time asks whether it is back",
+        "call 10/14,042 rows · 18 in flight · 0 failed · $0 of $1.80 · weak is down · 1 rows/s · ETA 3h53m",
+        "call 11/14,042 rows · 17 in flight · 0 failed · $0 of $1.80 · weak is down · 0.55 rows/s · ETA 7h05m",
+        "note: the weak endpoint is back",
+    ]
+
+
+def test_a_stage_of_a_pilot_has_its_title() -> None:
+    """A stage with a title of its own is shown by that."""
+    lines = shown(StageStarted("call", 40, 0, title="pilot: weak"), 5.0, StageFinished("call"))
+    assert [line.partition(" ·")[0] for line in lines] == [
+        "pilot: weak 0/40 rows",
+        "pilot: weak ended: 0/40 rows",
+    ]

@@ -67,7 +67,7 @@ def test_an_extra_field_is_not_even_decoded() -> None:
 def test_a_field_of_the_api_that_is_no_text_makes_the_row_invalid(field: str, value: Any) -> None:
     """What the API has no form for is an invalid row, not an error of the whole run."""
     turn = {**USER, "name": "Ada", field: value}
-    assert [InvalidKind.BAD_MESSAGES] == decode(pa.array([[turn]]))
+    assert ["bad_messages: turn 1"] == [str(one)[:20] for one in decode(pa.array([[turn]]))]
 
 
 def test_bytes_in_a_turn_are_text() -> None:
@@ -208,7 +208,7 @@ def _sorted(value: Any) -> Any:
 )
 def test_a_turn_that_cannot_be_sent_makes_the_row_invalid(turn: Any) -> None:
     """A turn or part that the API has no form for is found before anything is paid."""
-    assert InvalidKind.BAD_MESSAGES is sendable_chat([USER, turn])
+    assert str(sendable_chat([USER, turn])).startswith("bad_messages: turn 2: ")
 
 
 @pytest.mark.parametrize(
@@ -228,3 +228,61 @@ def test_what_the_api_has_is_sent_in_the_order_given(turn: dict[str, Any]) -> No
 def test_a_turns_text_counts_parts_and_calls() -> None:
     """What is counted of a turn is what travels: text as it is, parts and calls as JSON."""
     assert ("hello", json.dumps([CALL])) == (turn_text(USER), turn_text({"tool_calls": [CALL]}))
+
+
+@pytest.mark.parametrize(
+    ("chat", "kind"),
+    [
+        ({"role": "user"}, "bad_messages: it is not a list of turns"),
+        ([USER, "hello"], "bad_messages: turn 2: it is not an object with a role and a content"),
+        ([USER, {"content": "x"}], "bad_messages: turn 2: its role is missing"),
+        ([{"role": "robot", "content": "x"}], "bad_messages: turn 1: its role is none of the chat API's"),
+        ([USER, USER, {"role": "user"}], "bad_messages: turn 3: it has no content"),
+        ([{"role": "user", "content": 5}], "bad_messages: turn 1: content is not a text"),
+        ([{"role": "user", "content": [5]}], "bad_messages: turn 1: a content part is not an object"),
+        (
+            [{"role": "user", "content": [{"type": "hologram"}]}],
+            "bad_messages: turn 1: a content part is of a type that the chat API does not have",
+        ),
+        (
+            [{"role": "user", "content": [{"type": "text"}]}],
+            "bad_messages: turn 1: a content part of type text has no text",
+        ),
+        (
+            [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": 5}}]}],
+            "bad_messages: turn 1: image_url.url is not a text",
+        ),
+        (
+            [{"role": "assistant", "content": "x", "tool_calls": "f"}],
+            "bad_messages: turn 1: tool_calls is not a list",
+        ),
+    ],
+)
+def test_a_bad_chat_says_which_turn_and_why(chat: Any, kind: str) -> None:
+    """The kind of an invalid row names the turn, from 1, and what is wrong with it, and nothing that it says."""
+    assert kind == str(sendable_chat(chat))
+
+
+TURNS = [{"role": "user", "content": "Hi"}]
+STRUCT = pa.struct([("role", pa.string()), ("content", pa.string())])
+
+
+@pytest.mark.parametrize(
+    "chats",
+    [
+        pa.array([TURNS], pa.list_view(STRUCT)),
+        pa.array([TURNS], pa.large_list_view(STRUCT)),
+        pa.array(['[{"role": "user", "content": "Hi"}]'], pa.json_()),
+        pa.DictionaryArray.from_arrays(
+            pa.array([0], pa.int8()), pa.array(['[{"role":"user","content":"Hi"}]'])
+        ),
+        pa.RunEndEncodedArray.from_arrays([1], pa.array(['[{"role": "user", "content": "Hi"}]'])),
+    ],
+    ids=["list_view", "large_list_view", "json extension", "dictionary", "run-end-encoded"],
+)
+def test_encodings_of_arrow_are_chats(chats: pa.Array) -> None:
+    """Views, extension types, dictionaries and runs hold the same chats as plain types do."""
+    found = decode_prompts(
+        pa.table({"m": chats}), InputConfig(uri="x", columns=ColumnsConfig(messages="m")), None
+    )
+    assert [TURNS] == [prompt.chat for prompt in found if isinstance(prompt, Prompt)]

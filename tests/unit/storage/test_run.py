@@ -71,6 +71,14 @@ def test_other_templates_and_configs_are_other_runs(folder: Path, changes: dict[
     assert "2026-11-24" in open_on(folder, "2026-11-24", **changes).id
 
 
+def test_another_model_is_looked_for_in_the_same_run(folder: Path) -> None:
+    """URL, model and params take no part in finding the newest run; a price does."""
+    first = open_on(folder, "2026-11-23")
+    other = {"endpoints__weak__model": "other", "endpoints__weak__params": {"max_completion_tokens": 5}}
+    assert first.id == open_on(folder, "2026-11-24", **other).id
+    assert "nightly-2026-11-25" == open_on(folder, "2026-11-25", endpoints__weak__price__input=9).id
+
+
 def test_a_template_in_the_middle(folder: Path) -> None:
     """``{date}`` may stand anywhere, and a name that only looks alike is another run."""
     run = open_on(folder, "2026-11-23", run__id="a-{date}-z")
@@ -101,14 +109,14 @@ def test_a_folder_begun_anew_is_another_run_to_a_worker(folder: Path) -> None:
 
 def test_every_differing_field_is_listed(folder: Path) -> None:
     """Added, removed and changed keys each have a line with both values."""
-    open_on(folder, "2026-11-23", endpoints__weak__params={"max_completion_tokens": 5, "top_p": 1})
+    open_on(folder, "2026-11-23", run__id="job", router__options={"max": 5, "top_p": 1})
     with pytest.raises(RunMismatchError) as caught:
-        open_on(folder, "2026-11-23", endpoints__weak__params={"max_completion_tokens": 6, "seed": 7})
+        open_on(folder, "2026-11-23", run__id="job", router__options={"max": 6, "seed": 7})
     lines = [line.strip() for line in str(caught.value).splitlines() if ": was " in line]
     assert [
-        "endpoints.weak.params.max_completion_tokens: was 5, is 6",
-        "endpoints.weak.params.seed: was null, is 7",
-        "endpoints.weak.params.top_p: was 1, is null",
+        "router.options.max: was 5, is 6",
+        "router.options.seed: was null, is 7",
+        "router.options.top_p: was 1, is null",
     ] == lines
 
 

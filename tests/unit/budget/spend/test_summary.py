@@ -10,15 +10,18 @@ from hypothesis import strategies as st
 
 from routellm_batch.budget.spend.summary import (
     KEPT,
+    MOST_REASONS,
     CallSummary,
     FailedRow,
+    Failures,
     RouteTotals,
     SlowRow,
     add_all,
+    add_failures,
     latency_bin,
     latency_quantile,
 )
-from routellm_batch.core.types import Usage
+from routellm_batch.core.types import ErrorDetail, Usage
 
 COUNTS = st.integers(0, 1000)
 TOTALS = st.builds(
@@ -54,7 +57,11 @@ def test_summaries_add_in_any_order(one: CallSummary, two: CallSummary, three: C
 def test_summaries_survive_json(summary: CallSummary) -> None:
     """What a marker holds is what was summed up."""
     whole = summary + CallSummary(
-        slowest=[SlowRow("a", "weak", 0.5)], failures=[FailedRow("b", "weak", "timeout")]
+        slowest=[SlowRow("a", "weak", 0.5)],
+        failures=[FailedRow("b", "weak", "timeout")],
+        reasons=[Failures("weak", "bad_request", 2, ErrorDetail(400, "wrong"))],
+        halts=[Failures("weak", "auth")],
+        truncated={"weak": 3},
     )
     assert whole == CallSummary.from_dict(json.loads(json.dumps(whole.to_dict())))
 
@@ -86,3 +93,41 @@ def test_quantiles_are_right_to_a_bin(quantile: float) -> None:
 def test_no_calls_have_no_latency() -> None:
     """Without a call there is no quantile; an instant one has a bin."""
     assert (None, True) == (latency_quantile({}, 0.5), isinstance(latency_bin(0.0), int))
+
+
+def test_a_summary_of_an_older_version_is_read() -> None:
+    """Its marker knows neither reasons nor answers that were cut off."""
+    fields = json.loads(json.dumps(CallSummary(failed=1, errors={"timeout": 1}).to_dict()))
+    for name in ("reasons", "halts", "truncated"):
+        del fields[name]
+    for totals in fields["routes"].values():
+        del totals["uncounted"]
+    read = CallSummary.from_dict(fields)
+    assert ([], {}, 0) == (read.reasons, read.truncated, read.routes["weak"].uncounted)
+
+
+def test_failures_of_one_reason_are_added_up() -> None:
+    """The commonest comes first; endpoint, kind and what was said tell them apart."""
+    wrong = ErrorDetail(400, "wrong")
+    some = [
+        Failures("weak", "auth"),
+        Failures("weak", "bad_request", 2, wrong),
+        Failures("strong", "bad_request"),
+    ]
+    expected = [
+        Failures("weak", "bad_request", 4, wrong),
+        Failures("strong", "bad_request", 2),
+        Failures("weak", "auth", 2),
+    ]
+    assert expected == add_failures([*some, *some])
+
+
+def test_an_endpoint_that_names_each_request_floods_nothing() -> None:
+    """Of many different details the commonest are kept; the others are one by status, and no row is lost."""
+    common = Failures("weak", "bad_request", 9, ErrorDetail(400, "wrong"))
+    many = [Failures("weak", "bad_request", 1, ErrorDetail(400, f"req{n}")) for n in range(1000)]
+    whole = add_failures([*many, common])
+    assert (MOST_REASONS + 1, 1009) == (len(whole), sum(one.rows for one in whole))
+    assert [common, Failures("weak", "bad_request", 1000 - MOST_REASONS + 1, ErrorDetail(400))] == sorted(
+        whole[:2], key=lambda one: one.rows
+    )

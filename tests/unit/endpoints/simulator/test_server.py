@@ -252,7 +252,7 @@ def test_prompt_of_many_megabytes_is_taken() -> None:
         async with client.session.post(url, data=io.BytesIO(body)) as reply:
             return reply.status, (await reply.json())["usage"]["prompt_tokens"]
 
-    assert _use(PRICED, talk) == (200, 750_007)
+    assert _use(PRICED, talk) == (200, 3_750_007)
 
 
 def test_bill_is_the_sum_of_usage_times_price(tmp_path: Path) -> None:

@@ -62,6 +62,13 @@ def test_reference_is_shown_where_one_is_named(settings: dict[str, Any], times: 
     assert [times] * 2 == found
 
 
+def test_the_judge_sees_no_thoughts() -> None:
+    """What a model thought before its answer, as recorded answers may have it, is no part of what is judged."""
+    pair = Pair("p", "A question", "<think>secret</think>four", "secret\n</think>\n\nfive", None)
+    for one in judge_prompts([pair], judge()):
+        assert (False, True, True) == tuple(word in one.prompt for word in ("secret", "four", "five"))
+
+
 def test_templates_are_filled_in_one_pass() -> None:
     """A placeholder inside an answer stays text; braces that are no placeholder do too."""
     sly = Pair("p", "{answer_b}", "{reference} {0} {question}", "weak", None)

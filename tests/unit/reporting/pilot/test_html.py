@@ -83,15 +83,15 @@ def test_page_of_a_pilot() -> None:
     text = Page(html).text
     for part in (
         "300 of 400 sampled prompts have both grades",
-        "$0.7500 of at most $2.00",
+        "$0.75 of at most $2.00",
         "0.850 – 0.950, with 90% confidence",
         "0.550 – 0.650, with 90% confidence",
         REASON,
         "the fitted router 0.731 0.662 – 0.793",
         "length 0.580 –",
-        "Strong big-model 400 $0.7000 $0.002",
-        "Judge wise-model 600 $0.0100 $0",
-        "All 1,400 $0.7500 $0.002",
+        "Strong big-model 400 $0.70 $0.002",
+        "Judge wise-model 600 $0.01 $0",
+        "All 1,400 $0.75 $0.002",
         "unread the answer holds nothing that can be compared 120",
         "only 300 rows are labelled",
     ):
@@ -113,7 +113,7 @@ def test_lines_of_a_pilot() -> None:
     """A pilot ends with what was labelled, cost and graded, the router and why, and where the report is."""
     assert pilot_lines(PAGE, "s3://user:secret@bucket/report/pilot.html") == [
         "Pilot nightly: 300 of 400 rows labelled by the grader numeric",
-        "  cost    spent $0.7500 of at most $2.00",
+        "  cost    spent $0.75 of at most $2.00",
         "  grades  strong 0.900 (0.850 – 0.950), weak 0.600 (0.550 – 0.650)",
         f"  router  fitted. {REASON}",
         "  note    only 300 rows are labelled",
@@ -193,9 +193,7 @@ def test_closing_line_of_quality(quality: QualityView | None, expected: list[str
 
 def test_closing_line_of_cost_tells_the_pilot_apart() -> None:
     """What the pilot cost is in the sum, and said."""
-    assert "  cost    spent $1.05: $0.3025 of $0.3561 planned, $0.7500 on the pilot" in closing_lines(
-        run(), "x"
-    )
+    assert "  cost    spent $1.05: $0.303 of $0.356 planned, $0.75 on the pilot" in closing_lines(run(), "x")
 
 
 def test_report_has_predicted_beside_achieved() -> None:
@@ -207,11 +205,11 @@ def test_report_has_predicted_beside_achieved() -> None:
         "45.2% (40.7% – 49.8%) 46.8% … without the rows graded in the pilot – 43.1%",
         "All strong 0.900 (0.850 – 0.950) 0.890",
         "All weak 0.600 (0.550 – 0.650) 0.610",
-        "Cost of all answers $0.3561 ($0.3205 – $0.3917, P10 – P90) $0.3025",
+        "Cost of all answers – $0.356 ($0.32 – $0.392, P10 – P90) $0.303",
         "The grade lies within the interval that the pilot predicted.",
         "unread the answer holds nothing that can be compared 12",
         "300 of 400 rows have a grade for both models' answers",
-        "The cost of the pilot is not counted.",
+        "This run spent $1.05, pilot included",
         REASON,
     ):
         assert part in text
@@ -221,13 +219,15 @@ def test_report_has_predicted_beside_achieved() -> None:
 def test_answers_of_the_pilot_count_in_the_cost_beside_the_plan() -> None:
     """A plan predicts what all answers cost; those that the pilot had paid for stand beside it at the others' mean."""
     routes = {
-        "strong": RouteTotals(260, 200, Usage(20_000, 0, 20_000), 200_000_000, taken=60),
-        "weak": RouteTotals(740, 740, Usage(74_000, 0, 74_000), 37_000_000),
+        "strong": RouteTotals(
+            260, 200, Usage(20_000, 0, 20_000), 200_000_000, latency_bins={40: 200}, taken=60
+        ),
+        "weak": RouteTotals(740, 740, Usage(74_000, 0, 74_000), 37_000_000, latency_bins={30: 740}),
     }
     seen = run(calls=calls(routes=routes))
     assert answers_nano(seen) == 260_000_000 + 37_000_000
     text = re.sub(r"\s+", " ", Page(render_report(seen)).text)
-    assert "about $0.2970: $0.2370 here, and 60 answers that the pilot had paid for" in text
+    assert "about $0.297: $0.237 here, and 60 answers that the pilot had paid for" in text
     taken = RouteTotals(260, 0, taken=260)
     assert answers_nano(run(calls=calls(routes={**routes, "strong": taken}))) == 325_000_000 + 37_000_000
     written = cost_json(seen)

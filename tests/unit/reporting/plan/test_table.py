@@ -47,9 +47,9 @@ def test_page() -> None:
     html = render_plan(made(plan()))
     for part in (
         "260 of 1,000 valid rows go strong",
-        "26%, $0.3561",
+        "26%, $0.356",
         "all strong $1.25",
-        "all weak $0.0420",
+        "all weak $0.042",
         "budget.strong_share=0.3",
         "budget.strong_share=null budget.usd=",
     ):
@@ -135,15 +135,15 @@ def test_terminal_table(width: int) -> None:
     assert len(lines) == 1 + 50 + 1
     assert max(map(len, lines)) <= width
     assert marked == [1 + 13]
-    assert lines[marked[0]].split()[:4] == ["▶", "26.00%", "0.6250", "$0.3561"]
-    assert lines[1].split()[:3] == ["0.00%", "none", "$0.0420"]
+    assert lines[marked[0]].split()[:4] == ["▶", "26.00%", "0.6250", "$0.356"]
+    assert lines[1].split()[:3] == ["0.00%", "none", "$0.042"]
 
 
 def test_terminal_table_of_a_huge_plan() -> None:
     """Millions of dollars fit 60 columns without a cut figure."""
     lines = printed(huge().plan, 60)
     assert max(map(len, lines)) <= 60
-    assert "$3,991,000" in lines[-1]
+    assert "$3,990,000" in lines[-1]
 
 
 def test_frontier_table() -> None:
@@ -216,7 +216,7 @@ def test_terminal_table_with_a_pilot(width: int, wanted: list[str], absent: list
     (marked,) = [line for line in lines if "▶" in line]
     assert [name for name in wanted if name not in lines[0]] == []
     assert [name for name in absent if name in lines[0]] == []
-    for part in ("26.00%", "$0.3561", "0.736", "0.686 – 0.786", "45.2%"):
+    for part in ("26.00%", "$0.356", "0.736", "0.686 – 0.786", "45.2%"):
         assert part in marked
 
 
@@ -229,11 +229,11 @@ def test_a_pilot_predicts_quality() -> None:
         "45.2%",
         "40.7% – 49.8%",
         "a pilot of 300 labelled rows",
-        "All weak 0% $0.0420 0.600 (0.550 – 0.650) 0%",
-        "Random choice of as many rows 26% $0.3561 0.678 (0.628 – 0.728) 26%",
+        "All weak 0% $0.042 0.600 (0.550 – 0.650) 0%",
+        "Random choice of as many rows 26% $0.356 0.678 (0.628 – 0.728) 26%",
         "All strong 100% $1.25 0.900 (0.850 – 0.950) 100%",
         "What the next $0.10 buys",
-        "$0.0420 $0.1420 +83 8.3% +0.048 (+0.031 – +0.064)",
+        "$0.042 $0.142 +83 8.3% +0.048 (+0.031 – +0.064)",
         "+0.041 (−0.002 – +0.083): nothing measurable",
     ):
         assert part in text
@@ -315,7 +315,7 @@ def test_slider_stops_are_the_rows_of_the_table() -> None:
     said = re.findall(r'data-spoken="([^"]*)"', rows)
     (last,) = re.findall(r'<input id="budget" type="range" min="0" max="(\d+)" step="1" value="13"', html)
     assert (len(said), int(last)) == (51, 50)
-    assert said[13] == "26% strong, $0.3561, grade 0.736, 0.686 to 0.786, 45.2% of the gain, the plan"
+    assert said[13] == "26% strong, $0.356, grade 0.736, 0.686 to 0.786, 45.2% of the gain, the plan"
     places = [float(n) for n in re.findall(r'data-[xy]="(-?[\d.]+)%"', rows)]
     assert [place for place in places if not 0 <= place <= 100] == []
 

@@ -24,7 +24,8 @@ def test_contract() -> None:
         "spent_usd": "0.302500000",
         "presumed_usd": "0.001250000",
         "cap_usd": None,
-        "counterfactual_usd": {"all_strong": "1.042500000", "all_weak": "0.050000000"},
+        "counterfactual_usd": {"all_strong": "1.046280000", "all_weak": "0.049934000"},
+        "saved_usd": "0.742530000",
         "wall_s": 12.5,
     }
     endpoints = {

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+import pytest
 from helpers.report_facts import calls, plan
 
 from routellm_batch.config.job import check_config
 from routellm_batch.reporting.run.facts import run_facts
 
 
-def test_facts_of_a_config() -> None:
-    """Facts come from the config without its keys and credentials."""
+def test_facts_of_a_config(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Facts come from the config without credentials; of a key they have the reference, so that reports can name it."""
+    monkeypatch.setenv("SECRET_NAME", "a secret")
     ends = {
         name: {
             "kind": "openai",
@@ -34,4 +36,5 @@ def test_facts_of_a_config() -> None:
     )
     assert made.endpoints["weak"].model == "weak-model"
     assert made.settings["Input"] == "ftp://host/in.parquet"
-    assert "SECRET_NAME" not in repr(made)
+    assert "env:SECRET_NAME" == made.endpoints["weak"].api_key
+    assert "a secret" not in repr(made)

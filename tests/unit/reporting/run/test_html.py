@@ -12,7 +12,7 @@ from helpers.report_facts import NO_CALLS, calls, cut_at, facts, huge, plan
 from routellm_batch.budget.selection.cut import ALL_STRONG, NONE_STRONG
 from routellm_batch.budget.spend.summary import CallSummary, FailedRow, RouteTotals, SlowRow
 from routellm_batch.core.types import Usage
-from routellm_batch.reporting.run.facts import RunFacts
+from routellm_batch.reporting.run.facts import LabelFacts, RunFacts
 from routellm_batch.reporting.run.html import render_report
 
 HOSTILE = (
@@ -23,6 +23,9 @@ HOSTILE = (
     "x" * 5000,
     "a\u202eb",
 )
+
+
+LABELS = LabelFacts("tone", 5, {"good": 3, "<b>": 2, "bad": 0}, 1, 4, {"several_labels": 2})
 
 
 def page(facts_: RunFacts) -> Page:
@@ -42,6 +45,7 @@ def nothing_strong() -> RunFacts:
 CASES = {
     "usual": facts(),
     "huge": huge(),
+    "labels": facts(labels=LABELS),
     "nothing called": facts(state="interrupted", stop_reason="SIGTERM", calls=NO_CALLS, wall_s=0.0),
     "nothing strong": nothing_strong(),
     "all strong": facts(plan=plan(strong=1000, cut=ALL_STRONG)),
@@ -58,7 +62,8 @@ def test_well_formed_and_self_contained(name: str) -> None:
     html = render_report(CASES[name])
     parsed = Page(html)
     loading = [(key, value) for key, value in parsed.attributes if key in {"src", "href", "srcset", "action"}]
-    assert loading == [("href", "data:,")]
+    linked = [("href", "plan.html")] if CASES[name].plan.frontier else []
+    assert loading == [("href", "data:,"), *linked]
     assert [key for key, _ in parsed.attributes if key.startswith("on")] == []
     assert "script" not in parsed.tags
     assert re.findall(r"url\(|@import|https?://", html) == []
@@ -80,13 +85,13 @@ def test_headline_figures() -> None:
     text = page(facts()).text
     for part in (
         "Finished, 3 rows failed",
-        "$0.3025",
-        "of $0.3561 planned",
+        "$0.303",
+        "of $0.356 planned",
         "asked for 26% of the rows strong",
         "997",
-        "Saved against all strong $0.7400",
+        "Saved against all strong $0.74",
         "cut at 0.6250",
-        "26%, $0.3561",
+        "26%, $0.356",
         "s3://bucket/runs/nightly-2026-11-23/responses/",
         "big-model",
         "p99",
@@ -97,7 +102,7 @@ def test_headline_figures() -> None:
 def test_errors_and_rows_by_id() -> None:
     """Errors are counted and explained by kind; failed and slow rows are named."""
     text = page(facts()).text
-    for part in ("timeout no whole reply within timeout_s 2", "r0003", "bad_reply", "r0007", "2.05 s"):
+    for part in ("timeout – – no whole reply within timeout_s 2", "r0003", "bad_reply", "r0007", "2.05 s"):
         assert part in text
 
 
@@ -157,7 +162,7 @@ def test_degraded_banner() -> None:
     """A plan that the cap lowered says so, with both sums."""
     lowered = {"reason": "…", "planned_usd": "2.000000000", "strong_rows": "900"}
     text = page(facts(plan=plan(cap_nano=500_000_000, degraded=lowered))).text
-    assert "The plan was lowered to fit the hard cap of $0.5000" in text
+    assert "The plan was lowered to fit the hard cap of $0.50" in text
 
 
 def test_the_cut_divides_the_colours() -> None:
@@ -172,3 +177,10 @@ def test_the_cut_divides_the_colours() -> None:
 def test_same_facts_same_page() -> None:
     """A page is a pure function of its facts."""
     assert render_report(facts()) == render_report(facts())
+
+
+def test_labels_are_counted_on_the_page() -> None:
+    """A label job's page says how often each label came, and why some answers gave none."""
+    html = render_report(CASES["labels"])
+    assert all(words in html for words in ("several_labels", "more than one is named", "&lt;b&gt;", "others"))
+    assert "Labels</h2>" not in render_report(CASES["usual"])

@@ -9,15 +9,15 @@ import pytest
 from helpers.report_facts import ENDPOINTS, NO_CALLS, calls, facts, huge, plan
 
 from routellm_batch.budget.pricing import NANO
-from routellm_batch.budget.spend.summary import CallSummary, RouteTotals
-from routellm_batch.core.types import ErrorKind, Usage
+from routellm_batch.budget.spend.summary import RouteTotals
+from routellm_batch.core.types import ErrorKind
 from routellm_batch.reporting.run import wording
-from routellm_batch.reporting.run.wording import closing_lines
+from routellm_batch.reporting.run.wording import closing_lines, failing_words
 
 INVALID = "What is wrong with each invalid row is in s3://bucket/runs/nightly-2026-11-23/failed/."
 PRESUMED = (
-    "Up to $0.00125 more may have been billed: some requests got no usable reply, and only the provider's "
-    "bill shows whether they were charged. Against a cap, each counts at its worst case."
+    "Up to $0.00125 more may have been billed: some requests got no usable reply or no count of tokens, and only "
+    "the provider's bill shows whether they were charged. Against a cap, each counts at its worst case."
 )
 
 
@@ -27,8 +27,11 @@ def test_closing_lines() -> None:
         "Finished, 3 rows failed in 12.5 s (80 rows/s)",
         "  rows    997 of 1,000 rows answered, 3 failed, 2 invalid",
         "  share   26% strong (260 of 1,000); asked for 26% of the rows strong",
-        "  cost    spent $0.3025 of $0.3561 planned",
-        "          all strong about $1.04, all weak about $0.0500",
+        "  cost    spent $0.303 of $0.356 planned",
+        "          all strong about $1.05, all weak about $0.0499",
+        "          saved about $0.743 (71%) against all strong",
+        "  errors  timeout: 2 rows failed",
+        "          bad_reply: 1 row failed",
         f"  note    {INVALID}",
         f"  note    {PRESUMED}",
         "  next    Run the same command with --retry-failed to call the failed rows again.",
@@ -68,7 +71,7 @@ def test_nothing_called() -> None:
         "Interrupted in 200 ms",
         "  rows    0 of 1,000 rows answered, 1,000 still to do, 2 invalid",
         "  share   No row has been called yet; asked for 26% of the rows strong",
-        "  cost    spent $0 of $0.3561 planned",
+        "  cost    spent $0 of $0.356 planned",
         "  next    Run the same command again: it resumes.",
         "  report  x",
     ]
@@ -81,40 +84,12 @@ def test_degraded_plan_and_notices() -> None:
         plan=plan(cap_nano=NANO // 2, degraded=lowered), notices=("12 rows were moved to weak.",)
     )
     lines = closing_lines(lowered_facts, "x")
-    assert "  cost    spent $0.3025 of $0.3561 planned, hard cap $0.5000" in lines
+    assert "  cost    spent $0.303 of $0.356 planned, hard cap $0.50" in lines
     assert (
-        "  note    The plan was lowered to fit the hard cap of $0.5000: the 900 strong rows that were asked for "
+        "  note    The plan was lowered to fit the hard cap of $0.50: the 900 strong rows that were asked for "
         "would have cost about $2.00; 260 fit."
     ) in lines
     assert "  note    12 rows were moved to weak." in lines
-
-
-def test_savings_in_words() -> None:
-    """The saving is in dollars and in percent."""
-    assert wording.saving_text(facts()) == (
-        "This run cost about $0.7400 less (70.98%) than sending every row to the strong model, "
-        "and about $0.2525 more than sending every row to the weak one."
-    )
-
-
-@pytest.mark.parametrize(
-    ("strong_rows", "expected"),
-    [
-        (0, "Every row went to the weak model; all strong"),
-        (1000, "Every row went to the strong model; all weak"),
-    ],
-)
-def test_one_sided_runs(strong_rows: int, expected: str) -> None:
-    """A run on one endpoint is compared with the other alone."""
-    assert wording.saving_text(facts(calls=calls(strong_rows=strong_rows))).startswith(expected)
-
-
-def test_a_weak_model_that_is_dearer() -> None:
-    """Where routing cost more than all strong, the words say more."""
-    usage = Usage(1000, 0, 1000)
-    routes = {"strong": RouteTotals(1, 1, usage, 1_000), "weak": RouteTotals(1, 1, usage, 90_000_000)}
-    dear = facts(calls=CallSummary(ok=2, strong_rows=1, routes=routes))
-    assert "more (" in wording.saving_text(dear)
 
 
 def test_dollars_asked_for() -> None:
@@ -127,7 +102,7 @@ def test_huge_run() -> None:
     """Millions of rows and of dollars are read with separators."""
     lines = closing_lines(huge(), "x")
     assert lines[0] == "Finished in 1d03h (101 rows/s)"
-    assert lines[3] == "  cost    spent $1,234,567 of $1,234,567 planned, hard cap $1,300,000"
+    assert lines[3] == "  cost    spent $1,230,000 of $1,230,000 planned, hard cap $1,300,000.00"
 
 
 def test_every_error_kind_is_explained() -> None:
@@ -151,3 +126,16 @@ def test_report_uri_without_secrets() -> None:
         closing_lines(replace(facts(), wall_s=0), "ftp://me:pw@host/r.html")[-1]
         == "  report  ftp://host/r.html"
     )
+
+
+@pytest.mark.parametrize(
+    ("calls", "answered", "words"),
+    [
+        (1, 0, "the weak endpoint failed its only row and has answered none, so its base_url"),
+        (50, 0, "the weak endpoint failed all its 50 rows and has answered none, so its base_url"),
+        (50, 3, "the weak endpoint failed all its 50 rows: it answers, but no answer is of use"),
+    ],
+)
+def test_an_endpoint_that_failed_every_row_is_named(calls: int, answered: int, words: str) -> None:
+    """With how many rows that were, and what to do where it has answered none."""
+    assert failing_words("weak endpoint", RouteTotals(calls, answered=answered)).startswith(words)

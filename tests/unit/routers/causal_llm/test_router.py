@@ -244,6 +244,37 @@ def test_long_questions_lose_their_tail_only(question: str) -> None:
     assert (len(kept), question[: len(kept)]) == (len(text) - 26, kept)
 
 
+def test_prompts_are_cut_at_the_models_own_context(tmp_path: Path) -> None:
+    """A model that reads 4,096 tokens is given as many, and one that reads 512 no more."""
+    for positions in (512, 4096):
+        folder = tmp_path / str(positions)
+        folder.mkdir()
+        write_tiny(folder)
+        config(max_position_embeddings=positions)(folder)
+        made = router(folder)
+        (row,) = made.prompt.encode(["why " * 5000])
+        assert positions == made.prompt.max_tokens
+        assert positions - 4 <= len(made.prompt.prefix) + len(row) <= positions
+
+
+def test_long_prompts_need_no_mask(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch beyond the largest mask computes the prefix with each row, and the logits are the same."""
+    import routellm_batch.routers.causal_llm.router as module
+
+    made, texts = router(whole, batch_tokens=600), ["Why? " * n for n in (1, 2, 60)]
+    expected = made.logits(texts)
+    monkeypatch.setattr(module, "MASK_ENTRIES", 250**2)
+    forward, shared = module.last_states, []
+
+    def watched(model: Any, rows: Any, prefix: Any, ids: Any) -> Any:
+        shared.append(prefix is not None)
+        return forward(model, rows, prefix, ids)
+
+    monkeypatch.setattr(module, "last_states", watched)
+    assert np.allclose(expected, made.logits(texts), atol=1e-5)
+    assert {True, False} == set(shared)
+
+
 def test_a_template_with_markup_of_its_own_is_refused() -> None:
     """Ids of a template that is not plain text would not be those of the whole text."""
     with pytest.raises(CheckpointError, match="other ids than its parts"):

@@ -183,6 +183,7 @@ def test_final_failures_are_not_tried_again(
         RemoteEmbedder(embedder_config(url)).embed([SECRET])
     assert (1, 0, 5) == (len(seen), meter.use.paid_nano, caught.value.exit_code)
     assert SECRET not in str(caught.value) + caplog.text
+    assert f"It said {code or 'x'}." in str(caught.value)
 
 
 def test_a_failure_begins_no_further_request() -> None:

@@ -10,7 +10,9 @@ import pytest
 from helpers.jobs import job_config
 
 from routellm_batch.budget.selection.cut import Cut
+from routellm_batch.core.types import ErrorKind
 from routellm_batch.core.worker import Worker
+from routellm_batch.endpoints.pacing.breaker import OPENS_AFTER
 from routellm_batch.stages.call.job import CallJob, EndpointPools, close_pool, endpoint_pool, take_share
 from routellm_batch.storage.run import Run
 
@@ -53,6 +55,18 @@ def test_demand_counts_calls_in_hand(job: CallJob, worker: Worker) -> None:
     pool.callers["weak"].gate.open = 7
     assert {"strong": 0, "weak": 7} == pool.demand()
     pool.callers["weak"].gate.open = 0
+
+
+def test_an_endpoint_that_is_down_is_told_of(job: CallJob, worker: Worker) -> None:
+    """While an endpoint's breaker is open the process says so, with how it failed."""
+    pool = endpoint_pool(job, worker)
+    breaker = pool.callers["weak"].gate.pace.breaker
+    for _ in range(OPENS_AFTER):
+        assert {} == pool.down()
+        breaker.down(ErrorKind.TIMEOUT, 0.0, probe=False)
+    assert {"weak": "timeout"} == pool.down()
+    breaker.up()
+    assert {} == pool.down()
 
 
 def test_a_process_takes_its_part_of_a_split(job: CallJob, worker: Worker) -> None:

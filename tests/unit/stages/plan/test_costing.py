@@ -76,6 +76,7 @@ def shard_table(rows: Sequence[Row], start: int) -> pa.Table:
         "tokens": [100 + digest[0] if fine else None for digest, fine in zip(digests, good, strict=True)],
         "bytes": [400 if fine else None for fine in good],
         "turns": [1 if fine else None for fine in good],
+        "chars": [400 if fine else None for fine in good],
     }
     integers = any(isinstance(row.id, int) for row in rows)
     schema = score_schema(ID_INTEGER if integers else ID_TEXT)
