@@ -40,7 +40,14 @@ class SerialRunner:
         self._futures: dict[Future[Any], object] = {}
         self._unsubscribe = worker.events.subscribe(sink)
 
-    def submit(self, function: Callable[..., Any], task: object, *, scores: bool = False) -> None:  # noqa: ARG002
+    def submit(
+        self,
+        function: Callable[..., Any],
+        task: object,
+        *,
+        scores: bool = False,  # noqa: ARG002
+        suspect: bool = False,  # noqa: ARG002
+    ) -> None:
         """Start ``function(task)``; every task runs here."""
         self._futures[self._threads.submit(run_task, function, task)] = task
 

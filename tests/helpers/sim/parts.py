@@ -196,7 +196,9 @@ class SimRunner:
         """Tasks that have not ended."""
         self._finished: list[Done] = []
 
-    def submit(self, function: Callable[..., Any], task: object, *, scores: bool = False) -> None:
+    def submit(
+        self, function: Callable[..., Any], task: object, *, scores: bool = False, suspect: bool = False
+    ) -> None:
         """Put a task where a worker finds it."""
         job = Job(function, task, self)
         self.jobs.append(job)
