@@ -1,19 +1,22 @@
-"""Rows 1, 2, 8, 9 and 10 of the fault matrix: processes of the job die, are started twice or are told to stop."""
+"""Rows 1, 2, 8, 9, 10, 27 and 28 of the fault matrix: processes die, are started twice or are told to stop."""
 
 from __future__ import annotations
 
+import random
 import signal
 import time
 from typing import Any
 
 import pytest
-from helpers.lab import END_S, IN_FLIGHT, ROWS, Lab
-from helpers.oracle import check_accounted, check_cap, check_every_row_once, check_same, cost
+from helpers.lab import END_S, IN_FLIGHT, ROWS, Lab, texts
+from helpers.oracle import answers, check_accounted, check_cap, check_every_row_once, check_same, cost
 from helpers.patience import patience, wait_for
-from helpers.programs import kill
+from helpers.programs import busy, kill
 
 Rows = list[dict[str, Any]]
 LOCAL = {"kind": "local", "workers": 2}
+KILLS = 5
+BUSY_LOOPS = 5
 
 
 def test_row_01_worker_killed_while_scoring(lab: Lab, undisturbed: Rows) -> None:
@@ -120,3 +123,37 @@ def test_row_10_driver_told_to_stop_twice(lab: Lab) -> None:
     lab.finish()
     check_every_row_once(lab.run, lab.ids)
     check_accounted(lab.run, lab.log, most=IN_FLIGHT)
+
+
+def kill_workers_on_a_busy_machine(lab: Lab, seed: int) -> None:
+    """Kill a random worker five times, at random moments, beside five busy loops: every row is answered, exit 0."""
+    rng = random.Random(seed)
+    lab.write_input(texts(200))
+    lab.changes |= {"cluster": LOCAL, "input__shard_rows": 64}
+    lab.serve(latency_ms=400)
+    with busy(BUSY_LOOPS):
+        job = lab.start()
+        lab.wait_for_bills(10, job)
+        killed = 0
+        while killed < KILLS and not job.ended:
+            time.sleep(rng.uniform(0.5, 3))
+            if workers := job.workers():
+                kill(rng.choice(workers))
+                killed += 1
+        assert 0 == job.wait(2 * END_S), job.said
+    check_every_row_once(lab.run, lab.ids)
+    assert ["ok"] * 200 == [row["status"] for row in answers(lab.run)]
+    check_accounted(lab.run, lab.log, most=killed * IN_FLIGHT)
+    billed = lab.settled_requests()
+    lab.finish()
+    assert billed == lab.requests()
+
+
+def test_row_27_workers_killed_on_a_busy_machine(lab: Lab) -> None:
+    """Workers that die again and again, while they start too, are brought back; what they had answered stays."""
+    kill_workers_on_a_busy_machine(lab, seed=27)
+
+
+def test_row_28_workers_killed_on_a_busy_machine_again(lab: Lab) -> None:
+    """The same at other moments."""
+    kill_workers_on_a_busy_machine(lab, seed=28)

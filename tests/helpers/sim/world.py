@@ -37,8 +37,8 @@ LEASE_S = 3.0
 LOG_ENTRY = re.compile(r"call/\d+/\d+\.json")
 SLOTS = 2
 """Tasks to a process."""
-MOST_DEATHS = 3
-"""A task that took more processes with it is given up."""
+MOST_DEATHS = 0
+"""After more of them the driver is told that a task's processes died; until then the cluster runs it again by itself."""
 RESTLESS = 3_000
 """So many moves while the clock stands are no progress."""
 
