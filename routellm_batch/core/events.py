@@ -54,6 +54,20 @@ class CallProgress:
     """Its calls of each endpoint, of all its shards: sent or waiting."""
     earlier: int = 0
     """Rows of the shard that were answered, or had failed for good, before its process began with it."""
+    start: str = ""
+    """Names the start of the run that it calls for."""
+    sent: Mapping[Route, int] = field(default_factory=dict)
+    """The process's open calls of each endpoint, for that start."""
+    allotment: int = 0
+    """Number of the newest allotment of calls that the process has applied; 0 before the first."""
+    period: int = 0
+    """Number of times that the process has had nothing to call; what it was allotted then is void."""
+    idle: bool = False
+    """It has nothing to call any more, and gives back what it was allotted."""
+    said_s: float = 0.0
+    """When this was said, on the process's monotonic clock."""
+    who: Mapping[str, Any] = field(default_factory=dict)
+    """The process, as others can find out whether it runs."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,6 +100,8 @@ class Runner(Protocol):
     """Processes that make calls; endpoint limits are split over them."""
     slots: int
     """Tasks that can run at once."""
+    alone: bool
+    """All tasks run in the driver's own process."""
 
     def submit(
         self, function: Callable[..., Any], task: object, *, scores: bool = False, suspect: bool = False

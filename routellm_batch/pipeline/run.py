@@ -112,7 +112,7 @@ def _run(
     if plan is not None and ended is not None and not (retry_failed and ended == SOME_FAILED):
         sink(Notice(f"{run.uri} is finished already, so no model is called"))
         return RunResult(ended, run.uri, rewrite_run_outputs(config, run, plan))
-    sharing, worker = Sharing(), this_worker()
+    sharing, worker = Sharing.of(config.endpoints), this_worker()
     shared_sink = sharing.listening(sink, worker.clock.monotonic)
     with (
         driving(run, sink, halt, worker) as start,
@@ -124,6 +124,7 @@ def _run(
         if job is None or plan is None:
             return _interrupted(config, run, halt, time.monotonic() - begun_s)
         config = job.config
+        sharing.start, sharing.expected = start.token, runner.workers
         with (
             _reporting_stop(config, run, plan, begun_s),
             base_urls(config.endpoints, config.cluster.address) as urls,
@@ -144,6 +145,7 @@ def _run(
                 ranker=plan.ranker,
                 prices=plan.run_prices,
                 pilot=job.pilot,
+                alone=runner.alone,
             )
             stage = CallStage(calling, plan, runner, halt, worker, retry_failed, sink=sink, sharing=sharing)
             _call(stage, sink)

@@ -152,6 +152,8 @@ class DaskRunner:
 
     """
 
+    alone = False
+
     def __init__(
         self,
         client: Client,

@@ -32,6 +32,7 @@ class SerialRunner:
 
     workers = 1
     slots = SLOTS
+    alone = True
 
     def __init__(self, sink: Sink, token: str, worker: Worker) -> None:
         self._token = token

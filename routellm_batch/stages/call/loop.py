@@ -22,7 +22,7 @@ from routellm_batch.core.types import ROUTES, Done, Shard
 from routellm_batch.core.worker import Worker
 from routellm_batch.stages.call.degrade import load_degrades
 from routellm_batch.stages.call.governor import Governor
-from routellm_batch.stages.call.job import CallJob, take_share
+from routellm_batch.stages.call.job import CallJob, take_allotment
 from routellm_batch.stages.call.limit_shares import Sharing
 from routellm_batch.stages.call.queue import CallReceipt, ShardQueue, ShardTask
 from routellm_batch.stages.call.tally import Tally, tallies
@@ -57,8 +57,8 @@ class CallStage:
     """Rows that failed for good are called again."""
     sink: Sink = lambda _event: None
     """Gets what the user should read."""
-    sharing: Sharing = field(default_factory=Sharing)
-    """Splits the endpoints' limits by what this start's processes call."""
+    sharing: Sharing | None = None
+    """Allots the endpoints' limits to this start's processes by what they call; None for one that hears nothing yet."""
     _finishing: bool = False
     """All calls are done; what is left is to be written, whatever stops the calls."""
     _given_up: list[str] = field(default_factory=list)
@@ -147,8 +147,7 @@ class CallStage:
                     self._degrade(queue.due)
             else:
                 self._submit()
-            if (shares := self.sharing.due(self.worker.clock.monotonic())) and self.runner.workers > 1:
-                self.runner.tell(take_share, self.job.token, shares)
+            self._allot()
             for done in self.runner.wait(self.worker.settings.poll_s):
                 self._take(done)
         if isinstance(self._error, ConfigError) and queue.spent_nano:
@@ -156,6 +155,13 @@ class CallStage:
             self.halt.stop("errors", str(self._error))
         elif self._error is not None:
             raise self._error
+
+    def _allot(self) -> None:
+        """Tell processes what they may use of the endpoints' limits, as often as that changes."""
+        if self.sharing is not None and not self.job.alone:
+            allotments = self.sharing.due(self.worker.clock.monotonic())
+            if allotments:
+                self.runner.tell(take_allotment, self.job.token, allotments)
 
     def _submit(self) -> None:
         governor = self._governor

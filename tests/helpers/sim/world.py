@@ -24,11 +24,13 @@ from helpers.sim.provider import Provider
 from helpers.sim.turns import KilledError, Turn
 
 from routellm_batch.core.errors import WorkerLostError
+from routellm_batch.core.events import Event
 from routellm_batch.core.halt import Halt
 from routellm_batch.core.types import ROUTES
 from routellm_batch.pipeline.start import driving
 from routellm_batch.runtime.tasks import run_task
 from routellm_batch.stages.call.job import CallJob
+from routellm_batch.stages.call.limit_shares import Sharing
 from routellm_batch.stages.call.loop import CallStage
 from routellm_batch.storage.ledger.local import left_here, local_folder
 from routellm_batch.storage.ledger.state import Entry
@@ -101,8 +103,16 @@ class World:
         """Start a process."""
         process = Process(host, next(self._numbers), lambda: self.now_s)
         process.worker = worker_of(self, process)
+        process.worker.events.subscribe(self._hear)
         self.processes.append(process)
         return process
+
+    def _hear(self, event: Event) -> None:
+        """Take what a process reports to whoever drives the run."""
+        for driver in self.drivers:
+            if driver.process.alive and driver.sharing is not None:
+                driver.sharing.note(event, self.now_s)
+                driver.runner.heard = True
 
     # Time and turns
 
@@ -303,5 +313,9 @@ class World:
             )
             plan = replace(scene.plan, cap_nano=self.cap_nano)
             if calls:
-                driver.stage = CallStage(job, plan, driver.runner, driver.halt, worker, retry_failed)
+                driver.sharing = Sharing.of(scene.config.endpoints)
+                driver.sharing.start, driver.sharing.expected = start.token, len(self.workers)
+                driver.stage = CallStage(
+                    job, plan, driver.runner, driver.halt, worker, retry_failed, sharing=driver.sharing
+                )
                 driver.stage.run()
