@@ -44,6 +44,7 @@ from routellm_batch.stages.plan.make import make_plan
 from routellm_batch.stages.plan.past_run import pin_lengths
 from routellm_batch.stages.score.loop import run_score_stage
 from routellm_batch.stages.score.task import STAGE as SCORE
+from routellm_batch.storage.ledger.epoch import earlier_callers
 from routellm_batch.storage.run import Run, newest_markers, open_existing, open_run
 from routellm_batch.storage.tables import RESPONSE_COLUMNS
 
@@ -51,6 +52,10 @@ SOME_FAILED = 3
 SINGLE_WRITER = (
     "run.single_writer is set: nothing keeps a second job from writing this run at the same time. "
     "If two do, answers that were paid for can be lost, and calls can be paid for twice"
+)
+EARLIER_CALLS = (
+    "an earlier start of this run may still have calls open; nothing is sent before they have ended, as the limits are "
+    "the endpoints'"
 )
 
 
@@ -125,6 +130,10 @@ def _run(
             return _interrupted(config, run, halt, time.monotonic() - begun_s)
         config = job.config
         sharing.start, sharing.expected = start.token, runner.workers
+        earlier = earlier_callers(run.store, start.epoch) if halt.loose else {}
+        sharing.wait_for(earlier, worker.clock.monotonic())
+        if earlier:
+            sink(Notice(EARLIER_CALLS))
         with (
             _reporting_stop(config, run, plan, begun_s),
             base_urls(config.endpoints, config.cluster.address) as urls,
@@ -145,7 +154,7 @@ def _run(
                 ranker=plan.ranker,
                 prices=plan.run_prices,
                 pilot=job.pilot,
-                alone=runner.alone,
+                alone=runner.alone and not earlier,
             )
             stage = CallStage(calling, plan, runner, halt, worker, retry_failed, sink=sink, sharing=sharing)
             _call(stage, sink)

@@ -59,7 +59,7 @@ SETTINGS = {
 ENDING = frozenset((Status.closing, Status.closing_gracefully, Status.closed, Status.failed, Status.stopping))
 PROFILERS = ("profile", "profile-cycle")
 CLOSE_S = 5
-CLOSE_CLUSTER_S = 30
+CLOSE_CLUSTER_S = 8
 DRAIN_EVERY_S = 2.0
 GONE_S = 10.0
 """A scheduler that can't be reached for so long is given up; its tasks end by themselves."""
@@ -278,8 +278,9 @@ class DaskRunner:
         if self._cluster is not None and self._crew is not None:
             try:
                 self._cluster.close(timeout=CLOSE_CLUSTER_S)
-            except TimeoutError:
+            except TimeoutError:  # such as for a process that starts, and ends only once it has started
                 self._crew.kill()
+                self._cluster.status = Status.closed  # else Dask tries it once more as Python ends
 
     def _take_waiting(self) -> Sequence[_Sent]:
         taken = [*self._waiting, *self._suspects]

@@ -1,4 +1,4 @@
-"""Rows 1, 2, 8, 9, 10, 27 and 28 of the fault matrix: processes die, are started twice or are told to stop."""
+"""Rows 1, 2, 8, 9, 10, 27, 28 and 29 of the fault matrix: processes die, are started twice or are told to stop."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import time
 from typing import Any
 
 import pytest
-from helpers.lab import END_S, IN_FLIGHT, ROWS, Lab, texts
+from helpers.jobs import PRICES, billing
+from helpers.lab import CONCURRENCY, END_S, IN_FLIGHT, ROWS, Lab, texts
 from helpers.oracle import answers, check_accounted, check_cap, check_every_row_once, check_same, cost
 from helpers.patience import patience, wait_for
 from helpers.programs import busy, kill
@@ -147,6 +148,25 @@ def kill_workers_on_a_busy_machine(lab: Lab, seed: int) -> None:
     billed = lab.settled_requests()
     lab.finish()
     assert billed == lab.requests()
+
+
+@pytest.mark.parametrize("seed", [29, 30])
+def test_row_29_limits_over_kills_and_starts(lab: Lab, seed: int) -> None:
+    """Whatever is killed and started again, the endpoints never see more calls at once than they take: no 429 comes."""
+    rng = random.Random(seed)
+    lab.write_input(texts(120))
+    lab.changes |= {"cluster": LOCAL, "input__shard_rows": 12}
+    lab.changes |= {f"endpoints__{route}__timeout_s": 60 for route in PRICES}
+    lab.serve(latency_ms=300, concurrency=CONCURRENCY)
+    for _ in range(2):
+        job = lab.start()
+        lab.wait_for_bills(lab.billed + 10, job)
+        kill(rng.choice(job.workers()))
+        time.sleep(rng.uniform(0.5, 4))
+        job.close()
+    lab.finish()
+    check_every_row_once(lab.run, lab.ids)
+    assert [] == [line for line in billing(lab.log) if line["status"] == 429]
 
 
 def test_row_27_workers_killed_on_a_busy_machine(lab: Lab) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from routellm_batch.budget.prices import Prices
@@ -73,6 +73,10 @@ class CallJob:
         """What calls are expected to cost: a line in their input tokens."""
         return self.prices or Prices.of(self.config.endpoints.call_prices())
 
+    def is_before(self, other: CallJob) -> bool:
+        """Whether this is an earlier start of the same run, and so is over."""
+        return self.epoch < other.epoch and self.run.uri == other.run.uri
+
     @property
     def round_token(self) -> str:
         """Names the tasks of one such round. A task that was called back under a token never calls again under it."""
@@ -101,6 +105,8 @@ class EndpointPool:
     """Monotonic time at which a task last asked for it."""
     closed: bool = False
     """Its connections are closed: its start of the run seemed to have ended here."""
+    earlier: Sequence[EndpointPool] = ()
+    """Those of earlier starts of the run in this process: they begin nothing more, but may have calls open."""
     tasks: int = 0
     """Tasks that call at present."""
     period: int = 0
@@ -124,8 +130,9 @@ class EndpointPool:
         return {route: caller.gate.open for route, caller in self.callers.items()}
 
     def sent(self) -> Mapping[Route, int]:
-        """Return the open calls of each endpoint."""
-        return {route: caller.gate.in_flight for route, caller in self.callers.items()}
+        """Return the open calls of each endpoint, those of earlier starts of the run included."""
+        pools = (self, *self.earlier)
+        return {route: sum(pool.callers[route].gate.in_flight for pool in pools) for route in self.callers}
 
     def begin_task(self) -> None:
         """Note that a task begins to call."""
@@ -151,7 +158,9 @@ class EndpointPool:
             return
         self.allotment, self.heard_s = allotment.number, allotment.said_s
         for route, part in allotment.parts.items():
-            self.callers[route].gate.allot(part.calls, part.share, allotment.said_s + VALID_S)
+            others = sum(pool.callers[route].gate.in_flight for pool in self.earlier)
+            calls = max(0, part.calls - others)
+            self.callers[route].gate.allot(calls, part.share, allotment.said_s + VALID_S)
 
     def _use_nothing(self) -> None:
         for caller in self.callers.values():
@@ -232,7 +241,10 @@ class EndpointPools:
             ended = [token for token, pool in self._pools.items() if pool.idle(now_s)]
             endpoints = job.config.endpoints.by_route()
             callers = {r: self._caller(job, worker, r, endpoint) for r, endpoint in endpoints.items()}
-            self._pools[job.token] = EndpointPool(job, callers, worker)
+            earlier = [pool for pool in self._pools.values() if pool.job.is_before(job)]
+            for pool in earlier:
+                worker.drains.drain(pool.job.token)
+            self._pools[job.token] = EndpointPool(job, callers, worker, earlier=earlier)
         pool = self._pools[job.token]
         pool.used_s = now_s
         for token in ended:

@@ -17,6 +17,7 @@ import math
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from routellm_batch.config.job import EndpointsConfig
 from routellm_batch.core.events import CallProgress, Event, Sink
@@ -29,6 +30,8 @@ SPLIT_S = 5.0
 """Time between two splits."""
 QUIET_S = 10.0
 """A process that has called and then reports nothing for so long has no calls, or has died."""
+CLOSING_S = 1.0
+"""A dead process's connections are closed so long after it was seen to be dead: its threads end one by one."""
 VALID_S = 30.0
 """How long an allotment may be used after the report that it answers; a process that hears nothing more sends nothing."""
 
@@ -71,6 +74,8 @@ class _Process:
     """What it last said."""
     heard_s: float
     """When it did, on the driver's clock."""
+    dead_s: float | None = None
+    """When it was first seen to be dead, on the driver's clock."""
     given: list[tuple[Allotment, float]] = field(default_factory=list)
     """Allotments that it may use now or yet take, each with the driver's time after which it is void."""
     number: int = 0
@@ -110,6 +115,10 @@ class Sharing:
     """Names the start; reports of others are not listened to."""
     expected: int = 1
     """Processes that are likely to call; in the first seconds some is kept for those that have not reported yet."""
+    _earlier: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Processes that may still call for an earlier start, and have not reported to this one."""
+    _earlier_until_s: float = -math.inf
+    """When nothing of them can be open any more."""
     _processes: dict[str, _Process] = field(default_factory=dict)
     _wanted: dict[str, Mapping[Route, Part]] = field(default_factory=dict)
     """Process → what it is to have as soon as others have let go of it."""
@@ -125,6 +134,20 @@ class Sharing:
             {route: endpoints.of(route).limits.concurrency for route in ROUTES},
             {route: endpoints.of(route).timeout_s for route in ROUTES},
         )
+
+    def wait_for(self, earlier: Mapping[str, Mapping[str, Any]], now_s: float) -> None:
+        """Allot nothing while processes of an earlier start, which is over, may have calls open.
+
+        That is until each is dead, or reports to this start what it has open; or until its last allotment is void, and
+        its calls have come to their timeout.
+
+        Args:
+            earlier: process → who it is.
+            now_s: the driver's time, after the end of that start.
+
+        """
+        self._earlier = dict(earlier)
+        self._earlier_until_s = now_s + VALID_S + max(self.timeouts_s.values())
 
     def listening(self, sink: Sink, clock: Clock) -> Sink:
         """Return a sink that notes each event and passes it on."""
@@ -157,7 +180,7 @@ class Sharing:
         active = {
             name: one
             for name, one in self._processes.items()
-            if now_s - one.heard_s <= QUIET_S and not one.report.idle
+            if now_s - one.heard_s <= QUIET_S and not one.report.idle and one.dead_s is None
         }
         timely = now_s >= self._next_s
         if timely or active.keys() != self._wanted.keys() or self._starves(active):
@@ -179,7 +202,9 @@ class Sharing:
         for name, one in list(self._processes.items()):
             silent = now_s - one.heard_s > QUIET_S
             over = silent and not any(one.held(route, now_s, self.timeouts_s[route]) for route in ROUTES)
-            if over or is_dead(one.report.who):
+            if one.dead_s is None and is_dead(one.report.who):
+                one.dead_s = now_s
+            if over or (one.dead_s is not None and now_s - one.dead_s >= CLOSING_S):
                 del self._processes[name]
 
     def _starves(self, active: Mapping[str, _Process]) -> bool:
@@ -207,14 +232,20 @@ class Sharing:
     def _reachable(self, active: Mapping[str, _Process], now_s: float) -> dict[str, dict[Route, Part]]:
         """Return what processes can have now: what is wanted, but no more than all others have let go of."""
         parts: dict[str, dict[Route, Part]] = {name: {} for name in active}
+        waits = self._waits_for_earlier(now_s)
         for route in ROUTES:
-            free = max(0, self.limits[route] - self.held(route, now_s))
+            free = 0 if waits else max(0, self.limits[route] - self.held(route, now_s))
             for name, one in active.items():
                 has, wanted = one.part(route).calls, self._wanted[name][route]
                 more = min(free, max(0, wanted.calls - has))
                 free -= more
                 parts[name][route] = replace(wanted, calls=min(wanted.calls, has + more))
         return parts
+
+    def _waits_for_earlier(self, now_s: float) -> bool:
+        left = self._earlier.items() if now_s < self._earlier_until_s else ()
+        self._earlier = {n: who for n, who in left if n not in self._processes and not is_dead(who)}
+        return bool(self._earlier)
 
     def _latest(self, one: _Process) -> Mapping[Route, Part]:
         return {route: one.part(route) for route in ROUTES}

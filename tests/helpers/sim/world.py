@@ -32,6 +32,7 @@ from routellm_batch.runtime.tasks import run_task
 from routellm_batch.stages.call.job import CallJob
 from routellm_batch.stages.call.limit_shares import Sharing
 from routellm_batch.stages.call.loop import CallStage
+from routellm_batch.storage.ledger.epoch import earlier_callers
 from routellm_batch.storage.ledger.local import left_here, local_folder
 from routellm_batch.storage.ledger.state import Entry
 
@@ -315,6 +316,9 @@ class World:
             if calls:
                 driver.sharing = Sharing.of(scene.config.endpoints)
                 driver.sharing.start, driver.sharing.expected = start.token, len(self.workers)
+                if driver.halt.loose:
+                    earlier = earlier_callers(scene.run.store, start.epoch)
+                    driver.sharing.wait_for(earlier, self.now_s)
                 driver.stage = CallStage(
                     job, plan, driver.runner, driver.halt, worker, retry_failed, sharing=driver.sharing
                 )

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from routellm_batch.core.events import CallProgress, Event, Notice
 from routellm_batch.stages.call.limit_shares import (
+    CLOSING_S,
     QUIET_S,
     SPLIT_S,
     VALID_S,
@@ -109,7 +110,8 @@ def test_a_dead_process_leaves_its_part_to_others() -> None:
     dead = {**myself(), "pid": os.getpid(), "started": -1.0}
     split.note(report("a", 0.0, sent=5, who=dead), 0.0)
     split.note(report("b", 0.0), 0.0)
-    assert {"b": LIMIT} == calls(split, 0.0)
+    assert {"b": 3} == calls(split, 0.0)
+    assert {"b": LIMIT} == calls(split, CLOSING_S)
 
 
 def test_a_silent_process_is_waited_for() -> None:
