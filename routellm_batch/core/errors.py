@@ -141,7 +141,7 @@ class WorkerLostError(StopError):
     def __init__(self, deaths: int) -> None:
         self.deaths = deaths
         super().__init__(
-            f"a worker process died with it {deaths} times, and no time it got any further; see the workers' logs, "
+            f"a worker process died with it {deaths} times in a row, and it never got further; see the workers' logs, "
             "or the memory they have"
         )
 

@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from distributed import Nanny, SpecCluster, Status
+from distributed import Nanny, Scheduler, SpecCluster, Status
 
 GRACE_S = 2.0
 """A worker that is missing for so long without a process is replaced; the pause doubles with each vain try."""
@@ -62,7 +62,7 @@ class Crew:
         """Start those workers anew that are missing and that nobody brings back."""
         now_s = time.monotonic() if now_s is None else now_s
         cluster = self.cluster
-        here = {worker.name for worker in cluster.scheduler.workers.values()}
+        here = {worker.name for worker in self._scheduler.workers.values()}
         for name in list(cluster.worker_spec):
             if name in here:
                 self._missing.pop(name, None)
@@ -74,6 +74,11 @@ class Crew:
                 log.warning("a worker process did not come back; another one is started")
                 self._replace(name, nanny)
 
+    @property
+    def _scheduler(self) -> Scheduler:
+        scheduler: Scheduler = self.cluster.scheduler
+        return scheduler
+
     def kill(self) -> None:
         """End every worker process at once."""
         for nanny in self.cluster.workers.values():
@@ -84,7 +89,7 @@ class Crew:
         if nanny is not None:
             _kill(nanny)
             self._begin(nanny.close(timeout=1))
-        new = spec["cls"](self.cluster.scheduler.address, **{"name": name, **spec.get("options", {})})
+        new = spec["cls"](self._scheduler.address, **{"name": name, **spec.get("options", {})})
         self.cluster.workers[name] = new
         self._begin(new)
 

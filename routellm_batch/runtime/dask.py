@@ -214,7 +214,7 @@ class DaskRunner:
         if self._scheduler_is_gone(now_s):
             return [Done(sent.task, error=SchedulerLostError()) for sent in self._take_all()]
         if self._workers_are_gone(now_s):
-            return [Done(sent.task, error=NoWorkersError(self._no_workers_s)) for sent in self._take_all()]
+            return [Done(sent.task, error=NoWorkersError(self._patience_s)) for sent in self._take_all()]
         self._fill()
         try:
             futures = [self._finished.get(timeout=timeout_s)]
@@ -240,8 +240,11 @@ class DaskRunner:
             self._empty_since_s = None
         elif self._empty_since_s is None:
             self._empty_since_s = now_s
-        limit_s = LEAVE_S if self._draining else self._no_workers_s
-        return self._empty_since_s is not None and now_s - self._empty_since_s > limit_s
+        return self._empty_since_s is not None and now_s - self._empty_since_s > self._patience_s
+
+    @property
+    def _patience_s(self) -> float:
+        return LEAVE_S if self._draining else self._no_workers_s
 
     async def _look_often(self) -> None:
         """Look how many workers there are, and after those of our own, on the client's event loop."""
