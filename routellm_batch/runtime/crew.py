@@ -14,7 +14,7 @@ import signal
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from distributed import Nanny, Scheduler, SpecCluster, Status
 
@@ -76,8 +76,7 @@ class Crew:
 
     @property
     def _scheduler(self) -> Scheduler:
-        scheduler: Scheduler = self.cluster.scheduler
-        return scheduler
+        return cast("Scheduler", self.cluster.scheduler)
 
     def kill(self) -> None:
         """End every worker process at once."""

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import dask
 import distributed.utils
@@ -193,7 +193,9 @@ class DaskRunner:
         self.slots = max(1, sum(int(worker["nthreads"]) for worker in info.values()))
         self._gpus = any(GPU in (worker.get("resources") or {}) for worker in info.values())
         self._size = _Size(self.workers, self.slots)
-        self._looking = asyncio.run_coroutine_threadsafe(self._look_often(), self._client.loop.asyncio_loop)
+        self._looking = asyncio.run_coroutine_threadsafe(
+            self._look_often(), cast("Any", self._client.loop).asyncio_loop
+        )
 
     def submit(
         self, function: Callable[..., Any], task: object, *, scores: bool = False, suspect: bool = False
@@ -251,7 +253,7 @@ class DaskRunner:
         while True:
             self._size.stale = False
             with suppress(Exception):  # whatever Dask raises, the next look may do better
-                found = await self._client.scheduler.identity(n_workers=0)
+                found = await cast("Any", self._client.scheduler).identity(n_workers=0)
                 if not self._size.stale:
                     self._size.workers, self._size.threads = found["n_workers"], found["total_threads"]
                 if self._crew is not None and not self._draining:
