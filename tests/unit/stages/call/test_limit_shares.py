@@ -130,6 +130,20 @@ def test_a_silent_process_is_waited_for() -> None:
     assert QUIET_S < until_s
 
 
+def test_calls_of_an_earlier_start_are_waited_for() -> None:
+    """Nothing is allotted while a process may have calls open for it: until it reports, or its time is over."""
+    split, away = sharing(), {**myself(), "host": "another"}
+    split.wait_for({"a": away, "b": away}, 0.0)
+    split.note(report("a", 1.0, sent=3, who=away), 1.0)
+    assert {"a": 0} == calls(split, 1.0)
+    split.note(report("b", 2.0, who=away), 2.0)
+    assert {"a": 4, "b": 1} == calls(split, 2.0)
+    late = sharing()
+    late.wait_for({"a": away}, 0.0)
+    late.note(report("b", VALID_S + TIMEOUT_S, who=away), VALID_S + TIMEOUT_S)
+    assert {"b": LIMIT} == calls(late, VALID_S + TIMEOUT_S)
+
+
 @pytest.mark.parametrize(
     ("limit", "demands", "expected"),
     [
