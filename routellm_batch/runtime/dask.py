@@ -63,6 +63,8 @@ CLOSE_CLUSTER_S = 8
 DRAIN_EVERY_S = 2.0
 GONE_S = 10.0
 """A scheduler that can't be reached for so long is given up; its tasks end by themselves."""
+RECEIPT_S = 5.0
+"""The receipt of a finished task is waited for this long; it is small, and at a worker that runs."""
 LOOK_S = 0.5
 """Time between two looks at how many workers there are."""
 NO_WORKERS_S = 60.0
@@ -324,16 +326,25 @@ class DaskRunner:
             return None
         if self._on_trial == future.key:
             self._on_trial = None
-        if future.status == "finished":
-            receipt = future.result()
+        try:
+            return self._end_of(sent.task, future)
+        finally:
             future.release()
-            return Done(sent.task, receipt=receipt)
-        error = future.exception() if future.status == "error" else SchedulerLostError()
-        future.release()
-        if isinstance(error, KilledWorker):
-            self._size.stale = True  # who else was at that worker is known at the next look
-            error = WorkerLostError(error.allowed_failures + 1)
-        return Done(sent.task, error=error)
+
+    def _end_of(self, task: object, future: Future[Any]) -> Done:
+        """Return what became of a task: its receipt, its own error, or that its worker or the scheduler is gone."""
+        if future.status == "error":
+            error = future.exception()
+            if not isinstance(error, KilledWorker):
+                return Done(task, error=error)
+        elif future.status == "finished":
+            # A receipt that dies with its worker before it is fetched would be waited for until Dask has run the task anew.
+            with suppress(Exception, asyncio.CancelledError):
+                return Done(task, receipt=future.result(timeout=RECEIPT_S))
+        if self._client.status != "running":
+            return Done(task, error=SchedulerLostError())
+        self._size.stale = True  # who else was at that worker is known at the next look
+        return Done(task, error=WorkerLostError(1))
 
     def _on_event(self, event: tuple[float, dict[str, Any]]) -> None:
         fields = {name: value for name, value in event[1].items() if name != "worker"}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,10 +16,10 @@ from helpers.patience import wait_for as wait_until
 from helpers.tasks import Item
 
 from routellm_batch.config.job import ClusterConfig
-from routellm_batch.core.errors import NotBegunError, NoWorkersError, WorkerLostError
+from routellm_batch.core.errors import NotBegunError, NoWorkersError, SchedulerLostError, WorkerLostError
 from routellm_batch.core.types import Done
 from routellm_batch.runtime import open_runner
-from routellm_batch.runtime.dask import DaskRunner
+from routellm_batch.runtime.dask import DaskRunner, _Sent, _Size
 
 TOKEN = "gpu-token"
 
@@ -108,3 +110,37 @@ def test_a_cluster_without_workers_is_waited_for_and_given_up(
         finally:
             runner.close()
     assert [(True, 75)] == [(type(done.error) in errors, done.error.exit_code) for done in found]
+
+
+@dataclass
+class Receipt:
+    """A task that is done, as Dask's client knows it, whose receipt can't be fetched."""
+
+    status: str
+    key: str = "task"
+    released: bool = False
+
+    def result(self, timeout: float) -> Any:
+        """Wait in vain."""
+        raise TimeoutError
+
+    def release(self) -> None:
+        """Note that it is not waited for any more."""
+        self.released = True
+
+
+@pytest.mark.parametrize("status", ["lost", "finished", "cancelled"])
+@pytest.mark.parametrize(
+    ("scheduler", "error"), [("running", WorkerLostError), ("connecting", SchedulerLostError)]
+)
+def test_a_receipt_that_dies_with_its_worker_is_a_death(
+    status: str, scheduler: str, error: type[Exception]
+) -> None:
+    """The task had ended, and its worker died before what it gave was fetched: it may be run again, unless Dask is gone."""
+    runner = DaskRunner.__new__(DaskRunner)
+    runner._client, runner._size = SimpleNamespace(status=scheduler), _Size(2, 4)
+    runner._on_trial, future = None, Receipt(status)
+    runner._tasks = {"task": _Sent(tasks.double, Item(1), None, suspect=False)}
+    done = runner._done(future)
+    assert (error, True) == (type(done.error), future.released)
+    assert Item(1) == done.task
