@@ -82,5 +82,6 @@ def _scores(run: Run, shard: Shard, rows: int, *, ties: bool) -> pa.Table:
         pa.array(tokens),
         pa.array(tokens * 4),
         pa.array(np.ones(size, dtype=np.int32)),
+        pa.array(tokens * 4),
     ]
     return pa.Table.from_arrays(columns, schema=score_schema(ID_TEXT))
