@@ -42,6 +42,24 @@ TokenFiles = Annotated[
 ]
 
 
+Answer = Annotated[
+    str | None,
+    typer.Option(
+        "--answer",
+        metavar="KIND",
+        help="How a cascade compares answers: exact, numeric, choice, regex, json, text; or YAML in quotes.",
+    ),
+]
+Routers = Annotated[
+    list[str],
+    typer.Option(
+        "--router",
+        metavar="NAME[:CHECKPOINT]",
+        help="May be repeated; cascade[:NAME[:CHECKPOINT]] looks at answers too.",
+    ),
+]
+
+
 def parse_options(pairs: Sequence[str] | None) -> dict[str, Any]:
     """Return ``KEY=VALUE`` pairs as a mapping; a value is YAML.
 
@@ -66,14 +84,7 @@ def evaluate(
         list[str], typer.Argument(metavar="OUTCOMES", help="Parquet with prompts and both models' grades.")
     ],
     *,
-    router: Annotated[
-        list[str],
-        typer.Option(
-            "--router",
-            metavar="NAME[:CHECKPOINT]",
-            help="May be repeated; cascade[:NAME[:CHECKPOINT]] looks at answers too.",
-        ),
-    ],
+    router: Routers,
     embedder: Embedder = "static",
     where: Annotated[
         list[str] | None,
@@ -84,14 +95,7 @@ def evaluate(
     ] = None,
     option: Option = None,
     seeds: Annotated[int, typer.Option("--seeds", metavar="K", min=1, help="Repeat the pilot K times.")] = 1,
-    answer: Annotated[
-        str | None,
-        typer.Option(
-            "--answer",
-            metavar="KIND",
-            help="How a cascade compares answers: exact, numeric, choice, regex, json, text; or YAML in quotes.",
-        ),
-    ] = None,
+    answer: Answer = None,
     price: Prices = None,
     tokens: TokenFiles = None,
     out: Annotated[

@@ -109,15 +109,9 @@ def evaluate(  # noqa: PLR0913 - each is an option of the command line
         CheckpointError: weights can't be used.
 
     """
-    if not outcomes or not routers:
-        raise ConfigError(
-            "evaluate", "at least one file of outcomes and one --router NAME[:CHECKPOINT] are needed"
-        )
-    if seeds < 1:
-        raise ConfigError("seeds", f"is {seeds}; at least 1 is needed")
-    settings = _Settings(
-        Maker(embedder, options or {}, answer), seed, pilot, seeds, replicates, out is not None
-    )
+    _check(outcomes, routers, seeds)
+    maker = Maker(embedder, options or {}, answer)
+    settings = _Settings(maker, seed, pilot, seeds, replicates, out is not None)
     looks = any(map(is_cascade, routers))
     sets = [read_outcomes(uri, where or {}, tariff, answers=looks) for uri in outcomes]
     if tariff and tariff.prices and not any(data.costs for data in sets):
@@ -126,6 +120,15 @@ def evaluate(  # noqa: PLR0913 - each is an option of the command line
     if out is not None:
         write_files(out, result, drawings)
     return result
+
+
+def _check(outcomes: Sequence[str], routers: Sequence[str], seeds: int) -> None:
+    if not outcomes or not routers:
+        raise ConfigError(
+            "evaluate", "at least one file of outcomes and one --router NAME[:CHECKPOINT] are needed"
+        )
+    if seeds < 1:
+        raise ConfigError("seeds", f"is {seeds}; at least 1 is needed")
 
 
 def _evaluate(
