@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ from helpers.jobs import Finished, job_config, prompts, run_job, write_prompts
 
 from routellm_batch.config.job import identity
 from routellm_batch.core.errors import ConfigError, EndpointStopError
+from routellm_batch.core.types import STRONG
 from routellm_batch.endpoints.servers import check_keys, plain_http_words
+from routellm_batch.pipeline.ask import Ask, ask_config
 
 SECRET = "a-secret-of-the-gateway"
 
@@ -115,13 +118,13 @@ def test_a_reference_of_a_header_is_looked_up_first(
 
 
 def test_plain_http_needs_leave_and_is_said(tmp_path: Path) -> None:
-    """With ``allow_http`` a host of the network is called, and the terminal says what that means."""
+    """With ``allow_http`` a host of the network is called, and the terminal says what that means, of an ask too."""
     url = "http://models.internal:8000/v1"
     with pytest.raises(ConfigError, match="base_url must be https"):
         job_config(tmp_path, strong=url)
-    config = job_config(tmp_path, strong=url, endpoints__strong__allow_http=True)
-    words = plain_http_words(config)
-    assert [True] == [f"travel unencrypted to {url}" in one for one in words]
+    config = job_config(tmp_path, strong=f"{url}?v=canary", endpoints__strong__allow_http=True)
+    for job in (config, ask_config(Ask(config, "in", STRONG, "root", "id", Decimal(1)))):
+        assert [True] == [f"travel unencrypted to {url}. " in one for one in plain_http_words(job)]
 
 
 def test_how_an_endpoint_is_reached_may_change_on_a_resume(tmp_path: Path) -> None:
