@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 from itertools import count
 from typing import Any
 
-from routellm_batch.config.job import Config, changed_endpoint, identity, lasting
 from routellm_batch.config.endpoints import shown_url
+from routellm_batch.config.job import Config, changed_endpoint, identity, lasting
 from routellm_batch.core.encoding import to_json
 from routellm_batch.core.errors import RunMismatchError
 from routellm_batch.core.types import EndpointName

@@ -186,12 +186,14 @@ def as_json(chats: list[Any]) -> pa.Array:
 @pytest.mark.parametrize("encode", [as_struct, as_json])
 @pytest.mark.parametrize("system", [None, "Say yes."])
 def test_chats_are_sent_turn_by_turn(tmp_path: Path, stub: Stub, encode: Any, system: str | None) -> None:
-    """A chat goes out as it stands, as structs or as JSON text, with the system column's turn in front."""
+    """A chat goes out as it stands, as structs or as JSON text; the system column comes before its own system turn."""
     columns = {"messages": "chat"} | ({"system": "sys"} if system else {})
     write_prompts(tmp_path / "in.parquet", ["-"] * 3, chat=encode(CHAT), sys=[system, system, None])
     finish(tmp_path, stub, input__columns=columns)
-    opening = [[{"role": "system", "content": system}] if system else []] * 2 + [[]]
-    expected = [[*first, *chat] for first, chat in zip(opening, CHAT, strict=True)]
+    expected = CHAT
+    if system:
+        alone, brief = ({"role": "system", "content": text} for text in (system, f"{system}\n\nBe brief."))
+        expected = [[alone, *CHAT[0]], [brief, *CHAT[1][1:]], CHAT[2]]
     sent = [call.body["messages"] for call in stub.calls]
     assert sorted(expected, key=json.dumps) == sorted(sent, key=json.dumps)
 

@@ -138,7 +138,10 @@ def _write(folder: Path, tree: Any) -> Path:
             {"endpoints__strong__base_url": "https://example.com/?v=1&api-key=canary"},
             "base_url: must hold no secret, and 'api-key' in its query",
         ),
-        ({"endpoints__strong__base_url": "https://example.com/?%73ig=canary"}, "must hold no secret, and 'sig'"),
+        (
+            {"endpoints__strong__base_url": "https://example.com/?%73ig=canary"},
+            "must hold no secret, and 'sig'",
+        ),
         ({"endpoints__strong__base_url": "https://example.com/?x=sk-canary"}, "must hold no secret, and 'x'"),
         ({"endpoints__strong__base_url": "https://example.com/?v=100%"}, "must have a percent sign only in"),
         (
