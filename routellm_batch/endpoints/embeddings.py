@@ -146,8 +146,9 @@ class _Sender:
             advice = f"{advice} ({self.config.api_key})"
         said = str(without_quotes(replace(error.detail, status=None), content)) if error.detail else ""
         told = f" It said {said}." if said else ""
+        url = shown_url(self.config.base_url)
         return EndpointStopError(
-            f"router.embedder: {self.config.model} at {shown_url(self.config.base_url)} failed{tries}: {error}; {advice}.{told} "
+            f"router.embedder: {self.config.model} at {url} failed{tries}: {error}; {advice}.{told} "
             "What is scored is kept: fix the endpoint, then run the same command again"
         )
 

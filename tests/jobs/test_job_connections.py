@@ -12,7 +12,7 @@ from helpers.authority import Gateway, gateway, write_certificates
 from helpers.jobs import Finished, job_config, prompts, run_job, write_prompts
 
 from routellm_batch.config.job import identity
-from routellm_batch.core.errors import ConfigError, EndpointStopError
+from routellm_batch.core.errors import ConfigError, EndpointStopError, RunMismatchError
 from routellm_batch.core.types import STRONG
 from routellm_batch.endpoints.servers import check_keys, plain_http_words
 from routellm_batch.pipeline.ask import Ask, ask_config
@@ -125,6 +125,31 @@ def test_plain_http_needs_leave_and_is_said(tmp_path: Path) -> None:
     config = job_config(tmp_path, strong=f"{url}?v=canary", endpoints__strong__allow_http=True)
     for job in (config, ask_config(Ask(config, "in", STRONG, "root", "id", Decimal(1)))):
         assert [True] == [f"travel unencrypted to {url}. " in one for one in plain_http_words(job)]
+
+
+def test_the_query_of_a_url_is_in_no_message(tmp_path: Path, server: Gateway) -> None:
+    """What a URL asks for may be nobody else's business: messages name the address alone."""
+    server.base_url += "?tenant=canary"
+    with pytest.raises(EndpointStopError, match="is not trusted") as caught:
+        finish(tmp_path, server)
+    assert "canary" not in str(caught.value)
+
+
+def test_a_query_of_a_url_reaches_the_endpoint(
+    tmp_path: Path, server: Gateway, files: dict[str, str]
+) -> None:
+    """A URL as Azure's pages give it works as it is; what a refused resume shows of it is a digest."""
+    server.base_url = server.base_url.removesuffix("/v1") + "/openai/deployments/gpt?api-version=2024-10-21"
+    trusted = settings(ca_file=files["ca"])
+    result = finish(tmp_path, server, **trusted)
+    assert (0, {"/openai/deployments/gpt/chat/completions?api-version=2024-10-21"}) == (
+        result.exit_code,
+        {path for path, _ in server.requests},
+    )
+    server.base_url = server.base_url.replace("2024-10-21", "canary")
+    with pytest.raises(RunMismatchError, match=r"with the query of digest [0-9a-f]{8}") as caught:
+        finish(tmp_path, server, **trusted)
+    assert "canary" not in str(caught.value)
 
 
 def test_how_an_endpoint_is_reached_may_change_on_a_resume(tmp_path: Path) -> None:
