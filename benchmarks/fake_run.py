@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from routellm_batch.config.job import Config, check_config, identity
+from routellm_batch.config.identity import identity
+from routellm_batch.config.job import Config, check_config
 from routellm_batch.core.encoding import to_json
 from routellm_batch.core.types import InputFile, Shard
 from routellm_batch.storage.changes import MANIFEST
@@ -81,5 +82,6 @@ def _scores(run: Run, shard: Shard, rows: int, *, ties: bool) -> pa.Table:
         pa.array(tokens),
         pa.array(tokens * 4),
         pa.array(np.ones(size, dtype=np.int32)),
+        pa.array(tokens * 4),
     ]
     return pa.Table.from_arrays(columns, schema=score_schema(ID_TEXT))

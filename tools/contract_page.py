@@ -26,7 +26,8 @@ from pydantic import AfterValidator, BaseModel
 from pydantic.fields import FieldInfo
 
 from routellm_batch.cli.app import app
-from routellm_batch.config.job import OPERATIONAL, Config
+from routellm_batch.config.identity import OPERATIONAL
+from routellm_batch.config.job import Config
 from routellm_batch.core.types import ErrorKind
 from routellm_batch.reporting.run.wording import KIND_TEXTS
 from routellm_batch.stages.call.task import PERMANENT

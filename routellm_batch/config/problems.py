@@ -86,6 +86,11 @@ def _problem(kind: str, error: Any, inner: Any) -> str:
         return f"must be a mapping{_keys(inner)}; it is {described(value)}"
     if kind.startswith(("tuple_", "list_", "set_")):
         return f"must be a list, written [a, b]; it is {described(value)}"
+    if kind in {"too_short", "too_long"}:
+        short = kind == "too_short"
+        number = context["min_length" if short else "max_length"]
+        words = f"at least {number}" if short else f"at most {number}"
+        return f"must hold {words} item{'s' * (number != 1)}; it holds {context['actual_length']}"
     if kind == "string_pattern_mismatch":
         return PATTERNS.get(context["pattern"], f"must have the form {context['pattern']}")
     form = _FORMS.get(kind.partition("_")[0])

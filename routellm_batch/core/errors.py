@@ -16,6 +16,8 @@
     │   └── InterruptedRunError        exit 75
     │       ├── BusyRunError           another start drives the run
     │       ├── SchedulerLostError     the cluster can't be reached; its tasks may still run
+    │       ├── NoWorkersError         the cluster has no worker any more
+    │       ├── NotBegunError          a task that was not begun, as the run stops
     │       └── FencedError            another runner or start has taken over
     ├── TaskError                      a task failed in a way that nothing foresaw: class and place
     └── CallError                      one failed attempt at one endpoint: kind, verdict, status
@@ -133,14 +135,15 @@ class InterruptedRunError(StopError):
 
 
 class WorkerLostError(StopError):
-    """A task's worker process died, again and again."""
+    """A task's worker process died; ``deaths`` times, where Dask itself ran the task again."""
 
     exit_code = 5
 
     def __init__(self, deaths: int) -> None:
         self.deaths = deaths
         super().__init__(
-            f"a worker process died with it {deaths} times; see the workers' logs, or the memory they have"
+            f"a worker process died with it {deaths} times in a row, and it never got further; see the workers' logs, "
+            "or the memory they have"
         )
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -172,6 +175,32 @@ class SchedulerLostError(InterruptedRunError):
     def __reduce__(self) -> tuple[object, ...]:
         """Pickle by fields."""
         return (SchedulerLostError, ())
+
+
+class NoWorkersError(InterruptedRunError):
+    """The cluster has no worker any more: what was running was lost with them."""
+
+    def __init__(self, waited_s: float) -> None:
+        self.waited_s = waited_s
+        super().__init__(
+            f"the Dask cluster has no worker any more, and none joined within {waited_s:.0f} s; see to it that workers "
+            "run, then run the same command again: it resumes"
+        )
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle by fields."""
+        return (NoWorkersError, (self.waited_s,))
+
+
+class NotBegunError(InterruptedRunError):
+    """A task that no worker has begun is handed back, as the run stops."""
+
+    def __init__(self) -> None:
+        super().__init__("the run stopped before this task was begun")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle by fields."""
+        return (NotBegunError, ())
 
 
 class FencedError(InterruptedRunError):

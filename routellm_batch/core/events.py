@@ -58,6 +58,20 @@ class CallProgress:
     """Rows of the shard that were answered, or had failed for good, before its process began with it."""
     down: Mapping[Route, str] = field(default_factory=dict)
     """Endpoints that its process finds dead, each with how it failed last: one call at a time asks whether it is back."""
+    start: str = ""
+    """Names the start of the run that it calls for."""
+    sent: Mapping[Route, int] = field(default_factory=dict)
+    """The process's open calls of each endpoint, for that start."""
+    allotment: int = 0
+    """Number of the newest allotment of calls that the process has applied; 0 before the first."""
+    period: int = 0
+    """Number of times that the process has had nothing to call; what it was allotted then is void."""
+    idle: bool = False
+    """It has nothing to call any more, and gives back what it was allotted."""
+    said_s: float = 0.0
+    """When this was said, on the process's monotonic clock."""
+    who: Mapping[str, Any] = field(default_factory=dict)
+    """The process, as others can find out whether it runs."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,16 +100,25 @@ class Runner(Protocol):
     """Processes that make calls; endpoint limits are split over them."""
     slots: int
     """Tasks that can run at once."""
+    alone: bool
+    """All tasks run in the driver's own process."""
 
-    def submit(self, function: Callable[..., Any], task: object, *, scores: bool = False) -> None:
+    def submit(
+        self, function: Callable[..., Any], task: object, *, scores: bool = False, suspect: bool = False
+    ) -> None:
         """Start ``function(task)``; its result comes out of ``wait``.
 
-        A task that ``scores`` runs where a GPU is, if any worker of the cluster says that it has one.
+        A task that ``scores`` runs where a GPU is, if any worker of the cluster says that it has one. A ``suspect``'s
+        worker died with it before; of these one runs at a time, so that no other is taken for the one that kills.
         """
         ...
 
     def wait(self, timeout_s: float) -> Sequence[Done]:
-        """Return what has finished, waiting up to ``timeout_s`` for the first."""
+        """Return what has finished, waiting up to ``timeout_s`` for the first.
+
+        A task whose worker died comes back with a ``WorkerLostError``, each time; what was not begun before a drain of
+        all tasks with a ``NotBegunError``.
+        """
         ...
 
     def tell(self, function: Callable[..., Any], *args: object) -> None:

@@ -53,6 +53,7 @@ from routellm_batch.stages.plan.past_run import pin_lengths
 from routellm_batch.stages.score.loop import run_score_stage
 from routellm_batch.stages.score.task import STAGE as SCORE
 from routellm_batch.storage.changes import adopt_change, is_changed
+from routellm_batch.storage.ledger.epoch import earlier_callers
 from routellm_batch.storage.run import Run, open_existing, open_run
 from routellm_batch.storage.tables import RESPONSE_COLUMNS
 
@@ -60,6 +61,10 @@ SOME_FAILED = 3
 SINGLE_WRITER = (
     "run.single_writer is set: nothing keeps a second job from writing this run at the same time. "
     "If two do, answers that were paid for can be lost, and calls can be paid for twice"
+)
+EARLIER_CALLS = (
+    "an earlier start of this run may still have calls open; nothing is sent before they have ended, as the limits are "
+    "the endpoints'"
 )
 
 
@@ -122,7 +127,7 @@ def _run(
     if plan is not None and ended is not None and not again:
         sink(Notice(f"{run.uri} is finished already, so no model is called"))
         return RunResult(ended, run.uri, rewrite_run_outputs(config, run, plan))
-    sharing, worker = Sharing(), this_worker()
+    sharing, worker = Sharing.of(config.endpoints), this_worker()
     shared_sink = sharing.listening(sink, worker.clock.monotonic)
     with (
         driving(run, sink, halt, worker) as start,
@@ -136,6 +141,11 @@ def _run(
             return _interrupted(config, run, halt, time.monotonic() - begun_s)
         config = job.config
         write_plan_page(config, run, plan, job.facts)
+        sharing.start, sharing.expected = start.token, runner.workers
+        earlier = earlier_callers(run.store, start.epoch) if halt.loose else {}
+        sharing.wait_for(earlier, worker.clock.monotonic())
+        if earlier:
+            sink(Notice(EARLIER_CALLS))
         with (
             _reporting_stop(config, run, plan, begun_s),
             base_urls(config.endpoints, config.cluster.address) as urls,
@@ -156,6 +166,7 @@ def _run(
                 ranker=plan.ranker,
                 prices=plan.run_prices,
                 pilot=job.pilot,
+                alone=runner.alone and not earlier,
             )
             stage = CallStage(
                 calling, plan, runner, halt, worker, retry_failed, sink=sink, sharing=sharing, changed=changed

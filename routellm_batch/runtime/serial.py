@@ -32,6 +32,7 @@ class SerialRunner:
 
     workers = 1
     slots = SLOTS
+    alone = True
 
     def __init__(self, sink: Sink, token: str, worker: Worker) -> None:
         self._token = token
@@ -40,7 +41,14 @@ class SerialRunner:
         self._futures: dict[Future[Any], object] = {}
         self._unsubscribe = worker.events.subscribe(sink)
 
-    def submit(self, function: Callable[..., Any], task: object, *, scores: bool = False) -> None:  # noqa: ARG002
+    def submit(
+        self,
+        function: Callable[..., Any],
+        task: object,
+        *,
+        scores: bool = False,  # noqa: ARG002
+        suspect: bool = False,  # noqa: ARG002
+    ) -> None:
         """Start ``function(task)``; every task runs here."""
         self._futures[self._threads.submit(run_task, function, task)] = task
 

@@ -14,7 +14,8 @@ from itertools import count
 from typing import Any
 
 from routellm_batch.config.endpoints import shown_url
-from routellm_batch.config.job import Config, changed_endpoint, identity, lasting
+from routellm_batch.config.identity import changed_endpoint, identity, lasting
+from routellm_batch.config.job import Config
 from routellm_batch.core.encoding import to_json
 from routellm_batch.core.errors import RunMismatchError
 from routellm_batch.core.types import EndpointName

@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 from functools import cached_property, lru_cache
 from typing import Any
 
-from routellm_batch.config.job import Config, RunConfig, identity, input_reads, without_models
+from routellm_batch.config.identity import identity, without_models
+from routellm_batch.config.job import Config, RunConfig, input_reads
 from routellm_batch.core.encoding import to_json
 from routellm_batch.core.errors import DataError, StoreError
 from routellm_batch.core.types import InputFile, Shard

@@ -1,19 +1,23 @@
-"""Rows 1, 2, 8, 9 and 10 of the fault matrix: processes of the job die, are started twice or are told to stop."""
+"""Rows 1, 2, 8, 9, 10, 27, 28 and 29 of the fault matrix: processes die, are started twice or are told to stop."""
 
 from __future__ import annotations
 
+import random
 import signal
 import time
 from typing import Any
 
 import pytest
-from helpers.lab import END_S, IN_FLIGHT, ROWS, Lab
-from helpers.oracle import check_accounted, check_cap, check_every_row_once, check_same, cost
+from helpers.jobs import PRICES, billing
+from helpers.lab import CONCURRENCY, END_S, IN_FLIGHT, ROWS, Lab, texts
+from helpers.oracle import answers, check_accounted, check_cap, check_every_row_once, check_same, cost
 from helpers.patience import patience, wait_for
-from helpers.programs import kill
+from helpers.programs import busy, kill
 
 Rows = list[dict[str, Any]]
 LOCAL = {"kind": "local", "workers": 2}
+KILLS = 5
+BUSY_LOOPS = 5
 
 
 def test_row_01_worker_killed_while_scoring(lab: Lab, undisturbed: Rows) -> None:
@@ -120,3 +124,56 @@ def test_row_10_driver_told_to_stop_twice(lab: Lab) -> None:
     lab.finish()
     check_every_row_once(lab.run, lab.ids)
     check_accounted(lab.run, lab.log, most=IN_FLIGHT)
+
+
+def kill_workers_on_a_busy_machine(lab: Lab, seed: int) -> None:
+    """Kill a random worker five times, at random moments, beside five busy loops: every row is answered, exit 0."""
+    rng = random.Random(seed)
+    lab.write_input(texts(200))
+    lab.changes |= {"cluster": LOCAL, "input__shard_rows": 64}
+    lab.serve(latency_ms=400)
+    with busy(BUSY_LOOPS):
+        job = lab.start()
+        lab.wait_for_bills(10, job)
+        killed = 0
+        while killed < KILLS and not job.ended:
+            time.sleep(rng.uniform(0.5, 3))
+            if workers := job.workers():
+                kill(rng.choice(workers))
+                killed += 1
+        assert 0 == job.wait(2 * END_S), job.said
+    check_every_row_once(lab.run, lab.ids)
+    assert ["ok"] * 200 == [row["status"] for row in answers(lab.run)]
+    check_accounted(lab.run, lab.log, most=killed * IN_FLIGHT)
+    billed = lab.settled_requests()
+    lab.finish()
+    assert billed == lab.requests()
+
+
+@pytest.mark.parametrize("seed", [29, 30])
+def test_row_29_limits_over_kills_and_starts(lab: Lab, seed: int) -> None:
+    """Whatever is killed and started again, the endpoints never see more calls at once than they take: no 429 comes."""
+    rng = random.Random(seed)
+    lab.write_input(texts(120))
+    lab.changes |= {"cluster": LOCAL, "input__shard_rows": 12}
+    lab.changes |= {f"endpoints__{route}__timeout_s": 60 for route in PRICES}
+    lab.serve(latency_ms=300, concurrency=CONCURRENCY)
+    for _ in range(2):
+        job = lab.start()
+        lab.wait_for_bills(lab.billed + 10, job)
+        kill(rng.choice(job.workers()))
+        time.sleep(rng.uniform(0.5, 4))
+        job.close()
+    lab.finish()
+    check_every_row_once(lab.run, lab.ids)
+    assert [] == [line for line in billing(lab.log) if line["status"] == 429]
+
+
+def test_row_27_workers_killed_on_a_busy_machine(lab: Lab) -> None:
+    """Workers that die again and again, while they start too, are brought back; what they had answered stays."""
+    kill_workers_on_a_busy_machine(lab, seed=27)
+
+
+def test_row_28_workers_killed_on_a_busy_machine_again(lab: Lab) -> None:
+    """The same at other moments."""
+    kill_workers_on_a_busy_machine(lab, seed=28)

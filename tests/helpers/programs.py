@@ -6,8 +6,9 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from helpers.patience import patience
@@ -65,6 +66,21 @@ class Program:
         """Return the ids of its Dask worker processes, in order of their start: those forked from its fork server."""
         servers = [pid for pid in descendants(self.pid) if b"forkserver" in _command(pid)]
         return [pid for pid in servers if pid != servers[0]]
+
+
+@contextmanager
+def busy(loops: int) -> Iterator[None]:
+    """Keep processors busy beside the block with so many endless loops, which surely end with it."""
+    leash = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
+    command = [*leash, sys.executable, "-S", "-c", "while True: pass"]
+    started: list[subprocess.Popen[bytes]] = []
+    try:
+        started += [subprocess.Popen(command, stdin=subprocess.DEVNULL) for _ in range(loops)]
+        yield
+    finally:
+        for process in started:
+            process.kill()
+            process.wait(patience(20))
 
 
 def kill(pid: int, number: int = signal.SIGKILL) -> None:

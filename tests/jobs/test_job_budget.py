@@ -23,7 +23,8 @@ from helpers.jobs import (
 from helpers.models import bills, highest_bill, two_models
 from helpers.stub import Answer, answering, interrupting, stub_server
 
-from routellm_batch.budget.pricing import Price, estimate_tokens, nano_to_usd
+from routellm_batch.budget.pricing import Price, nano_to_usd
+from routellm_batch.budget.tokens import chat_tokens
 from routellm_batch.endpoints.simulator.spec import Faults
 from routellm_batch.stages.plan.files import load_plan
 from routellm_batch.storage.prompts import tie_hash
@@ -41,7 +42,7 @@ EXPECTED = {
 def expected_cost(route: str, text: str, output: int = 16) -> int:
     """Return the expected nano-dollars of one call, written out once more."""
     price = Price.from_usd(PRICES[route]["input"], PRICES[route]["output"])
-    total = estimate_tokens(len(text), 1) * price.input_nano + output * price.output_nano
+    total = chat_tokens(text, 1) * price.input_nano + output * price.output_nano
     return (2 * total + 10**6) // (2 * 10**6)
 
 

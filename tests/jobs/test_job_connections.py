@@ -11,7 +11,7 @@ import pytest
 from helpers.authority import Gateway, gateway, write_certificates
 from helpers.jobs import Finished, job_config, prompts, run_job, write_prompts
 
-from routellm_batch.config.job import identity
+from routellm_batch.config.identity import identity
 from routellm_batch.core.errors import ConfigError, EndpointStopError, RunMismatchError
 from routellm_batch.core.types import STRONG
 from routellm_batch.endpoints.servers import check_keys, plain_http_words

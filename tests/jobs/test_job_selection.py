@@ -183,17 +183,23 @@ def as_json(chats: list[Any]) -> pa.Array:
     return pa.array([json.dumps(chat) for chat in chats])
 
 
+def _opened(chat: list[Any], system: str | None) -> list[Any]:
+    """Return a chat as it goes out with a row's system text."""
+    if system is None:
+        return chat
+    own = chat[0]["role"] == "system"
+    text = "\n\n".join([system, *([chat[0]["content"]] if own else [])])
+    return [{"role": "system", "content": text}, *(chat[1:] if own else chat)]
+
+
 @pytest.mark.parametrize("encode", [as_struct, as_json])
 @pytest.mark.parametrize("system", [None, "Say yes."])
 def test_chats_are_sent_turn_by_turn(tmp_path: Path, stub: Stub, encode: Any, system: str | None) -> None:
-    """A chat goes out as it stands, as structs or as JSON text; the system column comes before its own system turn."""
+    """A chat goes out as it stands, as structs or as JSON text; the system column's text goes first, in one system turn."""
     columns = {"messages": "chat"} | ({"system": "sys"} if system else {})
     write_prompts(tmp_path / "in.parquet", ["-"] * 3, chat=encode(CHAT), sys=[system, system, None])
     finish(tmp_path, stub, input__columns=columns)
-    expected = CHAT
-    if system:
-        alone, brief = ({"role": "system", "content": text} for text in (system, f"{system}\n\nBe brief."))
-        expected = [[alone, *CHAT[0]], [brief, *CHAT[1][1:]], CHAT[2]]
+    expected = [_opened(chat, first) for chat, first in zip(CHAT, (system, system, None), strict=True)]
     sent = [call.body["messages"] for call in stub.calls]
     assert sorted(expected, key=json.dumps) == sorted(sent, key=json.dumps)
 

@@ -73,6 +73,11 @@ class Gate:
         self.pace.set_share(share, self._now_s())
         self._look()
 
+    def allot(self, calls: int, share: float, valid_s: float) -> None:
+        """Set what this process may use of the endpoint's limits (see ``Pace.allot``)."""
+        self.pace.allot(calls, share, valid_s, self._now_s())
+        self._look()
+
     async def enter(
         self, tokens: int, stopping: Callable[[], bool] = lambda: False, *, again: bool = False
     ) -> Send | None:

@@ -65,6 +65,8 @@ class Pace:
         self.breaker = Breaker(patience_s)
         self.cooldown = Cooldown()
         self.latency = LatencyWatch()
+        self._most: int | None = None
+        self._valid_s = math.inf
         self._tokens_out = 0
         self._requests = None if limits.rpm is None else Bucket.full(limits.rpm, now_s, share)
         self._tokens = None if limits.tpm is None else Bucket.full(limits.tpm, now_s, share)
@@ -79,8 +81,27 @@ class Pace:
             if bucket is not None and whole is not None:
                 bucket.set_rate(whole * part, now_s)
 
+    def allot(self, calls: int, share: float, valid_s: float, now_s: float) -> None:
+        """Set what this process may use from now on, of the limits of all processes.
+
+        Args:
+            calls: calls that it may have open at once; those that are open already stay.
+            share: its part of the rates, 0 to 1.
+            valid_s: monotonic time from which it may send nothing more.
+            now_s: monotonic time.
+
+        """
+        self.set_share(share, now_s)
+        self.limiter.set_most(max(1, calls))
+        self._most, self._valid_s = calls, valid_s
+
     def wait_s(self, now_s: float, tokens: int) -> float:
-        """Return how long until a call may be sent: 0 now, infinite if that depends on the calls on their way."""
+        """Return how long until a call may be sent: 0 now, infinite if that depends on the calls on their way.
+
+        It is infinite, too, where this process was allotted no call for now.
+        """
+        if self._most is not None and (self.in_flight >= self._most or now_s >= self._valid_s):
+            return math.inf
         if self.in_flight >= (1 if self.cooldown.narrow else self.limiter.slots):
             return math.inf
         wait_s = max(

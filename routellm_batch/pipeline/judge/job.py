@@ -15,7 +15,8 @@ import pyarrow as pa
 
 from routellm_batch.budget.pricing import nano_to_usd, usd_to_nano
 from routellm_batch.config.graders import JudgePairsConfig
-from routellm_batch.config.job import Config, InputConfig, RunConfig, identity, without_models
+from routellm_batch.config.identity import identity, without_models
+from routellm_batch.config.job import Config, InputConfig, RunConfig
 from routellm_batch.core.encoding import to_json
 from routellm_batch.core.errors import BudgetError, BudgetStopError, ConfigError, DataError, RunMismatchError
 from routellm_batch.core.events import Sink

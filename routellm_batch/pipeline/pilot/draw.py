@@ -72,8 +72,9 @@ def draw_rows(run: Run, rows: int, seed: int, gradable: Gradable) -> Draw:
             "reference or label"
         )
         raise ConfigError("pilot.grader", problem)
-    if len(drawn) < rows and not ungradable:
-        problem = f"is {rows}, but the input has only {len(drawn)} distinct valid prompts; ask for that many or fewer"
+    if valid < rows or (len(drawn) < rows and not ungradable):
+        most = f"{valid} valid rows" if ungradable else f"{len(drawn)} distinct valid prompts"
+        problem = f"is {rows}, but the input has only {most}; ask for that many or fewer"
         raise ConfigError("pilot.rows", problem)
     return Draw(drawn, valid, ungradable)
 

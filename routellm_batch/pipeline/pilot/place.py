@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from datetime import date
 
-from routellm_batch.config.job import Config, identity
+from routellm_batch.config.identity import identity
+from routellm_batch.config.job import Config
 from routellm_batch.storage.pilots import read_success
 from routellm_batch.storage.run import digest_of
 from routellm_batch.storage.store import FsStore

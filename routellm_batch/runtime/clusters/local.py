@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from routellm_batch.core.events import Sink
     from routellm_batch.runtime.dask import DaskRunner
 
+NO_WORKERS_S = 180.0
+"""How long a run waits for worker processes of its own, of which none is left; a busy machine starts them slowly."""
 ARITHMETIC_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -40,7 +42,8 @@ def open_local(config: ClusterConfig, sink: Sink, token: str) -> DaskRunner:
             f"the worker processes could not be started ({type(error).__name__}); run the same command again"
         )
         raise InterruptedRunError(message) from None
-    return DaskRunner(Client(cluster, set_as_default=False), sink, token, cluster)
+    client = Client(cluster, set_as_default=False)
+    return DaskRunner(client, sink, token, cluster, no_workers_s=NO_WORKERS_S)
 
 
 def _start_workers(workers: int) -> LocalCluster:

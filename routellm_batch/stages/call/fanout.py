@@ -23,6 +23,7 @@ from routellm_batch.stages.call.answers import Pending, next_question, record_of
 from routellm_batch.stages.call.job import EndpointPool
 from routellm_batch.stages.call.requests import Call
 from routellm_batch.stages.call.standing import Refused
+from routellm_batch.storage.ledger.liveness import myself
 from routellm_batch.storage.ledger.record import CallRecord
 from routellm_batch.storage.ledger.writer import LedgerWriter
 
@@ -51,25 +52,26 @@ class FanOut:
     """Rows that failed before in a way that their failing anew tells nothing of the endpoint."""
     open: int = 0
     """Calls in hand, sent or waiting for their turn."""
+    _lanes: list[_Lane] = field(default_factory=list)
     _failed: int = 0
 
     async def run(self, calls: Sequence[Call], known: Sequence[CallRecord] = ()) -> None:
         """Make the calls but those that are ``known``; returns when each is answered, failed or known not to be sent."""
         for record in known:
             self.keep(record, final=False)
+        for route in ROUTES:
+            mine = [c for c in calls if c.route == route and c.row not in self.records]
+            self._lanes.append(_Lane(self, route, [Pending(call, call.request) for call in mine]))
         writing = asyncio.create_task(self.writer.run(self.stopping))
         reporting = asyncio.create_task(self._report_often())
+        self.pool.begin_task()
         try:
             async with asyncio.TaskGroup() as group:
-                for route in ROUTES:
-                    mine = [
-                        Pending(call, call.request)
-                        for call in calls
-                        if call.route == route and call.row not in self.records
-                    ]
-                    group.create_task(_Lane(self, route, mine).run())
+                for lane in self._lanes:
+                    group.create_task(lane.run())
         finally:
             reporting.cancel()
+            self.pool.end_task()
             self.writer.finish()
             await writing
             self._report()
@@ -108,24 +110,31 @@ class FanOut:
 
     async def _report_often(self) -> None:
         while True:
+            self._report()  # at once: without an allotment nothing is sent
             await asyncio.sleep(self.worker.settings.progress_s)
-            self._report()
 
     def _report(self) -> None:
         answered = sum(record.status != "unsent" for record in self.records.values())
-        spent, demand = self.wallet.settled_nano, self.pool.demand()
-        name = self.worker.name
+        pool, in_hand = self.pool, self.pool.demand()
+        waiting = {lane.route: min(lane.waiting, self.worker.settings.intent_rows) for lane in self._lanes}
         self.worker.events.emit(
             CallProgress(
                 self.shard,
                 answered,
                 self._failed,
                 self.open,
-                spent,
-                name,
-                demand,
-                self.earlier,
-                self.pool.down(),
+                self.wallet.settled_nano,
+                process=self.worker.name,
+                demand={route: max(in_hand[route], waiting.get(route, 0)) for route in ROUTES},
+                earlier=self.earlier,
+                down=pool.down(),
+                start=pool.job.token,
+                sent=pool.sent(),
+                allotment=pool.allotment,
+                period=pool.period,
+                idle=pool.tasks == 0,
+                said_s=self.worker.clock.monotonic(),
+                who=myself(),
             )
         )
 
@@ -146,6 +155,16 @@ class _Lane:
         """Rows that were refused, and of which is not known yet whether all are."""
         self._open = 0
         self._moved = asyncio.Event()
+
+    @property
+    def route(self) -> Route:
+        """Where its rows are sent."""
+        return self._route
+
+    @property
+    def waiting(self) -> int:
+        """Rows that no intent names yet, or that wait to be sent again."""
+        return len(self._fresh) + len(self._later)
 
     async def run(self) -> None:
         """Send all rows; returns when nothing is open and nothing more is to be sent."""

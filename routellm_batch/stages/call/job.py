@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from routellm_batch.budget.prices import Prices
@@ -20,7 +21,7 @@ from routellm_batch.endpoints.calls import RetryPolicy
 from routellm_batch.endpoints.pacing.gate import Gate
 from routellm_batch.endpoints.pacing.pace import Limits
 from routellm_batch.endpoints.pacing.retries import ErrorWindow, RetryBudget
-from routellm_batch.stages.call.limit_shares import FLOOR, Shares
+from routellm_batch.stages.call.limit_shares import VALID_S, Allotment, Allotments
 from routellm_batch.stages.call.standing import Standing
 from routellm_batch.storage.ledger.liveness import LEASE_S
 from routellm_batch.storage.run import Run
@@ -47,7 +48,7 @@ class CallJob:
     base_urls: Mapping[Route, str]
     """Where each endpoint listens; for a simulated one, where this start's server does."""
     workers: int
-    """Processes that call; limits are split over them."""
+    """Processes that are likely to call."""
     calls: int
     """Distinct requests of the plan."""
     token: str
@@ -66,11 +67,17 @@ class CallJob:
     """What calls are expected to cost on the way, where the plan knows better than the config."""
     pilot: str | None = None
     """URI of a pilot whose answers are taken over."""
+    alone: bool = False
+    """One process makes all calls, and has all of the limits; others begin with nothing and are allotted a part."""
 
     @property
     def expected(self) -> Prices:
         """What calls are expected to cost: a line in their input tokens."""
         return self.prices or Prices.of(self.config.endpoints.call_prices())
+
+    def is_before(self, other: CallJob) -> bool:
+        """Whether this is an earlier start of the same run, and so is over."""
+        return self.epoch < other.epoch and self.run.uri == other.run.uri
 
     @property
     def round_token(self) -> str:
@@ -106,10 +113,25 @@ class EndpointPool:
     """Monotonic time at which a task last asked for it."""
     closed: bool = False
     """Its connections are closed: its start of the run seemed to have ended here."""
+    earlier: Sequence[EndpointPool] = ()
+    """Those of earlier starts of the run in this process: they begin nothing more, but may have calls open."""
+    tasks: int = 0
+    """Tasks that call at present."""
+    period: int = 0
+    """Times that it has had no task."""
+    allotment: int = 0
+    """Number of the newest allotment that it has applied since; 0 before the first."""
+    heard_s: float = math.inf
+    """When it said what that one answers, or when it began; on the monotonic clock."""
 
     def stopping(self) -> bool:
         """Whether nothing more is to be sent."""
-        return self.stop is not None or self.closed or self.worker.drains.draining(self.job.token)
+        return (
+            self.stop is not None
+            or self.closed
+            or self.worker.drains.draining(self.job.token)
+            or self.worker.clock.monotonic() > self.heard_s + 2 * VALID_S  # nobody drives the run any more
+        )
 
     def demand(self) -> Mapping[Route, int]:
         """Return the calls of each endpoint that are in hand here: sent or waiting."""
@@ -120,9 +142,47 @@ class EndpointPool:
         breakers = {route: caller.gate.pace.breaker for route, caller in self.callers.items()}
         return {route: str(one.kind) for route, one in breakers.items() if one.is_open and one.kind}
 
-    def set_share(self, route: Route, share: float) -> None:
-        """Change this process's part of an endpoint's limits, 0 to 1; on the process's event loop."""
-        self.callers[route].gate.set_share(share)
+    def sent(self) -> Mapping[Route, int]:
+        """Return the open calls of each endpoint, those of earlier starts of the run included."""
+        pools = (self, *self.earlier)
+        return {route: sum(pool.callers[route].gate.in_flight for pool in pools) for route in self.callers}
+
+    def begin_task(self) -> None:
+        """Note that a task begins to call."""
+        self.tasks += 1
+        if self.tasks == 1 and not self.job.alone:
+            self.heard_s = self.worker.clock.monotonic()
+
+    def end_task(self) -> None:
+        """Note that a task has made its last call; with the last task what was allotted is given back."""
+        self.tasks -= 1
+        if self.tasks == 0 and not self.job.alone:
+            self.period, self.allotment, self.heard_s = self.period + 1, 0, math.inf
+            self._use_nothing()
+
+    def take(self, allotment: Allotment) -> None:
+        """Use what the driver has allotted, unless that was for calls that have ended since."""
+        if (
+            self.job.alone
+            or not self.tasks
+            or allotment.period != self.period
+            or allotment.number < self.allotment
+        ):
+            return
+        self.allotment, self.heard_s = allotment.number, allotment.said_s
+        for route, part in allotment.parts.items():
+            others = sum(pool.callers[route].gate.in_flight for pool in self.earlier)
+            calls = max(0, part.calls - others)
+            self.callers[route].gate.allot(calls, part.share, allotment.said_s + VALID_S)
+
+    def _use_nothing(self) -> None:
+        for caller in self.callers.values():
+            caller.gate.allot(0, 0.0, math.inf)
+
+    def __post_init__(self) -> None:
+        """Begin with nothing where others call, too."""
+        if not self.job.alone:
+            self._use_nothing()
 
     def idle(self, now_s: float) -> bool:
         """Whether its start of the run seems to have ended here."""
@@ -204,7 +264,10 @@ class EndpointPools:
             ended = [token for token, pool in self._pools.items() if pool.idle(now_s)]
             endpoints = job.config.endpoints.by_route()
             callers = {r: self._caller(job, worker, r, endpoint) for r, endpoint in endpoints.items()}
-            self._pools[job.token] = EndpointPool(job, callers, worker)
+            earlier = [pool for pool in self._pools.values() if pool.job.is_before(job)]
+            for pool in earlier:
+                worker.drains.drain(pool.job.token)
+            self._pools[job.token] = EndpointPool(job, callers, worker, earlier=earlier)
         pool = self._pools[job.token]
         pool.used_s = now_s
         for token in ended:
@@ -219,12 +282,11 @@ class EndpointPools:
             for caller in pool.callers.values():
                 await caller.endpoint.close()
 
-    def set_shares(self, token: str, shares: Mapping[Route, float]) -> None:
-        """Change this process's part of the endpoints' limits; nothing where this start of the run calls nothing."""
+    def take(self, token: str, allotment: Allotment) -> None:
+        """Use what was allotted; nothing where this start of the run calls nothing."""
         pool = self._pools.get(token)
         if pool is not None:
-            for route, share in shares.items():
-                pool.set_share(route, share)
+            pool.take(allotment)
 
     def _caller(self, job: CallJob, worker: Worker, route: Route, endpoint: EndpointConfig) -> Caller:
         limits, retry = endpoint.limits, job.config.retry
@@ -238,7 +300,6 @@ class EndpointPools:
             gate=Gate(
                 Limits(limits.concurrency, limits.rpm, limits.tpm),
                 worker,
-                share=1 / job.workers,
                 patience_s=retry.deadline_s,
             ),
             policy=RetryPolicy(retry.attempts, retry.deadline_s),
@@ -267,17 +328,16 @@ def close_pool(token: str, worker: Worker) -> None:
         worker.loop.run(pools.close(token))
 
 
-def take_share(token: str, shares: Shares, worker: Worker | None = None) -> None:
-    """Take a process's part of a new split; one that it is not in has fallen idle, and keeps a little.
+def take_allotment(token: str, allotments: Allotments, worker: Worker | None = None) -> None:
+    """Use what the driver has allotted to this process.
 
     Args:
         token: names the start of the run.
-        shares: the split.
+        allotments: those of all processes.
         worker: the process; None for this one, as a runner has every process call it.
 
     """
     here = worker or this_worker()
-    idle = dict.fromkeys(ROUTES, FLOOR / max(1, len(shares)))
     pools = here.kept(EndpointPools)
-    if token in pools:
-        here.loop.call_soon(pools.set_shares, token, shares.get(here.name, idle))
+    if token in pools and here.name in allotments:
+        here.loop.call_soon(pools.take, token, allotments[here.name])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field, replace
 
 from routellm_batch.budget.plan import Plan, Reason
@@ -10,6 +11,8 @@ from routellm_batch.core.errors import (
     DataError,
     FencedError,
     InterruptedRunError,
+    NotBegunError,
+    StoreError,
     WorkerLostError,
 )
 from routellm_batch.core.events import Sink, StageStarted
@@ -19,18 +22,23 @@ from routellm_batch.core.types import ROUTES, Done, EndpointName, Route, Shard
 from routellm_batch.core.worker import Worker
 from routellm_batch.stages.call.degrade import load_degrades
 from routellm_batch.stages.call.governor import Governor
-from routellm_batch.stages.call.job import CallJob, take_share
+from routellm_batch.stages.call.job import CallJob, take_allotment
 from routellm_batch.stages.call.limit_shares import Sharing
 from routellm_batch.stages.call.queue import CallReceipt, ShardQueue, ShardTask
 from routellm_batch.stages.call.standing import REFUSALS
 from routellm_batch.stages.call.tally import Tally, tallies
-from routellm_batch.stages.call.task import CallTask, call_shard
+from routellm_batch.stages.call.task import CallTask, call_shard, is_wanted
 from routellm_batch.stages.tasks import error_of
+from routellm_batch.storage.ledger.local import local_folder
 from routellm_batch.storage.ledger.shard import RUNNER_BYTES, ShardLedger
+from routellm_batch.storage.ledger.state import LedgerState
+from routellm_batch.storage.ledger.succession import adopt
 from routellm_batch.storage.run import STAGE
 
 MOST_NAMED = 3
 """Shards that could not be worked on and are named in the reason for a stop."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -51,8 +59,8 @@ class CallStage:
     """Rows that failed for good are called again."""
     sink: Sink = lambda _event: None
     """Gets what the user should read."""
-    sharing: Sharing = field(default_factory=Sharing)
-    """Splits the endpoints' limits by what this start's processes call."""
+    sharing: Sharing | None = None
+    """Allots the endpoints' limits to this start's processes by what they call; None for one that hears nothing yet."""
     changed: frozenset[EndpointName] = frozenset()
     """Endpoints that are others than the run was begun with."""
     _answered: frozenset[Route] = frozenset()
@@ -61,6 +69,8 @@ class CallStage:
     """Tasks that ended their shard with refused rows of which nobody knew yet whether all are refused, and the routes."""
     _revision: int = 1
     """Of what this start writes of committed shards."""
+    _finishing: bool = False
+    """All calls are done; what is left is to be written, whatever stops the calls."""
     _given_up: list[str] = field(default_factory=list)
     """What is wrong with shards that can't be worked on; the others are."""
     _error: BaseException | None = None
@@ -168,7 +178,7 @@ class CallStage:
         return tally.summary.unfunded > 0 or (bool(wanted) and tally.summary.failed > 0)
 
     def _loop(self, *, finishing: bool = False) -> None:
-        queue = self.queue
+        queue, self._finishing = self.queue, finishing
         while queue.open:
             self.halt.check_deadline(self.worker.clock.monotonic())
             if self._error is not None or (self.halt.stopped and not finishing):
@@ -182,8 +192,7 @@ class CallStage:
                     self._degrade(queue.due)
             else:
                 self._submit()
-            if (shares := self.sharing.due(self.worker.clock.monotonic())) and self.runner.workers > 1:
-                self.runner.tell(take_share, self.job.token, shares)
+            self._allot()
             for done in self.runner.wait(self.worker.settings.poll_s):
                 self._take(done)
         if isinstance(self._error, ConfigError) and queue.spent_nano:
@@ -192,10 +201,19 @@ class CallStage:
         elif self._error is not None:
             raise self._error
 
+    def _allot(self) -> None:
+        """Tell processes what they may use of the endpoints' limits, as often as that changes."""
+        if self.sharing is not None and not self.job.alone:
+            allotments = self.sharing.due(self.worker.clock.monotonic())
+            if allotments:
+                self.runner.tell(take_allotment, self.job.token, allotments)
+
     def _submit(self) -> None:
         governor = self._governor
         for task in self.queue.begin(learning=governor.learning, degradable=governor.active):
-            self.runner.submit(call_shard, CallTask(self.job, replace(task, answered=self._answered)))
+            suspect = self.queue.suspect(task.shard.index)
+            told = replace(task, answered=self._answered)
+            self.runner.submit(call_shard, CallTask(self.job, told), suspect=suspect)
 
     def _degrade(self, reason: Reason) -> None:
         """Give pending rows a higher cut; nothing is running. Where none helps, what is stuck is left out."""
@@ -224,13 +242,15 @@ class CallStage:
 
     def _fail(self, task: ShardTask, error: BaseException | None) -> None:
         """Take a task's error: one shard's trouble is reported at the end, any other stops the run."""
-        shard = task.shard
-        if isinstance(error, (WorkerLostError, DataError)):
-            self._recount(shard)
-            rows = f"rows {shard.start} to {shard.start + shard.rows - 1} of {self.job.run.files[shard.file].uri}"
-            self._given_up.append(f"{rows} can't be worked on: {error}")
+        if isinstance(error, WorkerLostError):
+            self._bury(task, error)
+        elif isinstance(error, DataError):
+            self._recount(task.shard)
+            self._give_up(task.shard, error)
+        elif isinstance(error, NotBegunError):
+            pass  # the run stops, and the shard is left to the next start
         elif isinstance(error, FencedError):
-            self._recount(shard)
+            self._recount(task.shard)
             if not self.queue.put_back(task):
                 self.halt.stop("interrupted", str(error))
         elif isinstance(error, InterruptedRunError):
@@ -240,20 +260,54 @@ class CallStage:
             self.halt.loose = True
             self._error = self._error or error
 
+    def _bury(self, task: ShardTask, error: WorkerLostError) -> None:
+        """Have a shard called again whose task's worker died; give it up where that helps no more."""
+        state = self._recount(task.shard)
+        if state is None or (self.halt.stopped and not self._finishing):
+            return
+        done = sum(not is_wanted(task, record) for record in state.records.values())
+        deaths = self.queue.bury(task, error.deaths, done)
+        if deaths.hopeless:
+            self._give_up(task.shard, WorkerLostError(deaths.deaths))
+        else:
+            log.warning("a worker process died; shard %s is gone on with", task.shard.name)
+
+    def _give_up(self, shard: Shard, error: BaseException) -> None:
+        rows = f"rows {shard.start} to {shard.start + shard.rows - 1} of {self.job.run.files[shard.file].uri}"
+        self._given_up.append(f"{rows} can't be worked on: {error}")
+
     def _sealer(self, shard: str, turn: int = 0) -> ShardLedger:
         """Return a shard's ledger as this start of the run writes to it: only seals."""
         store, runner = self.job.run.store, self.worker.new_name(RUNNER_BYTES)
         return ShardLedger(store, shard, epoch=self.job.epoch, turn=turn, runner=runner)
 
-    def _recount(self, shard: Shard) -> None:
-        """Shut a lost task and its copies out of its shard and count what they spent, before its grant goes to others."""
+    def _recount(self, shard: Shard) -> LedgerState | None:
+        """Shut a lost task and its copies out of its shard and count what they spent, before its grant goes to others.
+
+        Returns:
+            What the ledger holds, with what a dead worker left on this machine; None where storage failed.
+
+        """
         turn = self.queue.turn(shard.index)
         ledger = self._sealer(shard.name, turn)
         try:
             ledger.seal()
-            self.queue.book(shard.index, ledger.load(sure=True).spent_nano)
+            self._adopt(shard)
+            state = ledger.load(sure=True)
+            self.queue.book(shard.index, state.spent_nano)
             if ledger.deposed():
                 self.halt.stop("interrupted", str(FencedError()))
         except OSError as error:  # nothing more may be granted, as nobody knows what is left
             self.halt.loose = True
             self.halt.stop("interrupted", f"storage failed ({type(error).__name__})")
+            return None
+        return state
+
+    def _adopt(self, shard: Shard) -> None:
+        """Store what a dead worker left in this machine's local logs; without them its answers seem not to have come."""
+        run = self.job.run
+        try:
+            folder = local_folder(run.uri, self.worker.local_folder)
+        except StoreError:  # a driver may run where no worker does, and where there is no such folder
+            return
+        adopt(run.store, folder, shard.name)

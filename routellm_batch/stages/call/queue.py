@@ -15,6 +15,7 @@ from typing import Literal
 from routellm_batch.budget.plan import Reason
 from routellm_batch.budget.spend.projection import FinishedCalls
 from routellm_batch.core.types import EndpointName, Route, Shard
+from routellm_batch.stages.deaths import Deaths
 from routellm_batch.stages.tasks import WINDOW
 
 MOST_FENCED = 4
@@ -118,6 +119,8 @@ class ShardQueue:
         """Shard → tasks handed out for it."""
         self._fenced: Counter[int] = Counter()
         """Shard → tasks that lost it to a copy of themselves."""
+        self._deaths: dict[int, Deaths] = {}
+        """Shard → deaths of its tasks' workers without progress."""
 
     def add(self, task: ShardTask) -> None:
         """Take a shard that is to be called."""
@@ -227,7 +230,7 @@ class ShardQueue:
         """Take a task out that failed; what it spent is to be booked, and its shard is called no more.
 
         Returns:
-            The task, for ``put_back``.
+            The task, for ``put_back`` or ``bury``.
 
         """
         return self._end(shard)[0]
@@ -242,6 +245,28 @@ class ShardQueue:
         self._fenced[task.shard.index] += 1
         self._waiting.append(replace(task, again=True))
         return self._fenced[task.shard.index] <= MOST_FENCED
+
+    def bury(self, task: ShardTask, deaths: int, done: int) -> Deaths:
+        """Have a shard called again whose task's worker died, unless that happened too often in a row to no avail.
+
+        Args:
+            task: that was lost.
+            deaths: worker processes that died with it.
+            done: rows of the shard that need no further call by now.
+
+        Returns:
+            The deaths so far; where they are ``hopeless``, the shard is called no more.
+
+        """
+        shard = task.shard.index
+        self._deaths[shard] = known = self._deaths.get(shard, Deaths()).after(deaths, done)
+        if not known.hopeless:
+            self._waiting.append(task)
+        return known
+
+    def suspect(self, shard: int) -> bool:
+        """Whether a shard's task may be what kills its workers."""
+        return self._deaths.get(shard, Deaths()).suspect
 
     def _end(self, shard: int) -> tuple[ShardTask, bool]:
         """Return a task that runs no more, and whether it had been offered all that was left."""

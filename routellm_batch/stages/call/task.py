@@ -24,6 +24,7 @@ from routellm_batch.stages.call.reuse import reused
 from routellm_batch.stages.call.standing import REFUSALS, suspects, undecided
 from routellm_batch.stages.plan.make import copies_path
 from routellm_batch.storage.inputs import read_rows
+from routellm_batch.storage.ledger.epoch import add_caller
 from routellm_batch.storage.ledger.local import left_here, local_folder
 from routellm_batch.storage.ledger.record import CallRecord
 from routellm_batch.storage.ledger.shard import RUNNER_BYTES, ShardLedger
@@ -218,6 +219,8 @@ def _claim(task: CallTask, shard: _Open, worker: Worker) -> None:
     adopted = worker.kept(AdoptedStarts)
     if token not in adopted.tokens:  # what dead processes left on this machine, whatever shard it is of
         adopt(run.store, folder)
+        if not task.job.alone:
+            add_caller(run.store, task.job.epoch, worker.name)
         adopted.tokens.add(token)
 
     def adopt_here() -> set[str]:

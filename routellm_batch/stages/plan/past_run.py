@@ -10,7 +10,8 @@ from routellm_batch.budget.costs.expected_costs import past_cost
 from routellm_batch.budget.costs.expected_lengths import LEAST_ROWS, PastLengths, fit_past
 from routellm_batch.budget.pricing import CallPrice
 from routellm_batch.budget.selection.ranking import BY_SCORE, Ranker
-from routellm_batch.config.job import Config, identity
+from routellm_batch.config.identity import identity
+from routellm_batch.config.job import Config
 from routellm_batch.core.encoding import to_json
 from routellm_batch.core.errors import ConfigError, DataError
 from routellm_batch.core.types import ROUTES, Route

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 from routellm_batch.budget.pricing import usd_to_nano
 from routellm_batch.config.job import Config
-from routellm_batch.core.errors import StopError
+from routellm_batch.core.errors import NotBegunError, StopError, WorkerLostError
 from routellm_batch.core.events import RowsScored, Sink
 from routellm_batch.core.halt import Halt
 from routellm_batch.core.protocols import Runner
 from routellm_batch.core.types import Done, Shard
 from routellm_batch.core.worker import this_worker
+from routellm_batch.stages.deaths import Deaths
 from routellm_batch.stages.score.allowance import EmbeddingBudget
 from routellm_batch.stages.score.task import STAGE as SCORE
 from routellm_batch.stages.score.task import ScoreTask, bound_shards, score_shards
@@ -27,6 +31,8 @@ MAX_GROUP = 16
 
 MakeTask = Callable[[Sequence[Shard]], ScoreTask]
 """Makes a task of some shards."""
+
+log = logging.getLogger(__name__)
 
 
 def run_score_stage(config: Config, run: Run, runner: Runner, sink: Sink, halt: Halt) -> None:
@@ -53,9 +59,9 @@ def run_score_stage(config: Config, run: Run, runner: Runner, sink: Sink, halt: 
         paid = {int(name): use.paid_nano for name, use in paid_by_shard(run).items()}
         budget = EmbeddingBudget(usd_to_nano(cap), paid, bounds)
 
-    def begin(shards: Sequence[Shard]) -> None:
+    def make(shards: Sequence[Shard]) -> ScoreTask:
         grant = budget.grant(shards) if budget else (None, 0)
-        runner.submit(score_shards, ScoreTask(config, run, shards, *grant), scores=True)
+        return ScoreTask(config, run, shards, *grant)
 
     def take(done: Done) -> None:
         if budget and done.error is None:
@@ -63,36 +69,84 @@ def run_score_stage(config: Config, run: Run, runner: Runner, sink: Sink, halt: 
         raise_error(done)
         sink(RowsScored(done.receipt.rows))
 
-    _each(groups, runner, halt, begin, take)
+    def rest(task: ScoreTask) -> ScoreTask:
+        finished = run.committed(SCORE)
+        left = [shard for shard in task.shards if shard.name not in finished]
+        if task.allowance_nano is not None or not left:
+            return task  # what it may pay is counted over all its shards
+        sink(RowsScored(sum(shard.rows for shard in task.shards) - sum(shard.rows for shard in left)))
+        return replace(task, shards=left)
+
+    _each(groups, runner, halt, _Work(score_shards, make, take, rest))
 
 
-def _each(
-    groups: Sequence[Sequence[Shard]],
-    runner: Runner,
-    halt: Halt,
-    begin: Callable[[Sequence[Shard]], None],
-    take: Callable[[Done], None],
-) -> None:
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What is done with each group of shards."""
+
+    function: Callable[[ScoreTask], Any]
+    """Runs a task."""
+    make: MakeTask
+    """Makes a group's task."""
+    take: Callable[[Done], None]
+    """Takes a task that came back; may raise a ``StopError``, which lets the running tasks finish."""
+    rest: Callable[[ScoreTask], ScoreTask] = lambda task: task
+    """Returns what is left of a task whose worker died."""
+
+
+def _each(groups: Sequence[Sequence[Shard]], runner: Runner, halt: Halt, work: _Work) -> None:
     """Begin a task for each group, some at a time, and take what comes back; a stop lets the running tasks finish."""
     waiting = deque(groups)
     running = 0
     stop: StopError | None = None
+    deaths: dict[int, Deaths] = {}
+    scores = work.function is score_shards
     while waiting or running:
         halt.check_deadline(time.monotonic())
         while waiting and running < WINDOW * runner.slots and not halt.stopped and stop is None:
-            begin(waiting.popleft())
+            runner.submit(work.function, work.make(waiting.popleft()), scores=scores)
             running += 1
-        if (halt.stopped or stop) and not running:
-            break
+        if halt.stopped or stop:
+            runner.drain()  # what no worker has begun comes back
+            if not running:
+                break
         for done in runner.wait(this_worker().settings.poll_s):
             running -= 1
+            if halt.stopped and isinstance(done.error, (WorkerLostError, NotBegunError)):
+                continue
             try:
-                take(done)
+                task = _after_death(done, deaths, work.rest)
+                if task is not None and stop is None:
+                    runner.submit(work.function, task, scores=scores, suspect=True)
+                    running += 1
+                    continue
+                work.take(done)
             except StopError as error:
                 # The other tasks are paid for already, so their scores are waited for.
                 stop = stop or error
     if stop is not None:
         raise stop
+
+
+def _after_death(
+    done: Done, deaths: dict[int, Deaths], rest: Callable[[ScoreTask], ScoreTask]
+) -> ScoreTask | None:
+    """Return what is to be run again of a task whose worker died; None of any other.
+
+    Raises:
+        WorkerLostError: it died too often in a row, to no avail.
+
+    """
+    if not isinstance(done.error, WorkerLostError):
+        return None
+    task: ScoreTask = rest(done.task)
+    key = task.shards[-1].index
+    known = deaths.get(key, Deaths(-len(done.task.shards)))
+    deaths[key] = known.after(done.error.deaths, -len(task.shards))
+    if deaths[key].hopeless:
+        raise WorkerLostError(deaths[key].deaths)
+    log.warning("a worker process died; what it was scoring is scored again")
+    return task
 
 
 def _worst_cases(
@@ -105,7 +159,7 @@ def _worst_cases(
         raise_error(done)
         bounds.update(zip((shard.index for shard in done.task.shards), done.receipt, strict=True))
 
-    _each(groups, runner, halt, lambda shards: runner.submit(bound_shards, make(shards)), take)
+    _each(groups, runner, halt, _Work(bound_shards, make, take))
     return bounds
 
 

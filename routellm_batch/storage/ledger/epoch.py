@@ -22,6 +22,7 @@ from routellm_batch.storage.ledger.liveness import AtWork, is_dead, is_myself, i
 BEATS_PER_LEASE = 3
 LOOKS_PER_LEASE = 20
 _EPOCH = re.compile(r"^epoch/(\d{6})\.json$")
+_CALLER = re.compile(r"^epoch/(\d{6})\.p([0-9a-z]+)\.json$")
 
 
 def epoch_path(number: int) -> str:
@@ -168,6 +169,28 @@ def holding(
             yield
     finally:
         starts.discard((token, number))
+
+
+def add_caller(store: Store, number: int, name: str) -> None:
+    """Note on storage that this process is about to call for a start.
+
+    Args:
+        store: rooted at the run.
+        number: the start's epoch.
+        name: of this process, as it names itself to the driver.
+
+    """
+    store.create(f"epoch/{number:06d}.p{name}.json", json.dumps(myself(), sort_keys=True).encode())
+
+
+def earlier_callers(store: Store, number: int) -> Mapping[str, Mapping[str, Any]]:
+    """Return the processes that may still call for starts before this one, which did not end: name → process."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for stored in store.list("epoch"):
+        match = _CALLER.match(stored.path)
+        if match and int(match[1]) < number and not exists(store, _end_path(int(match[1]))):
+            found[match[2]] = json.loads(store.read(stored.path))
+    return {name: who for name, who in found.items() if not is_dead(who)}
 
 
 def end(store: Store, number: int) -> None:

@@ -35,8 +35,6 @@ class CallRecord:
     """The model that the endpoint says answered."""
     attempts: int = 0
     """Requests sent."""
-    reasks: int = 0
-    """Times that the model was asked again for a label."""
     usage: Usage = Usage()
     """Tokens of all attempts that were answered."""
     cost_nano: int = 0
@@ -49,6 +47,8 @@ class CallRecord:
     """The endpoint said how many tokens the answer took; where it did not, the answer's worst cost is presumed."""
     detail: ErrorDetail | None = None
     """What the error that it failed with says for programs; None where the endpoint sent none."""
+    reasks: int = 0
+    """Times that the model was asked again for a label."""
 
     @property
     def has_answer(self) -> bool:

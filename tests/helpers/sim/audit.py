@@ -45,6 +45,7 @@ class Auditor:
         assert [] == self.world.problems
         for shard in self.world.scene.run.shards:
             self._check_shard(shard.name)
+        self._check_limits()
         self._check_calls()
         self._check_answers()
         self._check_starts()
@@ -105,6 +106,14 @@ class Auditor:
         """Return a runner's records on storage."""
         lines = ShardLedger(self.world.store, shard).read_runner(runner)[1]
         return [CallRecord.from_json(line) for part in lines for line in part]
+
+    def _check_limits(self) -> None:
+        """All processes together have no more calls open at an endpoint than it takes at once."""
+        provider, endpoints = self.world.provider, self.world.scene.config.endpoints
+        opened = Counter(call.route for call in provider.waiting if call.alive())
+        for route, calls in opened.items():
+            most = endpoints.of(route).limits.concurrency
+            assert calls <= most, f"{calls} calls are open at {route}, which takes {most}"
 
     def _check_calls(self) -> None:
         """No row is sent whose answer its runner could read before it named it."""

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from helpers.sim.world import World
 
 SETTINGS = WorkerSettings(
-    poll_s=0.5, look_s=0.5, max_wait_s=2.0, micro_batch=2, patience_s=20.0, intent_rows=2, progress_s=60.0
+    poll_s=0.5, look_s=0.5, max_wait_s=2.0, micro_batch=2, patience_s=20.0, intent_rows=2, progress_s=2.0
 )
 """Fewer looks at the clock, and batches that a few rows fill."""
 

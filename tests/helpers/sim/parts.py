@@ -18,6 +18,7 @@ from routellm_batch.core.halt import Halt
 from routellm_batch.core.types import Done
 from routellm_batch.core.worker import Worker
 from routellm_batch.endpoints.wallet import Wallet
+from routellm_batch.stages.call.limit_shares import Sharing
 from routellm_batch.stages.call.loop import CallStage
 from routellm_batch.storage.ledger.local import LocalLog
 from routellm_batch.storage.ledger.shard import ShardLedger
@@ -186,6 +187,9 @@ class SimRunner:
 
     def __init__(self, clock: Clock, process: Process, workers: Sequence[Process]) -> None:
         self.workers = self.slots = len(workers)
+        self.alone = False
+        self.heard = False
+        """A process has reported; the driver looks at it at once, so that no time need pass before a first call."""
         self._processes = workers
         self._clock = clock
         self.process = process
@@ -196,7 +200,9 @@ class SimRunner:
         """Tasks that have not ended."""
         self._finished: list[Done] = []
 
-    def submit(self, function: Callable[..., Any], task: object, *, scores: bool = False) -> None:
+    def submit(
+        self, function: Callable[..., Any], task: object, *, scores: bool = False, suspect: bool = False
+    ) -> None:
         """Put a task where a worker finds it."""
         job = Job(function, task, self)
         self.jobs.append(job)
@@ -204,12 +210,16 @@ class SimRunner:
 
     def wait(self, timeout_s: float) -> Sequence[Done]:
         """Return what has finished."""
-        self._clock.sleep(timeout_s, lambda: bool(self._finished))
+        self._clock.sleep(timeout_s, lambda: bool(self._finished) or self.heard)
+        self.heard = False
         found, self._finished = self._finished, []
         return found
 
     def tell(self, function: Callable[..., Any], *args: object) -> None:
-        """Tell nobody anything: shares of limits are not what is looked at here."""
+        """Tell every worker process; one that is frozen hears it when it goes on."""
+        for process in self._processes:
+            if process.alive:
+                function(*args, process.worker)
 
     def drain(self, token: str | None = None) -> None:
         """Tell every process at once."""
@@ -235,6 +245,8 @@ class Driver:
     halt: Halt
     stage: CallStage | None = None
     """Once it has the run."""
+    sharing: Sharing | None = None
+    """Allots the limits; once it has the run."""
     epoch: int = 0
     """0 before that."""
     ended: bool = False

@@ -24,12 +24,15 @@ from helpers.sim.provider import Provider
 from helpers.sim.turns import KilledError, Turn
 
 from routellm_batch.core.errors import WorkerLostError
+from routellm_batch.core.events import Event
 from routellm_batch.core.halt import Halt
 from routellm_batch.core.types import ROUTES
 from routellm_batch.pipeline.start import driving
 from routellm_batch.runtime.tasks import run_task
 from routellm_batch.stages.call.job import CallJob
+from routellm_batch.stages.call.limit_shares import Sharing
 from routellm_batch.stages.call.loop import CallStage
+from routellm_batch.storage.ledger.epoch import earlier_callers
 from routellm_batch.storage.ledger.local import left_here, local_folder
 from routellm_batch.storage.ledger.state import Entry
 
@@ -37,8 +40,8 @@ LEASE_S = 3.0
 LOG_ENTRY = re.compile(r"call/\d+/\d+\.json")
 SLOTS = 2
 """Tasks to a process."""
-MOST_DEATHS = 3
-"""A task that took more processes with it is given up."""
+MOST_DEATHS = 0
+"""After more of them the driver is told that a task's processes died; until then the cluster runs it again by itself."""
 RESTLESS = 3_000
 """So many moves while the clock stands are no progress."""
 
@@ -101,8 +104,16 @@ class World:
         """Start a process."""
         process = Process(host, next(self._numbers), lambda: self.now_s)
         process.worker = worker_of(self, process)
+        process.worker.events.subscribe(self._hear)
         self.processes.append(process)
         return process
+
+    def _hear(self, event: Event) -> None:
+        """Take what a process reports to whoever drives the run."""
+        for driver in self.drivers:
+            if driver.process.alive and driver.sharing is not None:
+                driver.sharing.note(event, self.now_s)
+                driver.runner.heard = True
 
     # Time and turns
 
@@ -303,5 +314,12 @@ class World:
             )
             plan = replace(scene.plan, cap_nano=self.cap_nano)
             if calls:
-                driver.stage = CallStage(job, plan, driver.runner, driver.halt, worker, retry_failed)
+                driver.sharing = Sharing.of(scene.config.endpoints)
+                driver.sharing.start, driver.sharing.expected = start.token, len(self.workers)
+                if driver.halt.loose:
+                    earlier = earlier_callers(scene.run.store, start.epoch)
+                    driver.sharing.wait_for(earlier, self.now_s)
+                driver.stage = CallStage(
+                    job, plan, driver.runner, driver.halt, worker, retry_failed, sharing=driver.sharing
+                )
                 driver.stage.run()

@@ -12,14 +12,8 @@ import yaml
 from helpers.jobs import job_config, job_tree
 from pydantic import ValidationError
 
-from routellm_batch.config.job import (
-    changed_endpoint,
-    check_config,
-    identity,
-    lasting,
-    load_config,
-    without_models,
-)
+from routellm_batch.config.identity import changed_endpoint, identity, lasting, without_models
+from routellm_batch.config.job import check_config, load_config
 from routellm_batch.core.errors import ConfigError
 
 HERE = Path("/work-folder")

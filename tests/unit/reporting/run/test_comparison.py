@@ -43,7 +43,7 @@ def test_without_a_call_of_an_endpoint_its_answers_taken_over_count_as_planned()
     seen = facts(calls=replace(facts().calls, routes={**routes, "strong": strong}))
     weak = routes["weak"]
     assert counterfactual_nano(seen, "weak") == weak.spent_nano + round(
-        weak.spent_nano * strong.calls / weak.answered
+        weak.spent_nano * strong.calls / weak.answered_here
     )
 
 

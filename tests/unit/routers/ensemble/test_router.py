@@ -71,11 +71,11 @@ def outcomes(path: Path, **columns: Any) -> str:
         ({"members": []}, "members: is empty"),
         ({"members": [{**LENGTH, "router": "ensemble"}]}, "an ensemble can't be a member of an ensemble"),
         ({"members": [{**LENGTH, "router": "lenght"}]}, "router.options.members"),
-        ({"members": [{"router": "length"}]}, r"members\.0\.mean: Field required"),
-        ({"members": [{**LENGTH, "deviation": 0}]}, r"members\.0\.deviation: .*greater than 0"),
+        ({"members": [{"router": "length"}]}, r"members\.0\.mean: is missing"),
+        ({"members": [{**LENGTH, "deviation": 0}]}, r"members\.0\.deviation: must be above 0"),
         ({"members": [{**LENGTH, "weight": float("nan")}]}, r"members\.0\.weight: .*finite"),
         ({"members": [{**LENGTH, "checkpoint": "builtin:knn-v1"}]}, "router 'length' has no weights"),
-        ({"members": [{**LENGTH, "router": "knn", "options": {"k": 0}}]}, "k: Input should be greater"),
+        ({"members": [{**LENGTH, "router": "knn", "options": {"k": 0}}]}, "k: must be 1 or more"),
         ({"members": [{**LENGTH, "embedder": REMOTE}]}, "member 'length' has a remote embedder of its own"),
         ({"weights": [1]}, "weights: is no option of router 'ensemble'; there are: members"),
     ],
@@ -216,7 +216,7 @@ def test_given_weights_are_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("columns", "members", "message"),
     [
-        ({}, [], "members: Tuple should have at least 1 item"),
+        ({}, [], "members: must hold at least 1 item"),
         ({}, [{"checkpoint": "builtin:knn-v1"}], "option members: a member has router"),
         ({}, [{"router": "ensemble"}], "an ensemble can't be a member"),
         ({"prompt": ["Same"] * 60}, [{"router": "length"}], "'length' gives every prompt the same score"),

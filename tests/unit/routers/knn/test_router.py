@@ -123,7 +123,7 @@ def test_the_trainer_has_no_options(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"k": 0}, r"router\.options\.k: Input should be greater than or equal to 1"),
+        ({"k": 0}, r"router\.options\.k: must be 1 or more"),
         ({"temperature": 1}, r"router\.options\.temperature: is no option of router 'knn'; there are: k"),
     ],
     ids=["k", "unknown"],

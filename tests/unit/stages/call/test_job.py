@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,8 @@ from routellm_batch.budget.selection.cut import Cut
 from routellm_batch.core.types import ErrorKind
 from routellm_batch.core.worker import Worker
 from routellm_batch.endpoints.pacing.breaker import OPENS_AFTER
-from routellm_batch.stages.call.job import CallJob, EndpointPools, close_pool, endpoint_pool, take_share
+from routellm_batch.stages.call.job import CallJob, EndpointPools, close_pool, endpoint_pool, take_allotment
+from routellm_batch.stages.call.limit_shares import VALID_S, Allotment, Part
 from routellm_batch.storage.run import Run
 
 
@@ -38,14 +40,62 @@ async def _nothing() -> None:
     """Let what was put on the loop before run."""
 
 
-def test_limits_are_split_and_split_anew(job: CallJob, worker: Worker) -> None:
-    """A process begins with an even part of an endpoint's limits and takes the part that it is told."""
-    gate = endpoint_pool(job, worker).callers["weak"].gate
-    before = gate.concurrency
-    take_share("first", {worker.name: {"weak": 0.75}}, worker)
-    take_share("unknown", {worker.name: {"weak": 0.1}}, worker)
+def allotment(number: int, calls: int, *, period: int = 0, said_s: float = 0.0) -> Allotment:
+    """Return what a driver allots of the weak endpoint."""
+    return Allotment(number, said_s, period, {"weak": Part(calls, 0.5)})
+
+
+def told(worker: Worker, *allotments: Allotment) -> None:
+    """Have a process take what it was allotted, one after the other."""
+    for one in allotments:
+        take_allotment("first", {worker.name: one, "another": allotment(9, 40)}, worker)
+        take_allotment("unknown", {worker.name: allotment(9, 40)}, worker)
     worker.loop.run(_nothing())
-    assert (20, 30) == (before, gate.concurrency)
+
+
+def test_a_process_begins_with_nothing_and_uses_what_it_is_allotted(job: CallJob, worker: Worker) -> None:
+    """It finds its own allotment by its name; the newest one counts, in whatever order they come."""
+    pool = endpoint_pool(job, worker)
+    pace, now_s = pool.callers["weak"].gate.pace, worker.clock.monotonic()
+    before = pace.wait_s(now_s, 1)
+    pool.begin_task()
+    told(worker, allotment(2, 30, said_s=now_s), allotment(1, 7, said_s=now_s))
+    assert (math.inf, 30, 2) == (before, pace.limiter.most, pool.allotment)
+    assert pace.wait_s(now_s, 1) < 1
+    assert math.inf == pace.wait_s(now_s + VALID_S, 1)
+
+
+def test_what_was_allotted_ends_with_the_last_task(job: CallJob, worker: Worker) -> None:
+    """An idle process uses nothing, and not what was meant for it before; then it begins anew."""
+    pool, now_s = endpoint_pool(job, worker), worker.clock.monotonic()
+    pace = pool.callers["weak"].gate.pace
+    pool.begin_task()
+    told(worker, allotment(1, 30, said_s=now_s))
+    pool.end_task()
+    told(worker, allotment(2, 30, said_s=now_s))
+    pool.begin_task()
+    told(worker, allotment(3, 30, said_s=now_s))
+    assert (math.inf, 1) == (pace.wait_s(now_s, 1), pool.period)
+    told(worker, allotment(4, 30, said_s=now_s, period=1))
+    assert pace.wait_s(now_s, 1) < 1
+
+
+def test_a_process_that_calls_alone_has_all_of_the_limits(job: CallJob, worker: Worker) -> None:
+    """It waits for no word of a driver, which is itself."""
+    pool = endpoint_pool(replace(job, alone=True), worker)
+    assert (0, 40) == (
+        pool.callers["weak"].gate.pace.wait_s(worker.clock.monotonic(), 1),
+        pool.callers["weak"].gate.concurrency,
+    )
+
+
+def test_tasks_end_where_nobody_drives_the_run(job: CallJob, worker: Worker) -> None:
+    """A process that has heard nothing of the driver for long sends nothing more, and lets go of its tasks."""
+    pool = endpoint_pool(job, worker)
+    pool.begin_task()
+    assert not pool.stopping()
+    pool.heard_s -= 2 * VALID_S + 1
+    assert pool.stopping()
 
 
 def test_demand_counts_calls_in_hand(job: CallJob, worker: Worker) -> None:
@@ -67,19 +117,6 @@ def test_an_endpoint_that_is_down_is_told_of(job: CallJob, worker: Worker) -> No
     assert {"weak": "timeout"} == pool.down()
     breaker.up()
     assert {} == pool.down()
-
-
-def test_a_process_takes_its_part_of_a_split(job: CallJob, worker: Worker) -> None:
-    """It finds its own part by its name; left out of a split, as it fell idle, it keeps a little."""
-    gate = endpoint_pool(job, worker).callers["weak"].gate
-    take_share(
-        "first", {worker.name: {"strong": 0.5, "weak": 0.75}, "other": {"strong": 0.5, "weak": 0.25}}, worker
-    )
-    worker.loop.run(_nothing())
-    busy = gate.concurrency
-    take_share("first", {"one": {"weak": 0.5}, "other": {"weak": 0.5}}, worker)
-    worker.loop.run(_nothing())
-    assert (30, 2) == (busy, gate.concurrency)
 
 
 @pytest.mark.parametrize(("unused_s", "open_calls", "closed"), [(99, 0, True), (99, 1, False), (1, 0, False)])

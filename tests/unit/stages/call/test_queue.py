@@ -230,3 +230,15 @@ def test_every_shard_is_finished_within_the_cap(
     left = [cost for costs in bill.rows.values() for cost in costs]
     assert queue.unfunded == bool(left)
     assert all(cost > (cap_nano or 0) - queue.spent_nano for cost in left)
+
+
+def test_a_shard_whose_worker_died_is_called_again() -> None:
+    """It is handed out as long as it gets further; four deaths in a row to no avail are enough."""
+    queue, found = queue_of(1), []
+    for done in (0, 3, 3, 3, 3, 3):
+        begun = queue.begin(learning=False, degradable=False)
+        found.append((len(begun), queue.suspect(0)))
+        if begun:
+            queue.bury(queue.lose(0), 1, done)
+    assert [(1, False), (1, True), (1, False), (1, True), (1, True), (1, True)] == found
+    assert ([], False) == (list(queue.begin(learning=False, degradable=False)), queue.open)
