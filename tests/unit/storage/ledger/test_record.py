@@ -22,7 +22,6 @@ WHOLE = CallRecord(
         "stop",
         "model",
         2,
-        1,
         Usage(1, 2, 3, 4),
         5,
         6,
