@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -10,11 +12,13 @@ from typing import Any
 import pytest
 from helpers.authority import Gateway, gateway, write_certificates
 from helpers.jobs import Finished, job_config, prompts, run_job, write_prompts
+from helpers.patience import patience
 
 from routellm_batch.config.identity import identity
 from routellm_batch.core.errors import ConfigError, EndpointStopError, RunMismatchError
 from routellm_batch.core.types import STRONG
-from routellm_batch.endpoints.servers import check_keys, plain_http_words
+from routellm_batch.endpoints import servers
+from routellm_batch.endpoints.servers import check_keys, check_reachable, plain_http_words
 from routellm_batch.pipeline.ask import Ask, ask_config
 
 SECRET = "a-secret-of-the-gateway"
@@ -47,6 +51,14 @@ def finish(folder: Path, server: Gateway, **changes: Any) -> Finished:
     return run_job(job_config(folder, strong=server.base_url, weak=server.base_url, **changes))
 
 
+def answer_first(door: socket.socket, said: bytes | None) -> socket.socket:
+    """Take a connection, and say something that is no TLS, or nothing."""
+    taken, _ = door.accept()
+    if said is not None:
+        taken.sendall(said)
+    return taken
+
+
 def test_a_private_authority_is_trusted_where_it_is_named(
     tmp_path: Path, server: Gateway, files: dict[str, str]
 ) -> None:
@@ -69,6 +81,21 @@ def test_an_unknown_authority_stops_before_anything_is_sent(tmp_path: Path, serv
     with pytest.raises(EndpointStopError, match=r"is not trusted .*endpoints\.\w+\.ca_file") as caught:
         finish(tmp_path, server)
     assert ("SSL_CERT_FILE" in str(caught.value), []) == (True, server.requests)
+
+
+@pytest.mark.parametrize("said", [None, b"HTTP/1.1 400 Bad Request\r\n\r\n"])
+def test_a_server_that_shakes_no_hands_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: bytes | None
+) -> None:
+    """A port that takes connections and stays silent, or speaks no TLS, ends the check as one that can't be reached."""
+    monkeypatch.setattr(servers, "CONNECT_S", 0.2 if said is None else patience(5))
+    with socket.create_server(("127.0.0.1", 0)) as door, ThreadPoolExecutor(1) as pool:
+        url = f"https://127.0.0.1:{door.getsockname()[1]}/v1"
+        answered = pool.submit(answer_first, door, said)
+        config = job_config(tmp_path, strong=url, weak=url)
+        with pytest.raises(EndpointStopError, match="can't be reached"):
+            check_reachable({STRONG: url}, config.endpoints)
+        answered.result(patience(5)).close()
 
 
 @pytest.mark.parametrize("content", [None, b"", b"not PEM"])
