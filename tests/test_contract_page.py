@@ -31,7 +31,7 @@ PAGE = (REPO / "docs" / "contract.md").read_text(encoding="utf-8")
 SCHEMA = Config.model_json_schema()
 ARROW = {"float": "float32", "double": "float64"}
 """Arrow's name of a type → the one that says its width."""
-OPEN_MAPS = {"errors", "labels.given", "labels.invalid", "quality.problems", "degraded"}
+OPEN_MAPS = {"errors", "invalid_rows", "labels.given", "labels.invalid", "quality.problems", "degraded"}
 """Keys of cost.json whose own keys are data."""
 USAGE_ERROR = 2
 """What the command line itself ends with where an option is unknown."""

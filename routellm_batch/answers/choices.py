@@ -86,6 +86,7 @@ class ChoiceReader:
             match[1].upper()
             for block in tagged(text)
             if (match := self._alone.fullmatch(block) or self._opening.match(block))
+            and not self._hedge.match(block, match.end(1))
         ]
         if in_tags:
             return in_tags[-1]
@@ -101,8 +102,9 @@ class ChoiceReader:
         if alone:
             return str(alone[-1]).upper()
         opening = set(self._opening.findall(text))
-        first = self._opening.match(text.lstrip())
-        return first[1] if first and len(opening) == 1 else None
+        first = self._opening.match(text := text.lstrip())
+        settled = first is not None and len(opening) == 1 and not self._hedge.match(text, first.end(1))
+        return first[1] if first is not None and settled else None
 
     def same(self, answer: str, reference: str) -> bool:
         """Whether answer and reference are the same letter."""

@@ -63,6 +63,8 @@ class Plan:
     """What the run's own pilot cost, spent and presumed; it counts against the hard cap too."""
     goal_nano: int | None = None
     """``budget.usd``, to which the run is held while it goes on; None in the other modes, and in plans of older versions."""
+    invalid_kinds: dict[str, int] = field(default_factory=dict)
+    """Why rows are invalid → how many; empty in plans of older versions."""
 
     @property
     def calls_cap_nano(self) -> int | None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Annotated, Any
+from urllib.parse import parse_qsl
 
 from pydantic import AfterValidator, BeforeValidator
 
@@ -139,3 +140,39 @@ def check_reach(headers: Mapping[str, str], api_key: str | None) -> None:
     if api_key is not None and any(name.lower() == "authorization" for name in headers):
         message = "headers.Authorization is what api_key sends; give one of them"
         raise ValueError(message)
+
+
+def check_url_query(query: str) -> None:
+    """Refuse a URL's own query that holds a secret, which a config never does.
+
+    Args:
+        query: what follows the question mark.
+
+    Raises:
+        ValueError: a name or a value in it looks like a secret; the text has the name alone.
+
+    """
+    for name, value in _pairs(query):
+        if _SECRET_NAME.search(name) or _SECRET_VALUE.match(value):
+            message = (
+                f"must hold no secret, and {name!r} in its query looks like one; "
+                "write it as a reference, query: {name: env:NAME}"
+            )
+            raise ValueError(message)
+
+
+def check_query(base_url: str | None, query: Mapping[str, str]) -> None:
+    """Refuse a name that both the URL and ``query`` give a value.
+
+    Raises:
+        ValueError: there is one; the text names it.
+
+    """
+    twice = sorted({name for name, _ in _pairs((base_url or "").partition("?")[2])} & query.keys())
+    if twice:
+        message = f"query.{twice[0]} is in base_url too; give it in one of them"
+        raise ValueError(message)
+
+
+def _pairs(query: str) -> list[tuple[str, str]]:
+    return parse_qsl(query, keep_blank_values=True)

@@ -6,7 +6,15 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from routellm_batch.config.connection import CONNECTION_KEYS, Headers, Query, Reach, Settings, check_reach
+from routellm_batch.config.connection import (
+    CONNECTION_KEYS,
+    Headers,
+    Query,
+    Reach,
+    Settings,
+    check_query,
+    check_reach,
+)
 from routellm_batch.config.endpoints import BaseUrl, KeyReference, Usd, check_http
 from routellm_batch.config.model import Model
 from routellm_batch.config.problems import explain
@@ -95,6 +103,7 @@ class EmbedderConfig(Model):
             raise ValueError(message)
         check_http(self.base_url, allow_http=self.allow_http)
         check_reach(self.headers, self.api_key)
+        check_query(self.base_url, self.query)
         return self
 
     @property

@@ -11,7 +11,15 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from routellm_batch.budget.pricing import CallPrice, Price, usd_to_nano
-from routellm_batch.config.connection import Headers, Query, Reach, Settings, check_reach
+from routellm_batch.config.connection import (
+    Headers,
+    Query,
+    Reach,
+    Settings,
+    check_query,
+    check_reach,
+    check_url_query,
+)
 from routellm_batch.config.model import Model, PlainJson, Probability, plain_json
 
 RESERVED_PARAMS = frozenset({"model", "messages", "stream", "n", "best_of"})
@@ -109,22 +117,29 @@ def _base_url(value: str) -> str:
         message = "must be a URL such as https://api.example.com/v1"
         raise ValueError(message)
     host = parts.hostname
-    if "@" in parts.netloc or "?" in value or "#" in value:
+    if "@" in parts.netloc or "#" in value:
         message = (
-            "must hold no user, password, query or fragment; "
-            "the key belongs in api_key as a reference, a query in query: {name: value}"
+            "must hold no user, password or fragment; the key belongs in api_key as a reference, "
+            "a query that holds one in query: {name: env:NAME}"
         )
         raise ValueError(message)
     if _is_link_local(host):
         message = "must not be a link-local address or a metadata service, whose replies are credentials"
         raise ValueError(message)
-    if "%" in parts.netloc or _BROKEN_PERCENT.search(parts.path):
-        message = "must have a percent sign only in its path, before two hexadecimal digits"
+    if "%" in parts.netloc or _BROKEN_PERCENT.search(parts.path) or _BROKEN_PERCENT.search(parts.query):
+        message = "must have a percent sign only in its path or query, before two hexadecimal digits"
         raise ValueError(message)
     if any(part in {".", ".."} for part in unquote(parts.path).split("/")):
         message = "must have no . or .. in its path"
         raise ValueError(message)
-    return value.rstrip("/")
+    check_url_query(parts.query)
+    address, _, query = value.partition("?")
+    return address.rstrip("/") + (f"?{query}" if query else "")
+
+
+def shown_url(base_url: str | None) -> str:
+    """Return a base URL for people and logs: without its query, which may hold what nobody else should read."""
+    return (base_url or "").partition("?")[0]
 
 
 def speaks_plainly(base_url: str | None) -> bool:
@@ -271,7 +286,7 @@ class EndpointConfig(Model):
     price: PriceConfig
     """What tokens cost."""
     base_url: BaseUrl | None = None
-    """URL of the API, up to ``/v1``; kind ``openai`` needs it, the others refuse it."""
+    """URL of the API, up to ``/v1``, with a query where it has one; kind ``openai`` needs it, the others refuse it."""
     api_key: KeyReference | None = None
     """Reference to the key, ``env:NAME`` or ``file:/path``; a literal key is refused."""
     headers: Headers = Field(default_factory=Settings)
@@ -338,6 +353,7 @@ class EndpointConfig(Model):
             raise ValueError(message)
         check_http(self.base_url, allow_http=self.allow_http)
         check_reach(self.headers, self.api_key)
+        check_query(self.base_url, self.query)
         return self
 
     @property

@@ -35,6 +35,11 @@ class InvalidKind(StrEnum):
     BAD_MESSAGES = "bad_messages"
     BAD_SCORE = "bad_score"
 
+    @staticmethod
+    def of(text: str) -> str:
+        """Return the kind of what ``failed/`` says of a row: its first word, without which turn is wrong and why."""
+        return text.partition(":")[0]
+
 
 class ErrorKind(StrEnum):
     """Why a call failed; the only thing that is ever said about a failure besides its row id."""

@@ -12,6 +12,7 @@ import asyncio
 import json
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 import httpx2
@@ -38,6 +39,8 @@ NOT_FROM_THE_SHELL: Mapping[str, Any] = {"OpenAI-Organization": Omit(), "OpenAI-
 IDLE_S = 4.0
 """An unused connection is closed after this, before servers do (often after 5 s): a request that meets a server's
 close is broken, and has to be presumed spent."""
+IN_QUERY = "%!$&'()*+,;=:@/?-._~"
+"""What stays as it is in a base URL's own query; the rest is quoted."""
 CONNECT_S = 15.0
 """A connection that does not stand by then never will; nothing was sent."""
 
@@ -49,10 +52,11 @@ class OpenAIEndpoint:
         self, base_url: str, api_key: str | None, *, connections: int, reach: Reach = DIRECT
     ) -> None:
         tls = trusted(reach.ca_file)
+        address, _, self._own_query = base_url.partition("?")  # the SDK would put the path behind a query
         try:
             self._sdk = AsyncOpenAI(
                 api_key=resolve_key(api_key),
-                base_url=base_url,
+                base_url=address,
                 http_client=DefaultAioHttpClient(trust_env=False, verify=tls),
                 default_headers=NOT_FROM_THE_SHELL,
             )
@@ -116,7 +120,7 @@ class OpenAIEndpoint:
         return response.status, content, rate_hint(response.headers)
 
     def _url(self, path: str) -> URL:
-        """Return where a path is: below the base URL, on its host and port.
+        """Return where a path is: below the base URL, on its host and port, before the URL's query and the config's.
 
         Raises:
             CallError: they make no URL; nothing was sent.
@@ -126,8 +130,9 @@ class OpenAIEndpoint:
             # The SDK leaves a base URL without a path as it is, so the slash between them is put here.
             base = str(self._sdk.base_url).rstrip("/")
             try:
-                url = URL(f"{base}/{path.lstrip('/')}", encoded=True)
-                url = url.update_query(self._query) if self._query else url
+                own = f"?{quote(self._own_query, safe=IN_QUERY)}" if self._own_query else ""
+                url = URL(f"{base}/{path.lstrip('/')}{own}", encoded=True)
+                url = url.extend_query(self._query) if self._query else url
                 (url.raw_host or "").encode("idna")  # as name resolution will
             except ValueError:
                 raise _no_url() from None

@@ -18,6 +18,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_aft
 from routellm_batch.budget.pricing import Price, cost_nano, usd_to_nano
 from routellm_batch.budget.spend.embeddings import EmbeddingUse, worst_nano, worst_tokens
 from routellm_batch.config.embedder import EmbedderConfig
+from routellm_batch.config.endpoints import shown_url
 from routellm_batch.core.errors import CallError, EndpointStopError, RoutellmBatchError
 from routellm_batch.core.types import ErrorKind, Usage, Verdict
 from routellm_batch.endpoints.client import OpenAIEndpoint
@@ -145,8 +146,9 @@ class _Sender:
             advice = f"{advice} ({self.config.api_key})"
         said = str(without_quotes(replace(error.detail, status=None), content)) if error.detail else ""
         told = f" It said {said}." if said else ""
+        url = shown_url(self.config.base_url)
         return EndpointStopError(
-            f"router.embedder: {self.config.model} at {self.config.base_url} failed{tries}: {error}; {advice}.{told} "
+            f"router.embedder: {self.config.model} at {url} failed{tries}: {error}; {advice}.{told} "
             "What is scored is kept: fix the endpoint, then run the same command again"
         )
 

@@ -15,6 +15,7 @@ from routellm_batch.config.endpoints import (
     ReplayConfig,
     SimulateConfig,
     is_loopback,
+    shown_url,
     speaks_plainly,
 )
 from routellm_batch.config.job import Config, EndpointsConfig
@@ -122,7 +123,7 @@ def check_reachable(urls: Mapping[Route, str], endpoints: EndpointsConfig) -> No
                     trusted(endpoints.of(route).ca_file).wrap_socket(plain, server_hostname=host).close()
         except ssl.SSLCertVerificationError as error:
             message = (
-                f"endpoints.{route}.base_url: the certificate of {url} is not trusted ({error.verify_message}); "
+                f"endpoints.{route}.base_url: the certificate of {shown_url(url)} is not trusted ({error.verify_message}); "
                 f"nothing was sent. Name the file of its authority in endpoints.{route}.ca_file, or in the "
                 "variable SSL_CERT_FILE, then run the same command again"
             )
@@ -130,7 +131,7 @@ def check_reachable(urls: Mapping[Route, str], endpoints: EndpointsConfig) -> No
         except OSError as error:
             reason = type(error).__name__
             message = (
-                f"endpoints.{route}.base_url: {url} can't be reached ({reason}); nothing was sent. "
+                f"endpoints.{route}.base_url: {shown_url(url)} can't be reached ({reason}); nothing was sent. "
                 "Check the address and the network, then run the same command again"
             )
             raise EndpointStopError(message) from None
@@ -163,14 +164,13 @@ def check_secrets(endpoint: EndpointConfig | EmbedderConfig, prefix: str) -> Non
 
 
 def plain_http_words(config: Config) -> list[str]:
-    """Return a sentence for each endpoint that is called over plain http on another machine, as the config allows."""
-    named = {f"endpoints.{name}": one.base_url for name, one in config.endpoints.named().items()}
-    named["router.embedder"] = config.router.embedder.base_url
+    """Return a sentence for each URL that is called over plain http on another machine, as the config allows."""
+    called = [one.base_url for one in config.endpoints.named().values()]
+    urls = [url for url in (*called, config.router.embedder.base_url) if speaks_plainly(url)]
     return [
-        f"{key}.allow_http is set: prompts, answers and the key travel unencrypted to {url}. "
+        f"allow_http is set: prompts, answers and the key travel unencrypted to {url}. "
         "Whoever is on the way can read and change them"
-        for key, url in named.items()
-        if speaks_plainly(url)
+        for url in dict.fromkeys(map(shown_url, urls))
     ]
 
 

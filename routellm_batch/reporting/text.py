@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import textwrap
+from collections.abc import Mapping
 
 from routellm_batch.budget.pricing import nano_to_usd
 
@@ -34,6 +35,12 @@ def usd(nano: int) -> str:
         text = text.rstrip("0")
         text += "0" * max(0, 2 - len(text.partition(".")[2]))
     return f"−${text}" if nano < 0 else f"${text}"
+
+
+def by_kind(numbers: Mapping[str, int]) -> str:
+    """Return how many there are of each kind, most first, in brackets after a space; nothing for none."""
+    most_first = sorted(numbers.items(), key=lambda one: (-one[1], one[0]))
+    return f" ({', '.join(f'{count(number)} {kind}' for kind, number in most_first)})" if most_first else ""
 
 
 def price(nano: int) -> str:

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-MOST_DEATHS = 4
-"""Deaths in a row without progress that a task may have; at this many it is given up."""
+MOST_DEATHS = 8
+"""Deaths in a row without progress that a task may have; at this many it is given up.
+
+Where something else kills workers every second or two, a task can be there by chance four times before it gets further.
+"""
 LEAST_LOSSES = 2
 """A task is given up only after so many losses: a cluster may count several deaths as one, of tasks side by side."""
 

@@ -6,12 +6,14 @@ that drives the run, and the newest one says what holds now.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from itertools import count
 from typing import Any
 
+from routellm_batch.config.endpoints import shown_url
 from routellm_batch.config.identity import changed_endpoint, identity, lasting
 from routellm_batch.config.job import Config
 from routellm_batch.core.encoding import to_json
@@ -108,6 +110,14 @@ def _newest(store: FsStore) -> tuple[int, dict[str, Any] | None]:
     raise AssertionError
 
 
+def _shown(key: str, value: Any) -> str:
+    """Return a value for people: a URL's query, which may hold what nobody else should read, only as a digest."""
+    if not key.endswith(".base_url") or not isinstance(value, str) or "?" not in value:
+        return json.dumps(value)
+    query = hashlib.sha256(value.partition("?")[2].encode()).hexdigest()[:8]
+    return f"{json.dumps(shown_url(value))} with the query of digest {query}"
+
+
 def _path(number: int) -> str:
     return f"run.c{number}.json"
 
@@ -129,7 +139,9 @@ def _refusal(
     refused: list[str],
     answered: set[EndpointName],
 ) -> str:
-    lines = [f"  {key}: was {json.dumps(was.get(key))}, is {json.dumps(fields.get(key))}" for key in refused]
+    lines = [
+        f"  {key}: was {_shown(key, was.get(key))}, is {_shown(key, fields.get(key))}" for key in refused
+    ]
     reasons = [
         f"The {name} endpoint has answered already, so its base_url, model and params must stay."
         for name in sorted(answered)

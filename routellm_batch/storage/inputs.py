@@ -28,7 +28,7 @@ from routellm_batch.storage.dataset import (
     unify,
 )
 from routellm_batch.storage.store import open_filesystem
-from routellm_batch.storage.trouble import in_words, why, within
+from routellm_batch.storage.trouble import explained, in_words, lacks_bucket, store_error, why, within
 
 FOOTER_THREADS = 16
 ENDINGS = (".parquet", ".parq", ".pq")
@@ -51,7 +51,8 @@ def find_files(uri: str) -> list[str]:
 
     Raises:
         DataError: there is no such file, or the folder has none, or it may not be read.
-        StoreError: the storage protocol is unknown.
+        StoreError: the storage protocol is unknown, or the store can't be used: no credentials, access denied, no such
+            bucket, no answer.
 
     """
     fs, path = open_filesystem(uri)
@@ -73,15 +74,34 @@ def _find(fs: Any, path: str, uri: str) -> list[str]:
                 if isinstance(fs, LocalFileSystem) and os.path.isdir(base):  # noqa: PTH112 - paths are strings
                     os.listdir(base)  # noqa: PTH208 - a listing of a folder that may not be read is empty
                 paths = [p for p in fs.find(base) if not _hidden(p[len(base) :])]
-        except PermissionError:
-            raise DataError("may not be read; check the permissions and the credentials", file=uri) from None
+        except PermissionError as error:
+            if not isinstance(fs, LocalFileSystem):
+                raise store_error(uri, explained(fs, path, error)) from None
+            raise DataError("may not be read; check its permissions", file=uri) from None
         except FileNotFoundError:
             paths = []
     taken = _only_parquet(fs, paths, uri)
     if not taken:
+        _check_bucket(fs, path, uri)
         there = f"; there are: {_some(paths)}" if paths else ""
         raise DataError(f"no such file, and no Parquet file is found there{there}", file=uri)
     return sorted(str(fs.unstrip_protocol(p)) for p in taken)
+
+
+def _check_bucket(fs: Any, path: str, uri: str) -> None:
+    """Tell a bucket that is absent from one that lacks what is named.
+
+    Raises:
+        StoreError: it is absent.
+
+    """
+    if isinstance(fs, LocalFileSystem):
+        return
+    try:
+        fs.ls(path.strip("/").partition("/")[0])
+    except Exception as error:  # noqa: BLE001 - only what is known for sure is said
+        if lacks_bucket(error):
+            raise store_error(uri, error) from None
 
 
 def _only_parquet(fs: Any, paths: Sequence[str], uri: str) -> list[str]:

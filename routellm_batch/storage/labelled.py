@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from routellm_batch.core.errors import DataError
+from routellm_batch.storage.dataset import FileColumns, partitions_of, unify
 from routellm_batch.storage.inputs import find_files
 from routellm_batch.storage.store import open_filesystem
 from routellm_batch.storage.trouble import why
@@ -24,7 +25,8 @@ def read_table(uri: str) -> pa.Table:
         StoreError: the storage protocol is unknown.
 
     """
-    parts = [_read_file(file) for file in find_files(uri)]
+    files = find_files(uri)
+    parts = _with_path_columns(files, [_read_file(file) for file in files])
     try:
         table = pa.concat_tables(parts, promote_options="permissive")
     except pa.ArrowException:
@@ -32,6 +34,21 @@ def read_table(uri: str) -> pa.Table:
     if table.num_rows == 0:
         raise DataError("holds no rows", file=uri)
     return table
+
+
+def _with_path_columns(files: Sequence[str], parts: Sequence[pa.Table]) -> list[pa.Table]:
+    """Return the tables of some files with the columns that the files' paths name, as a run reads them."""
+    known = [FileColumns(uri, part.schema) for uri, part in zip(files, parts, strict=True)]
+    names = [name for file in known for name in file.names if name not in file.schema.names]
+    types, whole = unify(known, names), list[pa.Table]()
+    for file, part in zip(known, parts, strict=True):
+        columns = part
+        for name, value in partitions_of(file.uri).items():
+            if name not in part.column_names:
+                constant = pa.scalar(value, pa.string()).cast(types[name])
+                columns = columns.append_column(name, pa.repeat(constant, part.num_rows))
+        whole.append(columns)
+    return whole
 
 
 def _read_file(uri: str) -> pa.Table:

@@ -28,7 +28,7 @@ from routellm_batch.core.errors import MissingExtraError, RoutellmBatchError, St
 from routellm_batch.core.protocols import Store
 from routellm_batch.core.registry import missing_extra
 from routellm_batch.core.types import StoredObject
-from routellm_batch.storage.trouble import in_words, store_error, within
+from routellm_batch.storage.trouble import explained, in_words, lacks_bucket, store_error, why, within
 
 STORE_ATTEMPTS = 6
 REFUSED = frozenset({409, 412})
@@ -239,10 +239,7 @@ class FsStore:
             self.create(path, b"first")
             exclusive = not self.create(path, b"other")
         except OSError as error:
-            reason = type(error).__name__
-            raise StoreError(
-                f"{self.root}: can't be written ({reason}); check the path, the bucket and the credentials"
-            ) from None
+            raise StoreError(f"{self.root}: {why(self.root, error, 'written')}") from None
         with suppress(OSError):
             self._fs.rm_file(f"{self._base}/{path}")
         return exclusive
@@ -262,11 +259,14 @@ class FsStore:
         """Ask the store for the first time, for no longer than a person would wait."""
         try:
             answer = call() if self._local else within(self.root, call)
-        except (FileNotFoundError, FileExistsError):
+        except (FileNotFoundError, FileExistsError) as error:
+            if lacks_bucket(error):
+                raise store_error(self.root, error) from None
             self._answered = True
             raise
         except OSError as error:
-            raise store_error(self.root, error) from None
+            told = error if self._local else explained(self._fs, self._base, error)
+            raise store_error(self.root, told) from None
         self._answered = True
         return answer
 

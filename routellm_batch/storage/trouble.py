@@ -12,6 +12,7 @@ from routellm_batch.core.errors import RoutellmBatchError, StoreError
 ANSWER_S = 60.0
 """A store that has not answered its first question by then is taken for unreachable; drivers try for many minutes."""
 
+NO_BUCKET = ("NoSuchBucket", "ContainerNotFound")
 _ADVICE = (
     (
         ("NoCredentials", "PartialCredentials", "CredentialRetrieval", "DefaultCredentials", "Unauthorized"),
@@ -25,20 +26,35 @@ _ADVICE = (
             "RefreshError",
             "ClientAuthentication",
             "InvalidAccessKey",
+            "SignatureDoesNotMatch",
+            "ExpiredToken",
+            "InvalidToken",
+            "AuthenticationFailed",
+            "RequestTimeTooSkewed",
         ),
-        "the credentials can't be used; check the profile, or log in again",
+        "the credentials can't be used; check key, profile and clock, or log in again",
     ),
+    (NO_BUCKET, "there is no such bucket or container; check the name"),
     (
-        ("Permission", "Forbidden", "AccessDenied"),
+        ("Permission", "Forbidden", "AccessDenied", "AuthorizationFailure", "AuthorizationPermission"),
         "access is denied; check the path, and what the credentials may do",
     ),
-    (("NoSuchBucket", "ContainerNotFound"), "there is no such bucket or container; check the name"),
     (
         ("RepositoryNotFound", "RevisionNotFound", "GatedRepo"),
         "no such data set, or none that this user may read",
     ),
     (
-        ("Connect", "Timeout", "gaierror", "NameResolution", "SSL", "ProxyError", "MaxRetry", "OfflineMode"),
+        (
+            "Connect",
+            "ServiceRequest",
+            "Timeout",
+            "gaierror",
+            "NameResolution",
+            "SSL",
+            "ProxyError",
+            "MaxRetry",
+            "OfflineMode",
+        ),
         "the store can't be reached; check the address and the network",
     ),
     (("ImportError", "ModuleNotFound"), "its driver can't be loaded; install what it needs on this machine"),
@@ -58,19 +74,44 @@ def _names(error: BaseException | None) -> str:
         response = getattr(error, "response", None)
         if isinstance(response, dict):
             found.append(str(response.get("Error", {}).get("Code", "")))
+        found.append(str(getattr(error, "error_code", "")))  # Azure's
         error = error.__cause__ or error.__context__
     return " ".join(found)
 
 
-def why(uri: str, error: BaseException) -> str:
-    """Return what an error of a store means and what to do, without the error's own text."""
+def why(uri: str, error: BaseException, done: str = "used") -> str:
+    """Return what an error of a store means and what to do, without the error's own text; it can't be ``done``."""
     reason = type(error.__cause__ or error).__name__
     if uri.startswith(("hdfs://", "webhdfs://", "viewfs://")):
-        return f"can't be used ({reason}): {_HADOOP}"
+        return f"can't be {done} ({reason}): {_HADOOP}"
     names = _names(error)
     fits = (advice for parts, advice in _ADVICE if any(part in names for part in parts))
     advice = next(fits, "check the path, the credentials and the network")
-    return f"can't be used ({reason}): {advice}"
+    return f"can't be {done} ({reason}): {advice}"
+
+
+def lacks_bucket(error: BaseException) -> bool:
+    """Whether a store says that the whole bucket is absent, and not only what was asked for in it."""
+    names = _names(error)
+    return any(part in names for part in NO_BUCKET)
+
+
+def explained(fs: Any, path: str, error: BaseException) -> BaseException:
+    """Return the error that says most: the answer to a HEAD has no body, and so no code that tells a reason.
+
+    Args:
+        fs: the filesystem that refused.
+        path: what it refused.
+        error: how.
+
+    """
+    if not isinstance(error, PermissionError):
+        return error
+    try:
+        within(path, fs.ls, path.strip("/").partition("/")[0])
+    except Exception as told:  # noqa: BLE001 - every driver has errors of its own
+        return told if isinstance(told, PermissionError) else error
+    return error
 
 
 def store_error(uri: str, error: BaseException) -> StoreError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from helpers.sim.store import MemoryStore
 from helpers.stub import interrupting, stub_server
 
 from routellm_batch.core.errors import DataError, StoreError
+from routellm_batch.storage.inputs import find_files
 from routellm_batch.storage.store import FsStore
 
 THREADS = 8
@@ -60,6 +61,29 @@ def test_a_created_object_is_there_as_it_was_given(any_store: FsStore | MemorySt
     assert [True] * 3 == [any_store.create(path, data) for path, data in objects.items()]
     assert objects == {path: any_store.read(path) for path in objects}
     assert [True, False] == [any_store.exists("a.json"), any_store.exists("b.json")]
+
+
+@pytest.mark.usefixtures("bucket")
+def test_a_bucket_that_is_not_there_is_told_from_one_without_the_file() -> None:
+    """An absent bucket is named as such for the input and for the root, whatever is asked of it first."""
+    uri = f"s3://absent-{uuid.uuid4().hex}/in"
+    touches: list[Callable[[], object]] = [
+        *(lambda end=end: find_files(f"{uri}{end}") for end in ("", "/a.parquet", "/*.parquet")),
+        lambda: FsStore(uri).probe(),
+        lambda: FsStore(uri).read("run.json"),
+        lambda: FsStore(uri).list("call"),
+        lambda: FsStore(uri).folders("call"),
+    ]
+    for touch in touches:
+        with pytest.raises(StoreError, match="there is no such bucket"):
+            touch()
+
+
+def test_an_input_without_files_lies_in_a_bucket_that_is_there(bucket: str) -> None:
+    """Where the bucket is there, what is missing is the file."""
+    for end in ("", "/in", "/a.parquet", "/*.parquet"):
+        with pytest.raises(DataError, match="no Parquet file is found"):
+            find_files(f"{bucket}{end}")
 
 
 def test_a_second_create_changes_nothing(any_store: FsStore | MemoryStore) -> None:

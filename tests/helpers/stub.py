@@ -35,6 +35,8 @@ class Call:
     headers: Mapping[str, str]
     begun_s: float
     """On the monotonic clock."""
+    path: str = ""
+    """With the query."""
 
     @property
     def prompt(self) -> str:
@@ -107,7 +109,14 @@ class Stub:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer one request as the script says."""
         raw = await request.read()
-        call = Call(len(self.calls), json.loads(raw or b"{}"), raw, request.headers.copy(), time.monotonic())
+        call = Call(
+            len(self.calls),
+            json.loads(raw or b"{}"),
+            raw,
+            request.headers.copy(),
+            time.monotonic(),
+            request.path_qs,
+        )
         self.calls.append(call)
         self._open += 1
         self.peak = max(self.peak, self._open)

@@ -286,7 +286,10 @@ def test_all_rows_invalid(tmp_path: Path, stub: Stub) -> None:
     """An input without a valid row is refused with the number of its rows."""
     write_prompts(tmp_path / "in.parquet", [None, "", "   "])
     error = refused(tmp_path, stub)
-    assert (DataError, True) == (type(error), "none of the 3 rows is a valid prompt" in str(error))
+    assert (DataError, True) == (
+        type(error),
+        "none of the 3 rows is a valid prompt (2 empty_prompt, 1 null_prompt)" in str(error),
+    )
 
 
 # Budgets

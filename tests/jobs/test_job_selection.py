@@ -221,6 +221,8 @@ def test_bad_chats_are_invalid_rows(tmp_path: Path, stub: Stub, encode: Any) -> 
         [row["id"] for row in result.rows],
         [row["kind"].partition(":")[0] for row in result.invalid],
     )
+    assert {"bad_messages": 2, "empty_prompt": 3, "oversized_prompt": 1} == result.cost["invalid_rows"]
+    assert any("6 invalid (3 empty_prompt, 2 bad_messages, 1 oversized" in line for line in result.lines)
 
 
 @pytest.mark.parametrize(

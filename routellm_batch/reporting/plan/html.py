@@ -34,7 +34,7 @@ from routellm_batch.reporting.plan.budgets import (
 )
 from routellm_batch.reporting.run import wording
 from routellm_batch.reporting.run.facts import EndpointFacts, endpoint_facts, further_settings, router_text
-from routellm_batch.reporting.text import count, percent, price, public_uri, usd
+from routellm_batch.reporting.text import by_kind, count, percent, price, public_uri, usd
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,5 +207,5 @@ def _details(facts: PlanFacts) -> list[tuple[str, str]]:
         *cap,
         *facts.settings.items(),
         ("Rows that share another row's answer", count(plan.copies)),
-        ("Invalid rows", count(plan.invalid)),
+        ("Invalid rows", f"{count(plan.invalid)}{by_kind(plan.invalid_kinds)}"),
     ]

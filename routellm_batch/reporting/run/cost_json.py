@@ -69,6 +69,7 @@ def cost_json(facts: RunFacts) -> dict[str, Any]:
         "degraded": None if plan.degraded is None else dict(plan.degraded),
         "degraded_running": [_degrade_json(one) for one in facts.degrades],
         "errors": dict(sorted(calls.errors.items())),
+        "invalid_rows": dict(plan.invalid_kinds),
         **quality,
         **({} if facts.labels is None else {"labels": _labels_json(facts.labels)}),
         "wall_s": round(facts.wall_s, 3),

@@ -16,7 +16,7 @@ from routellm_batch.reporting.run.facts import EndpointFacts, LabelFacts, RunFac
 from routellm_batch.reporting.run.failures import MOST_LINES, failure_lines, truncated_text, uncounted_text
 from routellm_batch.reporting.run.promises import missed_promises
 from routellm_batch.reporting.run.saving_words import saved_line
-from routellm_batch.reporting.text import count, percent, price, public_uri, rate, rows, seconds, usd
+from routellm_batch.reporting.text import by_kind, count, percent, price, public_uri, rate, rows, seconds, usd
 
 KIND_TEXTS: dict[str, str] = {
     ErrorKind.TIMEOUT: "no whole reply within timeout_s",
@@ -110,6 +110,8 @@ def rows_text(facts: RunFacts) -> str:
     ):
         if number:
             parts.append(f"{count(number)} {word}")
+    if facts.plan.invalid:
+        parts[-1] += by_kind(facts.plan.invalid_kinds)
     return ", ".join(parts)
 
 
@@ -275,7 +277,7 @@ def run_details(facts: RunFacts) -> list[tuple[str, str]]:
         ("Router", facts.router),
         *facts.settings.items(),
         ("Rows that share another row's answer", count(facts.calls.copies)),
-        ("Invalid rows", count(facts.plan.invalid)),
+        ("Invalid rows", f"{count(facts.plan.invalid)}{by_kind(facts.plan.invalid_kinds)}"),
         ("Wall time", rate_text(facts)),
         ("Exit code", str(facts.exit_code)),
     ]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from routellm_batch.budget.selection.cut import score_key
-from routellm_batch.core.types import Shard
+from routellm_batch.core.types import InvalidKind, Shard
 from routellm_batch.stages.plan.ids import NAMED_FIRST, PLACE, check_ids, check_nulls
 from routellm_batch.stages.plan.spill import BucketSpill, binary_offsets, bucket_count
 from routellm_batch.storage.run import Run
@@ -52,6 +52,8 @@ class Gathered:
     """Rows that can be sent to a model."""
     invalid: int
     """Rows that can't."""
+    kinds: Mapping[str, int]
+    """Why they can't → how many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,8 @@ class _Part:
     """Their ids, sortable as bytes."""
     nulls: list[tuple[int, int]]
     """(shard, row) of rows without an id."""
+    kinds: Counter[str]
+    """Why rows are invalid → how many."""
 
 
 def gather_rows(run: Run, folder: Path, column: str) -> Gathered:
@@ -81,6 +85,7 @@ def gather_rows(run: Run, folder: Path, column: str) -> Gathered:
 
     """
     rows, valid, nulls = sum(shard.rows for shard in run.shards), 0, list[tuple[int, int]]()
+    kinds = Counter[str]()
     buckets = bucket_count(rows)
     content = BucketSpill(folder / "content", ROW, buckets)
     names = BucketSpill(folder / "ids", PLACE, buckets)
@@ -91,9 +96,11 @@ def gather_rows(run: Run, folder: Path, column: str) -> Gathered:
         good = np.concatenate([part.rows for part in batch])
         content.add(good, good["first"], pa.concat_arrays([part.ids for part in batch]))
         valid += len(good)
+        for part in batch:
+            kinds.update(part.kinds)
     check_nulls(nulls, run, column)
     check_ids((bucket.rows for bucket in names.buckets()), run, column)
-    return Gathered(content, valid, rows - valid)
+    return Gathered(content, valid, rows - valid, kinds)
 
 
 def _batches(run: Run) -> Iterator[list[_Part]]:
@@ -127,13 +134,15 @@ def _read(run: Run, shard: Shard) -> _Part:
     table = table.filter(table.column("id").is_valid()) if bare.num_rows else table
     named = np.empty(table.num_rows, dtype=PLACE)
     named["tie"], named["shard"], named["row"] = table["tie"].to_numpy(), shard.index, table["row"].to_numpy()
+    kinds = Counter[str]()
     if table.column("kind").null_count < table.num_rows:
+        kinds.update(map(InvalidKind.of, table.column("kind").drop_null().to_pylist()))
         table = table.filter(table.column("kind").is_null())
     rows, ids = np.empty(table.num_rows, dtype=ROW), pa.array([], pa.binary())
     if table.num_rows:
         ids = _fill(rows, table, shard)
     nulls = bare.column("row").slice(0, NAMED_FIRST).to_pylist()
-    return _Part(named, rows, ids, [(shard.index, row) for row in nulls])
+    return _Part(named, rows, ids, [(shard.index, row) for row in nulls], kinds)
 
 
 def _fill(rows: NDArray[np.void], table: pa.Table, shard: Shard) -> pa.Array:

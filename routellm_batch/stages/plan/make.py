@@ -78,7 +78,7 @@ def make_plan(config: Config, run: Run, *, pilot: PilotFacts | None = None) -> P
     with tempfile.TemporaryDirectory(prefix="routellm-plan-") as scratch:
         gathered = gather_rows(run, Path(scratch) / "rows", config.input.columns.id)
         if gathered.valid == 0:
-            kinds = "null, empty, oversized or not UTF-8"
+            kinds = ", ".join(f"{number} {kind}" for kind, number in sorted(gathered.kinds.items()))
             problem = f"none of the {gathered.invalid} rows is a valid prompt ({kinds})"
             raise DataError(problem, file=config.input.uri)
         predictor = job_predictor(budget, calls, gathered, pilot)
@@ -164,6 +164,7 @@ def _settle(plan: Plan, cut: Cut, rows: _Rows) -> Plan:
         ranker=rows.prices.ranker,
         valid=gathered.valid,
         invalid=gathered.invalid,
+        invalid_kinds=dict(sorted(gathered.kinds.items())),
         strong=strong,
         endpoints=totals,
         copy_shards=copies.shards(),

@@ -126,8 +126,25 @@ def _write(folder: Path, tree: Any) -> Path:
             {"endpoints__strong__base_url": "https://u:p@example.com"},
             "endpoints.strong.base_url: must hold no user",
         ),
-        ({"endpoints__strong__base_url": "https://example.com/?key=k"}, "base_url: must hold no user"),
-        ({"endpoints__strong__base_url": "https://example.com/v1?"}, "base_url: must hold no user"),
+        ({"endpoints__strong__base_url": "https://example.com/v1#part"}, "base_url: must hold no user"),
+        ({"endpoints__strong__base_url": "https://example.com/v1?v=1#"}, "base_url: must hold no user"),
+        (
+            {"endpoints__strong__base_url": "https://example.com/?v=1&api-key=canary"},
+            "base_url: must hold no secret, and 'api-key' in its query",
+        ),
+        (
+            {"endpoints__strong__base_url": "https://example.com/?%73ig=canary"},
+            "must hold no secret, and 'sig'",
+        ),
+        ({"endpoints__strong__base_url": "https://example.com/?x=sk-canary"}, "must hold no secret, and 'x'"),
+        ({"endpoints__strong__base_url": "https://example.com/?v=100%"}, "must have a percent sign only in"),
+        (
+            {
+                "endpoints__strong__base_url": "https://example.com/v1?api%2Dversion=1",
+                "endpoints__strong__query": {"api-version": "2"},
+            },
+            "endpoints.strong: query.api-version is in base_url too",
+        ),
         ({"endpoints__strong__base_url": "https://@example.com/v1"}, "base_url: must hold no user"),
         ({"endpoints__strong__base_url": "https://example.com:99999/v1"}, "base_url: must be a URL"),
         ({"endpoints__strong__base_url": "https://example.com:0/v1"}, "base_url: must be a URL"),

@@ -17,6 +17,7 @@ from helpers.stub import Answer, Script, answering, stub_server
 from pydantic import TypeAdapter
 from yarl import URL
 
+from routellm_batch.config.connection import DIRECT, Reach
 from routellm_batch.config.endpoints import BaseUrl
 from routellm_batch.core.errors import CallError, ConfigError
 from routellm_batch.core.types import ErrorKind as Kind
@@ -34,9 +35,16 @@ CONTENT = json.dumps(BODY, ensure_ascii=False).encode()
 HEADERS = {"X-Request-Key": "k", "X-Attempt": "1"}
 
 
-def send(url: str, *, key: str | None = None, timeout_s: float | None = None, times: int = 1) -> Reply:
+def send(
+    url: str,
+    *,
+    key: str | None = None,
+    timeout_s: float | None = None,
+    times: int = 1,
+    reach: Reach = DIRECT,
+) -> Reply:
     async def play() -> Reply:
-        endpoint = OpenAIEndpoint(url, key, connections=4)
+        endpoint = OpenAIEndpoint(url, key, connections=4, reach=reach)
         try:
             for _ in range(times - 1):
                 await endpoint.send(CONTENT, HEADERS, timeout_s or patience(5))
@@ -288,6 +296,20 @@ def test_no_environment_setting_of_the_sdk_leaks_in(monkeypatch: pytest.MonkeyPa
         ("https://api.example.com/a;b=c,d/v1", "https://api.example.com/a;b=c,d/v1/chat/completions"),
         ("https://api.example.com/über", "https://api.example.com/%C3%BCber/chat/completions"),
         ("https://bücher.example", "https://xn--bcher-kva.example/chat/completions"),
+        ("https://api.example.com/v1?", "https://api.example.com/v1/chat/completions"),
+        ("https://api.example.com?v=1", "https://api.example.com/chat/completions?v=1"),
+        ("https://api.example.com/?v=1", "https://api.example.com/chat/completions?v=1"),
+        ("https://api.example.com/v1/?v=1", "https://api.example.com/v1/chat/completions?v=1"),
+        (
+            "https://h.example/openai/deployments/NAME?api-version=2024-10-21",
+            "https://h.example/openai/deployments/NAME/chat/completions?api-version=2024-10-21",
+        ),
+        ("https://h.example:8443/v1?a=1&b=&c", "https://h.example:8443/v1/chat/completions?a=1&b=&c"),
+        ("https://h.example/v1?a=1&a=2", "https://h.example/v1/chat/completions?a=1&a=2"),
+        ("https://h.example/v1?a=x%2Fy%20z+w", "https://h.example/v1/chat/completions?a=x%2Fy%20z+w"),
+        ("https://h.example/v1?path=/a/", "https://h.example/v1/chat/completions?path=/a/"),
+        ("https://h.example/v1?a=b?c", "https://h.example/v1/chat/completions?a=b?c"),
+        ("https://h.example/v1?stadt=köln", "https://h.example/v1/chat/completions?stadt=k%C3%B6ln"),
     ],
 )
 def test_a_path_is_joined_to_every_form_of_base_url(base_url: str, expected: str) -> None:
@@ -311,6 +333,17 @@ def test_a_path_is_joined_to_every_form_of_base_url(base_url: str, expected: str
     for url in (base_url, TypeAdapter(BaseUrl).validate_python(base_url)):
         asyncio.run(play(url))
     assert [expected] * 2 == [str(url) for url in urls]
+
+
+def test_a_query_of_the_config_follows_that_of_the_url() -> None:
+    """Both travel, the URL's own as it was written; neither is in what an error says."""
+    reach = Reach(query={"zone": "a b", "x": "1"})
+    with stub_server(answering(status=500)) as stub, pytest.raises(CallError) as caught:
+        send(f"{stub.base_url}?api-version=2024-10-21&r=%2F", reach=reach)
+    assert ["/v1/chat/completions?api-version=2024-10-21&r=%2F&zone=a+b&x=1"] == [
+        call.path for call in stub.calls
+    ]
+    assert "2024" not in str(caught.value)
 
 
 def test_a_base_url_without_a_path_reaches_its_host() -> None:

@@ -14,8 +14,9 @@ import pytest
 
 from routellm_batch.config.job import ColumnsConfig, InputConfig
 from routellm_batch.core.errors import DataError
-from routellm_batch.storage.dataset import partitions_of
+from routellm_batch.storage.dataset import HIVE_NULL, partitions_of
 from routellm_batch.storage.inputs import find_files, pin_files, read_rows
+from routellm_batch.storage.labelled import read_table
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
@@ -140,6 +141,14 @@ def test_folders_that_are_not_clearly_integers_are_text(tmp_path: Path, values: 
         write(tmp_path / f"k={value}" / f"{n}.parquet", rows=1)
     found = [table.column("k").to_pylist() for table in read(tmp_path, config("k"), "id", "k")]
     assert [[value] for value in values] == found
+
+
+def test_tables_read_whole_have_the_folders_columns_too(tmp_path: Path) -> None:
+    """What judges and trainers read has the same columns as a run: a whole number, a text, and null."""
+    for folder in ("day=1/lang=de", f"day=2/lang={HIVE_NULL}"):
+        write(tmp_path / folder / "a.parquet", rows=1)
+    table = read_table(str(tmp_path))
+    assert [{"day": 1, "lang": "de"}, {"day": 2, "lang": None}] == table.select(["day", "lang"]).to_pylist()
 
 
 def test_a_column_in_the_file_wins_over_its_folder(tmp_path: Path) -> None:

@@ -21,11 +21,34 @@ def raised(name: str, base: type[Exception] = Exception) -> Exception:
     return type(name, (base,), {})("https://signed?secret=abc")
 
 
+def coded(name: str, base: type[Exception] = OSError, **fields: Any) -> Exception:
+    """Return an error of a driver that came from one of the store's client, which has a code."""
+    error = base("https://signed?secret=abc")
+    error.__cause__ = raised(name)
+    vars(error.__cause__).update(fields)
+    return error
+
+
+def s3(code: str, base: type[Exception]) -> Exception:
+    """Return what s3fs raises for a code of S3."""
+    return coded("ClientError", base, response={"Error": {"Code": code}})
+
+
 TROUBLE = [
+    (s3("NoSuchBucket", FileNotFoundError), "no such bucket"),
+    (s3("AccessDenied", PermissionError), "access is denied"),
+    (s3("InvalidAccessKeyId", PermissionError), "the credentials can't be used"),
+    (s3("SignatureDoesNotMatch", PermissionError), "the credentials can't be used"),
+    (s3("ExpiredToken", PermissionError), "the credentials can't be used"),
+    (coded("ResourceNotFoundError", FileNotFoundError, error_code="ContainerNotFound"), "no such bucket or"),
+    (coded("HttpResponseError", PermissionError, error_code="AuthenticationFailed"), "credentials can't be"),
+    (coded("HttpResponseError", PermissionError, error_code="AuthorizationFailure"), "access is denied"),
+    (coded("ServiceRequestError", OSError), "the store can't be reached"),
+    (coded("ClientConnectorDNSError", OSError), "the store can't be reached"),
     (raised("NoCredentialsError"), "no credentials are found"),
     (raised("DefaultCredentialsError"), "no credentials are found"),
     (raised("ClientAuthenticationError"), "the credentials can't be used"),
-    (raised("ProfileNotFound"), "check the profile"),
+    (raised("ProfileNotFound"), "check key, profile and clock"),
     (raised("Forbidden", OSError), "access is denied"),
     (PermissionError(13, "no"), "may not be read|access is denied"),
     (raised("EndpointConnectionError"), "the store can't be reached"),
@@ -46,7 +69,7 @@ def test_input_and_root_say_what_is_wrong(error: Exception, words: str) -> None:
     def fail(*_: Any, **__: Any) -> Any:
         raise error
 
-    with patch.multiple(MemoryFileSystem, isfile=fail, cat_file=fail), patch("time.sleep"):
+    with patch.multiple(MemoryFileSystem, isfile=fail, cat_file=fail, ls=fail), patch("time.sleep"):
         for touch in (lambda: find_files(uri), lambda: FsStore(uri).read("run.json")):
             with pytest.raises(InputError, match=words) as caught:
                 touch()
@@ -55,6 +78,21 @@ def test_input_and_root_say_what_is_wrong(error: Exception, words: str) -> None:
                 uri in str(caught.value),
                 "secret" in str(caught.value),
             )
+
+
+def test_a_refusal_without_a_reason_is_asked_for_one() -> None:
+    """The answer to a HEAD has no code: a listing tells keys that can't be used from keys that may not."""
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise PermissionError(13, "Forbidden")
+
+    def told(*_: Any, **__: Any) -> Any:
+        raise s3("InvalidAccessKeyId", PermissionError)
+
+    with patch.multiple(MemoryFileSystem, isfile=refuse, cat_file=refuse, ls=told):
+        for touch in (find_files, lambda uri: FsStore(uri).read("run.json")):
+            with pytest.raises(StoreError, match="the credentials can't be used"):
+                touch("memory://bucket/in")
 
 
 def test_a_store_that_has_answered_raises_what_may_pass() -> None:

@@ -39,6 +39,16 @@ def test_closing_lines() -> None:
     ]
 
 
+def test_invalid_rows_are_counted_by_kind() -> None:
+    """Beside their number stands why they are invalid, most first, where the plan has it."""
+    sorted_out = facts(plan=plan(invalid=12, invalid_kinds={"bad_messages": 10, "empty_prompt": 2}))
+    assert (
+        "  rows    997 of 1,000 rows answered, 3 failed, 12 invalid (10 bad_messages, 2 empty_prompt)"
+        in closing_lines(sorted_out, "x")
+    )
+    assert ("Invalid rows", "12 (10 bad_messages, 2 empty_prompt)") in wording.run_details(sorted_out)
+
+
 @pytest.mark.parametrize(
     ("changes", "first", "following"),
     [
