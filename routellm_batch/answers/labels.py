@@ -14,7 +14,7 @@ from routellm_batch.answers.label_values import value_reader
 from routellm_batch.config.job import LabelConfig
 from routellm_batch.config.schemas import TooManyStepsError, first_error, schema_errors
 
-MAX_CHARS, MAX_VALUE_CHARS = 1 << 20, 1 << 16
+MAX_CHARS, MAX_VALUE_CHARS = 1 << 18, 1 << 15
 """A longer answer is not read: one of JSON, and one that is to be one of some values."""
 
 
