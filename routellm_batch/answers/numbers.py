@@ -34,9 +34,9 @@ _NUMBER = re.compile(
     r"(?P<before>[-−–+$€£¥₹]{0,3})"
     r"(?P<number>(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|(?<![\d.])\.\d+)"
     r"(?::(?P<sixtieths>[0-5]\d)(?![\d:]))?"
-    r"(?:[eE](?P<e>[-+]?\d{1,3})(?![\w.])|\s?[×*]\s?10\^\{?(?P<power>[-−–]?\d{1,3})\}?|\^\{?(?P<exponent>\d{1,2})(?!\d)\}?)?"
+    r"(?:[eE](?P<e>[-+]?\d{1,3})(?![\w.])|\s?[×*x]\s?10\^\{?(?P<power>[-−–]?\d{1,3})\}?|\^\{?(?P<exponent>\d{1,2})(?!\d)\}?)?"
     r"(?:(?P<mixed>\s\d{1,9})?\s?/\s?(?P<under>\d{1,20})(?![\d/]))?"
-    r"(?:\s?(?P<scale>%|(?:percent|thousand|lakh|million|crore|billion|trillion)\b)"
+    r"(?:\s?(?P<scale>%|percent\b|(?:thousand|lakh|million|crore|billion|trillion)(?=s?\b))"
     r"|(?P<suffix>(?-i:[kKMB]|[mb]n)(?![\w^])))?",
     re.IGNORECASE,
 )
@@ -63,7 +63,7 @@ _GROUPED: Sequence[tuple[re.Pattern[str], Sequence[tuple[str, str]]]] = (
     # 1.234,56 and 1.234.567, with commas for decimals
     (re.compile(r"(?<![\d.,])\d{1,3}(?:\.\d{3})+,\d{1,9}(?![\d,]|\.\d)"), [(".", ""), (",", ".")]),
     (re.compile(r"(?<![\d.,])\d{1,3}(?:\.\d{3}){2,}(?![\d,]|\.\d)"), [(".", "")]),
-    (re.compile(r"(?<![\d.,(\[])(?:0,\d{1,9}(?![\d,])|\d{1,9},\d{1,2}(?=\s?[€%]))"), [(",", ".")]),
+    (re.compile(r"(?<![\d.,(\[])(?:0,\d{1,9}(?![\d,])|\d{1,9},\d{1,2}(?![\d,.)\]]))"), [(",", ".")]),
     # 12,34,567, as in India
     (re.compile(r"(?<![\d.,])\d{1,2}(?:,\d{2})+,\d{3}(?!\d|,\d)"), [(",", "")]),
     # 1 234 567, 1'234'567 and 1_234_567

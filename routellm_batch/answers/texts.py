@@ -35,7 +35,7 @@ class ExactReader:
 
     def reference(self, value: object) -> str | None:
         """Return the reference in the form in which it is compared; None where it is empty."""
-        return self._normal(str(value)) or None
+        return self._normal(bare(str(value))) or None
 
     def answer(self, text: str) -> str | None:
         """Return the answer in the form in which it is compared; None where it is empty."""
@@ -59,7 +59,7 @@ class RegexReader:
 
     def reference(self, value: object) -> str | None:
         """Return the reference in the form in which it is compared, without the pattern; None where it is empty."""
-        return self._normal(str(value)) or None
+        return self._normal(bare(str(value))) or None
 
     def answer(self, text: str) -> str | None:
         """Return the pattern's group in an answer, in the form in which it is compared; None where nothing matches."""
