@@ -35,7 +35,7 @@ SETTINGS = WorkerSettings(
 def worker_of(world: World, process: Process) -> Worker:
     """Return what the code of a process sees of it."""
 
-    def endpoint(base_url: str, _key: object, *, connections: int) -> Line:
+    def endpoint(base_url: str, _key: object, *, connections: int, reach: object) -> Line:
         route = next(route for route in ROUTES if route == base_url)
         return Line(world.provider, route, lambda: process.sending, process.loop, lambda: process.alive)
 
