@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from distributed import Client, Nanny, SpecCluster, Worker
+from distributed import Client, Nanny, SpecCluster
 from distributed.scheduler import Scheduler
 from helpers import tasks
 from helpers.patience import patience
@@ -96,7 +96,8 @@ def test_a_cluster_without_workers_is_waited_for_and_given_up(
     *, drained: bool, errors: set[type[Exception]]
 ) -> None:
     """What is submitted comes back after a while, or at once where the run stops; both are 75."""
-    worker = {"cls": Worker, "options": {"nthreads": 1, "dashboard": False}}
+    # A process of its own: a worker that is told to go drains its process for good.
+    worker = {"cls": Nanny, "options": {"nthreads": 1, "dashboard": False}}
     with SpecCluster(workers={"one": worker}, scheduler=SCHEDULER, silence_logs=False) as cluster:
         client = Client(cluster.scheduler_address, set_as_default=False)
         runner = DaskRunner(client, lambda _event: None, TOKEN, no_workers_s=0.5)
