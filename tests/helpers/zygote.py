@@ -25,7 +25,7 @@ from helpers.jobs import no_page, quick_waits, settings_of_this_worker
 
 from routellm_batch.config.job import load_config
 from routellm_batch.core.errors import RoutellmBatchError
-from routellm_batch.endpoints import client
+from routellm_batch.endpoints.tls import trusted
 from routellm_batch.pipeline.jobs import run_job
 
 HANGS_S = 60
@@ -40,7 +40,7 @@ def main() -> None:
     """Fork a start for each order, until standard input ends."""
     for name in IMPORTED_LATE:
         import_module(name)
-    client._tls()
+    trusted(None)
     for line in sys.stdin:
         assert threading.active_count() == 1, "a lock that another thread holds would stay locked in the fork"
         pid = os.fork()
