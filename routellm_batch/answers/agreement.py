@@ -5,37 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import re2
 
-from routellm_batch.answers.choices import ChoiceReader
-from routellm_batch.answers.numbers import NumericReader
-from routellm_batch.answers.structures import JsonReader, first_value
-from routellm_batch.answers.texts import ExactReader, RegexReader
-from routellm_batch.config.answers import (
-    ChoiceAnswer,
-    ExactAnswer,
-    JsonAnswer,
-    NumericAnswer,
-    ReadAnswer,
-    RegexAnswer,
-)
-
-MAX_CHARS = 1 << 20
-"""A longer answer is not read."""
-
-
-class Reader(Protocol):
-    """Reads from a text what is compared; None where the text holds nothing to compare."""
-
-    def answer(self, text: str) -> Any:
-        """Return what a text says, in the reader's own form."""
-        ...
-
-    def same(self, answer: Any, reference: Any) -> bool:
-        """Whether two readings say the same."""
-        ...
+from routellm_batch.answers.readers import MAX_CHARS, make_reader
+from routellm_batch.answers.structures import first_value
+from routellm_batch.config.answers import ReadAnswer, RegexAnswer
 
 
 class AnswerReader:
@@ -45,7 +21,7 @@ class AnswerReader:
         self._field = config.field
         pattern = None if isinstance(config, RegexAnswer) else config.pattern
         self._pattern = None if pattern is None else re2.compile(f"^(?s:.*)(?:{pattern})(?s:.*)$")
-        self._reader = _reader(config)
+        self._reader = make_reader(config)
 
     def answer(self, text: str | None) -> Any:
         """Return the reading of an answer; None where there is no answer, or nothing in it to compare."""
@@ -68,18 +44,6 @@ class AnswerReader:
             if match is not None and match[1] is not None:
                 return str(match[1])
         return text
-
-
-def _reader(config: ReadAnswer) -> Reader:
-    if isinstance(config, ExactAnswer):
-        return ExactReader(config)
-    if isinstance(config, NumericAnswer):
-        return NumericReader(config)
-    if isinstance(config, ChoiceAnswer):
-        return ChoiceReader(config)
-    if isinstance(config, JsonAnswer):
-        return JsonReader(config)
-    return RegexReader(config)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from routellm_batch.answers.embedded import BROKEN, values_in
 from routellm_batch.answers.label_values import value_reader
 from routellm_batch.config.job import LabelConfig
 from routellm_batch.config.schemas import TooManyStepsError, first_error, schema_errors
+from routellm_batch.core.encoding import storable
 
 MAX_CHARS, MAX_VALUE_CHARS = 1 << 18, 1 << 15
 """A longer answer is not read: one of JSON, and one that is to be one of some values."""
@@ -96,9 +97,9 @@ def _checked(schema: dict[str, Any], value: Any) -> LabelReading:
     """Return the label that a JSON value is, or where it breaks the schema."""
     try:
         label = json.dumps(value, ensure_ascii=False, sort_keys=True, allow_nan=False)
-        storable = _storable(label)
+        stored = storable(label)
         # What is stored is what is checked; of two keys that become one, nobody knows which was meant.
-        checked = [value] if storable == label else values_in(storable)
+        checked = [value] if stored == label else values_in(stored)
         if isinstance(checked, str):
             return LabelReading(None, "it is not JSON.", Invalid.NOT_JSON)
         error = first_error(schema_errors(schema, checked[0]))
@@ -111,11 +112,6 @@ def _checked(schema: dict[str, Any], value: Any) -> LabelReading:
     except (ArithmeticError, ValueError, TypeError):  # a number that no float holds
         return LabelReading(None, "it holds a number that is too large.", Invalid.TOO_LARGE)
     if error is not None:
-        problem = _storable(f"at {error.json_path}: {error.message[:500]}")
+        problem = storable(f"at {error.json_path}: {error.message[:500]}")
         return LabelReading(None, problem, Invalid.BREAKS_SCHEMA)
-    return LabelReading(storable)
-
-
-def _storable(text: str) -> str:
-    """Return a text without lone surrogates, which no file can hold; JSON's escapes can make them."""
-    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+    return LabelReading(stored)

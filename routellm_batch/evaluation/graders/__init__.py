@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from routellm_batch.answers.readers import MAX_CHARS
 from routellm_batch.answers.thinking import without_thinking
 from routellm_batch.config.graders import LabelsConfig
 from routellm_batch.core.types import ROUTES, Route
-from routellm_batch.evaluation.graders.grade import MAX_CHARS, Grade, Grader, Problem, Question, unlabelled
+from routellm_batch.evaluation.graders.grade import Grade, Grader, Problem, Question, unlabelled
 from routellm_batch.evaluation.graders.labels import read_labels
 from routellm_batch.evaluation.graders.options import NamedOption
 from routellm_batch.evaluation.graders.references import ReferenceConfig, ReferenceReader, Unusable

@@ -8,9 +8,6 @@ from typing import Any, Protocol
 
 from routellm_batch.core.types import RowId
 
-MAX_CHARS = 1 << 20
-"""A longer answer is not read."""
-
 
 class Problem(StrEnum):
     """Why an answer could not be graded; nothing else is ever logged of it but the row's id."""

@@ -12,14 +12,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
-from typing import Any, Protocol
+from typing import Any
 
 import pyarrow as pa
 
-from routellm_batch.answers.choices import ChoiceReader
 from routellm_batch.answers.numbers import NumericReader
-from routellm_batch.answers.structures import JsonReader
-from routellm_batch.answers.texts import ExactReader, RegexReader
+from routellm_batch.answers.readers import make_reader
 from routellm_batch.config.graders import (
     ChoiceConfig,
     ExactConfig,
@@ -35,29 +33,8 @@ from routellm_batch.storage.labelled import require
 ReferenceConfig = ExactConfig | NumericConfig | ChoiceConfig | RegexConfig | JsonConfig
 SHOWN_CHARS = 40
 """How much of a reference an error shows."""
-_READERS: Mapping[type[Any], type[Any]] = {
-    ExactConfig: ExactReader,
-    NumericConfig: NumericReader,
-    ChoiceConfig: ChoiceReader,
-    RegexConfig: RegexReader,
-    JsonConfig: JsonReader,
-}
 _BAD_TEXT = object()
 """Stands for a value that is not UTF-8."""
-
-
-class AnswerReader(Protocol):
-    """Reads from a text what is compared; None where the text holds nothing to compare."""
-
-    def reference(self, value: object) -> Any:
-        """Return what is compared of a reference."""
-
-    def answer(self, text: str) -> Any:
-        """Return what is compared of an answer."""
-
-    def same(self, answer: Any, reference: Any) -> bool:
-        """Whether an answer says what a reference says."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +149,7 @@ class ReferenceReader:
     """
 
     def __init__(self, config: ReferenceConfig, named: NamedOption | None = None) -> None:
-        self.answers: AnswerReader = _READERS[type(config)](config)
+        self.answers = make_reader(config)
         """Reads the answers that are compared with the references."""
         self._config = config
         self._named: NamedOption = named or "letter"
@@ -298,7 +275,6 @@ def first_shown(column: pa.ChunkedArray) -> tuple[int, str] | None:
 
 __all__: Sequence[str] = (
     "CHOICE_PROBLEMS",
-    "AnswerReader",
     "ReferenceConfig",
     "ReferenceReader",
     "Unusable",
